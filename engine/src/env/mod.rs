@@ -1,0 +1,12 @@
+//! The world as the engine sees it: time that is told, a disk that is lent, a network that carries opaque frames.
+//!
+//! Nothing in here does I/O. `io` implements these traits over the real machine, `sim` over a seeded, hostile one, and
+//! [`MemoryDisk`] over plain memory for tests and embedding.
+
+mod clock;
+mod disk;
+mod memory;
+
+pub use clock::{Instant, Now, WallTime};
+pub use disk::{Disk, DiskError, DiskFailure, DiskFile, FileName, InvalidFileName, OpenMode, Volume};
+pub use memory::{MemoryDisk, MemoryFile};
