@@ -95,8 +95,8 @@ pub trait Canonical: BorshSerialize + BorshDeserialize {
         if version != Self::VERSION {
             return Err(DecodeError::Version { what: Self::WHAT, found: version, known: Self::VERSION });
         }
-        let value = borsh::from_slice::<Self>(fields)
-            .map_err(|error| DecodeError::malformed(Self::WHAT, error.to_string()))?;
+        let value =
+            borsh::from_slice::<Self>(fields).map_err(|error| DecodeError::malformed(Self::WHAT, error.to_string()))?;
         value.validate()?;
         Ok(value)
     }

@@ -35,7 +35,9 @@ impl Hlc {
 
 /// A timestamp from elsewhere lies too far in the future to be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("timestamp lies {ahead_ms} ms ahead of this node's clock, more than the {limit_ms} ms allowed; check both clocks")]
+#[error(
+    "timestamp lies {ahead_ms} ms ahead of this node's clock, more than the {limit_ms} ms allowed; check both clocks"
+)]
 pub struct ClockAhead {
     /// How far ahead, in milliseconds.
     pub ahead_ms: u64,
