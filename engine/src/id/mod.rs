@@ -7,11 +7,13 @@
 mod domain;
 mod dot;
 mod hlc;
+mod rng;
 mod secret;
 
 pub use domain::{Domain, DomainHasher};
 pub use dot::{Dot, Incarnation, Partition, Sequence};
 pub use hlc::{ClockAhead, Hlc, HlcClock};
+pub use rng::EngineRng;
 pub use secret::Secret;
 
 use borsh::{BorshDeserialize, BorshSerialize};
