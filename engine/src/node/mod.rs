@@ -1,1 +1,264 @@
-//! (being written)
+//! The node: wires everything; the only module that knows them all.
+//!
+//! # The contract of the loop
+//!
+//! Every call of a `handle_…` method is followed, sooner or later, by draining [`Engine::poll_output`] to `None`; when
+//! [`Engine::wants_commit`] says so, by one [`Engine::commit`] and another drain. An acknowledgement comes out of
+//! `poll_output` only after the commit that made it durable. [`crate::env::Driver`] is that loop; nobody needs another.
+
+mod batch;
+mod config;
+mod facts;
+mod history;
+mod job;
+mod note;
+mod open;
+mod purge;
+mod put;
+mod reader;
+mod request;
+mod upkeep;
+mod upload;
+mod window;
+
+pub use config::{Limits, Profile, StoreConfig};
+pub use facts::BodySummary;
+pub use job::{BlobDraft, CutChunk, Job, JobDone, JobId, JobOutcome, MadeBlob, Mended, ScopeContext};
+pub use note::Note;
+pub use open::{CreateOptions, OpenError, OpenOptions, Opened};
+pub use request::{
+    Base, CompactReport, Damage, DamageOutcome, DiffReply, Entry, EntryKind, Event, Failure, Got, ListRequest, Page,
+    PeerId, PurgeTarget, Put, PutOptions, PutSource, RecodeReport, Reply, Request, RequestId, ScrubReport, Select,
+    Stats, Version, Written,
+};
+
+use crate::env::{Disk, Instant, Now};
+use crate::id::{EngineRng, HlcClock, Partition, Sequence};
+use crate::keys::{Keyring, NameKeys};
+use crate::store::index::{Index, IndexError};
+use crate::store::log::{Log, LogError, LogPosition};
+use batch::Batch;
+use bytes::Bytes;
+use put::{Puts, ScopedChunk};
+use reader::{ReadId, Reads, Sought};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use upkeep::{Upkeep, UpkeepJob};
+use upload::UploadId;
+use window::Window;
+
+/// What the driver is to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a frame to a peer.
+    Send {
+        /// The peer.
+        peer: PeerId,
+        /// The frame.
+        frame: Bytes,
+    },
+    /// Tell a client.
+    Reply {
+        /// Its request.
+        id: RequestId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Run a job, anywhere.
+    Run {
+        /// Names it.
+        id: JobId,
+        /// The job.
+        job: Job,
+    },
+    /// Tell whoever listens.
+    Event(Event),
+}
+
+/// What to do with a job's outcome.
+#[derive(Debug)]
+enum JobContext {
+    Cut(UploadId),
+    Seal { name: ScopedChunk, charged: Option<(UploadId, usize)> },
+    Make(Vec<UploadId>),
+    Copy(UploadId),
+    Get(Vec<Sought>),
+    Read { request: RequestId, blob: crate::id::BlobId, range: std::ops::Range<u64> },
+    Chunk { read: ReadId, at: u64 },
+    Upkeep(UpkeepJob),
+}
+
+/// Whether the node takes writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Health {
+    Good,
+    /// The disk failed in a way after which nothing written may be trusted; reading goes on.
+    ReadOnly(String),
+    Closed,
+}
+
+/// One node's engine over one disk.
+#[derive(Debug)]
+pub struct Engine<D: Disk> {
+    config: StoreConfig,
+    limits: Limits,
+    keys: Option<Arc<Keyring>>,
+    name_keys: Option<NameKeys>,
+    rng: EngineRng,
+    clock: HlcClock,
+    note: Note,
+    sequences: BTreeMap<Partition, Sequence>,
+    log: Log<D>,
+    index: Index<D>,
+    checkpoint: LogPosition,
+    health: Health,
+    window: Window,
+    batch: Batch,
+    puts: Puts,
+    reads: Reads,
+    upkeep: Upkeep,
+    jobs: BTreeMap<JobId, JobContext>,
+    next_job: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl<D: Disk> Engine<D> {
+    /// What this store is.
+    pub const fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// What this node may use.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// A client asks.
+    pub fn handle_request(&mut self, now: Now, id: RequestId, request: Request) {
+        if self.health == Health::Closed {
+            return self.reply(id, Reply::Failed(Failure::Closed));
+        }
+        match request {
+            Request::Put(puts) => self.put(id, puts),
+            Request::PutOpen(put) => self.put_open(id, *put),
+            Request::PutData { stream, data } => self.put_data(id, stream, data),
+            Request::PutEnd { stream } => self.put_end(id, stream),
+            Request::PutAbort { stream } => self.put_abort(id, stream),
+            Request::Get(wanted) => self.get(id, wanted),
+            Request::GetVersion(blob) => self.get_version(id, blob),
+            Request::Read { blob, range } => self.read(id, blob, range),
+            Request::Heads(key) => {
+                let answer = self.heads(&key).map(Reply::Versions);
+                self.answer(id, answer);
+            }
+            Request::Log { key, after, limit } => {
+                let answer = self.log_of(&key, after, limit).map(Reply::Versions);
+                self.answer(id, answer);
+            }
+            Request::MergeBases(versions) => {
+                let answer = self.merge_bases_of(&versions).map(Reply::Versions);
+                self.answer(id, answer);
+            }
+            Request::Diff { from, to } => self.diff(id, from, to),
+            Request::List(request) => {
+                let answer = self.list(&request).map(Reply::Listing);
+                self.answer(id, answer);
+            }
+            Request::Purge(target) => self.purge(now, id, &target),
+            Request::Scrub { repair } => self.start_scrub(id, repair),
+            Request::Recode(coding) => self.start_recode(id, coding),
+            Request::Compact => self.start_compact(id),
+            Request::Stats => {
+                let answer = self.stats().map(Reply::Stats);
+                self.answer(id, answer);
+            }
+            Request::Close => self.close(id),
+        }
+        self.make_drafts(now);
+    }
+
+    /// A frame came from a peer. A store of one node has no peers: the frame is dropped.
+    pub fn handle_message(&mut self, _now: Now, peer: PeerId, frame: Bytes) {
+        tracing::debug!(?peer, len = frame.len(), "a frame from nobody we know");
+    }
+
+    /// A job has finished. Outcomes of work that was given up meanwhile are ignored.
+    pub fn handle_job_done(&mut self, now: Now, done: JobDone) {
+        let Some(context) = self.jobs.remove(&done.id) else { return };
+        match (context, done.outcome) {
+            (JobContext::Cut(upload), JobOutcome::Cut { chunks, carry }) => self.cut_done(upload, chunks, carry),
+            (JobContext::Seal { name, charged }, JobOutcome::Sealed(sealed)) => self.sealed(name, charged, *sealed),
+            (JobContext::Make(uploads), JobOutcome::Made(blobs)) => self.made(uploads, blobs),
+            (JobContext::Copy(upload), JobOutcome::Opened(bodies)) => {
+                for body in bodies {
+                    self.copy_opened(upload, body);
+                }
+            }
+            (JobContext::Get(sought), JobOutcome::Opened(bodies)) => self.bodies_opened(sought, bodies),
+            (JobContext::Read { request, blob, range }, JobOutcome::Opened(bodies)) => {
+                for body in bodies {
+                    self.read_opened(request, blob, range.clone(), body);
+                }
+            }
+            (JobContext::Chunk { read, at }, JobOutcome::Chunk(result)) => self.chunk_opened(read, at, result),
+            (JobContext::Upkeep(job), outcome) => self.upkeep_job_done(job, outcome),
+            (context, outcome) => unreachable!("{outcome:?} is no outcome for {context:?}"),
+        }
+        self.make_drafts(now);
+    }
+
+    /// The instant from [`Engine::poll_timeout`] is reached.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.continue_upkeep();
+        self.make_drafts(now);
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Engine::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.upkeep.wants_step().then_some(Instant::default())
+    }
+
+    fn reply(&mut self, id: RequestId, reply: Reply) {
+        self.outputs.push_back(Output::Reply { id, reply });
+    }
+
+    fn run(&mut self, context: JobContext, job: Job) {
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        self.jobs.insert(id, context);
+        self.outputs.push_back(Output::Run { id, job });
+    }
+
+    /// Whether writes are taken.
+    fn writable(&self) -> Result<(), Failure> {
+        match &self.health {
+            Health::Good => Ok(()),
+            Health::ReadOnly(why) => Err(Failure::Disk(why.clone())),
+            Health::Closed => Err(Failure::Closed),
+        }
+    }
+
+    /// What a failure of the log means for the node.
+    fn log_failure(&mut self, error: LogError) -> Failure {
+        if error.is_full() {
+            return Failure::Full;
+        }
+        if error.is_fatal() {
+            tracing::error!(%error, "the log failed; writing stops");
+            self.health = Health::ReadOnly(error.to_string());
+        }
+        Failure::Disk(error.to_string())
+    }
+
+    /// What a failure of the index means for the node: it is a cache, and is rebuilt at the next opening.
+    fn index_failure(&self, error: IndexError) -> Failure {
+        tracing::error!(%error, "the index failed");
+        Failure::Disk(error.to_string())
+    }
+}

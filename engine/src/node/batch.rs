@@ -1,0 +1,238 @@
+//! The batch: everything that becomes durable with the next commit, and what the index learns after it.
+//!
+//! The order is the argument for P7: slices, then the versions that refer to them, then the commit record, one sync;
+//! only then does the index learn of any of it, and only then is anybody told. Until the sync has succeeded nothing in
+//! the batch is visible, so a failed commit leaves nothing to undo: the batch is abandoned as a whole.
+
+use super::facts::{BlobFacts, apply_blob, apply_ref_page, apply_tombstone};
+use super::job::MadeBlob;
+use super::put::ScopedChunk;
+use super::request::{Failure, Reply, RequestId, Written};
+use super::upload::UploadId;
+use super::window::{Window, order};
+use super::{Engine, Output, note::Note};
+use crate::blob::{BlobRecord, RefPage};
+use crate::codec::Canonical;
+use crate::deletion::Tombstone;
+use crate::env::Disk;
+use crate::id::{BlobId, Dot, RefPageId, SealId, Secret, Sequence};
+use crate::seal::Sealed;
+use crate::store::index::{ChunkRow, Chunks, SealRow, Seals};
+use crate::store::log::{Location, LogError, RecordKind};
+use std::collections::BTreeMap;
+
+/// One index update that waits for the commit.
+#[derive(Debug)]
+pub(super) enum Staged {
+    /// A version.
+    Blob(Box<BlobFacts>),
+    /// A page of references.
+    RefPage(RefPageId, RefPage, Location),
+    /// A deletion.
+    Tombstone(Tombstone, Location),
+    /// A record that was moved; the index follows.
+    Moved(super::relocate::Moved),
+}
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Versions whose records can be logged.
+    pub(super) ready: Vec<(UploadId, MadeBlob)>,
+    /// Seals whose slices are in the log, not yet committed.
+    pub(super) seals: BTreeMap<SealId, SealRow>,
+    /// Where chunks are to be found.
+    pub(super) chunks: BTreeMap<ScopedChunk, ChunkRow>,
+    pub(super) staged: Vec<Staged>,
+    /// Replies that wait for the commit.
+    pub(super) replies: Vec<(RequestId, Reply)>,
+    /// Bytes appended since the last commit.
+    pub(super) len: u64,
+    /// Commit even if nobody waits.
+    pub(super) forced: bool,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.seals.is_empty() && self.staged.is_empty() && self.replies.is_empty()
+    }
+}
+
+impl<D: Disk> Engine<D> {
+    /// Whether somebody waits for durability, or so much was written that it should be made durable.
+    #[must_use]
+    pub fn wants_commit(&self) -> bool {
+        let batch = &self.batch;
+        batch.forced
+            || !batch.ready.is_empty()
+            || !batch.replies.is_empty()
+            || !batch.staged.is_empty()
+            || batch.len >= self.limits.batch_len
+    }
+
+    pub(super) fn known_chunk(&self, name: &ScopedChunk) -> Result<Option<(SealId, Secret)>, Failure> {
+        if let Some(row) = self.batch.chunks.get(name) {
+            return Ok(Some((row.seal_id, row.secret.clone())));
+        }
+        let Some(row) = self.index.get::<Chunks>(name).map_err(|error| self.index_failure(error))? else {
+            return Ok(None);
+        };
+        // An entry may outlive its seal; and a seal that lost slices is better written again.
+        match self.seal_row(&row.seal_id)? {
+            Some(seal) if seal.slices.iter().all(Option::is_some) => Ok(Some((row.seal_id, row.secret))),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn seal_row(&self, seal: &SealId) -> Result<Option<SealRow>, Failure> {
+        if let Some(row) = self.batch.seals.get(seal) {
+            return Ok(Some(row.clone()));
+        }
+        self.index.get::<Seals>(seal).map_err(|error| self.index_failure(error))
+    }
+
+    /// Takes in a sealed chunk; its slices are written with the window.
+    pub(super) fn store_seal(&mut self, name: ScopedChunk, sealed: &Sealed) -> Result<(), Failure> {
+        self.writable()?;
+        let known = self.window.contains(&sealed.seal_id)
+            || self.seal_row(&sealed.seal_id)?.is_some_and(|row| row.slices.iter().all(Option::is_some));
+        let row = ChunkRow { seal_id: sealed.seal_id, secret: sealed.secret.clone() };
+        self.batch.chunks.insert(name, row);
+        if !known {
+            self.window.add(sealed.seal_id, sealed.slices.clone());
+            if self.window.len() >= self.limits.window_len {
+                self.flush_window()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the slices that wait in the window.
+    pub(super) fn flush_window(&mut self) -> Result<(), Failure> {
+        let seals = self.window.take();
+        for placed in order(&seals) {
+            let header = placed.slice.header.encode();
+            let location = self.append(RecordKind::Slice, placed.spread, &[&header, &placed.slice.payload])?;
+            let row = self.batch.seals.entry(placed.seal).or_insert_with(|| SealRow::new(&placed.slice.header));
+            row.place(placed.slice.header.index(), location);
+        }
+        Ok(())
+    }
+
+    pub(super) fn append(&mut self, kind: RecordKind, spread: bool, parts: &[&[u8]]) -> Result<Location, Failure> {
+        let before = self.log.position();
+        let location = self.log.append(kind, spread, parts).map_err(|error| self.log_failure(error))?;
+        self.batch.len += before.distance(&self.log.position());
+        Ok(location)
+    }
+
+    pub(super) fn stage_ref_page(&mut self, page: &RefPage) -> Result<(), Failure> {
+        let location = self.append(RecordKind::RefPage, false, &[&page.encode()])?;
+        self.batch.staged.push(Staged::RefPage(page.id(), page.clone(), location));
+        Ok(())
+    }
+
+    pub(super) fn next_dot(&mut self, key_hash: &crate::id::KeyHash) -> Dot {
+        let partition = self.partition(key_hash);
+        let sequence = self.note.sequences.entry(partition).or_insert(Sequence(0));
+        sequence.0 += 1;
+        Dot { node: self.note.node, incarnation: self.note.incarnation, partition, sequence: *sequence }
+    }
+
+    /// Makes everything accepted so far durable with one sync, then tells whoever waits. A failure is told to them
+    /// instead, and nothing of the batch remains.
+    pub fn commit(&mut self) {
+        // PA
+        if let Err(failure) = self.try_commit() {
+            self.abandon(&failure);
+        }
+    }
+
+    fn try_commit(&mut self) -> Result<(), Failure> {
+        // PA
+        self.writable()?;
+        self.flush_window()?;
+        let mut written = Vec::new();
+        for (upload, blob) in std::mem::take(&mut self.batch.ready) {
+            if self.puts.uploads.contains_key(&upload) {
+                let facts = self.log_blob(blob)?;
+                written.push((upload, facts.id));
+                self.batch.staged.push(Staged::Blob(Box::new(facts)));
+            }
+        }
+        self.note.clock = self.clock.last();
+        let note = self.note.encode();
+        let position = self.log.commit(&note).map_err(|error| self.log_failure(error))?;
+        let batch = std::mem::take(&mut self.batch);
+        self.learn(batch.seals, batch.chunks, batch.staged)?;
+        for (upload, id) in written {
+            let outcome = self.written(id);
+            self.upload_committed(upload, outcome);
+        }
+        for (request, reply) in batch.replies {
+            self.reply(request, reply);
+        }
+        self.checkpoint_if_due(position)
+    }
+
+    fn log_blob(&mut self, made: MadeBlob) -> Result<BlobFacts, Failure> {
+        // PA
+        let dot = self.next_dot(&made.header.header.key_hash);
+        let record = BlobRecord { dot, header: made.header, wrap: made.wrap, body: made.body.bytes };
+        let head = record.encode_head();
+        let location = self.append(RecordKind::Blob, false, &[&head, &record.body])?;
+        Ok(BlobFacts::of_put(&record, location, &made.body.summary))
+    }
+
+    /// Lets the index know what has become durable.
+    fn learn(
+        &mut self,
+        seals: BTreeMap<SealId, SealRow>,
+        chunks: BTreeMap<ScopedChunk, ChunkRow>,
+        staged: Vec<Staged>,
+    ) -> Result<(), Failure> {
+        let index = &mut self.index;
+        let mut events = Vec::new();
+        let result = (|| {
+            for (id, row) in seals {
+                index.put::<Seals>(&id, &row)?;
+            }
+            for (name, row) in chunks {
+                index.put::<Chunks>(&name, &row)?;
+            }
+            for staged in staged {
+                match staged {
+                    Staged::Blob(facts) => events.extend(apply_blob(index, &facts)?),
+                    Staged::RefPage(id, page, location) => apply_ref_page(index, id, &page, location)?,
+                    Staged::Tombstone(tombstone, location) => apply_tombstone(index, &tombstone, location)?,
+                    Staged::Moved(moved) => moved.apply(index)?,
+                }
+            }
+            Ok(())
+        })();
+        self.outputs.extend(events.into_iter().map(Output::Event));
+        result.map_err(|error| self.index_failure(error))
+    }
+
+    fn written(&self, id: BlobId) -> Result<Written, Failure> {
+        let row = self.live_blob(id)?;
+        let heads = self.key_row(&row.key_hash)?.map(|row| row.heads).unwrap_or_default();
+        Ok(Written { id, created: row.created, heads: heads.into_iter().map(|head| head.1).collect() })
+    }
+
+    /// Gives up the batch: nobody was told, the index knows nothing, the log forgets.
+    pub(super) fn abandon(&mut self, failure: &Failure) {
+        // PA
+        tracing::warn!(%failure, "a batch was abandoned");
+        self.window = Window::default();
+        let batch = std::mem::take(&mut self.batch);
+        if let Err(error) = self.log.abandon() {
+            let _ = self.log_failure(error);
+        }
+        for (request, _) in batch.replies {
+            self.reply(request, Reply::Failed(failure.clone()));
+        }
+        self.fail_all_uploads(failure);
+        self.fail_upkeep(failure);
+    }
+}

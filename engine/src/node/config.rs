@@ -1,0 +1,142 @@
+//! What a store is (part of the format) and how much a node may use (not part of it).
+
+use crate::codec::{Canonical, DecodeError};
+use crate::id::RealmId;
+use crate::seal::{ChunkerParams, Coding, Compression};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// What was decided when the store was made. Written into every segment of the log, so that any one of them tells.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct StoreConfig {
+    /// The realm whose secrets open what is stored here.
+    pub realm: RealmId,
+    /// Where contents are cut.
+    pub chunker: ChunkerParams,
+    /// How chunks are compressed. Chunks already stored keep their form.
+    pub compression: Compression,
+    /// How new seals are coded. A storage policy: `recode` changes it.
+    pub coding: Coding,
+    /// The realm has 2^this partitions.
+    pub partition_bits: u8,
+    /// The salt of the index's key.
+    pub index_salt: [u8; 16],
+}
+
+impl StoreConfig {
+    /// Partitions of a personal realm: 2^8.
+    pub const PERSONAL_PARTITION_BITS: u8 = 8;
+    /// Partitions of a large realm: 2^12.
+    pub const MAX_PARTITION_BITS: u8 = 12;
+}
+
+impl Canonical for StoreConfig {
+    const WHAT: &'static str = "store configuration";
+    const MAX_LEN: usize = 1024;
+
+    fn validate(&self) -> Result<(), DecodeError> {
+        self.chunker.validate().map_err(|error| DecodeError::malformed(Self::WHAT, error.to_string()))?;
+        if self.partition_bits > Self::MAX_PARTITION_BITS {
+            return Err(DecodeError::malformed(Self::WHAT, format!("2^{} partitions", self.partition_bits)));
+        }
+        Ok(())
+    }
+}
+
+/// How much a node may use at once. Reaching a limit is answered with back-pressure or a clear failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests under way before [`Failure::Busy`](super::Failure::Busy).
+    pub requests: usize,
+    /// Bytes of contents on their way in before streams are asked to wait.
+    pub inflight_len: usize,
+    /// Bytes of one [`Request::Read`](super::Request::Read).
+    pub read_len: u64,
+    /// Bytes of one version that takes part in a merge.
+    pub merge_len: u64,
+    /// Bytes appended to the log before it is committed although nobody waits for it.
+    pub batch_len: u64,
+    /// Bytes of sealed chunks gathered so that the slices of each can be laid apart.
+    pub window_len: usize,
+    /// Bytes of opened bodies kept.
+    pub body_cache_len: usize,
+    /// Bytes of index pages kept.
+    pub index_cache_len: usize,
+    /// Bytes of index updates gathered in memory before they are written.
+    pub index_overlay_len: usize,
+    /// Bytes of log written since the last checkpoint before the next is taken: what an opening after a crash re-reads.
+    pub replay_len: u64,
+    /// Bytes of one segment of the log.
+    pub segment_len: u32,
+    /// Bytes that maintenance handles before it lets requests in.
+    pub upkeep_step_len: u64,
+}
+
+/// The budgets of a kind of machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// 4 GB of memory, two cores.
+    #[default]
+    Server,
+    /// 128 MB of memory, one core.
+    Mobile,
+    /// 24 MB of memory.
+    Background,
+}
+
+impl Profile {
+    /// The limits of this profile.
+    #[must_use]
+    pub const fn limits(self) -> Limits {
+        const MIB: usize = 1 << 20;
+        match self {
+            Self::Server => Limits {
+                requests: 4096,
+                inflight_len: 48 * MIB,
+                read_len: 4 << 20,
+                merge_len: 64 << 20,
+                batch_len: 256 << 20,
+                window_len: 8 * MIB,
+                body_cache_len: 8 * MIB,
+                index_cache_len: 48 * MIB,
+                index_overlay_len: 16 * MIB,
+                replay_len: 1 << 30,
+                segment_len: 64 << 20,
+                upkeep_step_len: 8 << 20,
+            },
+            Self::Mobile => Limits {
+                requests: 512,
+                inflight_len: 12 * MIB,
+                read_len: 1 << 20,
+                merge_len: 16 << 20,
+                batch_len: 32 << 20,
+                window_len: 3 * MIB,
+                body_cache_len: 2 * MIB,
+                index_cache_len: 8 * MIB,
+                index_overlay_len: 4 * MIB,
+                replay_len: 64 << 20,
+                segment_len: 32 << 20,
+                upkeep_step_len: 2 << 20,
+            },
+            Self::Background => Limits {
+                requests: 32,
+                inflight_len: 4 * MIB,
+                read_len: 512 << 10,
+                merge_len: 4 << 20,
+                batch_len: 8 << 20,
+                window_len: MIB,
+                body_cache_len: MIB / 2,
+                index_cache_len: 2 * MIB,
+                index_overlay_len: MIB,
+                replay_len: 16 << 20,
+                segment_len: 16 << 20,
+                upkeep_step_len: 512 << 10,
+            },
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Profile::Server.limits()
+    }
+}

@@ -1,0 +1,209 @@
+//! Questions about versions and names that the index answers by itself.
+
+use super::Engine;
+use super::request::{Entry, EntryKind, Failure, ListRequest, Page, Reply, RequestId, Select, Version};
+use crate::blob::BlobKind;
+use crate::dag::{Ancestry, merge_bases};
+use crate::env::Disk;
+use crate::id::{BlobId, Hlc, KeyHash, Partition};
+use crate::names::KeyName;
+use crate::store::index::{BlobRow, Blobs, IndexError, KeyRow, Keys, Listed, VersionKey, Versions};
+
+/// Entries of one listing or history page.
+pub(super) const PAGE_LEN: usize = 1000;
+
+impl<D: Disk> Engine<D> {
+    /// The row of a version that has not been purged.
+    pub(super) fn live_blob(&self, id: BlobId) -> Result<BlobRow, Failure> {
+        match self.index.get::<Blobs>(&id).map_err(|error| self.index_failure(error))? {
+            Some(row) if !row.purged => Ok(row),
+            _ => Err(Failure::NoSuchVersion(id)),
+        }
+    }
+
+    pub(super) fn key_row(&self, key: &KeyHash) -> Result<Option<KeyRow>, Failure> {
+        self.index.get::<Keys>(key).map_err(|error| self.index_failure(error))
+    }
+
+    /// The winner among a key's heads: the highest stamp, then the highest id.
+    pub(super) fn winner(&self, key: KeyHash) -> Result<Option<BlobId>, Failure> {
+        Ok(self.key_row(&key)?.and_then(|row| row.heads.last().map(|head| head.1)))
+    }
+
+    pub(super) fn hash_key(&self, key: &KeyName) -> Result<KeyHash, Failure> {
+        let names = self.name_keys.as_ref().ok_or(Failure::NoKeys)?;
+        Ok(names.key_hash(key.as_bytes()))
+    }
+
+    pub(super) fn partition(&self, key: &KeyHash) -> Partition {
+        match &self.name_keys {
+            Some(names) => names.partition(key, u32::from(self.config.partition_bits)),
+            None => Partition(0),
+        }
+    }
+
+    pub(super) fn version(&self, id: BlobId) -> Result<Version, Failure> {
+        let row = self.live_blob(id)?;
+        let is_head = self.key_row(&row.key_hash)?.is_some_and(|key| key.heads.iter().any(|head| head.1 == id));
+        Ok(Version {
+            id,
+            created: row.created,
+            author: row.author,
+            kind: BlobKind::from_byte(row.kind).unwrap_or(BlobKind::Child),
+            parents: row.parents,
+            len: row.len,
+            gone: row.gone,
+            is_head,
+        })
+    }
+
+    /// Which version of a key is meant, and that it has content.
+    pub(super) fn select(&self, key: &KeyName, select: Select) -> Result<BlobId, Failure> {
+        let key_hash = self.hash_key(key)?;
+        let no_key = || Failure::NoSuchKey(key.clone());
+        let id = match select {
+            Select::Winner => self.winner(key_hash)?.ok_or_else(no_key)?,
+            Select::Version(id) => {
+                if self.live_blob(id)?.key_hash != key_hash {
+                    return Err(Failure::OtherKey { version: id, key: key.clone() });
+                }
+                id
+            }
+            Select::At(time) => {
+                let newest = self.versions_before(key_hash, Some((time, BlobId::from_bytes([0xff; 32]))), 1)?;
+                newest.first().map(|key| key.blob).ok_or_else(no_key)?
+            }
+        };
+        if self.live_blob(id)?.gone {
+            return Err(Failure::Gone { key: key.clone(), version: id });
+        }
+        Ok(id)
+    }
+
+    /// Versions of a key in falling order, starting at or below `from` (the newest if absent).
+    fn versions_before(
+        &self,
+        key_hash: KeyHash,
+        from: Option<(Hlc, BlobId)>,
+        limit: usize,
+    ) -> Result<Vec<VersionKey>, Failure> {
+        let (created, blob) = from.unwrap_or((Hlc(u64::MAX), BlobId::from_bytes([0xff; 32])));
+        let upper = VersionKey { key_hash, created, blob };
+        let rows =
+            self.index.range_back::<Versions>(&upper, limit).map_err(|error| self.index_failure(error))?;
+        Ok(rows.into_iter().map(|(key, ())| key).take_while(|key| key.key_hash == key_hash).collect())
+    }
+
+    pub(super) fn heads(&self, key: &KeyName) -> Result<Vec<Version>, Failure> {
+        let row = self.key_row(&self.hash_key(key)?)?.ok_or_else(|| Failure::NoSuchKey(key.clone()))?;
+        row.heads.iter().rev().map(|head| self.version(head.1)).collect()
+    }
+
+    pub(super) fn log_of(
+        &self,
+        key: &KeyName,
+        after: Option<(Hlc, BlobId)>,
+        limit: usize,
+    ) -> Result<Vec<Version>, Failure> {
+        let key_hash = self.hash_key(key)?;
+        let limit = limit.min(PAGE_LEN);
+        let mut found = self.versions_before(key_hash, after, limit.saturating_add(1))?;
+        if let Some(after) = after {
+            found.retain(|version| (version.created, version.blob) != after);
+        } else if found.is_empty() {
+            return Err(Failure::NoSuchKey(key.clone()));
+        }
+        found.truncate(limit);
+        found.into_iter().map(|version| self.version(version.blob)).collect()
+    }
+
+    pub(super) fn merge_bases_of(&self, versions: &[BlobId]) -> Result<Vec<Version>, Failure> {
+        let mut bases: Option<Vec<BlobId>> = None;
+        for &id in versions {
+            self.live_blob(id)?;
+            bases = Some(match bases {
+                None => vec![id],
+                Some(so_far) => {
+                    let mut next = Vec::new();
+                    for base in so_far {
+                        next.extend(merge_bases(self, base, id)?);
+                    }
+                    next.sort_unstable();
+                    next.dedup();
+                    next
+                }
+            });
+        }
+        // A purged ancestor keeps its place in the history, but has no content to merge with.
+        let live = bases.unwrap_or_default().into_iter().filter(|id| self.live_blob(*id).is_ok());
+        live.map(|id| self.version(id)).collect()
+    }
+
+    pub(super) fn list(&self, request: &ListRequest) -> Result<Page, Failure> {
+        let limit = request.limit.clamp(1, PAGE_LEN);
+        let fail = |error: IndexError| self.index_failure(error);
+        let mut page = Page::default();
+        let mut after = request.after.clone();
+        loop {
+            let listed = self
+                .index
+                .list(&request.prefix, after.as_deref(), request.recursive, limit)
+                .map_err(fail)?;
+            let full = listed.len() >= limit;
+            for entry in listed {
+                let entry = match entry {
+                    Listed::Directory(name) => Entry { name, kind: EntryKind::Directory },
+                    Listed::Key(name, key_hash) => match self.entry(name.clone(), key_hash, request.include_gone)? {
+                        Some(entry) => entry,
+                        None => {
+                            after = Some(name);
+                            continue;
+                        }
+                    },
+                };
+                after = Some(entry.name.clone());
+                page.entries.push(entry);
+                if page.entries.len() == limit {
+                    page.next = after;
+                    return Ok(page);
+                }
+            }
+            if !full {
+                return Ok(page);
+            }
+        }
+    }
+
+    fn entry(&self, name: Vec<u8>, key_hash: KeyHash, include_gone: bool) -> Result<Option<Entry>, Failure> {
+        let Some(row) = self.key_row(&key_hash)? else { return Ok(None) };
+        let Some(&(created, winner)) = row.heads.last() else { return Ok(None) };
+        if row.winner_gone && !include_gone {
+            return Ok(None);
+        }
+        let len = self.live_blob(winner)?.len;
+        let heads = u32::try_from(row.heads.len()).unwrap_or(u32::MAX);
+        Ok(Some(Entry { name, kind: EntryKind::Key { winner, created, len, heads, gone: row.winner_gone } }))
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        request: RequestId,
+        answer: Result<Reply, Failure>,
+    ) {
+        self.reply(request, answer.unwrap_or_else(Reply::Failed));
+    }
+}
+
+impl<D: Disk> Ancestry for Engine<D> {
+    type Error = Failure;
+
+    fn parents(&self, id: BlobId) -> Result<Option<Vec<BlobId>>, Failure> {
+        let row = self.index.get::<Blobs>(&id).map_err(|error| self.index_failure(error))?;
+        Ok(row.map(|row| row.parents))
+    }
+
+    fn created(&self, id: BlobId) -> Result<Option<Hlc>, Failure> {
+        let row = self.index.get::<Blobs>(&id).map_err(|error| self.index_failure(error))?;
+        Ok(row.map(|row| row.created))
+    }
+}

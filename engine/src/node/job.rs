@@ -1,0 +1,305 @@
+//! Jobs: everything that costs CPU, as pure functions of their input.
+//!
+//! The driver runs a job wherever it likes and feeds the outcome back. No job touches the disk, the index or the clock,
+//! so the engine thread never hashes a payload and a worker never waits for the disk.
+
+use crate::blob::{Attributes, BlobKind, BlobRecord, Body, Content, Header, SealedBody, SignedHeader};
+use crate::blob::{open_body, seal_body};
+use crate::id::{BlobId, ChunkId, EngineRng, Hlc, KeyHash, RefPageId, SealId, Secret};
+use crate::keys::{GroupWrap, Keyring};
+use crate::names::{KeyName, seal_path};
+use crate::seal::{
+    AssembleError, Chunker, Ciphertext, Coding, Compression, Identified, ScopeKeys, Scratch, Sealed, SealedSlice,
+    assemble, identify, open, recode, seal,
+};
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
+/// Names one job until its outcome arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// What cutting and sealing need to know of a scope.
+#[derive(Debug)]
+pub struct ScopeContext {
+    /// The scope's keys.
+    pub keys: ScopeKeys,
+    /// The chunker under those keys.
+    pub chunker: Chunker,
+    /// First bytes of the scope's name, to tell dedup entries apart.
+    pub tag: [u8; 8],
+}
+
+/// A version that is ready but for its encryption and signature.
+#[derive(Debug)]
+pub struct BlobDraft {
+    /// The key.
+    pub key: KeyName,
+    /// Its keyed hash.
+    pub key_hash: KeyHash,
+    /// Child, Merger or VersionVector.
+    pub kind: BlobKind,
+    /// What it follows, sorted.
+    pub parents: Vec<BlobId>,
+    /// Its stamp.
+    pub created: Hlc,
+    /// Metadata.
+    pub attributes: Attributes,
+    /// The content or the references to it.
+    pub content: Content,
+    /// The seals referenced directly, sorted.
+    pub seals: Vec<SealId>,
+    /// The pages of further seal references, sorted.
+    pub ref_pages: Vec<RefPageId>,
+    /// Seeds the body's key and the salts.
+    pub seed: [u8; 32],
+}
+
+/// A version that is ready to be logged.
+#[derive(Debug)]
+pub struct MadeBlob {
+    /// Its id.
+    pub id: BlobId,
+    /// The public part.
+    pub header: SignedHeader,
+    /// The body key, wrapped for the realm's group.
+    pub wrap: GroupWrap,
+    /// The sealed body.
+    pub body: SealedBody,
+}
+
+/// A pure computation.
+#[derive(Debug)]
+pub enum Job {
+    /// Cuts the next chunks of a stream and names them.
+    Cut {
+        /// Keys and chunker.
+        scope: Arc<ScopeContext>,
+        /// Bytes left over from the pieces before.
+        carry: Bytes,
+        /// The next piece.
+        piece: Bytes,
+        /// Nothing follows.
+        end: bool,
+    },
+    /// Seals one chunk.
+    Seal {
+        /// Keys.
+        scope: Arc<ScopeContext>,
+        /// The chunk's name and root.
+        identified: Identified,
+        /// The chunk.
+        plain: Bytes,
+        /// How to compress.
+        compression: Compression,
+        /// How to code.
+        coding: Coding,
+    },
+    /// Seals and signs versions.
+    MakeBlobs {
+        /// The keys.
+        keys: Arc<Keyring>,
+        /// The versions.
+        drafts: Vec<BlobDraft>,
+    },
+    /// Opens the bodies of versions.
+    OpenBodies {
+        /// The keys.
+        keys: Arc<Keyring>,
+        /// The versions.
+        records: Vec<BlobRecord>,
+    },
+    /// Opens one chunk.
+    OpenChunk {
+        /// The seal.
+        seal: SealId,
+        /// The chunk's secret.
+        secret: Secret,
+        /// What slices there are.
+        slices: Vec<SealedSlice>,
+    },
+    /// Checks all slices of a seal, and makes those that are bad or missing anew.
+    Mend {
+        /// The seal.
+        seal: SealId,
+        /// What slices there are.
+        slices: Vec<SealedSlice>,
+    },
+    /// Codes a seal in another way.
+    Recode {
+        /// The seal.
+        seal: SealId,
+        /// What slices there are.
+        slices: Vec<SealedSlice>,
+        /// The new coding.
+        coding: Coding,
+    },
+}
+
+/// A chunk that was cut and named.
+#[derive(Debug)]
+pub struct CutChunk {
+    /// The bytes.
+    pub plain: Bytes,
+    /// Their name and root.
+    pub identified: Identified,
+}
+
+/// Result of [`Job::Mend`].
+#[derive(Debug)]
+pub struct Mended {
+    /// Every slice of the coding, as it must stand on disk.
+    pub slices: Vec<SealedSlice>,
+    /// Indices of those that were bad or missing.
+    pub bad: Vec<u8>,
+}
+
+/// What a job computed.
+#[derive(Debug)]
+pub enum JobOutcome {
+    /// Of [`Job::Cut`].
+    Cut {
+        /// The chunks.
+        chunks: Vec<CutChunk>,
+        /// What is left over.
+        carry: Bytes,
+    },
+    /// Of [`Job::Seal`].
+    Sealed(Box<Sealed>),
+    /// Of [`Job::MakeBlobs`].
+    Made(Vec<MadeBlob>),
+    /// Of [`Job::OpenBodies`].
+    Opened(Vec<Result<Body, String>>),
+    /// Of [`Job::OpenChunk`]: the bytes and the slices that were bad, or why not.
+    Chunk(Result<(Bytes, Vec<u8>), String>),
+    /// Of [`Job::Mend`].
+    Mended(Result<Mended, AssembleError>),
+    /// Of [`Job::Recode`].
+    Recoded(Result<Vec<SealedSlice>, AssembleError>),
+}
+
+/// A finished job.
+#[derive(Debug)]
+pub struct JobDone {
+    /// Which.
+    pub id: JobId,
+    /// What came of it.
+    pub outcome: JobOutcome,
+}
+
+impl Job {
+    /// Computes. `scratch` holds buffers and tables that are worth keeping; it has no influence on the result.
+    #[must_use]
+    pub fn run(self, scratch: &mut Scratch) -> JobOutcome {
+        match self {
+            Self::Cut { scope, carry, piece, end } => cut(&scope, carry, piece, end),
+            Self::Seal { scope, identified, plain, compression, coding } => {
+                JobOutcome::Sealed(Box::new(seal(&scope.keys, &identified, &plain, compression, coding, scratch)))
+            }
+            Self::MakeBlobs { keys, drafts } => {
+                JobOutcome::Made(drafts.into_iter().map(|draft| make_blob(&keys, draft)).collect())
+            }
+            Self::OpenBodies { keys, records } => {
+                JobOutcome::Opened(records.iter().map(|record| open_record(&keys, record)).collect())
+            }
+            Self::OpenChunk { seal, secret, slices } => JobOutcome::Chunk(open_chunk(seal, &secret, slices, scratch)),
+            Self::Mend { seal, slices } => JobOutcome::Mended(mend(seal, slices, scratch)),
+            Self::Recode { seal, slices, coding } => {
+                JobOutcome::Recoded(assemble(seal, slices, scratch).map(|whole| recode(&whole, coding, scratch)))
+            }
+        }
+    }
+}
+
+/// Opens the body of a version of this realm.
+pub(super) fn open_record(keys: &Keyring, record: &BlobRecord) -> Result<Body, String> {
+    // PA
+    let id = record.header.id();
+    let group = keys.group_key(record.wrap.epoch).ok_or("its body key belongs to an epoch this keyring lacks")?;
+    let body_key = record.wrap.open(&group, &record.header.header.binding()).map_err(|error| error.to_string())?;
+    let body = open_body(&record.body, &body_key, &record.header.header).map_err(|error| error.to_string())?;
+    tracing::trace!(%id, "opened a body");
+    Ok(body)
+}
+
+fn cut(scope: &ScopeContext, carry: Bytes, piece: Bytes, end: bool) -> JobOutcome {
+    let mut chunks = Vec::new();
+    let mut name = |plain: Bytes| {
+        let identified = identify(&scope.keys, &plain);
+        chunks.push(CutChunk { plain, identified });
+    };
+    // Only the chunk that straddles two pieces is copied; all others are slices of the piece.
+    let mut piece = piece;
+    let mut carry = carry;
+    while !carry.is_empty() {
+        let take = piece.len().min(scope.chunker.max_len());
+        let mut joined = BytesMut::with_capacity(carry.len() + take);
+        joined.extend_from_slice(&carry);
+        joined.extend_from_slice(&piece[..take]);
+        let joined = joined.freeze();
+        let Some(len) = scope.chunker.cut(&joined, end && take == piece.len()) else {
+            debug_assert_eq!(take, piece.len(), "a longest chunk was there and no cut was found");
+            return JobOutcome::Cut { chunks, carry: joined };
+        };
+        name(joined.slice(..len));
+        if len < carry.len() {
+            carry = carry.slice(len..);
+        } else {
+            piece = piece.slice(len - carry.len()..);
+            carry = Bytes::new();
+        }
+    }
+    while !piece.is_empty() {
+        let Some(len) = scope.chunker.cut(&piece, end) else { break };
+        name(piece.split_to(len));
+    }
+    JobOutcome::Cut { chunks, carry: piece }
+}
+
+fn make_blob(keys: &Keyring, draft: BlobDraft) -> MadeBlob {
+    // PA
+    let mut rng = EngineRng::from_seed(draft.seed);
+    let body_key = Secret::new(rng.bytes());
+    let body = Body { key: draft.key.as_bytes().to_vec(), attributes: draft.attributes, content: draft.content };
+    let mut header = Header {
+        kind: draft.kind,
+        realm: keys.realm_id(),
+        epoch: keys.epoch(),
+        key_hash: draft.key_hash,
+        path: seal_path(keys.name_keys(), &draft.key),
+        parents: draft.parents,
+        created: draft.created,
+        author: keys.author(),
+        seals: draft.seals,
+        ref_pages: draft.ref_pages,
+        body_hash: [0; 32],
+        body_len: 0,
+    };
+    let sealed = seal_body(&body, &body_key, &mut header);
+    let wrap = GroupWrap::seal(keys.group_key(), keys.epoch(), &header.binding(), &body_key, &mut rng);
+    let header = SignedHeader::sign(header, keys.signer());
+    MadeBlob { id: header.id(), header, wrap, body: sealed }
+}
+
+fn open_chunk(
+    seal: SealId,
+    secret: &Secret,
+    slices: Vec<SealedSlice>,
+    scratch: &mut Scratch,
+) -> Result<(Bytes, Vec<u8>), String> {
+    // PA
+    let whole: Ciphertext = assemble(seal, slices, scratch).map_err(|error| error.to_string())?;
+    let bad = whole.damaged().to_vec();
+    let plain = open(secret, &whole, scratch).map_err(|error| error.to_string())?;
+    Ok((plain, bad))
+}
+
+fn mend(seal: SealId, slices: Vec<SealedSlice>, scratch: &mut Scratch) -> Result<Mended, AssembleError> {
+    // PA
+    let Some(coding) = slices.first().map(|slice| slice.header.coding()) else {
+        return Err(AssembleError::none(seal));
+    };
+    let whole = assemble(seal, slices, scratch)?;
+    let bad = whole.damaged().to_vec();
+    Ok(Mended { slices: recode(&whole, coding, scratch), bad })
+}

@@ -1,0 +1,414 @@
+//! Creating and opening: the log is the truth, the index is brought up to it.
+
+use super::batch::Batch;
+use super::facts::{BlobFacts, BodySummary, apply_blob, apply_ref_page, apply_tombstone};
+use super::job::open_record;
+use super::policy::Policy;
+use super::put::Puts;
+use super::reader::Reads;
+use super::request::{Damage, DamageOutcome, Event, Failure};
+use super::upkeep::Upkeep;
+use super::window::Window;
+use super::{Engine, Health, Limits, Note, Output, StoreConfig};
+use crate::blob::{BlobRecord, Body, Content, RefPage};
+use crate::codec::{Canonical, DecodeError};
+use crate::deletion::Tombstone;
+use crate::env::{Disk, Now};
+use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, Partition, RealmId, Sequence};
+use crate::keys::Keyring;
+use crate::seal::{SealedSlice, SliceHeader};
+use crate::store::index::{ChunkKey, ChunkRow, Chunks, Index, IndexError, IndexOptions, Meta, SealRow, Seals};
+use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, RecordView, Recovery, StoreId};
+use borsh::{BorshDeserialize, BorshSerialize};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// The keys of the realm.
+    pub keys: Arc<Keyring>,
+    /// What the node may use.
+    pub limits: Limits,
+    /// Seeds all randomness of this node. Fresh from the operating system in production.
+    pub seed: [u8; 32],
+}
+
+/// What opening found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The index was not usable and was made anew from the whole log.
+    pub index_rebuilt: bool,
+    /// Records of the log that the index had not seen.
+    pub replayed: u64,
+    /// A write that nobody was told about was torn by a crash, and is gone.
+    pub torn: bool,
+    /// What is damaged in what was replayed.
+    pub damaged: Vec<String>,
+}
+
+/// Why a store could not be opened or created.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// There is no store.
+    #[error("there is no store here")]
+    NoStore,
+    /// There is one already.
+    #[error("there is a store here already")]
+    Exists,
+    /// The keyring belongs to another realm.
+    #[error("this keyring belongs to realm {found}, and the store to realm {expected}: use the keyring that was made with the store, or its recovery phrase")]
+    WrongKeys {
+        /// The keyring's realm.
+        found: RealmId,
+        /// The store's realm.
+        expected: RealmId,
+    },
+    /// The store's configuration is not understood.
+    #[error(transparent)]
+    Config(#[from] DecodeError),
+    /// The log refused.
+    #[error(transparent)]
+    Log(LogError),
+    /// The index could not be made.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+}
+
+impl From<LogError> for OpenError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::NoLog => Self::NoStore,
+            LogError::AlreadyExists(_) => Self::Exists,
+            error => Self::Log(error),
+        }
+    }
+}
+
+/// What the index remembers of the log at a flush.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct Checkpoint {
+    position: LogPosition,
+    /// Segment removals up to here. An index that has seen fewer than the log may point into removed segments.
+    removals: u64,
+    incarnation: Incarnation,
+    sequences: BTreeMap<Partition, Sequence>,
+    policy: Option<Policy>,
+}
+
+impl Limits {
+    fn index_options(&self) -> IndexOptions {
+        IndexOptions { cache_bytes: self.index_cache_len, overlay_bytes: self.index_overlay_len }
+    }
+
+    fn log_options(&self) -> LogOptions {
+        LogOptions { segment_len: self.segment_len, ..LogOptions::default() }
+    }
+}
+
+/// Shows whether a record that verifies itself is whole.
+fn verify(kind: RecordKind, payload: &[u8]) -> bool {
+    // PA
+    match kind {
+        RecordKind::Slice => SealedSlice::from_record(Bytes::copy_from_slice(payload))
+            .is_ok_and(|slice| slice.verify().is_ok()),
+        _ => true,
+    }
+}
+
+/// The state of a replay.
+struct Replay<'a, D: Disk> {
+    index: &'a mut Index<D>,
+    keys: &'a Keyring,
+    checkpoint: Vec<u8>,
+    clock: Hlc,
+    policy: Option<Policy>,
+    replayed: u64,
+    damaged: Vec<String>,
+}
+
+impl<D: Disk> Replay<'_, D> {
+    fn visit(&mut self, record: RecordView<'_>) -> Result<(), IndexError> {
+        // PA
+        self.replayed += 1;
+        let place = record.location;
+        let payload = record.payload;
+        let outcome = match record.kind {
+            RecordKind::Slice => SliceHeader::decode(payload).map_err(|error| error.to_string()).and_then(|(header, _)| {
+                let known = self.index.get::<Seals>(&header.seal_id()).map_err(|error| error.to_string())?;
+                let mut row = known.unwrap_or_else(|| SealRow::new(&header));
+                row.place(&header, place);
+                self.index.put::<Seals>(&header.seal_id(), &row);
+                Ok(())
+            }),
+            RecordKind::Blob => match BlobRecord::decode(&Bytes::copy_from_slice(payload)) {
+                Ok(record) => return self.blob(&record, place),
+                Err(error) => Err(error.to_string()),
+            },
+            RecordKind::RefPage => match RefPage::decode(payload) {
+                Ok(page) => return apply_ref_page(self.index, page.id(), &page, place),
+                Err(error) => Err(error.to_string()),
+            },
+            RecordKind::Tombstone => match Tombstone::decode(payload) {
+                Ok(tombstone) => {
+                    self.clock = self.clock.max(tombstone.created);
+                    return apply_tombstone(self.index, &tombstone, place);
+                }
+                Err(error) => Err(error.to_string()),
+            },
+            RecordKind::Note => Policy::decode(payload)
+                .map(|policy| {
+                    self.clock = self.clock.max(policy.created);
+                    self.policy = self.policy.take().max(Some(policy));
+                })
+                .map_err(|error| error.to_string()),
+            _ => Ok(()),
+        };
+        if let Err(why) = outcome {
+            self.damaged.push(format!("{place}: {why}"));
+        }
+        Ok(())
+    }
+
+    fn blob(&mut self, record: &BlobRecord, place: crate::store::Location) -> Result<(), IndexError> {
+        // PA
+        self.clock = self.clock.max(record.header.header().created);
+        let id = record.header.id();
+        let body = match open_record(self.keys, record) {
+            Ok(body) => body,
+            Err(why) => {
+                self.damaged.push(format!("version {id} at {place}: {why}"));
+                return Ok(());
+            }
+        };
+        self.chunks(record, &body);
+        apply_blob(self.index, &BlobFacts::of(record, place, &BodySummary::of(&body)))?;
+        Ok(())
+    }
+
+    /// Lets later puts find the chunks of a version. Those below pages are found again when they are sealed again.
+    fn chunks(&mut self, record: &BlobRecord, body: &Body) {
+        if let Content::Chunks { depth: 0, chunks, .. } = &body.content {
+            for chunk in chunks {
+                let key = ChunkKey { scope: record.header.header().scope.0, chunk: chunk.chunk_id };
+                self.index.put::<Chunks>(&key, &ChunkRow { seal_id: chunk.seal_id, secret: chunk.secret.clone() });
+            }
+        }
+    }
+}
+
+impl<D: Disk> Engine<D> {
+    /// Makes a store in an empty directory.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`] and others.
+    pub fn create(disk: D, config: StoreConfig, options: OpenOptions, now: Now) -> Result<Self, OpenError> {
+        // PA
+        config.validate()?;
+        let mut rng = EngineRng::from_seed(options.seed);
+        let store = StoreId(rng.bytes());
+        let log = Log::create(disk.clone(), options.limits.log_options(), store, &config.encode(), &mut rng)?;
+        drop(log);
+        // An index without a log is a left-over.
+        Index::destroy(&disk)?;
+        let seed = rng.bytes();
+        Ok(Self::open(disk, OpenOptions { seed, ..options }, now)?.0)
+    }
+
+    /// Opens a store: reads what the index has not yet seen of the log, or, if there is no usable index, all of it.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Damage is no error here: what is damaged is reported, and everything else is there.
+    pub fn open(disk: D, options: OpenOptions, now: Now) -> Result<(Self, Opened), OpenError> {
+        // PA
+        let mut rng = EngineRng::from_seed(options.seed);
+        let secret = options.keys.index_key(&[0; 16]);
+        let mut index_rebuilt = false;
+        let mut index = match Index::open(&disk, options.limits.index_options(), &secret, &mut rng) {
+            Ok(index) => index,
+            Err(error) => {
+                tracing::info!(%error, "the index is made anew from the log");
+                index_rebuilt = true;
+                Index::destroy(&disk)?;
+                Index::create(&disk, options.limits.index_options(), &secret, &mut rng)?
+            }
+        };
+        loop {
+            match Self::open_with(&disk, index, &options, &mut rng, now) {
+                Ok((engine, mut opened)) => {
+                    opened.index_rebuilt = index_rebuilt;
+                    return Ok((engine, opened));
+                }
+                // Whatever is wrong with the index, there is the log.
+                Err(OpenFailure::StaleIndex(why)) if !index_rebuilt => {
+                    tracing::info!(why, "the index is made anew from the log");
+                    index_rebuilt = true;
+                    Index::destroy(&disk)?;
+                    index = Index::create(&disk, options.limits.index_options(), &secret, &mut rng)?;
+                }
+                Err(OpenFailure::StaleIndex(why)) => {
+                    return Err(OpenError::Index(IndexError::Damaged(why)));
+                }
+                Err(OpenFailure::Open(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn open_with(
+        disk: &D,
+        mut index: Index<D>,
+        options: &OpenOptions,
+        rng: &mut EngineRng,
+        now: Now,
+    ) -> Result<(Self, Opened), OpenFailure> {
+        // PA
+        let stored = index.checkpoint().to_vec();
+        let checkpoint = match stored.as_slice() {
+            [] => None,
+            bytes => Some(
+                borsh::from_slice::<Checkpoint>(bytes).map_err(|error| OpenFailure::StaleIndex(error.to_string()))?,
+            ),
+        };
+        let from = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
+        let mut replay = Replay {
+            index: &mut index,
+            keys: &options.keys,
+            checkpoint: stored,
+            clock: Hlc::default(),
+            policy: checkpoint.as_ref().and_then(|checkpoint| checkpoint.policy.clone()),
+            replayed: 0,
+            damaged: Vec::new(),
+        };
+        let opened = Log::open(disk.clone(), options.limits.log_options(), from, rng, &verify, &mut |record| {
+            let trouble = |error: IndexError| LogError::Visitor(error.to_string());
+            replay.visit(record).map_err(trouble)?;
+            if replay.index.needs_flush() {
+                let unchanged = replay.checkpoint.clone();
+                replay.index.flush(&unchanged).map_err(trouble)?;
+            }
+            Ok(())
+        });
+        let (log, recovery) = match opened {
+            Ok(opened) => opened,
+            Err(error @ (LogError::CheckpointAhead(_) | LogError::Visitor(_))) => {
+                return Err(OpenFailure::StaleIndex(error.to_string()));
+            }
+            Err(error) => return Err(OpenFailure::Open(error.into())),
+        };
+        let Replay { clock, policy, replayed, mut damaged, .. } = replay;
+        let config = StoreConfig::decode(&recovery.config).map_err(|error| OpenFailure::Open(error.into()))?;
+        if config.realm != options.keys.realm_id() {
+            let (found, expected) = (options.keys.realm_id(), config.realm);
+            return Err(OpenFailure::Open(OpenError::WrongKeys { found, expected }));
+        }
+        let note = Note::decode(&recovery.note).ok();
+        let removals = note.as_ref().map_or(0, |note| note.removals);
+        if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.removals < removals) {
+            return Err(OpenFailure::StaleIndex("it knows segments that were removed since".into()));
+        }
+        damaged.extend(recovery.damaged.iter().map(ToString::to_string));
+        damaged.extend(recovery.missing.iter().map(|segment| format!("segment {segment}: its file is missing")));
+        damaged.extend(recovery.unreadable.iter().map(|segment| format!("segment {segment}: unreadable as a whole")));
+
+        // Sequence numbers go on only where all of them are known; else a new life begins.
+        let (incarnation, sequences) = match &checkpoint {
+            Some(known) if replayed == 0 && !is_cut(&recovery) => (known.incarnation, known.sequences.clone()),
+            _ => (Incarnation(rng.next_u64()), BTreeMap::new()),
+        };
+        let mut hlc = HlcClock::after(clock);
+        if let Some(note) = &note {
+            hlc.recover(note.clock);
+        }
+        let note = Note { node: options.keys.node_id(), incarnation, clock: hlc.last(), removals };
+        let mut config = config;
+        if let Some(policy) = &policy {
+            config.coding = policy.coding;
+        }
+        let position = log.position();
+        let mut engine = Self {
+            config,
+            limits: options.limits.clone(),
+            name_keys: Some(options.keys.name_keys()),
+            keys: Some(options.keys.clone()),
+            rng: EngineRng::from_seed(rng.bytes()),
+            clock: hlc,
+            note,
+            sequences,
+            policy,
+            log,
+            index,
+            since_checkpoint: 0,
+            health: Health::Good,
+            window: Window::default(),
+            batch: Batch::default(),
+            puts: Puts::default(),
+            reads: Reads::default(),
+            upkeep: Upkeep::default(),
+            jobs: BTreeMap::new(),
+            next_job: 0,
+            outputs: VecDeque::new(),
+        };
+        let _ = now;
+        if replayed > 0 || from != Some(position) {
+            engine.write_checkpoint(position).map_err(|failure| OpenFailure::StaleIndex(failure.to_string()))?;
+        }
+        for place in &damaged {
+            let damage = Damage { place: place.clone(), outcome: DamageOutcome::Healable };
+            engine.outputs.push_back(Output::Event(Event::Integrity(damage)));
+        }
+        let opened = Opened { index_rebuilt: false, replayed, torn: recovery.torn.is_some(), damaged };
+        Ok((engine, opened))
+    }
+
+    /// Brings the index's file up to the log.
+    pub(super) fn write_checkpoint(&mut self, position: LogPosition) -> Result<(), Failure> {
+        // PA
+        let checkpoint = Checkpoint {
+            position,
+            removals: self.note.removals,
+            incarnation: self.note.incarnation,
+            sequences: self.sequences.clone(),
+            policy: self.policy.clone(),
+        };
+        let bytes = match borsh::to_vec(&checkpoint) {
+            Ok(bytes) => bytes,
+            Err(error) => unreachable!("encoding a checkpoint to memory: {error}"),
+        };
+        self.index.flush(&bytes).map_err(|error| self.index_failure(error))?;
+        self.since_checkpoint = 0;
+        Ok(())
+    }
+
+    /// Takes a checkpoint when enough has come together. That it fails loses nothing: the log is the truth.
+    pub(super) fn checkpoint_if_due(&mut self, position: LogPosition) {
+        if self.index.needs_flush() || self.since_checkpoint >= self.limits.replay_len {
+            if let Err(failure) = self.write_checkpoint(position) {
+                tracing::warn!(%failure, "no checkpoint");
+            }
+        }
+    }
+
+    /// Ends in an orderly way: what the next opening needs is on disk.
+    ///
+    /// # Errors
+    /// [`Failure`]; the store is as after a crash then, and nothing is lost.
+    pub fn shut_down(mut self) -> Result<(), Failure> {
+        // PA
+        let position = self.log.close().map_err(|error| Failure::Disk(error.to_string()));
+        drop((self.keys.take(), self.name_keys.take()));
+        let _ = position?;
+        self.index.close().map_err(|error| Failure::Disk(error.to_string()))
+    }
+}
+
+fn is_cut(recovery: &Recovery) -> bool {
+    recovery.torn.is_some() || recovery.uncommitted_bytes > 0
+}
+
+enum OpenFailure {
+    /// The index contradicts the log.
+    StaleIndex(String),
+    Open(OpenError),
+}
+

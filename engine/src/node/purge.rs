@@ -1,0 +1,131 @@
+//! Purging: a tombstone, then the bytes.
+
+use super::batch::Staged;
+use super::facts::{forget_references, is_referenced};
+use super::request::{Failure, PurgeTarget, Reply, RequestId};
+use super::Engine;
+use crate::codec::Canonical;
+use crate::deletion::{Removed, Tombstone};
+use crate::env::{Disk, Now};
+use crate::id::{BlobId, KeyHash, RefPageId, SealId};
+use crate::store::index::{BlobRow, RefPages, Seals, VersionKey, Versions};
+use crate::store::log::RecordKind;
+
+impl<D: Disk> Engine<D> {
+    pub(super) fn purge(&mut self, now: Now, request: RequestId, target: &PurgeTarget) {
+        match self.stage_purge(now, target) {
+            Ok(versions) => self.batch.replies.push((request, Reply::Purged { versions })),
+            Err(failure) => self.reply(request, Reply::Failed(failure)),
+        }
+    }
+
+    fn stage_purge(&mut self, now: Now, target: &PurgeTarget) -> Result<u64, Failure> {
+        // PA
+        self.writable()?;
+        let (key_hash, versions) = self.purged_versions(target)?;
+        // What they refer to, while their records can still be found. A record that is damaged names nothing; the
+        // sweep of the next compaction finds what only it referred to.
+        for (id, _) in &versions {
+            if let Ok(record) = self.read_blob(*id) {
+                let header = record.header.header;
+                self.upkeep.collect_later(header.seals, header.ref_pages);
+            }
+        }
+        for group in versions.chunks(Tombstone::MAX_REMOVED) {
+            let removed = group
+                .iter()
+                .map(|(id, row)| Removed { blob: *id, dot: row.dot, parents: row.parents.clone() })
+                .collect();
+            let created = self.clock.issue(now.wall);
+            let dot = self.next_dot(&key_hash);
+            let keys = self.keys.clone().ok_or(Failure::NoKeys)?;
+            let tombstone = Tombstone::issue(key_hash, removed, created, dot, keys.signer());
+            let location = self.append(RecordKind::Tombstone, false, &[&tombstone.encode()])?;
+            self.batch.staged.push(Staged::Tombstone(tombstone, location));
+        }
+        Ok(versions.len() as u64)
+    }
+
+    fn purged_versions(&self, target: &PurgeTarget) -> Result<(KeyHash, Vec<(BlobId, BlobRow)>), Failure> {
+        match target {
+            PurgeTarget::Version(id) => {
+                let row = self.live_blob(*id)?;
+                Ok((row.key_hash, vec![(*id, row)]))
+            }
+            PurgeTarget::Key(key) => {
+                let key_hash = self.hash_key(key)?;
+                let mut found = Vec::new();
+                let mut from = Some(VersionKey::first(key_hash));
+                while let Some(start) = from.take() {
+                    let page = self
+                        .index
+                        .range::<Versions>(&start, super::facts::RANGE_LEN)
+                        .map_err(|error| self.index_failure(error))?;
+                    let full = page.len() == super::facts::RANGE_LEN;
+                    for (key, ()) in page {
+                        if key.key_hash != key_hash {
+                            break;
+                        }
+                        found.push((key.blob, self.live_blob(key.blob)?));
+                        if full {
+                            from = key.successor();
+                        }
+                    }
+                }
+                if found.is_empty() {
+                    return Err(Failure::NoSuchKey(key.clone()));
+                }
+                Ok((key_hash, found))
+            }
+        }
+    }
+
+    /// Collects what nothing alive refers to any more; returns how many seals that were. Their bytes go with the next
+    /// compaction of their segments.
+    pub(super) fn collect(&mut self, seals: &[SealId], pages: &[RefPageId]) -> Result<u64, Failure> {
+        // PA
+        let mut candidates = seals.to_vec();
+        for &page in pages {
+            if is_referenced(&self.index, page.into()).map_err(|error| self.index_failure(error))? {
+                continue;
+            }
+            candidates.extend(self.drop_ref_page(page)?);
+        }
+        let mut collected = 0;
+        for seal in candidates {
+            if self.puts.pins(&seal) || self.batch.seals.contains_key(&seal) || self.window.contains(&seal) {
+                continue;
+            }
+            if is_referenced(&self.index, seal).map_err(|error| self.index_failure(error))? {
+                continue;
+            }
+            let Some(row) = self.seal_row(&seal)? else { continue };
+            self.index.remove::<Seals>(&seal).map_err(|error| self.index_failure(error))?;
+            forget_references(&mut self.index, seal).map_err(|error| self.index_failure(error))?;
+            for location in row.slices.into_iter().flatten() {
+                self.upkeep.mark_dead(location);
+            }
+            collected += 1;
+        }
+        Ok(collected)
+    }
+
+    /// Forgets a page of references that nothing alive refers to; returns the seals it named.
+    fn drop_ref_page(&mut self, page: RefPageId) -> Result<Vec<SealId>, Failure> {
+        // PA
+        let Some(row) = self.index.get::<RefPages>(&page).map_err(|error| self.index_failure(error))? else {
+            return Ok(Vec::new());
+        };
+        let seals = match self.read_ref_page(page, row.location) {
+            Ok(content) => content.seals,
+            Err(failure) => {
+                tracing::warn!(%page, %failure, "a dead page of references cannot be read");
+                Vec::new()
+            }
+        };
+        self.index.remove::<RefPages>(&page).map_err(|error| self.index_failure(error))?;
+        forget_references(&mut self.index, page.into()).map_err(|error| self.index_failure(error))?;
+        self.upkeep.mark_dead(row.location);
+        Ok(seals)
+    }
+}

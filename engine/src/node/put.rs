@@ -1,0 +1,556 @@
+//! Putting: from a request to a version that is ready to be logged.
+
+use super::job::{BlobDraft, CutChunk, Job, JobId, MadeBlob, ScopeContext};
+use super::request::{Base, Failure, Put, PutSource, Reply, RequestId, Written};
+use super::upload::{Stage, Ticket, Upload, UploadId};
+use super::{Engine, JobContext, Output};
+use crate::blob::{Body, BlobKind, CHUNK_LIST_LEN, ChunkList, ChunkRef, Content, Header, RefPage};
+use crate::codec::Canonical;
+use crate::env::{Disk, Now};
+use crate::id::{BlobId, ChunkId, EngineRng, KeyHash, SealId, Secret};
+use crate::keys::{DedupScope, ScopeKeys};
+use crate::seal::{Chunker, Sealed};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Contents up to this many bytes live in the body.
+pub(super) const INLINE_LEN: usize = 4096;
+/// Versions made by one job.
+const DRAFTS_PER_JOB: usize = 32;
+
+/// The outcome of a [`Request::Put`](super::Request::Put), as far as it is known.
+#[derive(Debug)]
+pub(super) struct PutOutcome {
+    results: Vec<Option<Result<Written, Failure>>>,
+    open: usize,
+}
+
+/// Names a chunk within a scope.
+pub(super) type ScopedChunk = ([u8; 8], ChunkId);
+
+/// A chunk reference wanted by an upload: which, at which level and place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) upload: UploadId,
+    pub(super) depth: usize,
+    pub(super) place: u64,
+    /// Bytes of content below the reference.
+    pub(super) len: u64,
+}
+
+/// All state of puts under way.
+#[derive(Debug, Default)]
+pub(super) struct Puts {
+    pub(super) uploads: BTreeMap<UploadId, Upload>,
+    next: u64,
+    outcomes: BTreeMap<RequestId, PutOutcome>,
+    pub(super) streams: BTreeMap<RequestId, UploadId>,
+    /// Chunks being sealed, and who wants them.
+    sealing: BTreeMap<ScopedChunk, Vec<Wanted>>,
+    /// Keys with a version being made, and the uploads that wait for it.
+    busy_keys: BTreeMap<KeyHash, VecDeque<UploadId>>,
+    /// Uploads whose headers can be made.
+    drafts: Vec<UploadId>,
+    /// Streams that were asked to wait.
+    stalled: VecDeque<RequestId>,
+    /// Bytes of contents held.
+    pub(super) charged: usize,
+    scopes: BTreeMap<Vec<u8>, Arc<ScopeContext>>,
+}
+
+impl Puts {
+    pub(super) fn is_idle(&self) -> bool {
+        self.uploads.is_empty()
+    }
+
+    /// A seal that is not yet referenced by a logged version, but will be.
+    pub(super) fn pins(&self, seal: &SealId) -> bool {
+        self.uploads.values().any(|upload| upload.seals.contains(seal))
+    }
+}
+
+impl<D: Disk> Engine<D> {
+    pub(super) fn put(&mut self, now: Now, request: RequestId, puts: Vec<Put>) {
+        let results = (0..puts.len()).map(|_| None).collect();
+        self.puts.outcomes.insert(request, PutOutcome { results, open: puts.len() });
+        if puts.is_empty() {
+            self.puts.outcomes.remove(&request);
+            self.reply(request, Reply::Put(Vec::new()));
+        }
+        for (slot, put) in puts.into_iter().enumerate() {
+            let ticket = Ticket { request, slot };
+            match self.open_upload(ticket, put) {
+                Ok(id) => self.start_source(now, id),
+                Err(failure) => self.put_done(ticket, Err(failure)),
+            }
+        }
+    }
+
+    pub(super) fn put_open(&mut self, request: RequestId, put: Put) {
+        match self.open_upload(Ticket { request, slot: 0 }, put) {
+            Ok(id) => {
+                self.puts.streams.insert(request, id);
+                self.reply(request, Reply::Ready);
+            }
+            Err(failure) => self.reply(request, Reply::Failed(failure)),
+        }
+    }
+
+    pub(super) fn put_data(&mut self, request: RequestId, stream: RequestId, data: Bytes) {
+        let Some((id, upload)) = self.stream(stream) else {
+            return self.reply(request, Reply::Failed(no_stream()));
+        };
+        upload.charged += data.len();
+        let len = data.len();
+        upload.push(data);
+        self.puts.charged += len;
+        self.advance(id);
+        if self.held() < self.limits.inflight_len {
+            self.reply(request, Reply::Ready);
+        } else {
+            self.puts.stalled.push_back(request);
+        }
+    }
+
+    pub(super) fn put_end(&mut self, request: RequestId, stream: RequestId) {
+        let Some((id, upload)) = self.stream(stream) else {
+            return self.reply(request, Reply::Failed(no_stream()));
+        };
+        upload.ended = true;
+        upload.ticket = Ticket { request, slot: 0 };
+        self.puts.streams.remove(&stream);
+        self.puts.outcomes.insert(request, PutOutcome { results: vec![None], open: 1 });
+        self.advance(id);
+    }
+
+    pub(super) fn put_abort(&mut self, request: RequestId, stream: RequestId) {
+        if let Some(id) = self.puts.streams.remove(&stream) {
+            self.drop_upload(id);
+        }
+        self.reply(request, Reply::Ready);
+        self.release_stalled();
+    }
+
+    fn stream(&mut self, stream: RequestId) -> Option<(UploadId, &mut Upload)> {
+        let id = *self.puts.streams.get(&stream)?;
+        Some((id, self.puts.uploads.get_mut(&id)?))
+    }
+
+    /// Bytes of contents and of sealed chunks held in memory.
+    fn held(&self) -> usize {
+        self.puts.charged + self.window.len()
+    }
+
+    pub(super) fn release_stalled(&mut self) {
+        while self.held() < self.limits.inflight_len {
+            let Some(request) = self.puts.stalled.pop_front() else { return };
+            self.reply(request, Reply::Ready);
+        }
+    }
+
+    fn scope_context(&mut self, scope: &DedupScope) -> Result<Arc<ScopeContext>, Failure> {
+        let keys = self.keys.as_ref().ok_or(Failure::NoKeys)?;
+        let name = scope.to_bytes();
+        if let Some(context) = self.puts.scopes.get(&name) {
+            return Ok(context.clone());
+        }
+        let scope_keys: ScopeKeys = keys.scope_keys(scope);
+        let chunker = Chunker::new(&self.config.chunker, &scope_keys);
+        let mut tag = [0; 8];
+        tag.copy_from_slice(&scope_keys.chunk_id.keyed_hash(b"dedup scope tag")[..8]);
+        let context = Arc::new(ScopeContext { keys: scope_keys, chunker, tag });
+        // Unshared scopes are as many as their values; they are not kept.
+        if !matches!(scope, DedupScope::None(_)) {
+            self.puts.scopes.insert(name, context.clone());
+        }
+        Ok(context)
+    }
+
+    fn open_upload(&mut self, ticket: Ticket, put: Put) -> Result<UploadId, Failure> {
+        self.writable()?;
+        if self.puts.uploads.len() >= self.limits.uploads {
+            return Err(Failure::Busy);
+        }
+        let keys = self.keys.as_ref().ok_or(Failure::NoKeys)?;
+        let key_hash = keys.name_keys().key_hash(put.key.as_bytes());
+        if let Base::Versions(parents) = &put.options.base {
+            self.check_parents(&put, key_hash, parents)?;
+        }
+        let scope = self.scope_context(&put.options.scope)?;
+        let coding = put.options.coding.unwrap_or(self.config.coding);
+        let id = UploadId(self.puts.next);
+        self.puts.next += 1;
+        self.puts.uploads.insert(id, Upload::new(ticket, put, key_hash, scope, coding));
+        Ok(id)
+    }
+
+    fn check_parents(&self, put: &Put, key_hash: KeyHash, parents: &[BlobId]) -> Result<(), Failure> {
+        if parents.len() > Header::MAX_PARENTS {
+            let (found, limit) = (parents.len() as u64, Header::MAX_PARENTS as u64);
+            return Err(Failure::TooLarge { what: "the number of versions it follows", found, limit });
+        }
+        for &parent in parents {
+            let row = self.live_blob(parent)?;
+            if row.key_hash != key_hash {
+                return Err(Failure::OtherKey { version: parent, key: put.key.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn start_source(&mut self, _now: Now, id: UploadId) {
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        match std::mem::replace(&mut upload.put.source, PutSource::Stream) {
+            PutSource::Value(bytes) => {
+                upload.charged += bytes.len();
+                self.puts.charged += bytes.len();
+                upload.push(bytes);
+                upload.ended = true;
+                self.advance(id);
+            }
+            PutSource::Stream => self.fail_upload(id, Failure::Invalid("a stream is opened with PutOpen".into())),
+            PutSource::Gone => {
+                upload.ended = true;
+                upload.cut_all = true;
+                upload.content = Some(Content::Gone);
+                self.advance(id);
+            }
+            PutSource::SameAs(version) => {
+                upload.ended = true;
+                upload.cut_all = true;
+                upload.stage = Stage::Copying;
+                self.start_copy(id, version);
+            }
+        }
+    }
+
+    fn start_copy(&mut self, id: UploadId, version: BlobId) {
+        let record = match self.read_blob(version) {
+            Ok(record) => record,
+            Err(failure) => return self.fail_upload(id, failure),
+        };
+        let Some(keys) = self.keys.clone() else { return self.fail_upload(id, Failure::NoKeys) };
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        upload.seals = record.header.header.seals.iter().copied().collect();
+        upload.ref_pages = record.header.header.ref_pages.clone();
+        self.run(JobContext::Copy(id), Job::OpenBodies { keys, records: vec![record] });
+    }
+
+    pub(super) fn copy_opened(&mut self, id: UploadId, body: Result<Body, String>) {
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        match body {
+            Ok(body) => {
+                if upload.put.options.attributes.is_empty() {
+                    upload.put.options.attributes = body.attributes;
+                }
+                upload.content = Some(body.content);
+                upload.stage = Stage::Gathering;
+                self.advance(id);
+            }
+            Err(place) => self.fail_upload(id, Failure::Damaged { place }),
+        }
+    }
+
+    /// Does whatever can be done next for an upload.
+    fn advance(&mut self, id: UploadId) {
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        if upload.stage != Stage::Gathering {
+            return;
+        }
+        if let Some(small) = upload.take_small(INLINE_LEN) {
+            upload.content = Some(Content::Inline(small.into()));
+        } else if !upload.cutting && !upload.cut_all && (upload.ended || !upload.pieces.is_empty()) {
+            // A stream that may yet turn out to be small waits for more.
+            if !upload.ended && upload.len <= INLINE_LEN as u64 {
+                return;
+            }
+            let piece = upload.pieces.pop_front().unwrap_or_default();
+            let end = upload.ended && upload.pieces.is_empty();
+            upload.cutting = true;
+            upload.cut_all = end;
+            let job = Job::Cut { scope: upload.scope.clone(), carry: std::mem::take(&mut upload.carry), piece, end };
+            return self.run(JobContext::Cut(id), job);
+        }
+        if upload.is_gathered() {
+            self.finish_gathering(id);
+        }
+    }
+
+    pub(super) fn cut_done(&mut self, id: UploadId, chunks: Vec<CutChunk>, carry: Bytes) {
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        upload.cutting = false;
+        upload.carry = carry;
+        for chunk in chunks {
+            self.want_chunk(id, 0, chunk.plain.len() as u64, chunk);
+        }
+        self.advance(id);
+        self.release_stalled();
+    }
+
+    /// Finds or seals a chunk for the next place of a level.
+    fn want_chunk(&mut self, id: UploadId, depth: usize, len: u64, chunk: CutChunk) {
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        let place = upload.level(depth).reserve();
+        let wanted = Wanted { upload: id, depth, place, len };
+        let name = (upload.scope.tag, chunk.identified.chunk_id);
+        let (scope, coding) = (upload.scope.clone(), upload.coding);
+        upload.pending += 1;
+        if let Some(waiting) = self.puts.sealing.get_mut(&name) {
+            waiting.push(wanted);
+            if depth == 0 {
+                self.discharge(id, chunk.plain.len());
+            }
+            return;
+        }
+        match self.known_chunk(&name) {
+            Ok(Some((seal_id, secret))) => {
+                if depth == 0 {
+                    self.discharge(id, chunk.plain.len());
+                }
+                self.give_chunk(wanted, name.1, seal_id, &secret);
+            }
+            Ok(None) => {
+                self.puts.sealing.insert(name, vec![wanted]);
+                let compression = self.config.compression;
+                let context = JobContext::Seal { name, charged: (depth == 0).then_some((id, chunk.plain.len())) };
+                let job =
+                    Job::Seal { scope, identified: chunk.identified, plain: chunk.plain, compression, coding };
+                self.run(context, job);
+            }
+            Err(failure) => self.fail_upload(id, failure),
+        }
+    }
+
+    fn discharge(&mut self, id: UploadId, len: usize) {
+        if let Some(upload) = self.puts.uploads.get_mut(&id) {
+            let len = len.min(upload.charged);
+            upload.charged -= len;
+            self.puts.charged -= len;
+        }
+    }
+
+    pub(super) fn sealed(&mut self, name: ScopedChunk, charged: Option<(UploadId, usize)>, sealed: Sealed) {
+        if let Some((upload, len)) = charged {
+            self.discharge(upload, len);
+        }
+        let Some(wanted) = self.puts.sealing.remove(&name) else { return };
+        let stored = self.store_seal(name, &sealed);
+        for wanted in wanted {
+            match &stored {
+                Ok(()) => self.give_chunk(wanted, name.1, sealed.seal_id, &sealed.secret),
+                Err(failure) => self.fail_upload(wanted.upload, failure.clone()),
+            }
+        }
+        self.release_stalled();
+    }
+
+    fn give_chunk(&mut self, wanted: Wanted, chunk_id: ChunkId, seal_id: SealId, secret: &Secret) {
+        let Some(upload) = self.puts.uploads.get_mut(&wanted.upload) else { return };
+        upload.pending -= 1;
+        upload.seals.insert(seal_id);
+        let reference = ChunkRef { chunk_id, seal_id, secret: secret.clone(), len: wanted.len };
+        upload.level(wanted.depth).fill(wanted.place, reference);
+        self.promote(wanted.upload, wanted.depth, false);
+        self.advance(wanted.upload);
+    }
+
+    /// Seals full pages of references of a level into the level above.
+    fn promote(&mut self, id: UploadId, depth: usize, rest: bool) {
+        loop {
+            let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+            let Some(page) = upload.level(depth).take_page(rest) else { return };
+            let len = page.iter().map(|reference| reference.len).sum();
+            let plain = Bytes::from(ChunkList { chunks: page }.encode());
+            let identified = crate::seal::identify(&upload.scope.keys, &plain);
+            self.want_chunk(id, depth + 1, len, CutChunk { plain, identified });
+        }
+    }
+
+    fn finish_gathering(&mut self, id: UploadId) {
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        if upload.content.is_none() {
+            let top = upload.levels.len().saturating_sub(1);
+            // Lower levels first: their last, short pages belong into the levels above.
+            for depth in 0..top {
+                if upload.levels[depth].len() > 0 {
+                    return self.promote(id, depth, true);
+                }
+            }
+            if upload.level(top).len() > CHUNK_LIST_LEN {
+                return self.promote(id, top, true);
+            }
+            let chunks = upload.level(top).take_page(true).unwrap_or_default();
+            let depth = u8::try_from(top).unwrap_or(u8::MAX);
+            upload.content = Some(Content::Chunks { len: upload.len, depth, chunks });
+        }
+        self.queue_for_key(id);
+    }
+
+    /// Versions that follow the winner are made one after the other; those that name their parents are free to diverge.
+    fn queue_for_key(&mut self, id: UploadId) {
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        upload.stage = Stage::Queued;
+        if matches!(upload.put.options.base, Base::Winner) {
+            match self.puts.busy_keys.get_mut(&upload.key_hash) {
+                Some(queue) => return queue.push_back(id),
+                None => {
+                    self.puts.busy_keys.insert(upload.key_hash, VecDeque::new());
+                }
+            }
+        }
+        self.puts.drafts.push(id);
+    }
+
+    fn release_key(&mut self, key_hash: KeyHash) {
+        let next = match self.puts.busy_keys.get_mut(&key_hash) {
+            Some(queue) => queue.pop_front(),
+            None => return,
+        };
+        match next {
+            Some(id) => self.puts.drafts.push(id),
+            None => {
+                self.puts.busy_keys.remove(&key_hash);
+            }
+        }
+    }
+
+    /// Gives out jobs for all headers that can be made.
+    pub(super) fn make_drafts(&mut self, now: Now) {
+        let Some(keys) = self.keys.clone() else { return };
+        let ids = std::mem::take(&mut self.puts.drafts);
+        let mut drafts = Vec::new();
+        let mut members = Vec::new();
+        for id in ids {
+            match self.draft(now, id) {
+                Ok(Some(draft)) => {
+                    drafts.push(draft);
+                    members.push(id);
+                }
+                Ok(None) => {}
+                Err(failure) => self.fail_upload(id, failure),
+            }
+            if drafts.len() == DRAFTS_PER_JOB {
+                let job = Job::MakeBlobs { keys: keys.clone(), drafts: std::mem::take(&mut drafts) };
+                self.run(JobContext::Make(std::mem::take(&mut members)), job);
+            }
+        }
+        if !drafts.is_empty() {
+            self.run(JobContext::Make(members), Job::MakeBlobs { keys, drafts });
+        }
+    }
+
+    fn draft(&mut self, now: Now, id: UploadId) -> Result<Option<BlobDraft>, Failure> {
+        let Some(upload) = self.puts.uploads.get(&id) else { return Ok(None) };
+        let mut parents = match &upload.put.options.base {
+            Base::Versions(parents) => parents.clone(),
+            Base::Winner => self.winner(upload.key_hash)?.into_iter().collect(),
+        };
+        parents.sort_unstable();
+        parents.dedup();
+        let seed = self.rng.bytes();
+        let created = self.clock.issue(now.wall);
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return Ok(None) };
+        upload.stage = Stage::Making;
+        upload.parents.clone_from(&parents);
+        let content = upload.content.clone().unwrap_or(Content::Gone);
+        let mut seals: Vec<SealId> = upload.seals.iter().copied().collect();
+        let mut pages = Vec::new();
+        if seals.len() > Header::MAX_SEALS {
+            for page in seals.chunks(RefPage::MAX_SEALS) {
+                pages.push(RefPage { seals: page.to_vec() });
+            }
+            seals.clear();
+        }
+        let mut ref_pages = upload.ref_pages.clone();
+        ref_pages.extend(pages.iter().map(RefPage::id));
+        ref_pages.sort_unstable();
+        ref_pages.dedup();
+        let draft = BlobDraft {
+            key: upload.put.key.clone(),
+            key_hash: upload.key_hash,
+            kind: upload.put.options.kind,
+            parents,
+            created,
+            attributes: upload.put.options.attributes.clone(),
+            content,
+            seals,
+            ref_pages,
+            seed,
+        };
+        for page in pages {
+            self.stage_ref_page(&page)?;
+        }
+        Ok(Some(draft))
+    }
+
+    pub(super) fn made(&mut self, ids: Vec<UploadId>, blobs: Vec<MadeBlob>) {
+        for (id, blob) in ids.into_iter().zip(blobs) {
+            self.batch.ready.push((id, blob));
+        }
+    }
+
+    /// The version of an upload is durable and indexed.
+    pub(super) fn upload_committed(&mut self, id: UploadId, written: Result<Written, Failure>) {
+        if let Some(upload) = self.drop_upload(id) {
+            self.put_done(upload.ticket, written);
+        }
+    }
+
+    pub(super) fn fail_upload(&mut self, id: UploadId, failure: Failure) {
+        if let Some(upload) = self.drop_upload(id) {
+            self.put_done(upload.ticket, Err(failure));
+        }
+    }
+
+    fn drop_upload(&mut self, id: UploadId) -> Option<Upload> {
+        let upload = self.puts.uploads.remove(&id)?;
+        self.puts.charged -= upload.charged;
+        if matches!(upload.put.options.base, Base::Winner) && matches!(upload.stage, Stage::Queued | Stage::Making) {
+            let waits = self.puts.busy_keys.get_mut(&upload.key_hash).is_some_and(|queue| {
+                let before = queue.len();
+                queue.retain(|other| *other != id);
+                queue.len() < before
+            });
+            if !waits {
+                self.release_key(upload.key_hash);
+            }
+        }
+        Some(upload)
+    }
+
+    fn put_done(&mut self, ticket: Ticket, result: Result<Written, Failure>) {
+        let Some(outcome) = self.puts.outcomes.get_mut(&ticket.request) else {
+            // A stream that failed before its end was announced: the next piece is told so.
+            if let Err(failure) = result {
+                self.puts.streams.remove(&ticket.request);
+                tracing::debug!(%failure, "a stream failed");
+            }
+            return;
+        };
+        outcome.results[ticket.slot] = Some(result);
+        outcome.open -= 1;
+        if outcome.open == 0 {
+            if let Some(outcome) = self.puts.outcomes.remove(&ticket.request) {
+                self.reply(ticket.request, Reply::Put(outcome.results.into_iter().flatten().collect()));
+            }
+        }
+    }
+
+    /// Gives up everything that is on its way in: what it built on is not there any more.
+    pub(super) fn fail_all_uploads(&mut self, failure: &Failure) {
+        let ids: Vec<UploadId> = self.puts.uploads.keys().copied().collect();
+        self.puts.drafts.clear();
+        self.puts.sealing.clear();
+        for id in ids {
+            self.fail_upload(id, failure.clone());
+        }
+        self.puts.drafts.clear();
+        self.puts.busy_keys.clear();
+        self.release_stalled();
+    }
+}
+
+fn no_stream() -> Failure {
+    Failure::Invalid("there is no such stream; it may have failed".into())
+}

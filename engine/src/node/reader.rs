@@ -1,0 +1,464 @@
+//! Reading: from a version to its bytes, touching only the chunks that the range needs.
+
+use super::job::{Job, JobOutcome};
+use super::request::{Damage, DamageOutcome, Event, Failure, Got, Reply, RequestId, Select};
+use super::{Engine, JobContext, Output};
+use crate::blob::{Body, BlobRecord, ChunkList, ChunkRef, Content};
+use crate::codec::Canonical;
+use crate::env::Disk;
+use crate::id::{BlobId, SealId};
+use crate::names::KeyName;
+use crate::seal::SealedSlice;
+use crate::store::index::SealRow;
+use crate::store::log::RecordKind;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bodies opened by one job.
+const BODIES_PER_JOB: usize = 64;
+/// Deepest chunk tree: 1,024 references a page give far more than any disk holds.
+const MAX_DEPTH: u8 = 6;
+
+/// Names one read under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ReadId(u64);
+
+/// A part of the range, in order.
+#[derive(Debug)]
+enum Piece {
+    /// Content that lies below a reference, not yet fetched.
+    Wanted { start: u64, depth: u8, reference: ChunkRef },
+    /// Being fetched.
+    Fetching { start: u64, depth: u8, reference: ChunkRef, all_slices: bool },
+    /// The bytes, cut to the range.
+    Data(Bytes),
+}
+
+#[derive(Debug)]
+struct Read {
+    request: RequestId,
+    blob: BlobId,
+    range: Range<u64>,
+    pieces: BTreeMap<u64, Piece>,
+    fetching: usize,
+}
+
+/// A request for versions, as far as it is answered.
+#[derive(Debug)]
+struct Lookup {
+    results: Vec<Option<Result<Got, Failure>>>,
+    open: usize,
+}
+
+/// A version whose body is being opened for a lookup.
+#[derive(Debug)]
+pub(super) struct Sought {
+    request: RequestId,
+    slot: usize,
+    blob: BlobId,
+}
+
+/// All reads under way, and what was opened lately.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    reads: BTreeMap<ReadId, Read>,
+    next: u64,
+    lookups: BTreeMap<RequestId, Lookup>,
+    bodies: Cache<BlobId, Body>,
+    pages: Cache<SealId, ChunkList>,
+}
+
+/// Keeps what was opened lately, oldest out first.
+#[derive(Debug)]
+struct Cache<K, V> {
+    entries: BTreeMap<K, (Arc<V>, usize)>,
+    order: VecDeque<K>,
+    len: usize,
+}
+
+impl<K, V> Default for Cache<K, V> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), order: VecDeque::new(), len: 0 }
+    }
+}
+
+impl<K: Ord + Copy, V> Cache<K, V> {
+    fn get(&self, key: &K) -> Option<Arc<V>> {
+        self.entries.get(key).map(|(value, _)| value.clone())
+    }
+
+    fn put(&mut self, key: K, value: Arc<V>, len: usize, limit: usize) {
+        if len > limit || self.entries.insert(key, (value, len)).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        self.len += len;
+        while self.len > limit {
+            let Some(oldest) = self.order.pop_front() else { return };
+            if let Some((_, len)) = self.entries.remove(&oldest) {
+                self.len -= len;
+            }
+        }
+    }
+}
+
+impl<D: Disk> Engine<D> {
+    /// Reads and checks the record of a version.
+    pub(super) fn read_blob(&self, id: BlobId) -> Result<BlobRecord, Failure> {
+        // PA
+        let row = self.live_blob(id)?;
+        let payload = self.log.read(row.location).map_err(|error| Failure::Damaged { place: error.to_string() })?;
+        let damaged = |why: String| Failure::Damaged { place: format!("version {id} at {}: {why}", row.location) };
+        let record = BlobRecord::decode(payload).map_err(|error| damaged(error.to_string()))?;
+        if record.header.id() != id {
+            return Err(damaged("another version stands in its place".into()));
+        }
+        Ok(record)
+    }
+
+    pub(super) fn get(&mut self, request: RequestId, wanted: Vec<(KeyName, Select)>) {
+        let sought = wanted.into_iter().map(|(key, select)| self.select(&key, select)).collect();
+        self.look_up(request, sought);
+    }
+
+    pub(super) fn get_version(&mut self, request: RequestId, blob: BlobId) {
+        let sought = vec![self.live_blob(blob).map(|_| blob)];
+        self.look_up(request, sought);
+    }
+
+    fn look_up(&mut self, request: RequestId, sought: Vec<Result<BlobId, Failure>>) {
+        let Some(keys) = self.keys.clone() else {
+            return self.reply(request, Reply::Failed(Failure::NoKeys));
+        };
+        let open = sought.len();
+        if open == 0 {
+            return self.reply(request, Reply::Got(Vec::new()));
+        }
+        self.reads.lookups.insert(request, Lookup { results: sought.iter().map(|_| None).collect(), open });
+        let mut members = Vec::new();
+        let mut records = Vec::new();
+        for (slot, found) in sought.into_iter().enumerate() {
+            match found.and_then(|blob| Ok((blob, self.read_blob(blob)?))) {
+                Ok((blob, record)) => {
+                    members.push(Sought { request, slot, blob });
+                    records.push(record);
+                }
+                Err(failure) => self.found(request, slot, Err(failure)),
+            }
+            if records.len() == BODIES_PER_JOB {
+                let job = Job::OpenBodies { keys: keys.clone(), records: std::mem::take(&mut records) };
+                self.run(JobContext::Get(std::mem::take(&mut members)), job);
+            }
+        }
+        if !records.is_empty() {
+            self.run(JobContext::Get(members), Job::OpenBodies { keys, records });
+        }
+    }
+
+    pub(super) fn bodies_opened(&mut self, sought: Vec<Sought>, bodies: Vec<Result<Body, String>>) {
+        for (Sought { request, slot, blob }, body) in sought.into_iter().zip(bodies) {
+            let result = body
+                .map_err(|why| Failure::Damaged { place: format!("version {blob}: {why}") })
+                .and_then(|body| self.got(blob, body));
+            self.found(request, slot, result);
+        }
+    }
+
+    fn got(&mut self, blob: BlobId, body: Body) -> Result<Got, Failure> {
+        let version = self.version(blob)?;
+        let heads = self.key_row(&self.live_blob(blob)?.key_hash)?.map(|row| row.heads).unwrap_or_default();
+        let others = heads.into_iter().map(|head| head.1).filter(|head| *head != blob).collect();
+        let key = KeyName::new(body.key.clone())
+            .map_err(|error| Failure::Damaged { place: format!("version {blob}: {error}") })?;
+        let inline = match &body.content {
+            Content::Gone => Some(Bytes::new()),
+            Content::Inline(bytes) => Some(bytes.clone()),
+            Content::Chunks { .. } => None,
+        };
+        let attributes = body.attributes.clone();
+        if inline.is_none() {
+            self.keep_body(blob, Arc::new(body));
+        }
+        Ok(Got { version, others, key, attributes, inline })
+    }
+
+    fn keep_body(&mut self, blob: BlobId, body: Arc<Body>) {
+        let len = match &body.content {
+            Content::Chunks { chunks, .. } => chunks.len() * size_of::<ChunkRef>() + body.key.len() + 256,
+            _ => 8192,
+        };
+        self.reads.bodies.put(blob, body, len, self.limits.body_cache_len);
+    }
+
+    fn found(&mut self, request: RequestId, slot: usize, result: Result<Got, Failure>) {
+        let Some(lookup) = self.reads.lookups.get_mut(&request) else { return };
+        lookup.results[slot] = Some(result);
+        lookup.open -= 1;
+        if lookup.open == 0 {
+            if let Some(lookup) = self.reads.lookups.remove(&request) {
+                self.reply(request, Reply::Got(lookup.results.into_iter().flatten().collect()));
+            }
+        }
+    }
+
+    pub(super) fn read(&mut self, request: RequestId, blob: BlobId, range: Range<u64>) {
+        let len = range.end.saturating_sub(range.start);
+        if len > self.limits.read_len {
+            let limit = self.limits.read_len;
+            let failure = Failure::TooLarge { what: "one read, in bytes", found: len, limit };
+            return self.reply(request, Reply::Failed(failure));
+        }
+        if let Some(body) = self.reads.bodies.get(&blob) {
+            return self.start_read(request, blob, range, &body);
+        }
+        let Some(keys) = self.keys.clone() else {
+            return self.reply(request, Reply::Failed(Failure::NoKeys));
+        };
+        match self.read_blob(blob) {
+            Ok(record) => {
+                let job = Job::OpenBodies { keys, records: vec![record] };
+                self.run(JobContext::Read { request, blob, range }, job);
+            }
+            Err(failure) => self.reply(request, Reply::Failed(failure)),
+        }
+    }
+
+    pub(super) fn read_opened(
+        &mut self,
+        request: RequestId,
+        blob: BlobId,
+        range: Range<u64>,
+        body: Result<Body, String>,
+    ) {
+        match body {
+            Ok(body) => {
+                let body = Arc::new(body);
+                self.keep_body(blob, body.clone());
+                self.start_read(request, blob, range, &body);
+            }
+            Err(why) => {
+                let failure = Failure::Damaged { place: format!("version {blob}: {why}") };
+                self.reply(request, Reply::Failed(failure));
+            }
+        }
+    }
+
+    fn start_read(&mut self, request: RequestId, blob: BlobId, range: Range<u64>, body: &Body) {
+        let (len, depth, chunks) = match &body.content {
+            Content::Gone => return self.reply(request, Reply::Data(Vec::new())),
+            Content::Inline(bytes) => {
+                let end = range.end.min(bytes.len() as u64);
+                let start = range.start.min(end);
+                // Both are within the length of a slice in memory.
+                let part = bytes.slice(start as usize..end as usize);
+                return self.reply(request, Reply::Data(vec![part]));
+            }
+            Content::Chunks { len, depth, chunks } => (*len, *depth, chunks),
+        };
+        let range = range.start.min(len)..range.end.min(len);
+        let id = ReadId(self.reads.next);
+        self.reads.next += 1;
+        let mut read = Read { request, blob, range, pieces: BTreeMap::new(), fetching: 0 };
+        if depth > MAX_DEPTH {
+            let failure = Failure::Damaged { place: format!("version {blob}: a chunk tree of depth {depth}") };
+            return self.reply(request, Reply::Failed(failure));
+        }
+        read.expand(0, depth, chunks);
+        self.reads.reads.insert(id, read);
+        self.continue_read(id);
+    }
+
+    /// Fetches what can be fetched; answers when all is there.
+    fn continue_read(&mut self, id: ReadId) {
+        loop {
+            let Some(read) = self.reads.reads.get_mut(&id) else { return };
+            let wanted = read.pieces.iter().find_map(|(at, piece)| match piece {
+                Piece::Wanted { start, depth, reference } => Some((*at, *start, *depth, reference.clone())),
+                _ => None,
+            });
+            let Some((at, start, depth, reference)) = wanted else {
+                if read.fetching == 0 {
+                    self.finish_read(id);
+                }
+                return;
+            };
+            if depth > 0 {
+                if let Some(page) = self.reads.pages.get(&reference.seal_id) {
+                    read.pieces.remove(&at);
+                    read.expand(start, depth - 1, &page.chunks);
+                    continue;
+                }
+            }
+            let fetching = Piece::Fetching { start, depth, reference: reference.clone(), all_slices: false };
+            read.pieces.insert(at, fetching);
+            read.fetching += 1;
+            match self.fetch(&reference.seal_id, false) {
+                Ok(slices) => self.open_chunk(id, at, &reference, slices),
+                Err(failure) => return self.fail_read(id, failure),
+            }
+        }
+    }
+
+    fn open_chunk(&mut self, id: ReadId, at: u64, reference: &ChunkRef, slices: Vec<SealedSlice>) {
+        let job = Job::OpenChunk { seal: reference.seal_id, secret: reference.secret.clone(), slices };
+        self.run(JobContext::Chunk { read: id, at }, job);
+    }
+
+    /// Reads slices of a seal: the data slices, and as many more as it takes if some are missing; or all.
+    pub(super) fn fetch(&self, seal: &SealId, all: bool) -> Result<Vec<SealedSlice>, Failure> {
+        // PA
+        let Some(row) = self.seal_row(seal)? else {
+            return Err(Failure::Damaged { place: format!("seal {seal}: no slice of it is known") });
+        };
+        let mut slices = Vec::with_capacity(row.slices.len());
+        let mut trouble = None;
+        for (index, location) in row.slices.iter().enumerate() {
+            if !all && slices.len() >= usize::from(row.data) {
+                break;
+            }
+            match self.fetch_slice(seal, index, &row) {
+                Ok(Some(slice)) => slices.push(slice),
+                Ok(None) => {}
+                Err(why) => {
+                    tracing::warn!(%seal, index, ?location, %why, "a slice cannot be read");
+                    trouble = Some(why);
+                }
+            }
+        }
+        if slices.len() < usize::from(row.data) {
+            let why = trouble.unwrap_or_else(|| "slices are missing".into());
+            let (found, needed) = (slices.len(), row.data);
+            return Err(Failure::Damaged {
+                place: format!("seal {seal}: {found} slices can be read, {needed} are needed; the last trouble: {why}"),
+            });
+        }
+        Ok(slices)
+    }
+
+    fn fetch_slice(&self, seal: &SealId, index: usize, row: &SealRow) -> Result<Option<SealedSlice>, String> {
+        let Some(location) = row.slices.get(index).copied().flatten() else { return Ok(None) };
+        let payload = self.log.read_kind(location, RecordKind::Slice).map_err(|error| error.to_string())?;
+        let slice = SealedSlice::from_record(payload).map_err(|error| format!("{location}: {error}"))?;
+        if slice.header.seal_id() != *seal || usize::from(slice.header.index()) != index {
+            return Err(format!("{location}: the slice of another seal stands in its place"));
+        }
+        Ok(Some(slice))
+    }
+
+    pub(super) fn chunk_opened(&mut self, id: ReadId, at: u64, result: Result<(Bytes, Vec<u8>), String>) {
+        let Some(read) = self.reads.reads.get_mut(&id) else { return };
+        let Some(Piece::Fetching { start, depth, reference, all_slices }) = read.pieces.remove(&at) else { return };
+        read.fetching -= 1;
+        let blob = read.blob;
+        match result {
+            Ok((plain, bad)) => {
+                if all_slices || !bad.is_empty() {
+                    self.note_damage(reference.seal_id, &bad);
+                }
+                if let Err(failure) = self.take_chunk(id, at, start, depth, &reference, plain) {
+                    return self.fail_read(id, failure);
+                }
+                self.continue_read(id);
+            }
+            Err(why) if all_slices => {
+                let place = format!("version {blob}: {why}");
+                self.fail_read(id, Failure::Damaged { place });
+            }
+            Err(why) => {
+                // Some data slice is rotten: once more, with everything there is.
+                tracing::debug!(seal = %reference.seal_id, %why, "reading again with all slices");
+                read.pieces.insert(at, Piece::Fetching { start, depth, reference: reference.clone(), all_slices: true });
+                read.fetching += 1;
+                match self.fetch(&reference.seal_id, true) {
+                    Ok(slices) => self.open_chunk(id, at, &reference, slices),
+                    Err(failure) => self.fail_read(id, failure),
+                }
+            }
+        }
+    }
+
+    fn take_chunk(
+        &mut self,
+        id: ReadId,
+        at: u64,
+        start: u64,
+        depth: u8,
+        reference: &ChunkRef,
+        plain: Bytes,
+    ) -> Result<(), Failure> {
+        let Some(read) = self.reads.reads.get_mut(&id) else { return Ok(()) };
+        let damaged = |why: &str| Failure::Damaged { place: format!("seal {}: {why}", reference.seal_id) };
+        if depth == 0 {
+            if plain.len() as u64 != reference.len {
+                return Err(damaged("its content has another length than the version says"));
+            }
+            let from = read.range.start.saturating_sub(start).min(reference.len);
+            let to = read.range.end.saturating_sub(start).min(reference.len);
+            // Both are at most the length of a slice in memory.
+            read.pieces.insert(at, Piece::Data(plain.slice(from as usize..to as usize)));
+            return Ok(());
+        }
+        let page = ChunkList::decode(&plain).map_err(|error| damaged(&error.to_string()))?;
+        if page.chunks.iter().map(|chunk| chunk.len).sum::<u64>() != reference.len {
+            return Err(damaged("its references add up to another length than the version says"));
+        }
+        read.expand(start, depth - 1, &page.chunks);
+        let len = plain.len();
+        self.reads.pages.put(reference.seal_id, Arc::new(page), len, self.limits.body_cache_len);
+        Ok(())
+    }
+
+    fn finish_read(&mut self, id: ReadId) {
+        let Some(read) = self.reads.reads.remove(&id) else { return };
+        let mut data = Vec::with_capacity(read.pieces.len());
+        let mut len = 0;
+        for piece in read.pieces.into_values() {
+            if let Piece::Data(bytes) = piece {
+                len += bytes.len() as u64;
+                data.push(bytes);
+            }
+        }
+        let reply = if len == read.range.end - read.range.start {
+            Reply::Data(data)
+        } else {
+            Reply::Failed(Failure::Damaged { place: format!("version {}: its chunks leave a gap", read.blob) })
+        };
+        self.reply(read.request, reply);
+    }
+
+    fn fail_read(&mut self, id: ReadId, failure: Failure) {
+        if let Some(read) = self.reads.reads.remove(&id) {
+            self.reply(read.request, Reply::Failed(failure));
+        }
+    }
+
+    fn note_damage(&mut self, seal: SealId, bad: &[u8]) {
+        let place = format!("seal {seal}: slices {bad:?}");
+        self.outputs.push_back(Output::Event(Event::Integrity(Damage { place, outcome: DamageOutcome::Healable })));
+        self.upkeep.mend_later(seal);
+    }
+}
+
+impl Read {
+    /// Adds the references that overlap the range.
+    fn expand(&mut self, start: u64, depth: u8, chunks: &[ChunkRef]) {
+        let mut at = start;
+        for reference in chunks {
+            let end = at.saturating_add(reference.len);
+            if at < self.range.end && end > self.range.start {
+                self.pieces.insert(at, Piece::Wanted { start: at, depth, reference: reference.clone() });
+            }
+            at = end;
+        }
+    }
+}
+
+/// A convenience for the dispatcher.
+pub(super) fn expect_chunk(outcome: JobOutcome) -> Option<Result<(Bytes, Vec<u8>), String>> {
+    match outcome {
+        JobOutcome::Chunk(result) => Some(result),
+        _ => None,
+    }
+}

@@ -1,0 +1,232 @@
+//! The same store for async programs, on any executor.
+
+use super::{Client, ops};
+use crate::error::Error;
+use bytes::Bytes;
+use ouroboros_engine::id::{BlobId, Hlc};
+use ouroboros_engine::names::KeyName;
+use ouroboros_engine::node::{
+    CompactReport, DiffReply, Failure, Got, ListRequest, Page, PurgeTarget, Put, PutOptions, PutSource, RecodeReport,
+    Reply, Request, ScrubReport, Select, Stats, Version, Written,
+};
+use ouroboros_engine::seal::Coding;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// A store that is open in this process, in its async form: the operations of [`Db`](super::Db) as futures that need no
+/// particular executor. Dropping a future gives up the answer, not the operation.
+#[derive(Clone, Debug)]
+pub struct AsyncDb {
+    client: Arc<Client>,
+}
+
+/// A streamed put under way; see [`AsyncDb::put_stream`].
+#[derive(Debug)]
+pub struct AsyncUpload {
+    client: Arc<Client>,
+    stream: ouroboros_engine::node::RequestId,
+    finished: bool,
+}
+
+impl AsyncDb {
+    pub(super) fn new(client: Arc<Client>) -> Self {
+        Self { client }
+    }
+
+    /// See [`Db::put`](super::Db::put).
+    ///
+    /// # Errors
+    /// [`Error`]; then nothing was written.
+    pub async fn put(&self, key: &KeyName, value: impl Into<Bytes>, options: PutOptions) -> Result<Written, Error> {
+        ops::put(key, PutSource::Value(value.into()), options).run(&self.client).await
+    }
+
+    /// See [`Db::put_many`](super::Db::put_many).
+    ///
+    /// # Errors
+    /// [`Error`] when nothing could be written at all.
+    pub async fn put_many(&self, puts: Vec<Put>) -> Result<Vec<Result<Written, Error>>, Error> {
+        ops::put_many(puts).run(&self.client).await
+    }
+
+    /// Opens a stream for a value of any length; feed it with [`AsyncUpload::send`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn put_stream(&self, key: &KeyName, options: PutOptions) -> Result<AsyncUpload, Error> {
+        let put = Put { key: key.clone(), source: PutSource::Stream, options };
+        let (stream, receiver) = self.client.send_async(Request::PutOpen(Box::new(put))).await?;
+        super::settle(receiver.await.map_err(|_| Error::Closed)?)?;
+        Ok(AsyncUpload { client: self.client.clone(), stream, finished: false })
+    }
+
+    /// See [`Db::restore`](super::Db::restore).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn restore(&self, key: &KeyName, version: BlobId) -> Result<Written, Error> {
+        ops::put(key, PutSource::SameAs(version), PutOptions::default()).run(&self.client).await
+    }
+
+    /// See [`Db::remove`](super::Db::remove).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn remove(&self, key: &KeyName) -> Result<Written, Error> {
+        ops::put(key, PutSource::Gone, PutOptions::default()).run(&self.client).await
+    }
+
+    /// See [`Db::get`](super::Db::get).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn get(&self, key: &KeyName, select: Select) -> Result<Got, Error> {
+        ops::get(key, select).run(&self.client).await
+    }
+
+    /// See [`Db::get_many`](super::Db::get_many).
+    ///
+    /// # Errors
+    /// [`Error`] when nothing could be asked at all.
+    pub async fn get_many(&self, keys: Vec<(KeyName, Select)>) -> Result<Vec<Result<Got, Error>>, Error> {
+        ops::get_many(keys).run(&self.client).await
+    }
+
+    /// See [`Db::get_version`](super::Db::get_version).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn get_version(&self, version: BlobId) -> Result<Got, Error> {
+        ops::get_version(version).run(&self.client).await
+    }
+
+    /// At most [`Limits::read_len`](ouroboros_engine::node::Limits::read_len) bytes of a version, in pieces that were
+    /// not copied together; call it again for more.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn read(&self, got: &Got, range: Range<u64>) -> Result<Vec<Bytes>, Error> {
+        let end = range.end.min(got.version.len);
+        let start = range.start.min(end);
+        if let Some(inline) = &got.inline {
+            let bounds = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+            return match bounds.filter(|(_, end)| *end <= inline.len()) {
+                Some((start, end)) => Ok(vec![inline.slice(start..end)]),
+                None => Err(Failure::Damaged {
+                    place: format!("version {}: its content is shorter than it says", got.version.id),
+                }
+                .into()),
+            };
+        }
+        match self.client.ask_async(Request::Read { blob: got.version.id, range: start..end }).await? {
+            Reply::Data(pieces) => Ok(pieces),
+            other => unreachable!("the engine answered with {other:?}"),
+        }
+    }
+
+    /// See [`Db::heads`](super::Db::heads).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn heads(&self, key: &KeyName) -> Result<Vec<Version>, Error> {
+        ops::versions(Request::Heads(key.clone())).run(&self.client).await
+    }
+
+    /// See [`Db::log`](super::Db::log).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn log(&self, key: &KeyName, after: Option<(Hlc, BlobId)>, limit: usize) -> Result<Vec<Version>, Error> {
+        ops::versions(Request::Log { key: key.clone(), after, limit }).run(&self.client).await
+    }
+
+    /// See [`Db::diff`](super::Db::diff).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn diff(&self, from: BlobId, to: BlobId) -> Result<DiffReply, Error> {
+        ops::diff(from, to).run(&self.client).await
+    }
+
+    /// See [`Db::list`](super::Db::list).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list(&self, request: ListRequest) -> Result<Page, Error> {
+        ops::list(request).run(&self.client).await
+    }
+
+    /// See [`Db::purge`](super::Db::purge).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn purge(&self, target: PurgeTarget) -> Result<u64, Error> {
+        ops::purge(target).run(&self.client).await
+    }
+
+    /// See [`Db::scrub`](super::Db::scrub).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn scrub(&self, repair: bool) -> Result<ScrubReport, Error> {
+        ops::scrub(repair).run(&self.client).await
+    }
+
+    /// See [`Db::recode`](super::Db::recode).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn recode(&self, coding: Coding) -> Result<RecodeReport, Error> {
+        ops::recode(coding).run(&self.client).await
+    }
+
+    /// See [`Db::compact`](super::Db::compact).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn compact(&self) -> Result<CompactReport, Error> {
+        ops::compact().run(&self.client).await
+    }
+
+    /// See [`Db::stats`](super::Db::stats).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        ops::stats().run(&self.client).await
+    }
+}
+
+impl AsyncUpload {
+    /// Sends the next bytes; returns when more is welcome.
+    ///
+    /// # Errors
+    /// [`Error`]; the stream is then of no further use.
+    pub async fn send(&mut self, data: Bytes) -> Result<(), Error> {
+        self.client.ask_async(Request::PutData { stream: self.stream, data }).await.map(drop)
+    }
+
+    /// Ends the stream; the value is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error`]; then nothing was written.
+    pub async fn finish(mut self) -> Result<Written, Error> {
+        self.finished = true;
+        match self.client.ask_async(Request::PutEnd { stream: self.stream }).await? {
+            Reply::Put(results) => match results.into_iter().next() {
+                Some(result) => Ok(result?),
+                None => unreachable!("one stream, one outcome"),
+            },
+            other => unreachable!("the engine answered with {other:?}"),
+        }
+    }
+}
+
+impl Drop for AsyncUpload {
+    fn drop(&mut self) {
+        if !self.finished {
+            // The store may be closed already; then there is nothing left to forget.
+            let _ = self.client.send(Request::PutAbort { stream: self.stream });
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! [`Db`]: a store that is open in this process.
+
+mod asynchronous;
+mod builder;
+mod call;
+mod ops;
+mod stream;
+
+pub use asynchronous::AsyncDb;
+pub use builder::Builder;
+
+use crate::error::Error;
+use crate::lock::StoreLock;
+use crate::mailbox::Mailbox;
+use crate::runtime::Waiting;
+use bytes::Bytes;
+use ouroboros_engine::blob::{Attributes, BlobKind};
+use ouroboros_engine::dag::merge::{MergeInput, Resolver, Side};
+use ouroboros_engine::env::Input;
+use ouroboros_engine::id::{BlobId, Hlc};
+use ouroboros_engine::names::KeyName;
+use ouroboros_engine::node::{
+    Base, CompactReport, DiffReply, Got, Limits, ListRequest, Page, PurgeTarget, Put, PutOptions, PutSource,
+    RecodeReport, Reply, Request, RequestId, ScrubReport, Select, Stats, Version, Written,
+};
+use ouroboros_engine::seal::Coding;
+use std::io::{Read, Write};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// A store that is open in this process, in its blocking form. Clones share it; the last one to be dropped closes it.
+///
+/// Every write is durable when the call returns. For async programs there is [`Db::asynchronous`].
+#[derive(Clone, Debug)]
+pub struct Db {
+    client: Arc<Client>,
+}
+
+/// The engine thread, seen from outside.
+#[derive(Debug)]
+pub(crate) struct Client {
+    mailbox: Arc<Mailbox>,
+    waiting: Arc<Waiting>,
+    next: AtomicU64,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    limits: Limits,
+    _lock: StoreLock,
+}
+
+impl Client {
+    fn enqueue(&self) -> (RequestId, oneshot::Receiver<Reply>) {
+        let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.insert(id, sender);
+        (id, receiver)
+    }
+
+    /// Sends a request; the answer is waited for elsewhere.
+    pub(crate) fn send(&self, request: Request) -> Result<(RequestId, oneshot::Receiver<Reply>), Error> {
+        let (id, receiver) = self.enqueue();
+        self.mailbox.send(Input::Request(id, request)).map_err(|_| Error::Closed)?;
+        Ok((id, receiver))
+    }
+
+    pub(crate) fn ask(&self, request: Request) -> Result<Reply, Error> {
+        let (_, receiver) = self.send(request)?;
+        settle(receiver.recv().map_err(|_| Error::Closed)?)
+    }
+
+    pub(crate) async fn send_async(&self, request: Request) -> Result<(RequestId, oneshot::Receiver<Reply>), Error> {
+        let (id, receiver) = self.enqueue();
+        self.mailbox.send_async(Input::Request(id, request)).await.map_err(|_| Error::Closed)?;
+        Ok((id, receiver))
+    }
+
+    pub(crate) async fn ask_async(&self, request: Request) -> Result<Reply, Error> {
+        let (id, receiver) = self.enqueue();
+        self.mailbox.send_async(Input::Request(id, request)).await.map_err(|_| Error::Closed)?;
+        settle(receiver.await.map_err(|_| Error::Closed)?)
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Ok(()) };
+        let result = self.ask(Request::Close).map(drop);
+        if thread.join().is_err() {
+            tracing::error!("the engine thread panicked");
+            return Err(Error::Closed);
+        }
+        result
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "closing the store");
+        }
+    }
+}
+
+pub(crate) fn settle(reply: Reply) -> Result<Reply, Error> {
+    match reply {
+        Reply::Failed(failure) => Err(failure.into()),
+        reply => Ok(reply),
+    }
+}
+
+/// How three versions become one; see [`Db::merge`].
+pub type DynResolver<'a> = &'a dyn Resolver;
+
+impl Db {
+    /// Says where a store lies and how to open it.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The same store for async programs.
+    #[must_use]
+    pub fn asynchronous(&self) -> AsyncDb {
+        AsyncDb::new(self.client.clone())
+    }
+
+    /// The limits this store was opened with.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.client.limits
+    }
+
+    /// Writes a value under a key, following the key's winner.
+    ///
+    /// # Errors
+    /// [`Error`]; then nothing was written.
+    pub fn put(&self, key: &KeyName, value: impl Into<Bytes>, options: PutOptions) -> Result<Written, Error> {
+        ops::put(key, PutSource::Value(value.into()), options).wait(&self.client)
+    }
+
+    /// Writes many values with one sync. Each has its own outcome.
+    ///
+    /// # Errors
+    /// [`Error`] when nothing could be written at all.
+    pub fn put_many(&self, puts: Vec<Put>) -> Result<Vec<Result<Written, Error>>, Error> {
+        ops::put_many(puts).wait(&self.client)
+    }
+
+    /// Writes everything that `input` gives, of any length, in bounded memory.
+    ///
+    /// # Errors
+    /// [`Error`]; then nothing was written.
+    pub fn put_reader(&self, key: &KeyName, input: &mut dyn Read, options: PutOptions) -> Result<Written, Error> {
+        stream::put_reader(&self.client, key, input, options)
+    }
+
+    /// Adds a version with the content and attributes of another: restores, or copies without moving a byte.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn put_same(&self, key: &KeyName, as_version: BlobId, options: PutOptions) -> Result<Written, Error> {
+        ops::put(key, PutSource::SameAs(as_version), options).wait(&self.client)
+    }
+
+    /// Makes an old version of a key its newest.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn restore(&self, key: &KeyName, version: BlobId) -> Result<Written, Error> {
+        self.put_same(key, version, PutOptions::default())
+    }
+
+    /// Adds a version that says "gone". History stays; [`Db::purge`] destroys.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn remove(&self, key: &KeyName) -> Result<Written, Error> {
+        ops::put(key, PutSource::Gone, PutOptions::default()).wait(&self.client)
+    }
+
+    /// Finds and opens a version; small contents come along, others are read with [`Db::read`] or [`Db::write_to`].
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn get(&self, key: &KeyName, select: Select) -> Result<Got, Error> {
+        ops::get(key, select).wait(&self.client)
+    }
+
+    /// Finds and opens many versions at once.
+    ///
+    /// # Errors
+    /// [`Error`] when nothing could be asked at all.
+    pub fn get_many(&self, keys: Vec<(KeyName, Select)>) -> Result<Vec<Result<Got, Error>>, Error> {
+        ops::get_many(keys).wait(&self.client)
+    }
+
+    /// Opens a version by its id.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn get_version(&self, version: BlobId) -> Result<Got, Error> {
+        ops::get_version(version).wait(&self.client)
+    }
+
+    /// The bytes of a range of a version, in memory. Ranges beyond the end are cut.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn read(&self, got: &Got, range: Range<u64>) -> Result<Bytes, Error> {
+        let mut out = Vec::new();
+        self.write_to(got, range, &mut out)?;
+        Ok(out.into())
+    }
+
+    /// Writes a range of a version to `output`, in bounded memory, touching only the chunks it needs. Returns the
+    /// number of bytes.
+    ///
+    /// # Errors
+    /// [`Error`]; what was written before it is right.
+    pub fn write_to(&self, got: &Got, range: Range<u64>, output: &mut dyn Write) -> Result<u64, Error> {
+        stream::write_to(&self.client, got, range, output)
+    }
+
+    /// A key's whole current value, in memory.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn get_bytes(&self, key: &KeyName) -> Result<Bytes, Error> {
+        let got = self.get(key, Select::Winner)?;
+        self.read(&got, 0..u64::MAX)
+    }
+
+    /// The heads of a key, winner first.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn heads(&self, key: &KeyName) -> Result<Vec<Version>, Error> {
+        ops::versions(Request::Heads(key.clone())).wait(&self.client)
+    }
+
+    /// The versions of a key, newest first, continuing after `after`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn log(&self, key: &KeyName, after: Option<(Hlc, BlobId)>, limit: usize) -> Result<Vec<Version>, Error> {
+        ops::versions(Request::Log { key: key.clone(), after, limit }).wait(&self.client)
+    }
+
+    /// The best common ancestors of versions of one key.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn merge_bases(&self, versions: Vec<BlobId>) -> Result<Vec<Version>, Error> {
+        ops::versions(Request::MergeBases(versions)).wait(&self.client)
+    }
+
+    /// Which bytes differ between two versions.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn diff(&self, from: BlobId, to: BlobId) -> Result<DiffReply, Error> {
+        ops::diff(from, to).wait(&self.client)
+    }
+
+    /// Merges the heads of a key into one version that follows them all. Returns the winner unchanged when there is
+    /// only one head.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when `resolver` refuses; other [`Error`]s.
+    pub fn merge(&self, key: &KeyName, resolver: &dyn Resolver) -> Result<Written, Error> {
+        let heads = self.heads(key)?;
+        let ids: Vec<BlobId> = heads.iter().map(|head| head.id).collect();
+        if let [only] = heads.as_slice() {
+            return Ok(Written { id: only.id, created: only.created, heads: ids });
+        }
+        let mut sides = Vec::with_capacity(heads.len());
+        for head in &heads {
+            sides.push(self.side(head)?);
+        }
+        let mut bases = Vec::new();
+        for base in self.merge_bases(ids.clone())? {
+            bases.push(self.side(&base)?);
+        }
+        let merged =
+            resolver.resolve(&MergeInput { bases, sides }).map_err(|conflict| Error::Conflict(conflict.to_string()))?;
+        let winner = self.get_version(heads.first().map_or_else(|| unreachable!("a key has heads"), |head| head.id))?;
+        let options = PutOptions {
+            attributes: winner.attributes,
+            base: Base::Versions(ids),
+            kind: BlobKind::Merger,
+            ..PutOptions::default()
+        };
+        match merged {
+            Some(bytes) => self.put(key, bytes, options),
+            None => ops::put(key, PutSource::Gone, options).wait(&self.client),
+        }
+    }
+
+    fn side(&self, version: &Version) -> Result<Side, Error> {
+        let content = if version.gone {
+            None
+        } else {
+            let limit = self.client.limits.merge_len;
+            if version.len > limit {
+                let what = "a version to be merged, in bytes";
+                return Err(
+                    ouroboros_engine::node::Failure::TooLarge { what, found: version.len, limit }.into()
+                );
+            }
+            let got = self.get_version(version.id)?;
+            Some(self.read(&got, 0..u64::MAX)?)
+        };
+        Ok(Side { id: version.id, created: version.created, content })
+    }
+
+    /// A page of the names that start with a prefix, in byte order.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn list(&self, request: ListRequest) -> Result<Page, Error> {
+        ops::list(request).wait(&self.client)
+    }
+
+    /// Destroys versions for good: tombstones now, the bytes when compaction next comes by.
+    /// Returns how many versions were destroyed.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn purge(&self, target: PurgeTarget) -> Result<u64, Error> {
+        ops::purge(target).wait(&self.client)
+    }
+
+    /// Records a snapshot: one version that names many others at once.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn snapshot(
+        &self,
+        name: &str,
+        entries: impl Iterator<Item = (KeyName, BlobId)>,
+        attributes: Attributes,
+    ) -> Result<Written, Error> {
+        stream::put_snapshot(&self.client, name, entries, attributes)
+    }
+
+    /// Re-reads and re-hashes everything; heals what is rotten if told to.
+    ///
+    /// # Errors
+    /// [`Error`] when the scrub itself could not run; damage is in the report.
+    pub fn scrub(&self, repair: bool) -> Result<ScrubReport, Error> {
+        ops::scrub(repair).wait(&self.client)
+    }
+
+    /// Changes the coding of everything stored, in place, and of everything stored from now on.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn recode(&self, coding: Coding) -> Result<RecodeReport, Error> {
+        ops::recode(coding).wait(&self.client)
+    }
+
+    /// Returns the space of everything dead.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn compact(&self) -> Result<CompactReport, Error> {
+        ops::compact().wait(&self.client)
+    }
+
+    /// Figures about the store.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn stats(&self) -> Result<Stats, Error> {
+        ops::stats().wait(&self.client)
+    }
+
+    /// Closes the store in an orderly way. Other clones get [`Error::Closed`] from then on.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn close(&self) -> Result<(), Error> {
+        self.client.close()
+    }
+}

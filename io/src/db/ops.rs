@@ -1,0 +1,102 @@
+//! Every operation as a [`Call`]: the request and how to read its answer, once for both forms.
+
+use super::call::Call;
+use crate::error::Error;
+use ouroboros_engine::id::BlobId;
+use ouroboros_engine::names::KeyName;
+use ouroboros_engine::node::{
+    CompactReport, DiffReply, Got, ListRequest, Page, PurgeTarget, Put, PutOptions, PutSource, RecodeReport, Reply,
+    Request, ScrubReport, Select, Stats, Version, Written,
+};
+use ouroboros_engine::seal::Coding;
+
+// The engine answers every request with its own kind of reply or `Failed`, which is settled before `read` is called.
+macro_rules! expect {
+    ($pattern:pat => $value:expr) => {
+        |reply| match reply {
+            $pattern => Ok($value),
+            other => unreachable!("the engine answered with {other:?}"),
+        }
+    };
+}
+
+fn only<T>(mut results: Vec<Result<T, ouroboros_engine::node::Failure>>) -> Result<T, Error> {
+    match results.pop() {
+        Some(result) if results.is_empty() => Ok(result?),
+        _ => unreachable!("one question, one answer"),
+    }
+}
+
+fn each<T>(results: Vec<Result<T, ouroboros_engine::node::Failure>>) -> Vec<Result<T, Error>> {
+    results.into_iter().map(|result| result.map_err(Error::from)).collect()
+}
+
+pub(crate) fn put(key: &KeyName, source: PutSource, options: PutOptions) -> Call<Written> {
+    Call {
+        request: Request::Put(vec![Put { key: key.clone(), source, options }]),
+        read: |reply| match reply {
+            Reply::Put(results) => only(results),
+            other => unreachable!("the engine answered with {other:?}"),
+        },
+    }
+}
+
+pub(crate) fn put_many(puts: Vec<Put>) -> Call<Vec<Result<Written, Error>>> {
+    Call { request: Request::Put(puts), read: expect!(Reply::Put(results) => each(results)) }
+}
+
+pub(crate) fn get(key: &KeyName, select: Select) -> Call<Got> {
+    Call {
+        request: Request::Get(vec![(key.clone(), select)]),
+        read: |reply| match reply {
+            Reply::Got(results) => only(results),
+            other => unreachable!("the engine answered with {other:?}"),
+        },
+    }
+}
+
+pub(crate) fn get_many(keys: Vec<(KeyName, Select)>) -> Call<Vec<Result<Got, Error>>> {
+    Call { request: Request::Get(keys), read: expect!(Reply::Got(results) => each(results)) }
+}
+
+pub(crate) fn get_version(version: BlobId) -> Call<Got> {
+    Call {
+        request: Request::GetVersion(version),
+        read: |reply| match reply {
+            Reply::Got(results) => only(results),
+            other => unreachable!("the engine answered with {other:?}"),
+        },
+    }
+}
+
+pub(crate) fn versions(request: Request) -> Call<Vec<Version>> {
+    Call { request, read: expect!(Reply::Versions(versions) => versions) }
+}
+
+pub(crate) fn diff(from: BlobId, to: BlobId) -> Call<DiffReply> {
+    Call { request: Request::Diff { from, to }, read: expect!(Reply::Diff(diff) => diff) }
+}
+
+pub(crate) fn list(request: ListRequest) -> Call<Page> {
+    Call { request: Request::List(request), read: expect!(Reply::Listing(page) => page) }
+}
+
+pub(crate) fn purge(target: PurgeTarget) -> Call<u64> {
+    Call { request: Request::Purge(target), read: expect!(Reply::Purged { versions } => versions) }
+}
+
+pub(crate) fn scrub(repair: bool) -> Call<ScrubReport> {
+    Call { request: Request::Scrub { repair }, read: expect!(Reply::Scrubbed(report) => report) }
+}
+
+pub(crate) fn recode(coding: Coding) -> Call<RecodeReport> {
+    Call { request: Request::Recode(coding), read: expect!(Reply::Recoded(report) => report) }
+}
+
+pub(crate) fn compact() -> Call<CompactReport> {
+    Call { request: Request::Compact, read: expect!(Reply::Compacted(report) => report) }
+}
+
+pub(crate) fn stats() -> Call<Stats> {
+    Call { request: Request::Stats, read: expect!(Reply::Stats(stats) => stats) }
+}

@@ -1,0 +1,167 @@
+//! Values larger than memory, in and out, with a bounded number of pieces under way.
+
+use super::{Client, settle};
+use crate::error::Error;
+use bytes::{Bytes, BytesMut};
+use ouroboros_engine::blob::{Attributes, BlobKind, SnapshotEntry};
+use ouroboros_engine::id::BlobId;
+use ouroboros_engine::names::KeyName;
+use ouroboros_engine::node::{Failure, Got, Put, PutOptions, PutSource, Reply, Request, RequestId, Written};
+use std::collections::VecDeque;
+use std::io::{ErrorKind, Read, Write};
+use std::ops::Range;
+
+/// Bytes of one piece on its way into the engine.
+const PIECE_LEN: usize = 4 << 20;
+/// Pieces that may be under way before the reader of the input waits.
+const PIECES_AHEAD: usize = 2;
+/// Read requests that may be under way before the writer of the output waits.
+const READS_AHEAD: usize = 4;
+
+struct Upload<'a> {
+    client: &'a Client,
+    stream: RequestId,
+    ready: VecDeque<oneshot::Receiver<Reply>>,
+    finished: bool,
+}
+
+impl<'a> Upload<'a> {
+    fn open(client: &'a Client, key: &KeyName, options: PutOptions) -> Result<Self, Error> {
+        let put = Put { key: key.clone(), source: PutSource::Stream, options };
+        let (stream, receiver) = client.send(Request::PutOpen(Box::new(put)))?;
+        let mut upload = Self { client, stream, ready: VecDeque::new(), finished: false };
+        upload.ready.push_back(receiver);
+        Ok(upload)
+    }
+
+    fn send(&mut self, data: Bytes) -> Result<(), Error> {
+        while self.ready.len() > PIECES_AHEAD {
+            self.wait_one()?;
+        }
+        let (_, receiver) = self.client.send(Request::PutData { stream: self.stream, data })?;
+        self.ready.push_back(receiver);
+        Ok(())
+    }
+
+    fn wait_one(&mut self) -> Result<(), Error> {
+        if let Some(receiver) = self.ready.pop_front() {
+            settle(receiver.recv().map_err(|_| Error::Closed)?)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Written, Error> {
+        while !self.ready.is_empty() {
+            self.wait_one()?;
+        }
+        self.finished = true;
+        match self.client.ask(Request::PutEnd { stream: self.stream })? {
+            Reply::Put(results) => match results.into_iter().next() {
+                Some(result) => Ok(result?),
+                None => unreachable!("one stream, one outcome"),
+            },
+            other => unreachable!("the engine answered with {other:?}"),
+        }
+    }
+}
+
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // The store may be closed already; then there is nothing left to forget.
+            let _ = self.client.ask(Request::PutAbort { stream: self.stream });
+        }
+    }
+}
+
+/// Fills `buffer` up to its length unless the input ends; returns how much there is.
+fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> Result<usize, Error> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("reading the input", error)),
+        }
+    }
+    Ok(filled)
+}
+
+pub(crate) fn put_reader(
+    client: &Client,
+    key: &KeyName,
+    input: &mut dyn Read,
+    options: PutOptions,
+) -> Result<Written, Error> {
+    let mut upload = Upload::open(client, key, options)?;
+    loop {
+        let mut piece = BytesMut::zeroed(PIECE_LEN);
+        let len = fill(input, &mut piece)?;
+        piece.truncate(len);
+        if len > 0 {
+            upload.send(piece.freeze())?;
+        }
+        if len < PIECE_LEN {
+            return upload.finish();
+        }
+    }
+}
+
+pub(crate) fn put_snapshot(
+    client: &Client,
+    key: &KeyName,
+    entries: impl Iterator<Item = (KeyName, BlobId)>,
+    attributes: Attributes,
+) -> Result<Written, Error> {
+    let options = PutOptions { attributes, kind: BlobKind::VersionVector, ..PutOptions::default() };
+    let mut upload = Upload::open(client, key, options)?;
+    let mut piece = Vec::with_capacity(PIECE_LEN);
+    for (key, version) in entries {
+        SnapshotEntry { key: key.as_bytes().to_vec(), version }.append_to(&mut piece);
+        if piece.len() >= PIECE_LEN / 2 {
+            upload.send(std::mem::take(&mut piece).into())?;
+        }
+    }
+    if !piece.is_empty() {
+        upload.send(piece.into())?;
+    }
+    upload.finish()
+}
+
+pub(crate) fn write_to(client: &Client, got: &Got, range: Range<u64>, output: &mut dyn Write) -> Result<u64, Error> {
+    let end = range.end.min(got.version.len);
+    let start = range.start.min(end);
+    let write = |output: &mut dyn Write, bytes: &[u8]| {
+        output.write_all(bytes).map_err(|error| Error::io("writing the output", error))
+    };
+    if let Some(inline) = &got.inline {
+        let bounds = usize::try_from(start).ok().zip(usize::try_from(end).ok());
+        let bytes = bounds.and_then(|(start, end)| inline.get(start..end)).ok_or_else(|| Failure::Damaged {
+            place: format!("version {}: its content is shorter than it says", got.version.id),
+        })?;
+        write(output, bytes)?;
+        return Ok(end - start);
+    }
+    let step = client.limits.read_len;
+    let mut next = start;
+    let mut pending: VecDeque<oneshot::Receiver<Reply>> = VecDeque::new();
+    let mut written = 0;
+    loop {
+        while next < end && pending.len() < READS_AHEAD {
+            let piece = next..end.min(next.saturating_add(step));
+            next = piece.end;
+            pending.push_back(client.send(Request::Read { blob: got.version.id, range: piece })?.1);
+        }
+        let Some(receiver) = pending.pop_front() else { return Ok(written) };
+        match settle(receiver.recv().map_err(|_| Error::Closed)?)? {
+            Reply::Data(pieces) => {
+                for piece in pieces {
+                    write(output, &piece)?;
+                    written += piece.len() as u64;
+                }
+            }
+            other => unreachable!("the engine answered with {other:?}"),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Everything that can go wrong for a user of the library.
+
+use crate::lock::LockError;
+use ouroboros_engine::env::DiskError;
+use ouroboros_engine::names::InvalidKeyName;
+use ouroboros_engine::node::{Failure, OpenError};
+use std::path::PathBuf;
+
+/// Why an operation was not carried out. Nothing that was acknowledged is lost by any of these.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no store in the directory.
+    #[error("there is no store in {}; `ouroboros init` or a first write makes one", .0.display())]
+    NoStore(PathBuf),
+    /// There is a store in the directory already.
+    #[error("there is a store in {} already", .0.display())]
+    StoreExists(PathBuf),
+    /// Another process has the store open.
+    #[error(transparent)]
+    InUse(#[from] LockError),
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The engine refused the request.
+    #[error(transparent)]
+    Request(#[from] Failure),
+    /// A key name that no store accepts.
+    #[error(transparent)]
+    KeyName(#[from] InvalidKeyName),
+    /// The disk below the store failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A file of the caller, or the store's description, could not be read or written.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done.
+        context: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The store's description is not understood.
+    #[error("{}: {why}", file.display())]
+    Description {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The caller's own resolver could not merge.
+    #[error("the versions cannot be merged: {0}")]
+    Conflict(String),
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl Error {
+    /// An [`Error::Io`].
+    pub(crate) fn io(context: impl Into<String>, source: std::io::Error) -> Self {
+        Self::Io { context: context.into(), source }
+    }
+}
