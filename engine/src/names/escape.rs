@@ -5,7 +5,8 @@ use core::fmt::{self, Write as _};
 /// Text that is not what [`escape`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a backslash must be followed by x and two hexadecimal digits, as in \\x0a, but is not at byte {at}; write \\x5c for the backslash itself"
+    "a backslash must be followed by x and two hexadecimal digits, as in \\x0a, but is not at byte {at}; \
+     write \\x5c for the backslash itself"
 )]
 pub struct EscapeError {
     /// Where the backslash stands, in bytes.

@@ -11,9 +11,9 @@ const SEPARATOR: u8 = b'/';
 
 /// A path of 1 to 4,096 bytes. Any byte but NUL may occur; `/` stands between components.
 ///
-/// Every name has exactly one spelling: components are never empty, so that `/a`, `a/` and `a//b` are refused rather than
-/// read as `a` and `a/b`. The components `.` and `..` are refused as well: names become paths when a tree is exported, and
-/// these two would lead out of it.
+/// Every name has exactly one spelling: components are never empty, so that `/a`, `a/` and `a//b` are refused rather
+/// than read as `a` and `a/b`. The components `.` and `..` are refused as well: names become paths when a tree is
+/// exported, and these two would lead out of it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyName(Vec<u8>);
 

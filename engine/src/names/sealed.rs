@@ -97,7 +97,8 @@ fn seal_component(keys: &NameKeys, directory: &DirectoryId, component: &[u8]) ->
     SealedComponent { iv, text }
 }
 
-/// Gives back one component of the directory `directory`; `None` when it is damaged, from elsewhere, or under other keys.
+/// Gives back one component of the directory `directory`; `None` when it is damaged, from elsewhere, or under other
+/// keys.
 #[must_use]
 pub fn open_component(keys: &NameKeys, directory: &DirectoryId, sealed: &SealedComponent) -> Option<Vec<u8>> {
     // PA
