@@ -36,7 +36,8 @@ pub struct BadSignature {
     pub author: AuthorId,
 }
 
-/// Whatever signs as an author. Production signs with [`AuthorKey`]; a simulator may put something cheaper in its place.
+/// Whatever signs as an author. Production signs with [`AuthorKey`]; a simulator may put something cheaper in its
+/// place.
 pub trait Signer {
     /// In whose name it signs.
     fn author(&self) -> AuthorId;

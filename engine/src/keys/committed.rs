@@ -1,7 +1,7 @@
 //! ChaCha20-Poly1305 made committing: a 32-byte commitment is derived beside the key and compared before decrypting.
 //!
-//! ChaCha20-Poly1305 alone lets one ciphertext open under several keys (partitioning oracles, Len, Grubbs and Ristenpart,
-//! USENIX Security 2021). The nonce is always zero: callers derive a fresh key for every message.
+//! ChaCha20-Poly1305 alone lets one ciphertext open under several keys (partitioning oracles, Len, Grubbs and
+//! Ristenpart, USENIX Security 2021). The nonce is always zero: callers derive a fresh key for every message.
 
 use crate::id::{DomainHasher, Secret};
 use chacha20poly1305::aead::{Aead, Payload};

@@ -225,6 +225,43 @@ mod tests {
         assert_eq!(stolen.open(&reader()), Err(refused));
     }
 
+    /// A simulator's signatures: a keyed hash in the place of the curve.
+    struct Cheap;
+
+    impl Signer for Cheap {
+        fn author(&self) -> AuthorId {
+            AuthorId::from_bytes([1; 32])
+        }
+
+        fn sign(&self, domain: Domain, text: &[u8]) -> Signature {
+            let mut out = [0; 64];
+            out[..32].copy_from_slice(&domain.hash(&[self.author().as_bytes(), text]));
+            Signature::from_bytes(out)
+        }
+    }
+
+    impl Verifier for Cheap {
+        fn verify(&self, author: AuthorId, domain: Domain, text: &[u8], it: &Signature) -> Result<(), BadSignature> {
+            if *it == self.sign(domain, text) { Ok(()) } else { Err(BadSignature { author }) }
+        }
+    }
+
+    #[test]
+    fn other_signatures_can_stand_in() {
+        let mut rng = fixed_rng();
+        let grant = Grant::issue(&Cheap, OBJECT, &reader().public(), &secret(2), Hlc(77), &mut rng).unwrap();
+        assert_eq!(grant.open_by(&reader(), &Cheap), Ok(secret(2)));
+        assert!(grant.verify().is_err());
+        assert!(sample().verify_by(&Cheap).is_err());
+    }
+
+    #[test]
+    fn nothing_is_granted_to_a_weak_key() {
+        let weak = ReaderPublic::from_bytes([0; 32]);
+        let refused = Grant::issue(&grantor(), OBJECT, &weak, &secret(2), Hlc(77), &mut fixed_rng());
+        assert_eq!(refused, Err(WeakReaderKey { reader: weak.id() }));
+    }
+
     #[test]
     fn the_grant_is_the_one_in_the_format() {
         assert_eq!(

@@ -62,6 +62,7 @@ fn wrapping_key(group: &Secret, epoch: Epoch, salt: &[u8; 16], object: &[u8]) ->
 mod tests {
     use super::*;
     use crate::keys::golden::{fixed_rng, hex, secret};
+    use proptest::prelude::*;
 
     fn sample() -> GroupWrap {
         GroupWrap::seal(&secret(1), Epoch(3), b"object", &secret(2), &mut fixed_rng())
@@ -87,6 +88,20 @@ mod tests {
             let wrap: GroupWrap = borsh::from_slice(&changed).unwrap();
             let expected = if bit / 8 < 52 { UnwrapError::WrongKey } else { UnwrapError::Damaged };
             assert_eq!(wrap.open(&secret(1), b"object"), Err(expected), "bit {bit}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_key_survives_its_wrap(
+            group in any::<[u8; 32]>(), body in any::<[u8; 32]>(), seed in any::<[u8; 32]>(), epoch in any::<u32>(),
+            object in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let (group, body) = (Secret::new(group), Secret::new(body));
+            let wrap = GroupWrap::seal(&group, Epoch(epoch), &object, &body, &mut EngineRng::from_seed(seed));
+            let read: GroupWrap = borsh::from_slice(&borsh::to_vec(&wrap).unwrap()).unwrap();
+            prop_assert_eq!(&read, &wrap);
+            prop_assert_eq!(read.open(&group, &object), Ok(body));
         }
     }
 

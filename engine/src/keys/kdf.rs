@@ -18,7 +18,8 @@ pub enum KdfLimit {
     /// Out of range.
     #[error(
         "passphrase hashing with {memory_kib} KiB, {passes} passes and {lanes} lanes is out of bounds \
-         (8 KiB per lane to 1 GiB, 1 to 64 passes, 1 to 16 lanes, at most 8 GiB hashed in all); the file is damaged or hostile"
+         (8 KiB per lane to 1 GiB, 1 to 64 passes, 1 to 16 lanes, at most 8 GiB hashed in all); choose a smaller \
+         profile, or, if a keyring file asks for this, restore that file from a copy"
     )]
     OutOfBounds {
         /// Memory, in KiB.
@@ -30,7 +31,8 @@ pub enum KdfLimit {
     },
     /// The memory was not to be had.
     #[error(
-        "not enough memory to hash the passphrase: {memory_kib} KiB are needed; open the keyring on a larger machine and store it again with a smaller profile"
+        "not enough memory to hash the passphrase: {memory_kib} KiB are needed; free some, or open the keyring on a \
+         larger machine and store it again with a smaller profile"
     )]
     OutOfMemory {
         /// Memory, in KiB.
@@ -178,6 +180,8 @@ mod tests {
     fn the_hash_is_the_one_in_the_format() {
         let testing = KdfParams::TESTING.stretch(b"passphrase", &[7; 16]).unwrap();
         assert_eq!(hex(testing.expose()), "f7a532bd11b673546936e975e1b7a1afa19629123d31092a8149ca2ae6a80b0e");
+        let default = KdfParams::DEFAULT.stretch(b"passphrase", &[7; 16]).unwrap();
+        assert_eq!(hex(default.expose()), "cf092417fac1a2bef2b442193b52dda2f926c9b417cd02b0080b193af890c495");
         let mobile = KdfParams::MOBILE.stretch(b"passphrase", &[7; 16]).unwrap();
         assert_eq!(hex(mobile.expose()), "a38fef5226815edf168b86ed82cb1b6ebadb8908ff0f958bbe8dfd1ae9f73ab2");
     }

@@ -23,9 +23,9 @@ const REALM_ID: Domain = Domain::new("ouroborosdb v1 realm id");
 
 /// The master secret and all that follows from it, and the realm secrets and group keys of later epochs.
 ///
-/// The recovery phrase brings back epoch 0, and with [`Self::next_realm_epoch`] and [`Self::next_group_epoch`] every epoch
-/// that was begun by this owner. Epochs that others began and shared are only in the keyring file: back it up when one
-/// is added.
+/// The recovery phrase brings back epoch 0, and with [`Self::next_realm_epoch`] and [`Self::next_group_epoch`] every
+/// epoch that was begun by this owner. Epochs that others began and shared are only in the keyring file: back it up
+/// when one is added.
 #[derive(Clone)]
 pub struct Keyring {
     master: MasterSecret,
@@ -99,8 +99,8 @@ impl Keyring {
         self.groups.newest().0
     }
 
-    /// Begins the realm's next epoch. Its secret follows from the master secret but not from any earlier epoch's, so that
-    /// those who were given only the earlier ones cannot follow.
+    /// Begins the realm's next epoch. Its secret follows from the master secret but not from any earlier epoch's, so
+    /// that those who were given only the earlier ones cannot follow.
     ///
     /// # Errors
     /// [`AddEpochError::Full`].

@@ -1,11 +1,11 @@
 //! Keys: who signs, who may read, and how secrets rest on disk.
 //!
-//! One [`MasterSecret`] (24 printable words) is the root of a [`Keyring`]: every other secret of epoch 0 follows from it,
-//! each in a domain of its own. A [`Vault`] is the keyring at rest under a passphrase. Body keys are wrapped for a group
-//! ([`GroupWrap`], symmetric) or for a single reader ([`ReaderWrap`], X25519), the latter signed as a [`Grant`].
+//! One [`MasterSecret`] (24 printable words) is the root of a [`Keyring`]: every other secret of epoch 0 follows from
+//! it, each in a domain of its own. A [`Vault`] is the keyring at rest under a passphrase. Body keys are wrapped for a
+//! group ([`GroupWrap`], symmetric) or for a single reader ([`ReaderWrap`], X25519), the latter signed as a [`Grant`].
 //!
-//! Promises: no secret is ever printed or logged; commitments are compared before anything is decrypted; one derived key
-//! seals one message. The module knows nothing of chunks, bodies or names: it only hands out keys for them.
+//! Promises: no secret is ever printed or logged; commitments are compared before anything is decrypted; one derived
+//! key seals one message. The module knows nothing of chunks, bodies or names: it only hands out keys for them.
 
 mod author;
 mod committed;

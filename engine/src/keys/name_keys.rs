@@ -44,8 +44,8 @@ impl NameKeys {
         KeyHash::from_bytes(self.key_hash.keyed_hash(name))
     }
 
-    /// The partition of a key when there are `2^bits` of them; at most 16 bits count. The partitions are the leading bits
-    /// of one hash, so that partition `p` splits into `2p` and `2p + 1` when `bits` grows by one.
+    /// The partition of a key when there are `2^bits` of them; at most 16 bits count. The partitions are the leading
+    /// bits of one hash, so that partition `p` splits into `2p` and `2p + 1` when `bits` grows by one.
     #[must_use]
     pub fn partition(&self, key: &KeyHash, bits: u32) -> Partition {
         let hash = self.partition.keyed_hash(key.as_bytes());

@@ -1,7 +1,7 @@
 //! The master secret as 24 English words (BIP-39), to be kept on paper.
 //!
-//! The words spell the 256 bits themselves and an 8-bit checksum. BIP-39's second step, which stretches the words into a
-//! wallet's seed with PBKDF2, plays no part: the bits already are a full-strength key.
+//! The words spell the 256 bits themselves and an 8-bit checksum. BIP-39's second step, which stretches the words into
+//! a wallet's seed with PBKDF2, plays no part: the bits already are a full-strength key.
 
 use crate::id::Secret;
 use bip39::{Language, Mnemonic};
@@ -69,9 +69,9 @@ impl RecoveryPhrase {
         Self(text)
     }
 
-    /// Reads 24 words in either case, between any white space; numbers such as `7.` before a word are passed over, so that
-    /// a numbered list can be pasted. A phrase with a wrong word passes the checksum once in 256 times: whoever recovers a
-    /// keyring compares its realm id with the store's.
+    /// Reads 24 words in either case, between any white space; numbers such as `7.` before a word are passed over, so
+    /// that a numbered list can be pasted. A phrase with a wrong word passes the checksum once in 256 times: whoever
+    /// recovers a keyring compares its realm id with the store's.
     pub(super) fn parse(text: &str) -> Result<Secret, PhraseError> {
         // PA
         let words = || text.split_whitespace().filter(|word| !is_numbering(word));

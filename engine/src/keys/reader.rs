@@ -119,8 +119,8 @@ impl ReaderWrap {
     ///
     /// # Errors
     /// [`UnwrapError::WrongKey`] when the wrap was made for another reader or object or by another grantor (a damaged
-    /// ephemeral key or commitment cannot be told from that), [`UnwrapError::Damaged`] when the sealed bytes were altered
-    /// or the ephemeral key has low order.
+    /// ephemeral key or commitment cannot be told from that), [`UnwrapError::Damaged`] when the sealed bytes were
+    /// altered or the ephemeral key has low order.
     pub fn open(&self, reader: &ReaderSecret, object: &[u8], grantor: AuthorId) -> Result<Secret, UnwrapError> {
         // PA
         let shared = reader.secret.diffie_hellman(&PublicKey::from(self.ephemeral));
@@ -179,6 +179,7 @@ impl BorshDeserialize for ReaderWrap {
 mod tests {
     use super::*;
     use crate::keys::golden::{fixed_rng, hex, secret};
+    use proptest::prelude::*;
 
     const GRANTOR: AuthorId = AuthorId::from_bytes([4; 32]);
 
@@ -274,6 +275,34 @@ mod tests {
             290f4d2a5dd48f3d23b803bba8a8d9d46639ef04a7f20d5c027c6a4985331c4427cabfdb7de733665dca76b5eb8c3165\
             542e148ef67f99b5e772cfe7c1c964c4a9"
         );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn every_key_survives_its_wrap(
+            reader in any::<[u8; 32]>(), key in any::<[u8; 32]>(), seed in any::<[u8; 32]>(),
+            grantor in any::<[u8; 32]>(), object in prop::collection::vec(any::<u8>(), 0..80),
+        ) {
+            let (reader, key) = (ReaderSecret::from_seed(&Secret::new(reader)), Secret::new(key));
+            let grantor = AuthorId::from_bytes(grantor);
+            let mut rng = EngineRng::from_seed(seed);
+            let wrap = ReaderWrap::seal(&reader.public(), &object, grantor, &key, &mut rng).unwrap();
+            let read: ReaderWrap = borsh::from_slice(&borsh::to_vec(&wrap).unwrap()).unwrap();
+            prop_assert_eq!(&read, &wrap);
+            prop_assert_eq!(read.open(&reader, &object, grantor), Ok(key));
+            let again = ReaderWrap::seal(&reader.public(), &object, grantor, &secret(1), &mut rng).unwrap();
+            prop_assert_ne!(again.ephemeral, wrap.ephemeral);
+        }
+
+        #[test]
+        fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), ReaderWrap::LEN)) {
+            let mut bytes = bytes;
+            bytes[0] = ReaderWrap::VERSION;
+            let wrap: ReaderWrap = borsh::from_slice(&bytes).unwrap();
+            prop_assert!(wrap.open(&reader(), b"object", GRANTOR).is_err());
+            prop_assert_eq!(borsh::to_vec(&wrap).unwrap(), bytes);
+        }
     }
 
     #[test]

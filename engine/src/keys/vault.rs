@@ -46,7 +46,8 @@ pub enum VaultError {
     },
     /// The bytes are not those that were written.
     #[error(
-        "the keyring file is damaged: {why}; restore it from a copy, or make it anew from the 24 words of the recovery phrase"
+        "the keyring file is damaged: {why}; restore it from a copy, or make it anew from the 24 words of the \
+         recovery phrase"
     )]
     Damaged {
         /// What was wrong.
@@ -56,10 +57,10 @@ pub enum VaultError {
     #[error("wrong passphrase for this keyring file")]
     WrongPassphrase,
     /// Hashing the passphrase would cost more than is allowed or available.
-    #[error("keyring file: {0}")]
+    #[error(transparent)]
     Cost(#[from] KdfLimit),
     /// The sealed content is of a kind that this build does not know.
-    #[error("keyring file: {0}")]
+    #[error(transparent)]
     Content(#[from] DecodeError),
 }
 
@@ -144,8 +145,8 @@ impl Vault {
         Ok(KdfParams::from_bytes(&fixed(bytes, 17)?)?)
     }
 
-    /// The bytes of the same keyring under another passphrase and cost. The old file opens with the old passphrase for as
-    /// long as a copy of it exists.
+    /// The bytes of the same keyring under another passphrase and cost. The old file opens with the old passphrase for
+    /// as long as a copy of it exists.
     ///
     /// # Errors
     /// [`VaultError`].
