@@ -225,7 +225,7 @@ pub fn clones_share_the_disk<D: Disk>(disk: &D) {
 
 /// An error says which operation failed, in which directory and on which file.
 pub fn errors_name_the_operation_and_the_file<D: Disk>(disk: &D) {
-    let error = disk.open(Volume::Index, &name("absent"), OpenMode::Read).err().expect("an error");
+    let error = disk.open(Volume::Index, &name("absent"), OpenMode::Read).expect_err("an error");
     assert_eq!((error.operation, error.volume, error.file.as_str()), ("open", Volume::Index, "absent"));
     assert_eq!(error.to_string(), "open index/absent: no such file");
     let error = disk.remove(Volume::Blocks, &name("absent")).expect_err("an error");

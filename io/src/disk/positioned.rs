@@ -41,6 +41,15 @@ fn write(_file: &File, _offset: u64, _bytes: &[u8]) -> io::Result<usize> {
 
 /// Writes all of `parts` at `offset`, one after the other, in as few calls as the system allows.
 pub(super) fn write_all(file: &File, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+    write_through(offset, parts, |at, first, rest| write_some(file, at, first, rest))
+}
+
+/// Calls `write_some(offset, first, rest)` until everything is written, however little it takes at a time.
+pub(super) fn write_through(
+    offset: u64,
+    parts: &[&[u8]],
+    mut write_some: impl FnMut(u64, &[u8], &[&[u8]]) -> io::Result<usize>,
+) -> io::Result<()> {
     let mut at = offset;
     // The first part that is not wholly written, and how much of it is.
     let (mut first, mut within) = (0, 0);
@@ -50,7 +59,7 @@ pub(super) fn write_all(file: &File, offset: u64, parts: &[&[u8]]) -> io::Result
             first += 1;
         }
         let Some(part) = parts.get(first) else { return Ok(()) };
-        let count = uninterrupted(|| write_some(file, at, &part[within..], &parts[first + 1..]))?;
+        let count = uninterrupted(|| write_some(at, &part[within..], &parts[first + 1..]))?;
         if count == 0 {
             return Err(ErrorKind::WriteZero.into());
         }

@@ -96,3 +96,28 @@ fn a_full_device_is_reported_as_full() {
     let error = positioned::write_all(&full, 0, &[b"a", b"b"]).unwrap_err();
     assert_eq!(failure(&error), DiskFailure::Full);
 }
+
+#[test]
+fn short_and_interrupted_writes_are_taken_up_where_they_stopped() {
+    let bytes: Vec<u8> = (0..=255).cycle().take(2_000).map(|byte: u16| byte as u8).collect();
+    let parts = [&bytes[..700], &[], &bytes[700..701], &bytes[701..1_990], &[], &bytes[1_990..]];
+    for step in [1, 2, 3, 7, 699, 700, 701, 1_989, 2_000, 5_000] {
+        let mut written = Vec::new();
+        let mut calls = 0;
+        positioned::write_through(100, &parts, |at, first, rest| {
+            calls += 1;
+            if calls % 3 == 0 {
+                return Err(ErrorKind::Interrupted.into());
+            }
+            assert_eq!(at, 100 + written.len() as u64);
+            let offered: Vec<u8> = std::iter::once(first).chain(rest.iter().copied()).flatten().copied().collect();
+            let count = offered.len().min(step);
+            written.extend_from_slice(&offered[..count]);
+            Ok(count)
+        })
+        .unwrap();
+        assert_eq!(written, bytes);
+    }
+    let stuck = positioned::write_through(0, &[b"x"], |_, _, _| Ok(0)).unwrap_err();
+    assert_eq!(stuck.kind(), ErrorKind::WriteZero);
+}

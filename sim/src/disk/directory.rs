@@ -11,7 +11,7 @@ pub(super) struct FileId(pub(super) u64);
 type Entries = BTreeMap<Arc<FileName>, FileId>;
 
 #[derive(Clone, Debug)]
-enum Change {
+pub(super) enum Change {
     Create { name: Arc<FileName>, id: FileId },
     Rename { from: Arc<FileName>, to: Arc<FileName>, id: FileId },
     Remove { name: Arc<FileName> },
@@ -78,6 +78,10 @@ impl Directory {
         }
     }
 
+    pub(super) fn changes(&self) -> &[Change] {
+        &self.undecided
+    }
+
     pub(super) fn undecided(&self) -> u64 {
         self.undecided.len() as u64
     }
@@ -89,15 +93,6 @@ impl Directory {
             }
         }
         self.visible = self.durable.clone();
-    }
-
-    /// Whether the file can still be found, or might be after a crash.
-    pub(super) fn mentions(&self, id: FileId) -> bool {
-        self.ids().any(|entry| entry == id)
-    }
-
-    pub(super) fn is_visible(&self, id: FileId) -> bool {
-        self.visible.values().any(|entry| *entry == id)
     }
 
     /// Every file that has a name, now or perhaps after a crash.

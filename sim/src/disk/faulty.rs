@@ -4,9 +4,10 @@ use super::crash::CrashVariant;
 use super::directory::FileId;
 use super::fault::{Fault, FaultCounts};
 use super::image::Damage;
-use super::machine::Machine;
+use super::machine::{Machine, Power};
 use super::operation::{LogEntry, Operation};
 use super::plan::{FaultPlan, Injection};
+use super::undecided::Undecided;
 use ouroboros_engine::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, OpenMode, Volume};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -80,9 +81,16 @@ impl FaultyDisk {
         lock(&self.machine).crash(variant);
     }
 
-    /// The process is killed and the system goes on: this life is over, and nothing is lost or decided.
+    /// The process is killed and the system goes on: this life is over, and nothing is lost or decided. If the power
+    /// has failed already, the same as [`recover`](Self::recover).
+    #[must_use]
     pub fn restart(&self) -> Self {
-        lock(&self.machine).end_life();
+        {
+            let mut machine = lock(&self.machine);
+            if machine.power == Power::On {
+                machine.end_life();
+            }
+        }
         self.recover()
     }
 
@@ -91,12 +99,10 @@ impl FaultyDisk {
     #[must_use]
     pub fn recover(&self) -> Self {
         let mut machine = lock(&self.machine);
-        if !machine.powered {
-            if machine.life == self.life {
-                machine.crash(CrashVariant::AllLost);
-            }
-            machine.powered = true;
+        if machine.power == Power::Failed {
+            machine.crash(CrashVariant::AllLost);
         }
+        machine.power = Power::On;
         Self { machine: self.machine.clone(), life: machine.life }
     }
 
@@ -112,13 +118,19 @@ impl FaultyDisk {
     #[must_use]
     pub fn is_powered(&self) -> bool {
         let machine = lock(&self.machine);
-        machine.powered && machine.life == self.life
+        machine.power == Power::On && machine.life == self.life
     }
 
     /// How many units a crash now would decide about: [`CrashVariant::ExactSubset`] tells all their subsets apart.
     #[must_use]
     pub fn undecided_units(&self) -> u64 {
         lock(&self.machine).undecided()
+    }
+
+    /// The units that a crash now would decide about, in the order in which [`CrashVariant::ExactSubset`] numbers them.
+    #[must_use]
+    pub fn undecided(&self) -> Vec<Undecided> {
+        lock(&self.machine).list_undecided()
     }
 
     /// How many operations there were, failed ones included; those after a crash are not counted.

@@ -18,7 +18,7 @@ pub(super) enum Mark {
 }
 
 #[derive(Clone, Debug)]
-enum Change {
+pub(super) enum Change {
     Sector { sector: u64, bytes: Bytes, mark: Mark },
     Length(u64),
     Cut(u64),
@@ -48,6 +48,10 @@ impl File {
 
     pub(super) fn former(&self) -> &Image {
         self.former.as_ref().unwrap_or(&self.durable)
+    }
+
+    pub(super) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.undecided.iter().map(|unit| &unit.change)
     }
 
     pub(super) fn undecided(&self) -> u64 {

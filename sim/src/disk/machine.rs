@@ -16,11 +16,20 @@ pub(super) const MAX_FILE_LEN: u64 = 1 << 40;
 /// Entries that the operation log keeps unless told otherwise.
 const LOG_LIMIT: usize = 65_536;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Power {
+    On,
+    /// It failed in the middle of an operation, and nobody has decided yet what that left.
+    Failed,
+    /// The life is over and what it left is decided.
+    Off,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     // Handles of an earlier life find another number here.
     pub(super) life: u64,
-    pub(super) powered: bool,
+    pub(super) power: Power,
     pub(super) operations: u64,
     pub(super) files: BTreeMap<FileId, File>,
     next_file: u64,
@@ -38,11 +47,16 @@ fn io(text: impl Into<String>) -> DiskFailure {
     DiskFailure::Io(text.into())
 }
 
+fn error(operation: &Operation, failure: DiskFailure) -> DiskError {
+    let file = operation.file().map_or_else(|| ".".to_owned(), ToString::to_string);
+    DiskError { operation: operation.verb(), volume: operation.volume(), file, failure }
+}
+
 impl Machine {
     pub(super) fn new(plan: FaultPlan) -> Self {
         Self {
             life: 0,
-            powered: true,
+            power: Power::On,
             operations: 0,
             files: BTreeMap::new(),
             next_file: 0,
@@ -71,10 +85,8 @@ impl Machine {
         operation: Operation,
         body: impl FnOnce(&mut Self, Option<Fault>) -> Result<T, DiskFailure>,
     ) -> Result<T, DiskError> {
-        let file = operation.file().map_or_else(|| ".".to_owned(), ToString::to_string);
-        let error = |failure| DiskError { operation: operation.verb(), volume: operation.volume(), file, failure };
-        if self.life != life || !self.powered {
-            return Err(error(DiskFailure::Crashed));
+        if self.life != life || self.power != Power::On {
+            return Err(error(&operation, DiskFailure::Crashed));
         }
         let number = self.operations;
         self.operations += 1;
@@ -92,14 +104,15 @@ impl Machine {
             fault => body(self, fault),
         };
         let fault = self.account(chosen);
+        let result = result.map_err(|failure| error(&operation, failure));
         if self.log_limit > 0 {
             if self.log.len() >= self.log_limit {
                 self.log.pop_front();
             }
-            let failure = result.as_ref().err().cloned();
-            self.log.push_back(LogEntry { number, operation: operation.clone(), fault, failure });
+            let failure = result.as_ref().err().map(|error| error.failure.clone());
+            self.log.push_back(LogEntry { number, operation, fault, failure });
         }
-        result.map_err(error)
+        result
     }
 
     fn account(&mut self, chosen: Option<Chosen>) -> Option<Fault> {
@@ -123,7 +136,7 @@ impl Machine {
             let _undecided = body(self, None);
         }
         self.struck = true;
-        self.powered = false;
+        self.power = Power::Failed;
         Err(DiskFailure::Crashed)
     }
 
@@ -203,8 +216,8 @@ impl Machine {
 
     /// Forgets the files that nobody can reach any more, whatever a crash decides.
     pub(super) fn collect(&mut self) {
-        let directories = &self.directories;
-        self.files.retain(|id, file| file.handles > 0 || directories.iter().any(|directory| directory.mentions(*id)));
+        let named: BTreeSet<FileId> = self.directories.iter().flat_map(Directory::ids).collect();
+        self.files.retain(|id, file| file.handles > 0 || named.contains(id));
     }
 
     fn file(&mut self, id: FileId) -> Result<&mut File, DiskFailure> {
@@ -217,8 +230,9 @@ impl Machine {
 
     /// Bytes in use: the lengths of all files that have a name or a handle.
     pub(super) fn used(&self) -> u64 {
-        let visible = |id| self.directories.iter().any(|directory| directory.is_visible(id));
-        let in_use = self.files.iter().filter(|(id, file)| file.handles > 0 || visible(**id));
+        let visible: BTreeSet<FileId> =
+            self.directories.iter().flat_map(|directory| directory.names().map(|(_, id)| id)).collect();
+        let in_use = self.files.iter().filter(|(id, file)| file.handles > 0 || visible.contains(id));
         in_use.map(|(_, file)| file.visible().len()).sum()
     }
 
@@ -250,14 +264,11 @@ impl Machine {
         if len == 0 {
             return Ok(());
         }
-        match fault {
-            Some(fault @ (Fault::WriteError | Fault::Full)) => {
-                self.struck = true;
-                let part = self.dice.stream(fault).below(len) as usize;
-                self.file(id)?.write(offset, &bytes[..part], Mark::Heal);
-                return Err(if fault == Fault::Full { DiskFailure::Full } else { io("input/output error") });
-            }
-            _ => {}
+        if let Some(fault @ (Fault::WriteError | Fault::Full)) = fault {
+            self.struck = true;
+            let part = self.dice.stream(fault).below(len) as usize;
+            self.file(id)?.write(offset, &bytes[..part], Mark::Heal);
+            return Err(if fault == Fault::Full { DiskFailure::Full } else { io("input/output error") });
         }
         let end = offset.saturating_add(len);
         let until = self.room_until(id, end, fault)?;
@@ -351,7 +362,7 @@ impl Machine {
     /// The process is gone and all its handles; the system and what it has cached live on.
     pub(super) fn end_life(&mut self) {
         self.life += 1;
-        self.powered = false;
+        self.power = Power::Off;
         for file in self.files.values_mut() {
             file.handles = 0;
         }

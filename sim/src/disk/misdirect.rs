@@ -122,7 +122,9 @@ impl Machine {
         let dirty = file.dirty_sectors();
         let clean: Vec<u64> = sectors(offset, len).filter(|sector| !dirty.contains(sector)).collect();
         let all = file.visible().len().div_ceil(SECTOR);
+        let burst = self.dice.burst;
         let stream = self.dice.stream(fault);
+        let neighbours = stream.below(burst);
         let (place, detail) = (stream.below(clean.len() as u64) as usize, stream.below(1 << 32));
         let Some(&sector) = clean.get(place) else { return };
         let damage = match fault {
@@ -131,7 +133,11 @@ impl Machine {
             Fault::ZeroedSector => Damage::Zeroed,
             _ => Damage::ReplacedBy { sector: detail.wrapping_mul(all) >> 32 },
         };
-        if file.damage(sector, damage) {
+        let mut struck = false;
+        for sector in (sector..=sector.saturating_add(neighbours)).filter(|sector| !dirty.contains(sector)) {
+            struck |= file.damage(sector, damage);
+        }
+        if struck {
             self.strike();
         }
     }

@@ -29,6 +29,7 @@ mod plan;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod undecided;
 
 pub use crash::CrashVariant;
 pub use fault::{Fault, FaultCounts};
@@ -37,3 +38,4 @@ pub use image::{Damage, SECTOR_LEN};
 pub use operation::{LogEntry, Operation};
 pub use plan::{FaultPlan, Injection};
 pub use stream::Stream;
+pub use undecided::Undecided;

@@ -23,6 +23,7 @@ pub struct FaultPlan {
     capacity: Option<u64>,
     latency_nanos: u64,
     slow_nanos: u64,
+    burst: u64,
 }
 
 impl FaultPlan {
@@ -61,6 +62,14 @@ impl FaultPlan {
         self
     }
 
+    /// Lets drawn rot and read errors hit up to so many neighbouring sectors at once: on real disks they cluster
+    /// (Bairavasundaram et al., FAST'08).
+    #[must_use]
+    pub const fn burst(mut self, sectors: u64) -> Self {
+        self.burst = sectors;
+        self
+    }
+
     fn has(&self, fault: Fault) -> bool {
         self.rates[fault as usize] > 0 || self.injections.iter().any(|injection| injection.fault == fault)
     }
@@ -77,6 +86,7 @@ pub(super) struct Dice {
     pub(super) capacity: Option<u64>,
     pub(super) latency_nanos: u64,
     pub(super) slow_nanos: u64,
+    pub(super) burst: u64,
     pub(super) keeps_history: bool,
 }
 
@@ -98,6 +108,7 @@ impl Dice {
             capacity: plan.capacity,
             latency_nanos: plan.latency_nanos,
             slow_nanos: plan.slow_nanos,
+            burst: plan.burst.max(1),
         }
     }
 

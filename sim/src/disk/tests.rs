@@ -2,6 +2,7 @@
 
 mod crash;
 mod faults;
+mod laws;
 
 use super::*;
 use ouroboros_engine::env::{Disk, DiskFailure, DiskFile, FileName, OpenMode, Volume};
