@@ -1,1 +1,3 @@
-//! stub
+//! What the end-to-end tests and the fuzz targets share.
+
+pub mod fuzz_bodies;
