@@ -1,1 +1,3 @@
-//! (being written)
+//! The local store: the log is the truth, the index a cache.
+
+pub mod log;

@@ -1,0 +1,99 @@
+//! The segment that is being written: a file, and the bytes that are not in it yet.
+
+use super::footer::Footer;
+use super::record::{HEADER_LEN, RecordHeader, padding};
+use super::segment::Binding;
+use super::{LogError, SegmentId};
+use crate::env::DiskFile;
+use std::sync::Arc;
+
+/// Payloads of this length are written straight from the caller's memory.
+const DIRECT_LEN: u64 = 16 << 10;
+
+/// A segment open for appending.
+#[derive(Debug)]
+pub(super) struct Active<F> {
+    pub(super) id: SegmentId,
+    pub(super) file: Arc<F>,
+    pub(super) binding: Binding,
+    /// Where in the file the buffer belongs; everything before is in the file.
+    pub(super) written: u32,
+    pub(super) buffer: Vec<u8>,
+    pub(super) footer: Footer,
+}
+
+impl<F: DiskFile> Active<F> {
+    /// Where the next record goes.
+    pub(super) fn end(&self) -> u32 {
+        self.written + self.buffer.len() as u32
+    }
+
+    /// Appends a record. Large ones go to the file at once, together with what was buffered before them; small ones
+    /// wait until `buffer_len` bytes are together.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`]; then the record is not there, and all that was before still is.
+    pub(super) fn put(
+        &mut self,
+        header: &RecordHeader,
+        parts: &[&[u8]],
+        buffer_len: u32,
+    ) -> Result<[u8; HEADER_LEN], LogError> {
+        // PA
+        let bytes = header.encode(&self.binding, self.end());
+        let total = header.record_len();
+        if total >= DIRECT_LEN.min(u64::from(buffer_len)) {
+            let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 3);
+            all.push(&self.buffer);
+            all.push(&bytes);
+            all.extend_from_slice(parts);
+            all.push(padding(header.len));
+            self.write(&all)?;
+            self.written = self.end() + total as u32;
+            self.buffer.clear();
+        } else {
+            if self.buffer.len() as u64 + total > u64::from(buffer_len) {
+                self.flush()?;
+            }
+            self.buffer.extend_from_slice(&bytes);
+            for part in parts {
+                self.buffer.extend_from_slice(part);
+            }
+            self.buffer.extend_from_slice(padding(header.len));
+        }
+        self.footer.add(header);
+        Ok(bytes)
+    }
+
+    /// Writes what is buffered.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`]; the buffer is kept, and the next flush writes the same bytes to the same place.
+    pub(super) fn flush(&mut self) -> Result<(), LogError> {
+        if !self.buffer.is_empty() {
+            self.write(&[&self.buffer])?;
+            self.written = self.end();
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    fn write(&self, parts: &[&[u8]]) -> Result<(), LogError> {
+        self.file.write_at(u64::from(self.written), parts).map_err(|error| {
+            // A write that failed half done holds space that may be all there is. If it cannot be cut off, the next
+            // write at this place covers it.
+            let _ = self.file.truncate(u64::from(self.written));
+            LogError::Disk(error)
+        })
+    }
+
+    /// Takes back what was buffered from `offset` on.
+    pub(super) fn retract(&mut self, offset: u32) {
+        self.buffer.truncate(offset.saturating_sub(self.written) as usize);
+    }
+
+    /// The bytes from `offset` on that are still buffered; `None` if that place is in the file already.
+    pub(super) fn buffered(&self, offset: u32) -> Option<&[u8]> {
+        self.buffer.get(offset.checked_sub(self.written)? as usize..)
+    }
+}

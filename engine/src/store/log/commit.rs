@@ -1,0 +1,106 @@
+//! Commit records: what a batch consists of, and what was durable before it.
+//!
+//! ```text
+//! payload: canonical encoding of
+//!    u8 version = 1
+//!    u64 salt of the segment            so that a segment whose two headers are lost can still be read
+//!    [32] store id
+//!    u64, u32, u32 proven               segment, start and end of the last commit whose sync succeeded
+//!    u64, u32 first                     segment and offset where the batch starts
+//!    u64 records                        how many records the batch has, this one not counted
+//!    [32] digest                        over the batch's record headers in order
+//!    u64, u32, u32 segments             location of the latest Segments record
+//!    u32 length, bytes                  the note
+//! ```
+//!
+//! History is what lies before `proven`, and the batch from `first` on. What lies between the two was never
+//! acknowledged, or was written anew in this batch: it is dead.
+
+use super::place::Point;
+use super::record::{HEADER_LEN, RecordHeader};
+use super::{Location, LogPosition, StoreId};
+use crate::codec::{Canonical, DecodeError};
+use crate::id::{Domain, DomainHasher};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// Longest note of a commit, in bytes.
+pub const MAX_NOTE_LEN: usize = 64 << 10;
+
+const BATCH: Domain = Domain::new("ouroborosdb v1 log batch");
+
+/// The payload of a commit record.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct Commit {
+    pub(super) salt: u64,
+    pub(super) store: StoreId,
+    pub(super) proven: LogPosition,
+    pub(super) first: Point,
+    pub(super) records: u64,
+    pub(super) digest: [u8; 32],
+    pub(super) segments: Location,
+    pub(super) note: Vec<u8>,
+}
+
+impl Canonical for Commit {
+    const WHAT: &'static str = "commit record";
+    const MAX_LEN: usize = MAX_NOTE_LEN + 256;
+
+    fn validate(&self) -> Result<(), DecodeError> {
+        if self.note.len() > MAX_NOTE_LEN {
+            return Err(DecodeError::malformed(Self::WHAT, "note too long"));
+        }
+        if self.proven.commit > self.proven.end || self.proven.end_point() > self.first {
+            return Err(DecodeError::malformed(Self::WHAT, "the batch starts before what it builds on ends"));
+        }
+        Ok(())
+    }
+}
+
+/// What the commit of a batch under way will cover.
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    /// Where its first record is; `None` while it has none.
+    pub(super) first: Option<Point>,
+    pub(super) records: u64,
+    hasher: DomainHasher,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        Self { first: None, records: 0, hasher: BATCH.hasher() }
+    }
+
+    pub(super) fn add(&mut self, at: Point, header: &[u8; HEADER_LEN]) {
+        self.first.get_or_insert(at);
+        self.records += 1;
+        self.hasher.part(header);
+    }
+
+    pub(super) fn digest(&self) -> [u8; 32] {
+        self.hasher.finish()
+    }
+
+    /// Whether this is exactly the batch that `commit` covers.
+    pub(super) fn matches(&self, commit: &Commit) -> bool {
+        self.records == commit.records && self.digest() == commit.digest
+    }
+}
+
+/// A commit record that was found intact.
+#[derive(Clone, Debug)]
+pub(super) struct FoundCommit {
+    pub(super) at: LogPosition,
+    pub(super) commit: Commit,
+}
+
+impl FoundCommit {
+    /// Reads the payload of a commit record at `at`; `None` if it is damaged, malformed or claims the impossible.
+    pub(super) fn read(at: LogPosition, header: &RecordHeader, payload: &[u8]) -> Option<Self> {
+        // PA
+        if !header.checks(payload) {
+            return None;
+        }
+        let commit = Commit::decode(payload).ok()?;
+        (commit.first <= at.start_point()).then_some(Self { at, commit })
+    }
+}

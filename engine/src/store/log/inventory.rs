@@ -1,0 +1,176 @@
+//! What the directory holds: which files are segments of this log, and what binds their records.
+
+use super::handles::Handles;
+use super::record::{HEADER_LEN, RecordHeader, RecordKind, find_magic};
+use super::scan::{Fetched, fetch};
+use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
+use super::segments::Segments;
+use super::{LogError, SegmentId, StoreId};
+use crate::codec::Canonical;
+use crate::env::{Disk, DiskFile, Volume};
+use std::collections::BTreeMap;
+
+/// How much of a file without headers is searched at a time, in bytes; a multiple of 8.
+const SEARCH_LEN: usize = 64 << 10;
+
+/// A segment file that can be read.
+#[derive(Clone, Debug)]
+pub(super) struct Present {
+    pub(super) binding: Binding,
+    /// Length of the file, in bytes; files beyond 4 GiB are none of ours, and what lies there is not looked at.
+    pub(super) len: u32,
+    /// Which of the two header copies are damaged.
+    pub(super) damaged_headers: [bool; 2],
+}
+
+/// The files of a log's directory.
+#[derive(Debug)]
+pub(super) struct Inventory {
+    pub(super) store: StoreId,
+    pub(super) config: Vec<u8>,
+    pub(super) segments: BTreeMap<SegmentId, Present>,
+    /// Files too short to hold a record: a crash came while they were being created.
+    pub(super) stubs: Vec<SegmentId>,
+    /// Files that may hold records, but neither a header nor anything that could replace it.
+    pub(super) unreadable: Vec<SegmentId>,
+    /// Every id that a file name carries, and every one below, is taken.
+    pub(super) highest: SegmentId,
+}
+
+impl Inventory {
+    /// Looks at every segment file's headers; `None` if no file holds a record.
+    ///
+    /// # Errors
+    /// [`LogError::Foreign`], [`LogError::Format`], [`LogError::Disk`].
+    pub(super) fn take<D: Disk>(disk: &D, handles: &Handles<D>) -> Result<Option<Self>, LogError> {
+        // PA
+        let names = disk.list(Volume::Blocks)?;
+        let (mut segments, mut stubs, mut unreadable) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut known: Option<(StoreId, SegmentId)> = None;
+        let mut config = None;
+        let mut highest = SegmentId::default();
+        for id in names.iter().filter_map(SegmentId::from_file_name) {
+            highest = highest.max(id);
+            let file = handles.get(id)?;
+            let len = u32::try_from(file.len()?).unwrap_or(u32::MAX);
+            let (header, damaged_headers) = read_headers(id, &*file, len)?;
+            if len <= FIRST_RECORD {
+                stubs.push(id);
+                continue;
+            }
+            let (store, binding) = match header {
+                Some(header) => {
+                    let binding = header.binding();
+                    config.get_or_insert(header.config);
+                    (header.store, binding)
+                }
+                None => match salvage(id, &*file, len)? {
+                    Some(salvaged) => {
+                        if let Some(found) = salvaged.config {
+                            config.get_or_insert(found);
+                        }
+                        (salvaged.store, salvaged.binding)
+                    }
+                    None => {
+                        unreadable.push(id);
+                        continue;
+                    }
+                },
+            };
+            match known {
+                Some((expected, _)) if expected != store => {
+                    return Err(LogError::Foreign { segment: id, found: store, expected });
+                }
+                _ => known = Some((store, id)),
+            }
+            segments.insert(id, Present { binding, len, damaged_headers });
+        }
+        let Some((store, _)) = known else { return Ok(None) };
+        let config = config.unwrap_or_default();
+        Ok(Some(Self { store, config, segments, stubs, unreadable, highest }))
+    }
+}
+
+fn read_headers<F: DiskFile>(
+    id: SegmentId,
+    file: &F,
+    len: u32,
+) -> Result<(Option<SegmentHeader>, [bool; 2]), LogError> {
+    let mut damaged = [true; 2];
+    let mut header = None;
+    let mut block = [0; BLOCK_LEN];
+    for (copy, at) in [0, BLOCK_LEN].into_iter().enumerate() {
+        if (len as usize) < at + BLOCK_LEN {
+            continue;
+        }
+        let Fetched::Bytes(BLOCK_LEN) = fetch(file, at as u64, &mut block)? else { continue };
+        match SegmentHeader::decode_block(id, &block)? {
+            // A header that names another segment was written to, or renamed into, the wrong place.
+            Some(found) if found.segment == id => {
+                damaged[copy] = false;
+                header.get_or_insert(found);
+            }
+            _ => {}
+        }
+    }
+    Ok((header, damaged))
+}
+
+/// What stands in for the headers of a segment that lost both.
+struct Salvaged {
+    store: StoreId,
+    binding: Binding,
+    config: Option<Vec<u8>>,
+}
+
+/// Looks for a commit or a list of segments, both of which carry the salt; their own checksum proves it right.
+fn salvage<F: DiskFile>(id: SegmentId, file: &F, len: u32) -> Result<Option<Salvaged>, LogError> {
+    // PA
+    /// Header, version, then salt and store id, or store id, segment id and salt.
+    const NEEDED: usize = HEADER_LEN + 1 + 32 + 8 + 8;
+    let mut best = None;
+    let mut buffer = vec![0; SEARCH_LEN + NEEDED];
+    let mut at = FIRST_RECORD;
+    while at < len {
+        let count = match fetch(file, u64::from(at), &mut buffer)? {
+            Fetched::Bytes(count) => count,
+            Fetched::Unreadable(_) => 0,
+        };
+        let bytes = buffer.get(..count).unwrap_or_default();
+        let mut from = 0;
+        while let Some(found) = find_magic(bytes, from).filter(|found| *found < SEARCH_LEN) {
+            from = found + 8;
+            let offset = at + found as u32;
+            let Some((store, salt, kind, payload_len)) = bytes.get(found..found + NEEDED).and_then(candidate) else {
+                continue;
+            };
+            let binding = Binding::new(store, id, salt);
+            let head = bytes.get(found..).unwrap_or_default();
+            if RecordHeader::decode(head, &binding, offset, u64::from(len - offset)).is_none() {
+                continue;
+            }
+            if kind == RecordKind::Segments {
+                let mut payload = vec![0; payload_len as usize];
+                fetch(file, u64::from(offset) + HEADER_LEN as u64, &mut payload)?;
+                if let Ok(list) = Segments::decode(&payload) {
+                    return Ok(Some(Salvaged { store, binding, config: Some(list.header.config) }));
+                }
+            }
+            best = Some(Salvaged { store, binding, config: None });
+        }
+        at = at.saturating_add(SEARCH_LEN as u32);
+    }
+    Ok(best)
+}
+
+fn candidate(bytes: &[u8]) -> Option<(StoreId, u64, RecordKind, u32)> {
+    let header = RecordHeader::parse(bytes)?;
+    let fields = bytes.get(HEADER_LEN + 1..)?;
+    let (store, salt) = match header.kind {
+        RecordKind::Commit => (fields.get(8..)?, fields),
+        RecordKind::Segments => (fields, fields.get(40..)?),
+        _ => return None,
+    };
+    let salt = u64::from_le_bytes(*salt.first_chunk()?);
+    Some((StoreId(*store.first_chunk()?), salt, header.kind, header.len))
+}

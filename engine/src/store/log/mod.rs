@@ -1,0 +1,164 @@
+//! The log: append-only segments of checksummed, self-describing records. The truth of the store.
+//!
+//! What it promises:
+//!
+//! * What was appended before a [`Log::commit`] that returned is there after any crash. Of a batch whose commit did not
+//!   return, all is there or nothing.
+//! * A read returns the bytes that were appended, or an error that names the record.
+//! * Damage never shortens history: whatever lies behind a damaged place is still found.
+//! * After a sync that failed nothing is written any more until the log is opened anew, and what the failed sync may
+//!   have lost is not trusted (Rebello et al., ATC'20).
+//!
+//! It knows nothing of what the records mean, and a slice's bytes beyond its header are verified by whoever knows slices.
+//!
+//! Read in this order: `place`, `segment`, `record`, `commit`, `segments`, `footer` (the format), `scan`, `active`,
+//! `writer`, `reader`, `inventory`, `tail`, `recovery`.
+
+mod active;
+mod commit;
+mod error;
+mod footer;
+mod handles;
+mod inventory;
+mod place;
+mod reader;
+mod record;
+mod recovery;
+mod scan;
+mod segment;
+mod segments;
+mod tail;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use commit::MAX_NOTE_LEN;
+pub use error::LogError;
+pub use place::{Damage, DamagedRange, Location, LogPosition};
+pub use reader::{RecordView, ScanReport};
+pub use record::{RecordFlags, RecordKind};
+pub use recovery::{Recovery, TornBatch};
+pub use segment::{MAX_CONFIG_LEN, SegmentId, StoreId};
+
+use crate::env::{Disk, DiskError};
+use crate::id::EngineRng;
+use active::Active;
+use commit::Batch;
+use handles::Handles;
+use segment::{Binding, FIRST_RECORD};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Sizes of a log. They may change from one open to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// A segment is sealed when the next record would make it longer than this, in bytes. Capped at 1 GiB.
+    pub segment_len: u32,
+    /// How many bytes of records share one group parity.
+    pub parity_group_len: u32,
+    /// How many bytes of small records are gathered before they are written.
+    pub write_buffer_len: u32,
+    /// How many segment files are held open for reading.
+    pub open_files: u32,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { segment_len: 64 << 20, parity_group_len: 1 << 20, write_buffer_len: 256 << 10, open_files: 32 }
+    }
+}
+
+impl LogOptions {
+    const MIN_SEGMENT_LEN: u32 = 16 << 10;
+    const MAX_SEGMENT_LEN: u32 = 1 << 30;
+
+    fn clamped(mut self) -> Self {
+        self.segment_len = self.segment_len.clamp(Self::MIN_SEGMENT_LEN, Self::MAX_SEGMENT_LEN);
+        self.write_buffer_len = self.write_buffer_len.clamp(512, 64 << 20);
+        self
+    }
+
+    /// Longest payload that fits into a segment, in bytes.
+    #[must_use]
+    pub fn max_payload_len(&self) -> u64 {
+        u64::from(self.clamped().segment_len - FIRST_RECORD) - 4096
+    }
+}
+
+/// What the log knows of one of its segments.
+#[derive(Clone, Debug)]
+struct Segment {
+    binding: Binding,
+    /// End of its last record.
+    len: u32,
+}
+
+/// One segment, as its owner sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// Its id; ids rise with age.
+    pub id: SegmentId,
+    /// Its length, in bytes, buffered records included.
+    pub len: u32,
+    /// Whether nothing will be appended to it any more.
+    pub sealed: bool,
+}
+
+/// The log of one store, open for reading and writing.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    disk: D,
+    options: LogOptions,
+    store: StoreId,
+    config: Vec<u8>,
+    salts: EngineRng,
+    segments: BTreeMap<SegmentId, Segment>,
+    next_id: SegmentId,
+    active: Option<Active<D::File>>,
+    /// Whether the active segment holds anything that a roll would be worth.
+    has_content: bool,
+    /// Whether the active segment has its footer and only waits to be written out.
+    sealing: bool,
+    handles: Handles<D>,
+    durable: LogPosition,
+    note: Vec<u8>,
+    batch: Batch,
+    /// The latest Segments record.
+    list: Location,
+    /// Segments that the next commit takes out of the log.
+    condemned: BTreeSet<SegmentId>,
+    directory_dirty: bool,
+    poisoned: Option<DiskError>,
+}
+
+impl<D: Disk> Log<D> {
+    /// The last commit.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.durable
+    }
+
+    /// The configuration that the log was created with.
+    #[must_use]
+    pub fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    /// The store that the log belongs to.
+    #[must_use]
+    pub fn store(&self) -> StoreId {
+        self.store
+    }
+
+    /// The segments, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let active = self.active.as_ref().map(|active| active.id);
+        let info = |(id, segment): (&SegmentId, &Segment)| SegmentInfo {
+            id: *id,
+            len: segment.len,
+            sealed: Some(*id) != active,
+        };
+        self.segments.iter().map(info).collect()
+    }
+}

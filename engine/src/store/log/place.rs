@@ -1,0 +1,83 @@
+//! Places in the log.
+
+use super::SegmentId;
+use borsh::{BorshDeserialize, BorshSerialize};
+
+/// Where one record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Location {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Where the record's header starts in the segment, in bytes.
+    pub offset: u32,
+    /// Length of the payload, in bytes.
+    pub len: u32,
+}
+
+impl core::fmt::Display for Location {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "segment {} offset {} ({} bytes)", self.segment, self.offset, self.len)
+    }
+}
+
+/// A durable point of the log: the commit record that made everything before it durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+pub struct LogPosition {
+    /// The segment of the commit record.
+    pub segment: SegmentId,
+    /// Where the commit record starts, in bytes.
+    pub commit: u32,
+    /// Where it ends.
+    pub end: u32,
+}
+
+impl LogPosition {
+    pub(super) const fn start_point(self) -> Point {
+        Point { segment: self.segment, offset: self.commit }
+    }
+
+    pub(super) const fn end_point(self) -> Point {
+        Point { segment: self.segment, offset: self.end }
+    }
+}
+
+impl core::fmt::Display for LogPosition {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "segment {} offset {}", self.segment, self.commit)
+    }
+}
+
+/// A byte's place in the history of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub(super) struct Point {
+    pub(super) segment: SegmentId,
+    pub(super) offset: u32,
+}
+
+/// Bytes of a segment that are not what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DamagedRange {
+    /// The segment.
+    pub segment: SegmentId,
+    /// First damaged byte.
+    pub from: u32,
+    /// One past the last.
+    pub to: u32,
+    /// What was lost.
+    pub what: Damage,
+}
+
+/// What a damaged range is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Damage {
+    /// A copy of the segment header.
+    SegmentHeader,
+    /// Bytes between two intact record headers in which no record header was found: one record or more.
+    Unknown,
+    /// A record of this kind whose header is intact.
+    Record(super::RecordKind),
+    /// Bytes that the disk refuses to read.
+    Unreadable,
+    /// Bytes that the group parity covers, found by [`Log::repair`](super::Log::repair).
+    Covered,
+}

@@ -1,0 +1,535 @@
+//! Creating and opening a log.
+//!
+//! Opening finds the last intact commit (`tail`), verifies its batch, shows all of history to the visitor, and copies
+//! what was in doubt, if it is whole, into a fresh segment that is synced before anybody builds on it: whatever is read
+//! after a crash or a failed sync may exist in the system's cache alone (Rebello et al., ATC'20). What is torn was never
+//! acknowledged; it is dropped and reported.
+
+use super::commit::{Batch, FoundCommit};
+use super::handles::Handles;
+use super::inventory::Inventory;
+use super::place::{Damage, Point};
+use super::reader::{RecordView, Shown, show};
+use super::record::{HEADER_LEN, RecordHeader, RecordKind, record_len};
+use super::scan::{Fetched, Item, Scanner, fetch};
+use super::segment::{BLOCK_LEN, FIRST_RECORD, MAX_CONFIG_LEN};
+use super::segments::Segments;
+use super::tail::{self, Tail, deliver, examine, find_tail};
+use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, Segment, SegmentId, StoreId};
+use crate::codec::Canonical;
+use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
+use crate::id::EngineRng;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many damaged ranges and missing segments are named at most.
+const REPORT_LIMIT: usize = 4096;
+/// A file no longer than this, without any commit, is what a crash left of [`Log::create`].
+const ABANDONED_LEN: u32 = FIRST_RECORD + (16 << 10);
+
+/// What opening a log found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// The store that the log belongs to.
+    pub store: Option<StoreId>,
+    /// The configuration that the log was created with.
+    pub config: Vec<u8>,
+    /// The note of the last commit that counts.
+    pub note: Vec<u8>,
+    /// A batch that was dropped because it is not whole: its commit had not returned.
+    pub torn: Option<TornBatch>,
+    /// Bytes behind the last commit, which nobody was promised and which are dropped.
+    pub uncommitted_bytes: u64,
+    /// Records of the last batch that were copied into a fresh segment.
+    pub rewritten: u64,
+    /// What is damaged in what was replayed, up to 4,096 ranges. Repair these segments, then scan them: records that
+    /// could not be shown to the visitor are shown by the scan once they are healed.
+    pub damaged: Vec<DamagedRange>,
+    /// Segments that belong to the log and whose files are gone, up to 4,096.
+    pub missing: Vec<SegmentId>,
+    /// Segments that hold bytes but neither headers nor anything that could replace them; their files were renamed to
+    /// `orphan-….log` if they are younger than the last commit.
+    pub unreadable: Vec<SegmentId>,
+}
+
+/// A batch that was not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TornBatch {
+    /// Where its commit record is, or was.
+    pub commit: LogPosition,
+    /// How many records the commit record speaks of.
+    pub records: u64,
+    /// How many of them are intact.
+    pub intact: u64,
+}
+
+/// What to do about the end of the log.
+struct Verdict {
+    /// Everything up to here is history and stays where it is.
+    proven: LogPosition,
+    /// The batch that is whole and moves to a fresh segment.
+    kept: Option<FoundCommit>,
+    torn: Option<TornBatch>,
+    /// The commit whose note and list of segments count.
+    effective: Option<FoundCommit>,
+    /// Whether the log ends exactly behind a commit that leaves nothing in doubt.
+    clean: bool,
+}
+
+impl<D: Disk> Log<D> {
+    /// Creates a log in an empty directory. `config` is kept in every segment.
+    ///
+    /// # Errors
+    /// [`LogError::AlreadyExists`], [`LogError::TooLong`], [`LogError::Disk`], [`LogError::Poisoned`].
+    pub fn create(
+        disk: D,
+        options: LogOptions,
+        store: StoreId,
+        config: &[u8],
+        rng: &mut EngineRng,
+    ) -> Result<Self, LogError> {
+        // PA
+        if config.len() > MAX_CONFIG_LEN {
+            let (len, limit) = (config.len() as u64, MAX_CONFIG_LEN as u64);
+            return Err(LogError::TooLong { what: "configuration", len, limit });
+        }
+        let handles = Handles::new(disk.clone(), 1);
+        let mut log = Self::blank(disk, options, store, config.to_vec(), rng);
+        log.next_id = log.clear_abandoned(&handles)?.next();
+        log.create_segment()?;
+        // The headers are durable before the first commit: whoever finds a commit finds a header.
+        if let Some(file) = log.active.as_ref().map(|active| active.file.clone()) {
+            file.sync()?;
+        }
+        log.disk.sync_directory(Volume::Blocks)?;
+        log.settle()?;
+        Ok(log)
+    }
+
+    /// Removes what a crash left of an earlier `create`; returns the highest segment id seen.
+    fn clear_abandoned(&self, handles: &Handles<D>) -> Result<SegmentId, LogError> {
+        // PA
+        if let Some(inventory) = Inventory::take(&self.disk, handles)? {
+            if let Some(tail) = find_tail(&inventory, handles, None)? {
+                return Err(LogError::AlreadyExists(tail.last.at.segment));
+            }
+        }
+        let mut highest = SegmentId::default();
+        for name in self.disk.list(Volume::Blocks)? {
+            let Some(id) = SegmentId::from_file_name(&name) else { continue };
+            if handles.get(id)?.len()? > u64::from(ABANDONED_LEN) {
+                return Err(LogError::AlreadyExists(id));
+            }
+            handles.forget(id);
+            self.disk.remove(Volume::Blocks, &name)?;
+            highest = highest.max(id);
+        }
+        Ok(highest)
+    }
+
+    fn blank(disk: D, options: LogOptions, store: StoreId, config: Vec<u8>, rng: &mut EngineRng) -> Self {
+        let options = options.clamped();
+        Self {
+            handles: Handles::new(disk.clone(), options.open_files as usize),
+            disk,
+            options,
+            store,
+            config,
+            salts: EngineRng::from_seed(rng.bytes()),
+            segments: BTreeMap::new(),
+            next_id: SegmentId(1),
+            active: None,
+            has_content: false,
+            sealing: false,
+            durable: LogPosition::default(),
+            note: Vec::new(),
+            batch: Batch::new(),
+            list: Location { segment: SegmentId(0), offset: 0, len: 0 },
+            condemned: BTreeSet::new(),
+            directory_dirty: false,
+            poisoned: None,
+        }
+    }
+
+    /// Opens a log and shows every content record behind `from`, or all of them, to `visit`, in order; of slices the
+    /// slice header only. `verify` says whether a whole payload is intact by the checks that it carries itself; it is
+    /// asked for records whose durability is in doubt, and answers `true` for kinds that it does not know.
+    ///
+    /// # Errors
+    /// [`LogError::NoLog`], [`LogError::Foreign`], [`LogError::CheckpointAhead`], [`LogError::Visitor`], and
+    /// [`LogError::Disk`], also when what is in doubt cannot be read, or not be copied for want of space.
+    pub fn open(
+        disk: D,
+        options: LogOptions,
+        from: Option<LogPosition>,
+        rng: &mut EngineRng,
+        verify: &dyn Fn(RecordKind, &[u8]) -> bool,
+        visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
+    ) -> Result<(Self, Recovery), LogError> {
+        // PA
+        let handles = Handles::new(disk.clone(), options.open_files as usize);
+        let mut inventory = Inventory::take(&disk, &handles)?.ok_or(LogError::NoLog)?;
+        let tail = find_tail(&inventory, &handles, from)?.ok_or(LogError::NoLog)?;
+        let verdict = judge(&inventory, &handles, &tail, from, verify)?;
+        let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng);
+        let mut recovery = Recovery {
+            store: Some(inventory.store),
+            config: inventory.config.clone(),
+            torn: verdict.torn,
+            unreadable: inventory.unreadable.clone(),
+            ..Recovery::default()
+        };
+        if let Some(effective) = &verdict.effective {
+            recovery.note.clone_from(&effective.commit.note);
+            log.list = effective.commit.segments;
+        }
+        log.note.clone_from(&recovery.note);
+        log.durable = verdict.proven;
+
+        let list = read_list(&inventory, &handles, log.list)?;
+        let cut = verdict.proven.end_point();
+        let obsolete: BTreeSet<SegmentId> = match &list {
+            Some(list) => {
+                let listed = inventory.segments.keys().filter(|id| **id <= list.header.segment);
+                listed.filter(|id| !list.contains(**id)).copied().collect()
+            }
+            None => BTreeSet::new(),
+        };
+        if let Some(list) = &list {
+            let unreadable = inventory.unreadable.iter().copied();
+            let present = inventory.segments.keys().copied().chain(unreadable).collect();
+            recovery.missing = list.missing(&present, REPORT_LIMIT);
+        }
+        for (id, present) in inventory.segments.iter().filter(|(id, _)| !obsolete.contains(id)) {
+            for (copy, _) in present.damaged_headers.iter().enumerate().filter(|(_, damaged)| **damaged) {
+                let from = (copy * BLOCK_LEN) as u32;
+                let (to, what) = (from + BLOCK_LEN as u32, Damage::SegmentHeader);
+                note_damage(&mut recovery.damaged, DamagedRange { segment: *id, from, to, what });
+            }
+        }
+
+        let start = from.map_or(Point::default(), LogPosition::end_point);
+        let gaps = replay(&inventory, &handles, (start, cut), &obsolete, visit, &mut recovery.damaged)?;
+
+        let highest = list.as_ref().map_or(SegmentId(0), |list| list.header.segment);
+        log.next_id = inventory.highest.max(highest).next();
+        for (id, present) in &inventory.segments {
+            if *id <= cut.segment && !obsolete.contains(id) {
+                let len = if *id == cut.segment { cut.offset } else { present.len };
+                log.segments.insert(*id, Segment { binding: present.binding.clone(), len });
+            } else {
+                log.condemned.insert(*id);
+            }
+        }
+        log.condemned.extend(dead_between(&inventory, &gaps));
+        log.segments.retain(|id, _| !log.condemned.contains(id));
+
+        if verdict.clean {
+            for id in inventory.stubs.iter().copied().chain(core::mem::take(&mut log.condemned)) {
+                let _ = log.disk.remove(Volume::Blocks, &id.file_name());
+            }
+            log.resume(&tail.last)?;
+        } else {
+            recovery.uncommitted_bytes = log.drop_uncommitted(&mut inventory, tail.last.at)?;
+            log.condemned.retain(|id| *id <= tail.last.at.segment);
+            log.condemned.extend(inventory.stubs.iter().copied());
+            log.start_anew(&inventory, &verdict, visit, &mut recovery)?;
+        }
+        log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean)?;
+        Ok((log, recovery))
+    }
+
+    /// Goes on writing to the last segment, right behind its last commit.
+    fn resume(&mut self, last: &FoundCommit) -> Result<(), LogError> {
+        // PA
+        let at = last.at;
+        let Some(segment) = self.segments.get(&at.segment).cloned() else { return Ok(()) };
+        let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
+        let mut active = super::Active {
+            id: at.segment,
+            file: std::sync::Arc::new(file),
+            binding: segment.binding,
+            written: at.end,
+            buffer: Vec::new(),
+            footer: super::footer::Footer::default(),
+        };
+        let mut intact = true;
+        let mut scanner = Scanner::new(&*active.file, &active.binding, FIRST_RECORD, at.end);
+        while let Some(item) = scanner.next()? {
+            match item {
+                Item::Record(_, header) => active.footer.add(&header),
+                Item::Damaged { .. } => intact = false,
+            }
+        }
+        // The last commit may be in the system's cache only. Written again, byte for byte, it is part of the next sync.
+        let payload = last.commit.encode();
+        let header = RecordHeader::of(RecordKind::Commit, super::RecordFlags::NONE, payload.len() as u32, &[&payload]);
+        let head = header.encode(&active.binding, at.commit);
+        let again = active.file.write_at(u64::from(at.commit), &[&head, &payload]);
+        // A segment that is damaged, or does not take the write, is left as it is; the next append starts another.
+        if intact && again.is_ok() {
+            self.has_content = true;
+            self.active = Some(active);
+        }
+        Ok(())
+    }
+
+    /// Frees the space of what lies behind the last commit. Nothing there was acknowledged, and nothing proves anything.
+    fn drop_uncommitted(&mut self, inventory: &mut Inventory, last: LogPosition) -> Result<u64, LogError> {
+        // PA
+        let mut bytes = 0;
+        for (id, present) in inventory.segments.range(last.segment..) {
+            if *id > last.segment {
+                bytes += u64::from(present.len.saturating_sub(FIRST_RECORD));
+                self.handles.forget(*id);
+                self.disk.remove(Volume::Blocks, &id.file_name())?;
+            } else if present.len > last.end {
+                bytes += u64::from(present.len - last.end);
+                let file = self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?;
+                file.truncate(u64::from(last.end))?;
+            }
+        }
+        inventory.segments.retain(|id, _| *id <= last.segment);
+        if let Some(present) = inventory.segments.get_mut(&last.segment) {
+            present.len = present.len.min(last.end);
+        }
+        for id in inventory.unreadable.iter().filter(|id| **id > last.segment) {
+            self.disk.rename(Volume::Blocks, &id.file_name(), &id.orphan_name())?;
+        }
+        Ok(bytes)
+    }
+
+    /// Starts a fresh segment with what is kept of the batch in doubt, and makes it durable.
+    fn start_anew(
+        &mut self,
+        inventory: &Inventory,
+        verdict: &Verdict,
+        visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
+        recovery: &mut Recovery,
+    ) -> Result<(), LogError> {
+        // PA
+        let before = self.next_id;
+        let condemned = self.condemned.clone();
+        let copied = self.copy_kept(inventory, verdict, recovery);
+        if let Err(error) = copied {
+            let full = matches!(&error, LogError::Disk(error) if error.failure == DiskFailure::Full);
+            // The copy is worth nothing without its commit; its space may be all there is.
+            let fresh: Vec<SegmentId> = self.segments.range(before..).map(|(id, _)| *id).collect();
+            self.active = None;
+            for id in fresh {
+                self.segments.remove(&id);
+                let _ = self.disk.remove(Volume::Blocks, &id.file_name());
+            }
+            self.batch = Batch::new();
+            self.condemned = condemned;
+            self.list = verdict.effective.as_ref().map_or(self.list, |effective| effective.commit.segments);
+            // With nothing to copy, a full disk can be read all the same; the first commit does what is left to do.
+            return if full && verdict.kept.is_none() { Ok(()) } else { Err(error) };
+        }
+        let Some(first) = self.segments.range(before..).next().map(|(id, _)| *id) else { return Ok(()) };
+        for (id, _) in self.segments.range(first..) {
+            self.scan_fresh(*id, visit)?;
+        }
+        Ok(())
+    }
+
+    fn copy_kept(&mut self, inventory: &Inventory, verdict: &Verdict, recovery: &mut Recovery) -> Result<(), LogError> {
+        // PA
+        self.ensure_active()?;
+        if let Some(kept) = &verdict.kept {
+            let handles = Handles::new(self.disk.clone(), 1);
+            let range = (kept.commit.first, kept.at.start_point());
+            tail::walk(inventory, &handles, range.0, range.1, &|_| false, &mut |scanner, id, item| {
+                let checked_len = match &item {
+                    Item::Record(_, header) if header.kind.is_content() => header.checked_len as usize,
+                    _ => return Ok(()),
+                };
+                if let Shown::Record(view) = show(scanner, id, item, true)? {
+                    let (head, rest) = view.payload.split_at(checked_len.min(view.payload.len()));
+                    self.append(view.kind, view.flags, &[head, rest])?;
+                    recovery.rewritten += 1;
+                }
+                Ok(())
+            })?;
+        }
+        self.settle().map(|_| ())
+    }
+
+    /// Shows the records of a segment that was just written.
+    fn scan_fresh(
+        &self,
+        id: SegmentId,
+        visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let Some(segment) = self.segments.get(&id) else { return Ok(()) };
+        let file = self.handles.get(id)?;
+        let mut scanner = Scanner::new(&*file, &segment.binding, FIRST_RECORD, segment.len);
+        while let Some(item) = scanner.next()? {
+            match show(&mut scanner, id, item, false)? {
+                Shown::Record(view) if view.kind.is_content() => visit(view)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts off what is dead at the end of segments, so that it can never be taken for history.
+    fn cut_dead_ends(
+        &mut self,
+        inventory: &Inventory,
+        gaps: &[(Point, Point)],
+        cut: Point,
+        clean: bool,
+    ) -> Result<(), LogError> {
+        // PA
+        let mut ends: Vec<Point> = gaps.iter().filter(|gap| gap.0.segment < gap.1.segment).map(|gap| gap.0).collect();
+        // A fresh segment's commit is what makes the last end dead.
+        if !clean && self.active.is_some() {
+            ends.push(cut);
+        }
+        for end in ends {
+            let Some(present) =
+                inventory.segments.get(&end.segment).filter(|_| self.segments.contains_key(&end.segment))
+            else {
+                continue;
+            };
+            if end.offset < FIRST_RECORD || present.len <= end.offset {
+                continue;
+            }
+            let file = self.disk.open(Volume::Blocks, &end.segment.file_name(), OpenMode::Write)?;
+            if holds_only_upkeep(&file, present, end.offset)? {
+                continue;
+            }
+            file.truncate(u64::from(end.offset))?;
+            file.sync()?;
+            self.handles.forget(end.segment);
+            if let Some(segment) = self.segments.get_mut(&end.segment) {
+                segment.len = end.offset;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Decides what the end of the log is worth.
+fn judge<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    tail: &Tail,
+    from: Option<LogPosition>,
+    verify: &dyn Fn(RecordKind, &[u8]) -> bool,
+) -> Result<Verdict, LogError> {
+    // PA
+    let last = &tail.last;
+    let checkpoint = from.unwrap_or_default();
+    let newest = inventory
+        .segments
+        .last_key_value()
+        .map_or(Point::default(), |(id, present)| Point { segment: *id, offset: present.len });
+    // A checkpoint was made after its commit returned: it leaves nothing in doubt, whatever became of the record.
+    if last.at <= checkpoint {
+        let clean = last.at == checkpoint && newest == last.at.end_point();
+        return Ok(Verdict { proven: checkpoint, kept: None, torn: None, effective: Some(last.clone()), clean });
+    }
+    if last.commit.records == 0 {
+        let clean = newest == last.at.end_point();
+        return Ok(Verdict { proven: last.at, kept: None, torn: None, effective: Some(last.clone()), clean });
+    }
+    let proven = last.commit.proven.max(checkpoint);
+    let state = examine(inventory, handles, last, verify)?;
+    if state.whole {
+        let (kept, effective) = (Some(last.clone()), Some(last.clone()));
+        return Ok(Verdict { proven, kept, torn: None, effective, clean: false });
+    }
+    let torn = TornBatch { commit: last.at, records: last.commit.records, intact: state.intact };
+    Ok(Verdict { proven, kept: None, torn: Some(torn), effective: tail.previous.clone(), clean: false })
+}
+
+/// Shows history to `visit`, and returns the stretches of it that are dead.
+///
+/// Which stretches those are is said by the commits behind them; so nothing is shown before the next commit is seen.
+fn replay<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    (start, cut): (Point, Point),
+    obsolete: &BTreeSet<SegmentId>,
+    visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
+    damage: &mut Vec<DamagedRange>,
+) -> Result<Vec<(Point, Point)>, LogError> {
+    // PA
+    let skip = |id| obsolete.contains(&id);
+    let mut gaps = Vec::new();
+    let mut cursor = start;
+    let mut damaged = |range| note_damage(damage, range);
+    tail::walk(inventory, handles, start, cut, &skip, &mut |scanner, id, item| {
+        let Item::Record(offset, header) = item else { return Ok(()) };
+        if header.kind != RecordKind::Commit {
+            return Ok(());
+        }
+        let at = LogPosition { segment: id, commit: offset, end: scanner.at() };
+        let found = scanner.payload(offset, header.len)?.and_then(|payload| FoundCommit::read(at, &header, payload));
+        let Some(FoundCommit { commit, .. }) = found else { return Ok(()) };
+        let proven = commit.proven.end_point();
+        deliver(inventory, handles, (cursor, proven), &skip, visit, &mut damaged)?;
+        cursor = cursor.max(proven);
+        if cursor < commit.first {
+            // Between the end of one segment and the first record of the next there is nothing.
+            if ends_segment(inventory, cursor).is_none_or(|next| commit.first.segment != next) {
+                gaps.push((cursor, commit.first));
+            }
+            cursor = commit.first;
+        }
+        Ok(())
+    })?;
+    deliver(inventory, handles, (cursor, cut), &skip, visit, &mut damaged)?;
+    Ok(gaps)
+}
+
+/// The segment after the one that ends exactly at `point`.
+fn ends_segment(inventory: &Inventory, point: Point) -> Option<SegmentId> {
+    let present = inventory.segments.get(&point.segment)?;
+    if present.len != point.offset {
+        return None;
+    }
+    inventory.segments.range(point.segment.next()..).next().map(|(id, _)| *id)
+}
+
+/// Segments that lie wholly inside a gap.
+fn dead_between(inventory: &Inventory, gaps: &[(Point, Point)]) -> Vec<SegmentId> {
+    let inside = |id: &SegmentId| gaps.iter().any(|(from, to)| from.segment < *id && *id < to.segment);
+    inventory.segments.keys().copied().filter(inside).collect()
+}
+
+fn read_list<D: Disk>(inventory: &Inventory, handles: &Handles<D>, at: Location) -> Result<Option<Segments>, LogError> {
+    // PA
+    let Some(present) = inventory.segments.get(&at.segment) else { return Ok(None) };
+    let room = u64::from(present.len.saturating_sub(at.offset));
+    if record_len(at.len) > room {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; HEADER_LEN + at.len as usize];
+    let Fetched::Bytes(_) = fetch(&*handles.get(at.segment)?, u64::from(at.offset), &mut bytes)? else {
+        return Ok(None);
+    };
+    let header = RecordHeader::decode(&bytes, &present.binding, at.offset, room);
+    let payload = bytes.get(HEADER_LEN..).unwrap_or_default();
+    Ok(header
+        .filter(|header| header.kind == RecordKind::Segments && header.len == at.len && header.checks(payload))
+        .and_then(|_| Segments::decode(payload).ok()))
+}
+
+fn holds_only_upkeep<F: DiskFile>(file: &F, present: &super::inventory::Present, from: u32) -> Result<bool, LogError> {
+    let mut scanner = Scanner::new(file, &present.binding, from, present.len);
+    while let Some(item) = scanner.next()? {
+        match item {
+            Item::Record(_, header) if header.kind.is_upkeep() => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+fn note_damage(damaged: &mut Vec<DamagedRange>, range: DamagedRange) {
+    if damaged.len() < REPORT_LIMIT {
+        damaged.push(range);
+    }
+}

@@ -1,0 +1,208 @@
+//! The end of the log at open: the last commit, and whether what it covers is all there.
+//!
+//! A commit record is written after the sync of the one before it returned. So the last commit that is found intact
+//! proves everything up to the commit before; its own batch is in doubt, and so is everything behind it.
+
+use super::commit::{Batch, FoundCommit};
+use super::handles::Handles;
+use super::inventory::Inventory;
+use super::place::{Damage, Point};
+use super::reader::{Shown, show};
+use super::record::RecordKind;
+use super::scan::{Item, Scanner};
+use super::{LogError, LogPosition, RecordView, SegmentId};
+use crate::env::{Disk, DiskError};
+
+/// The last commits of a log.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) last: FoundCommit,
+    pub(super) previous: Option<FoundCommit>,
+}
+
+/// Finds the last two intact commits, looking no further back than the commit at `from`.
+///
+/// # Errors
+/// [`LogError::CheckpointAhead`] when no record starts at `from`. [`LogError::Disk`] when the disk refuses to read what
+/// is in doubt: whether a write was acknowledged must not be decided by a read error.
+pub(super) fn find_tail<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    from: Option<LogPosition>,
+) -> Result<Option<Tail>, LogError> {
+    // PA
+    let mut newest: Vec<FoundCommit> = Vec::new();
+    let mut refused: Option<(Point, DiskError)> = None;
+    let mut from_seen = from.is_none();
+    for (&id, present) in inventory.segments.iter().rev() {
+        if newest.len() >= 2 && from_seen {
+            break;
+        }
+        let file = handles.get(id)?;
+        let mut scanner = Scanner::new(&*file, &present.binding, super::FIRST_RECORD, present.len);
+        let mut here: Vec<FoundCommit> = Vec::new();
+        while let Some(item) = scanner.next()? {
+            let start = match &item {
+                Item::Record(offset, _) | Item::Damaged { from: offset, .. } => *offset,
+            };
+            from_seen |= from.is_some_and(|from| from.start_point() == Point { segment: id, offset: start });
+            match item {
+                Item::Record(offset, header) if header.kind == RecordKind::Commit => {
+                    let at = LogPosition { segment: id, commit: offset, end: scanner.at() };
+                    match scanner.payload(offset, header.len)? {
+                        Some(payload) => here.extend(FoundCommit::read(at, &header, payload)),
+                        None => refused = refused.max_by_place(at.start_point(), scanner.take_refusal()),
+                    }
+                    // Only the last two matter, and notes may be long.
+                    if here.len() > 2 {
+                        here.remove(0);
+                    }
+                }
+                Item::Damaged { from, refused: Some(error), .. } => {
+                    refused = refused.max_by_place(Point { segment: id, offset: from }, Some(error));
+                }
+                _ => {}
+            }
+        }
+        newest.extend(here.into_iter().rev());
+        newest.truncate(2);
+    }
+    if let Some(from) = from.filter(|_| !from_seen) {
+        return Err(LogError::CheckpointAhead(from));
+    }
+    let mut newest = newest.into_iter();
+    let tail = newest.next().map(|last| Tail { last, previous: newest.next() });
+    let doubt = tail.as_ref().map_or(Point::default(), |tail| tail.last.commit.proven.end_point());
+    match refused {
+        Some((at, error)) if at >= doubt => Err(error.into()),
+        _ => Ok(tail),
+    }
+}
+
+trait Latest {
+    fn max_by_place(self, at: Point, error: Option<DiskError>) -> Self;
+}
+
+impl Latest for Option<(Point, DiskError)> {
+    fn max_by_place(self, at: Point, error: Option<DiskError>) -> Self {
+        match (self, error) {
+            (Some(old), Some(error)) if old.0 < at => Some((at, error)),
+            (None, Some(error)) => Some((at, error)),
+            (old, _) => old,
+        }
+    }
+}
+
+/// What became of a batch in doubt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct BatchState {
+    pub(super) whole: bool,
+    /// Content records that are intact.
+    pub(super) intact: u64,
+    /// Records or stretches that are not.
+    pub(super) damaged: u64,
+}
+
+/// Verifies every record of the last batch, payloads included.
+///
+/// # Errors
+/// [`LogError::Disk`], also when the disk refuses to read a part of it.
+pub(super) fn examine<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    last: &FoundCommit,
+    verify: &dyn Fn(RecordKind, &[u8]) -> bool,
+) -> Result<BatchState, LogError> {
+    // PA
+    let mut state = BatchState::default();
+    let mut batch = Batch::new();
+    let (from, to) = (last.commit.first, last.at.start_point());
+    walk(inventory, handles, from, to, &|_| false, &mut |scanner, id, item| {
+        match &item {
+            Item::Damaged { refused: Some(error), .. } => return Err(error.clone().into()),
+            Item::Damaged { .. } => {}
+            Item::Record(offset, header) => {
+                let Some(present) = inventory.segments.get(&id) else { unreachable!("walked just now") };
+                let bytes = header.encode(&present.binding, *offset);
+                batch.add(Point { segment: id, offset: *offset }, &bytes);
+            }
+        }
+        let refused = match show(scanner, id, item, true)? {
+            Shown::Record(view) if !view.kind.is_content() => false,
+            Shown::Record(view) if verify(view.kind, view.payload) => {
+                state.intact += 1;
+                false
+            }
+            Shown::Damaged(range) if range.what == Damage::Unreadable => true,
+            _ => {
+                state.damaged += 1;
+                false
+            }
+        };
+        match scanner.take_refusal() {
+            Some(error) if refused => Err(error.into()),
+            _ => Ok(()),
+        }
+    })?;
+    state.whole = state.damaged == 0 && batch.matches(&last.commit);
+    Ok(state)
+}
+
+/// What [`walk`] calls for every step.
+type Step<'s, D> = dyn FnMut(&mut Scanner<'_, <D as Disk>::File>, SegmentId, Item) -> Result<(), LogError> + 's;
+
+/// Walks all records from `from` up to `to`, across segments, leaving out the segments that `skip` names.
+///
+/// # Errors
+/// Those of `step`, and [`LogError::Disk`].
+pub(super) fn walk<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    from: Point,
+    to: Point,
+    skip: &dyn Fn(SegmentId) -> bool,
+    step: &mut Step<'_, D>,
+) -> Result<(), LogError> {
+    if from >= to {
+        return Ok(());
+    }
+    for (&id, present) in inventory.segments.range(from.segment..=to.segment).filter(|(id, _)| !skip(**id)) {
+        let start = if id == from.segment { from.offset.max(super::FIRST_RECORD) } else { super::FIRST_RECORD };
+        let stop = if id == to.segment { to.offset } else { u32::MAX };
+        let file = handles.get(id)?;
+        let mut scanner = Scanner::new(&*file, &present.binding, start, present.len);
+        while scanner.at() < stop {
+            let Some(item) = scanner.next()? else { break };
+            step(&mut scanner, id, item)?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows the content records from `from` up to `to` to `visit`, and tells `damaged` what is not as it was written.
+///
+/// # Errors
+/// Those of `visit`, and [`LogError::Disk`].
+pub(super) fn deliver<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    (from, to): (Point, Point),
+    skip: &dyn Fn(SegmentId) -> bool,
+    visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
+    damaged: &mut dyn FnMut(super::DamagedRange),
+) -> Result<(), LogError> {
+    walk(inventory, handles, from, to, skip, &mut |scanner, id, item| {
+        // What can be made again is left to scrubbing.
+        if matches!(&item, Item::Record(_, header) if header.kind.is_upkeep()) {
+            return Ok(());
+        }
+        match show(scanner, id, item, false)? {
+            Shown::Record(view) if view.kind.is_content() => visit(view),
+            Shown::Record(_) => Ok(()),
+            Shown::Damaged(range) => {
+                damaged(range);
+                Ok(())
+            }
+        }
+    })
+}

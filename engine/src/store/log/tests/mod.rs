@@ -1,0 +1,4 @@
+//! What the log promises, as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod basics;

@@ -1,0 +1,291 @@
+//! Appending, committing, rolling and removing.
+
+use super::active::Active;
+use super::commit::{Batch, Commit, MAX_NOTE_LEN};
+use super::footer::Footer;
+use super::place::Point;
+use super::record::{RecordHeader, record_len};
+use super::segment::{FIRST_RECORD, SegmentHeader};
+use super::segments::Segments;
+use super::{Location, Log, LogError, LogPosition, RecordFlags, RecordKind, Segment, SegmentId};
+use crate::codec::Canonical;
+use crate::env::{Disk, DiskError, DiskFailure, DiskFile, OpenMode, Volume};
+use std::sync::Arc;
+
+/// How many file names are tried for a new segment.
+const NAME_ATTEMPTS: usize = 16;
+
+impl<D: Disk> Log<D> {
+    /// Appends one record, whose payload is `parts` one after the other. It can be read at once, and is durable after
+    /// the next [`Self::commit`]. Of a slice, the first part must be the slice header: only that is covered by the
+    /// record's checksum.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`]: the record is not in the log, the rest of the batch is, and the call may be repeated.
+    /// [`LogError::TooLong`], [`LogError::ReservedKind`], [`LogError::Poisoned`].
+    pub fn append(&mut self, kind: RecordKind, flags: RecordFlags, parts: &[&[u8]]) -> Result<Location, LogError> {
+        // PA
+        if !kind.is_content() {
+            return Err(LogError::ReservedKind(kind));
+        }
+        let len = parts.iter().map(|part| part.len() as u64).sum::<u64>();
+        let limit = self.options.max_payload_len();
+        if len > limit {
+            return Err(LogError::TooLong { what: "record", len, limit });
+        }
+        self.writable()?;
+        self.make_room(record_len(len as u32))?;
+        self.put(kind, flags, parts)
+    }
+
+    /// Makes everything appended so far durable, with one sync: all of it or, after a crash before this returns, none.
+    /// `note` is kept with it and handed out by the next [`Self::open`].
+    ///
+    /// # Errors
+    /// [`LogError::Disk`]: nothing was committed, and the call may be repeated (once there is space, if the disk was
+    /// full). [`LogError::Poisoned`]: a sync failed, and whether the batch is durable will be known at the next open.
+    pub fn commit(&mut self, note: &[u8]) -> Result<LogPosition, LogError> {
+        // PA
+        if note.len() > MAX_NOTE_LEN {
+            let (len, limit) = (note.len() as u64, MAX_NOTE_LEN as u64);
+            return Err(LogError::TooLong { what: "commit note", len, limit });
+        }
+        self.writable()?;
+        self.ensure_active()?;
+        let Some(active) = &mut self.active else { unreachable!("just ensured") };
+        let here = Point { segment: active.id, offset: active.end() };
+        let commit = Commit {
+            salt: active.binding.salt,
+            store: self.store,
+            proven: self.durable,
+            first: self.batch.first.unwrap_or(here),
+            records: self.batch.records,
+            digest: self.batch.digest(),
+            segments: self.list,
+            note: note.to_vec(),
+        };
+        let payload = commit.encode();
+        let header = RecordHeader::of(RecordKind::Commit, RecordFlags::NONE, payload.len() as u32, &[&payload]);
+        let footer = active.footer.mark();
+        let written = active.put(&header, &[&payload], self.options.write_buffer_len).and_then(|_| active.flush());
+        if let Err(error) = written {
+            // The record may still stand in the buffer; a batch that goes on must not carry it along.
+            active.retract(here.offset);
+            active.footer.reset(footer);
+            return Err(error);
+        }
+        let at = LogPosition { segment: here.segment, commit: here.offset, end: active.end() };
+        let file = active.file.clone();
+        self.sync(&file)?;
+        if self.directory_dirty {
+            self.disk.sync_directory(Volume::Blocks).map_err(|error| self.poison(error))?;
+            self.directory_dirty = false;
+        }
+        self.durable = at;
+        self.note = note.to_vec();
+        self.batch = Batch::new();
+        self.note_len(at.segment, at.end);
+        self.delete_condemned();
+        Ok(at)
+    }
+
+    /// Takes a segment out of the log. The next commit makes it so, and then deletes the file: copies of its live
+    /// records that were appended before stand or fall with the removal.
+    ///
+    /// # Errors
+    /// [`LogError::Active`], [`LogError::NoSegment`], and those of [`Self::append`].
+    pub fn remove(&mut self, segment: SegmentId) -> Result<(), LogError> {
+        // PA
+        if self.active.as_ref().is_some_and(|active| active.id == segment) {
+            return Err(LogError::Active(segment));
+        }
+        if !self.segments.contains_key(&segment) || self.condemned.contains(&segment) {
+            return Err(LogError::NoSegment(segment));
+        }
+        self.writable()?;
+        self.ensure_active()?;
+        self.condemned.insert(segment);
+        self.put_list().inspect_err(|_| {
+            self.condemned.remove(&segment);
+        })
+    }
+
+    /// Commits whatever is open and leaves proof on disk that it was durable, so that the next open has nothing in
+    /// doubt. Worth calling when idle: until then, rot in the very last batch is taken for a write that a crash tore.
+    ///
+    /// # Errors
+    /// Those of [`Self::commit`].
+    pub fn settle(&mut self) -> Result<LogPosition, LogError> {
+        // PA
+        let note = self.note.clone();
+        self.commit(&note)?;
+        self.commit(&note)
+    }
+
+    /// Settles and closes the log.
+    ///
+    /// # Errors
+    /// Those of [`Self::commit`]; the log is closed all the same.
+    pub fn close(mut self) -> Result<LogPosition, LogError> {
+        self.settle()
+    }
+
+    pub(super) fn writable(&self) -> Result<(), LogError> {
+        match &self.poisoned {
+            Some(error) => Err(LogError::Poisoned(error.clone())),
+            None => Ok(()),
+        }
+    }
+
+    fn poison(&mut self, error: DiskError) -> LogError {
+        self.poisoned = Some(error.clone());
+        LogError::Poisoned(error)
+    }
+
+    fn sync(&mut self, file: &Arc<D::File>) -> Result<(), LogError> {
+        // PA
+        file.sync().map_err(|error| self.poison(error))
+    }
+
+    /// Appends a record of any kind to the active segment and to the batch.
+    pub(super) fn put(&mut self, kind: RecordKind, flags: RecordFlags, parts: &[&[u8]]) -> Result<Location, LogError> {
+        // PA
+        let Some(active) = &mut self.active else { unreachable!("callers make room first") };
+        let len = parts.iter().map(|part| part.len()).sum::<usize>() as u32;
+        let header = RecordHeader::of(kind, flags, len, parts);
+        let at = Point { segment: active.id, offset: active.end() };
+        let bytes = active.put(&header, parts, self.options.write_buffer_len)?;
+        self.batch.add(at, &bytes);
+        let (id, end) = (active.id, active.end());
+        self.note_len(id, end);
+        Ok(Location { segment: at.segment, offset: at.offset, len })
+    }
+
+    fn note_len(&mut self, id: SegmentId, len: u32) {
+        if let Some(segment) = self.segments.get_mut(&id) {
+            segment.len = len;
+        }
+    }
+
+    pub(super) fn ensure_active(&mut self) -> Result<(), LogError> {
+        match &self.active {
+            Some(active) if self.sealing => {
+                let file = active.file.clone();
+                self.finish_roll(&file)
+            }
+            Some(_) => Ok(()),
+            None => self.create_segment(),
+        }
+    }
+
+    /// Sees to it that a record of `total` bytes fits into the active segment, by starting another if it must.
+    pub(super) fn make_room(&mut self, total: u64) -> Result<(), LogError> {
+        self.ensure_active()?;
+        let Some(active) = &self.active else { unreachable!("just ensured") };
+        let end = u64::from(active.end()) + total + active.footer.estimated_len();
+        if end > u64::from(self.options.segment_len) && self.has_content {
+            self.roll()?;
+        }
+        self.has_content = true;
+        Ok(())
+    }
+
+    /// Seals the active segment and starts the next.
+    fn roll(&mut self) -> Result<(), LogError> {
+        // PA
+        let Some(active) = &mut self.active else { return self.create_segment() };
+        let footer = core::mem::take(&mut active.footer);
+        let sealed = self.put(RecordKind::Footer, RecordFlags::NONE, &[&footer.encode()]);
+        let Some(active) = &mut self.active else { unreachable!("put keeps it") };
+        if let Err(error) = sealed {
+            active.footer = footer;
+            return Err(error);
+        }
+        // A footer that is buffered but cannot be written yet stays where it is: the segment takes nothing more, and
+        // the next attempt finds it in the buffer.
+        let file = active.file.clone();
+        self.sealing = true;
+        self.finish_roll(&file)
+    }
+
+    fn finish_roll(&mut self, file: &Arc<D::File>) -> Result<(), LogError> {
+        // PA
+        if let Some(active) = &mut self.active {
+            active.flush()?;
+        }
+        self.sync(file)?;
+        self.sealing = false;
+        self.active = None;
+        self.create_segment()
+    }
+
+    /// Starts a new segment: its file, its headers, its list of segments.
+    pub(super) fn create_segment(&mut self) -> Result<(), LogError> {
+        // PA
+        let (id, file) = self.create_file()?;
+        let salt = self.salts.next_u64();
+        let header = SegmentHeader { store: self.store, segment: id, salt, config: self.config.clone() };
+        let block = header.encode_block();
+        if let Err(error) = file.write_at(0, &[&block, &block]) {
+            // Should the removal fail too, an empty file is left, which recovery knows how to ignore.
+            let _ = self.disk.remove(Volume::Blocks, &id.file_name());
+            return Err(error.into());
+        }
+        let binding = header.binding();
+        self.segments.insert(id, Segment { binding: binding.clone(), len: FIRST_RECORD });
+        self.active = Some(Active {
+            id,
+            file: Arc::new(file),
+            binding,
+            written: FIRST_RECORD,
+            buffer: Vec::new(),
+            footer: Footer::default(),
+        });
+        self.has_content = false;
+        self.directory_dirty = true;
+        self.put_list()
+    }
+
+    fn create_file(&mut self) -> Result<(SegmentId, D::File), LogError> {
+        let mut attempt = 1;
+        loop {
+            let id = self.next_id;
+            self.next_id = id.next();
+            match self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::CreateNew) {
+                Ok(file) => return Ok((id, file)),
+                Err(error) if error.failure == DiskFailure::AlreadyExists && attempt < NAME_ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Appends a list of the segments that the log now has.
+    fn put_list(&mut self) -> Result<(), LogError> {
+        let Some(active) = &self.active else { unreachable!("callers ensure it") };
+        let header = SegmentHeader {
+            store: self.store,
+            segment: active.id,
+            salt: active.binding.salt,
+            config: self.config.clone(),
+        };
+        let live = self.segments.keys().copied().filter(|id| !self.condemned.contains(id));
+        let list = Segments::new(header, live).encode();
+        self.list = self.put(RecordKind::Segments, RecordFlags::NONE, &[&list])?;
+        Ok(())
+    }
+
+    /// Deletes the files of removed segments. What cannot be deleted now is tried again at the next commit.
+    fn delete_condemned(&mut self) {
+        for id in core::mem::take(&mut self.condemned) {
+            match self.disk.remove(Volume::Blocks, &id.file_name()) {
+                Err(error) if error.failure != DiskFailure::NotFound => {
+                    self.condemned.insert(id);
+                }
+                _ => {
+                    self.segments.remove(&id);
+                    self.handles.forget(id);
+                }
+            }
+        }
+    }
+}
