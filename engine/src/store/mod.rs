@@ -1,1 +1,6 @@
-//! (being written)
+//! The local store: the log is the truth, the index is a cache of it.
+
+pub mod index;
+mod location;
+
+pub use location::{Location, SegmentId};
