@@ -7,8 +7,10 @@ mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod disk;
+mod driver;
 mod memory;
 
 pub use clock::{Instant, Now, WallTime};
 pub use disk::{Disk, DiskError, DiskFailure, DiskFile, FileName, InvalidFileName, OpenMode, Volume};
+pub use driver::{Clock, Driver, Host, Input, Network, NoNetwork};
 pub use memory::{MemoryDisk, MemoryFile};

@@ -10,15 +10,17 @@ use super::put::ScopedChunk;
 use super::request::{Failure, Reply, RequestId, Written};
 use super::upload::UploadId;
 use super::window::{Window, order};
-use super::{Engine, Output, note::Note};
+use super::upkeep::Moved;
+use super::{Engine, Output};
 use crate::blob::{BlobRecord, RefPage};
 use crate::codec::Canonical;
 use crate::deletion::Tombstone;
 use crate::env::Disk;
-use crate::id::{BlobId, Dot, RefPageId, SealId, Secret, Sequence};
+use crate::id::{BlobId, Dot, KeyHash, RefPageId, SealId, Secret, Sequence};
 use crate::seal::Sealed;
 use crate::store::index::{ChunkRow, Chunks, SealRow, Seals};
-use crate::store::log::{Location, LogError, RecordKind};
+use crate::store::Location;
+use crate::store::log::{RecordFlags, RecordKind};
 use std::collections::BTreeMap;
 
 /// One index update that waits for the commit.
@@ -31,7 +33,7 @@ pub(super) enum Staged {
     /// A deletion.
     Tombstone(Tombstone, Location),
     /// A record that was moved; the index follows.
-    Moved(super::relocate::Moved),
+    Moved(Moved),
 }
 
 /// See the module's text.
@@ -50,6 +52,8 @@ pub(super) struct Batch {
     pub(super) len: u64,
     /// Commit even if nobody waits.
     pub(super) forced: bool,
+    /// Bring the index's file up to the log right after.
+    pub(super) checkpoint: bool,
 }
 
 impl Batch {
@@ -114,15 +118,16 @@ impl<D: Disk> Engine<D> {
             let header = placed.slice.header.encode();
             let location = self.append(RecordKind::Slice, placed.spread, &[&header, &placed.slice.payload])?;
             let row = self.batch.seals.entry(placed.seal).or_insert_with(|| SealRow::new(&placed.slice.header));
-            row.place(placed.slice.header.index(), location);
+            row.place(&placed.slice.header, location);
         }
         Ok(())
     }
 
     pub(super) fn append(&mut self, kind: RecordKind, spread: bool, parts: &[&[u8]]) -> Result<Location, Failure> {
-        let before = self.log.position();
-        let location = self.log.append(kind, spread, parts).map_err(|error| self.log_failure(error))?;
-        self.batch.len += before.distance(&self.log.position());
+        let flags = if spread { RecordFlags::SPREAD } else { RecordFlags::NONE };
+        let location = self.log.append(kind, flags, parts).map_err(|error| self.log_failure(error))?;
+        self.batch.len += u64::from(location.len);
+        *self.content.entry(location.segment).or_default() += u64::from(location.len);
         Ok(location)
     }
 
@@ -132,9 +137,9 @@ impl<D: Disk> Engine<D> {
         Ok(())
     }
 
-    pub(super) fn next_dot(&mut self, key_hash: &crate::id::KeyHash) -> Dot {
+    pub(super) fn next_dot(&mut self, key_hash: &KeyHash) -> Dot {
         let partition = self.partition(key_hash);
-        let sequence = self.note.sequences.entry(partition).or_insert(Sequence(0));
+        let sequence = self.sequences.entry(partition).or_insert(Sequence(0));
         sequence.0 += 1;
         Dot { node: self.note.node, incarnation: self.note.incarnation, partition, sequence: *sequence }
     }
@@ -145,6 +150,13 @@ impl<D: Disk> Engine<D> {
         // PA
         if let Err(failure) = self.try_commit() {
             self.abandon(&failure);
+        }
+    }
+
+    /// Commits in the middle of a step of upkeep, if anything is open.
+    pub(super) fn commit_for_upkeep(&mut self) {
+        if !(self.batch.is_empty() && self.window.is_empty()) {
+            self.commit();
         }
     }
 
@@ -164,6 +176,7 @@ impl<D: Disk> Engine<D> {
         let note = self.note.encode();
         let position = self.log.commit(&note).map_err(|error| self.log_failure(error))?;
         let batch = std::mem::take(&mut self.batch);
+        self.since_checkpoint += batch.len;
         self.learn(batch.seals, batch.chunks, batch.staged)?;
         for (upload, id) in written {
             let outcome = self.written(id);
@@ -172,16 +185,22 @@ impl<D: Disk> Engine<D> {
         for (request, reply) in batch.replies {
             self.reply(request, reply);
         }
-        self.checkpoint_if_due(position)
+        if batch.checkpoint {
+            self.write_checkpoint(position)?;
+        } else {
+            self.checkpoint_if_due(position);
+        }
+        self.committed();
+        Ok(())
     }
 
     fn log_blob(&mut self, made: MadeBlob) -> Result<BlobFacts, Failure> {
         // PA
-        let dot = self.next_dot(&made.header.header.key_hash);
-        let record = BlobRecord { dot, header: made.header, wrap: made.wrap, body: made.body.bytes };
+        let dot = self.next_dot(&made.header.header().key_hash);
+        let record = BlobRecord { dot, header: made.header, wrap: made.wrap, body: made.body };
         let head = record.encode_head();
         let location = self.append(RecordKind::Blob, false, &[&head, &record.body])?;
-        Ok(BlobFacts::of_put(&record, location, &made.body.summary))
+        Ok(BlobFacts::of(&record, location, &made.summary))
     }
 
     /// Lets the index know what has become durable.
@@ -195,10 +214,10 @@ impl<D: Disk> Engine<D> {
         let mut events = Vec::new();
         let result = (|| {
             for (id, row) in seals {
-                index.put::<Seals>(&id, &row)?;
+                index.put::<Seals>(&id, &row);
             }
             for (name, row) in chunks {
-                index.put::<Chunks>(&name, &row)?;
+                index.put::<Chunks>(&name, &row);
             }
             for staged in staged {
                 match staged {
@@ -226,9 +245,7 @@ impl<D: Disk> Engine<D> {
         tracing::warn!(%failure, "a batch was abandoned");
         self.window = Window::default();
         let batch = std::mem::take(&mut self.batch);
-        if let Err(error) = self.log.abandon() {
-            let _ = self.log_failure(error);
-        }
+        self.log.abandon();
         for (request, _) in batch.replies {
             self.reply(request, Reply::Failed(failure.clone()));
         }

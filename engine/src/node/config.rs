@@ -18,8 +18,6 @@ pub struct StoreConfig {
     pub coding: Coding,
     /// The realm has 2^this partitions.
     pub partition_bits: u8,
-    /// The salt of the index's key.
-    pub index_salt: [u8; 16],
 }
 
 impl StoreConfig {
@@ -47,6 +45,8 @@ impl Canonical for StoreConfig {
 pub struct Limits {
     /// Requests under way before [`Failure::Busy`](super::Failure::Busy).
     pub requests: usize,
+    /// Versions on their way in before [`Failure::Busy`](super::Failure::Busy).
+    pub uploads: usize,
     /// Bytes of contents on their way in before streams are asked to wait.
     pub inflight_len: usize,
     /// Bytes of one [`Request::Read`](super::Request::Read).
@@ -91,6 +91,7 @@ impl Profile {
         match self {
             Self::Server => Limits {
                 requests: 4096,
+                uploads: 65_536,
                 inflight_len: 48 * MIB,
                 read_len: 4 << 20,
                 merge_len: 64 << 20,
@@ -105,6 +106,7 @@ impl Profile {
             },
             Self::Mobile => Limits {
                 requests: 512,
+                uploads: 4096,
                 inflight_len: 12 * MIB,
                 read_len: 1 << 20,
                 merge_len: 16 << 20,
@@ -119,6 +121,7 @@ impl Profile {
             },
             Self::Background => Limits {
                 requests: 32,
+                uploads: 256,
                 inflight_len: 4 * MIB,
                 read_len: 512 << 10,
                 merge_len: 4 << 20,

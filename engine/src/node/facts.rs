@@ -2,15 +2,16 @@
 //! times. The index is a function of the set of records, and these are its terms.
 
 use super::request::Event;
-use crate::blob::{BlobRecord, Body, Content, RefPage};
+use crate::blob::{BlobRecord, Body, RefPage};
 use crate::deletion::Tombstone;
 use crate::env::Disk;
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
-use crate::store::index::{
-    BlobRow, Blobs, Child, Children, Index, IndexError, KeyRow, Keys, Names, Owner, RefPageRow, RefPages, Reference,
-    References, TombstoneRow, Tombstones, VersionKey, Versions,
-};
 use crate::store::Location;
+use crate::store::index::{
+    BlobRow, Blobs, Child, Children, Direction, Index, IndexError, KeyRow, Keys, Names, Owner, RefPageRow, RefPages,
+    Reference, References, Target, TombstoneRow, Tombstones, VersionKey, Versions,
+};
+use core::ops::Bound;
 
 /// What a body tells the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +28,11 @@ impl BodySummary {
     /// Of an opened body.
     #[must_use]
     pub fn of(body: &Body) -> Self {
-        let (gone, len) = match &body.content {
-            Content::Gone => (true, 0),
-            Content::Inline(bytes) => (false, bytes.len() as u64),
-            Content::Chunks { len, .. } => (false, *len),
-        };
-        Self { name: body.key.clone(), gone, len }
+        Self {
+            name: body.name.clone(),
+            gone: body.content.is_gone(),
+            len: body.content.len().unwrap_or(0),
+        }
     }
 }
 
@@ -41,31 +41,30 @@ impl BodySummary {
 pub(super) struct BlobFacts {
     pub(super) id: BlobId,
     pub(super) row: BlobRow,
-    /// None when the keys to open it are not there.
-    pub(super) name: Option<Vec<u8>>,
+    pub(super) name: Vec<u8>,
     pub(super) seals: Vec<SealId>,
     pub(super) ref_pages: Vec<RefPageId>,
 }
 
 impl BlobFacts {
-    pub(super) fn of(id: BlobId, record: &BlobRecord, location: Location, body: Option<&BodySummary>) -> Self {
-        let header = &record.header.header;
+    pub(super) fn of(record: &BlobRecord, location: Location, body: &BodySummary) -> Self {
+        let header = record.header.header();
         let row = BlobRow {
             location,
             key_hash: header.key_hash,
             created: header.created,
             author: header.author,
             parents: header.parents.clone(),
-            kind: header.kind.to_byte(),
-            gone: body.is_some_and(|body| body.gone),
-            len: body.map_or(0, |body| body.len),
+            kind: header.kind as u8,
+            gone: body.gone,
+            len: body.len,
             dot: record.dot,
             purged: false,
         };
         Self {
-            id,
+            id: record.header.id(),
             row,
-            name: body.map(|body| body.name.clone()),
+            name: body.name.clone(),
             seals: header.seals.clone(),
             ref_pages: header.ref_pages.clone(),
         }
@@ -87,27 +86,17 @@ fn has_live_descendant<D: Disk>(index: &Index<D>, id: BlobId) -> Result<bool, In
 }
 
 /// The versions that name `parent` as a parent.
-pub(super) fn children<D: Disk>(index: &Index<D>, parent: BlobId) -> Result<Vec<BlobId>, IndexError> {
+fn children<D: Disk>(index: &Index<D>, parent: BlobId) -> Result<Vec<BlobId>, IndexError> {
     let mut found = Vec::new();
-    let mut from = Some(Child::first(parent));
-    while let Some(start) = from.take() {
-        let page = index.range::<Children>(&start, RANGE_LEN)?;
-        let full = page.len() == RANGE_LEN;
-        for (key, ()) in page {
-            if key.parent != parent {
-                return Ok(found);
-            }
+    let from = Bound::Included(parent.as_bytes().as_slice());
+    index.scan::<Children>(from, Bound::Unbounded, Direction::Forward, &mut |key: Child, ()| {
+        if key.parent == parent {
             found.push(key.child);
-            if full {
-                from = key.successor();
-            }
         }
-    }
+        key.parent == parent
+    })?;
     Ok(found)
 }
-
-/// Rows of one index range read at once.
-pub(super) const RANGE_LEN: usize = 256;
 
 /// The closest versions that are not purged at or above `parents`.
 fn live_ancestors<D: Disk>(index: &Index<D>, parents: &[BlobId]) -> Result<Vec<BlobId>, IndexError> {
@@ -134,36 +123,34 @@ pub(super) fn apply_blob<D: Disk>(index: &mut Index<D>, facts: &BlobFacts) -> Re
     if let Some(mut row) = index.get::<Blobs>(&id)? {
         if !row.purged {
             row.location = facts.row.location;
-            index.put::<Blobs>(&id, &row)?;
+            index.put::<Blobs>(&id, &row);
         }
         return Ok(None);
     }
     for &parent in &facts.row.parents {
-        index.put::<Children>(&Child { parent, child: id }, &())?;
+        index.put::<Children>(&Child { parent, child: id }, &());
     }
     if index.get::<Tombstones>(&id)?.is_some() {
         // Deleted before it was seen, in the order of this replay: only its place in the history remains.
-        index.put::<Blobs>(&id, &BlobRow { purged: true, ..facts.row.clone() })?;
+        index.put::<Blobs>(&id, &BlobRow { purged: true, ..facts.row.clone() });
         return Ok(None);
     }
-    index.put::<Blobs>(&id, &facts.row)?;
+    index.put::<Blobs>(&id, &facts.row);
     let row = &facts.row;
-    index.put::<Versions>(&VersionKey { key_hash: row.key_hash, created: row.created, blob: id }, &())?;
+    index.put::<Versions>(&VersionKey { key_hash: row.key_hash, created: row.created, blob: id }, &());
     for &seal in &facts.seals {
-        index.put::<References>(&Reference { seal, owner: Owner::Blob(id) }, &())?;
+        index.put::<References>(&Reference { target: Target::Seal(seal), owner: Owner::Blob(id) }, &());
     }
     for &page in &facts.ref_pages {
-        index.put::<References>(&Reference { seal: page.into(), owner: Owner::Blob(id) }, &())?;
+        index.put::<References>(&Reference { target: Target::Page(page), owner: Owner::Blob(id) }, &());
     }
     let mut key = match index.get::<Keys>(&row.key_hash)? {
         Some(key) => key,
         None => KeyRow { name: Vec::new(), heads: Vec::new(), winner_gone: false },
     };
-    if let Some(name) = &facts.name {
-        if key.name.is_empty() {
-            index.put::<Names>(name, &row.key_hash)?;
-        }
-        key.name.clone_from(name);
+    if key.name.is_empty() {
+        index.put::<Names>(&facts.name, &row.key_hash);
+        key.name.clone_from(&facts.name);
     }
     let covered = live_ancestors(index, &row.parents)?;
     key.heads.retain(|head| !covered.contains(&head.1));
@@ -181,12 +168,14 @@ fn store_key<D: Disk>(index: &mut Index<D>, key_hash: KeyHash, mut key: KeyRow) 
     key.heads.sort_unstable();
     let Some(winner) = key.heads.last() else {
         if !key.name.is_empty() {
-            index.remove::<Names>(&key.name)?;
+            index.remove::<Names>(&key.name);
         }
-        return index.remove::<Keys>(&key_hash);
+        index.remove::<Keys>(&key_hash);
+        return Ok(());
     };
     key.winner_gone = index.get::<Blobs>(&winner.1)?.is_some_and(|row| row.gone);
-    index.put::<Keys>(&key_hash, &key)
+    index.put::<Keys>(&key_hash, &key);
+    Ok(())
 }
 
 /// A page of references was logged, or moved.
@@ -196,9 +185,9 @@ pub(super) fn apply_ref_page<D: Disk>(
     page: &RefPage,
     location: Location,
 ) -> Result<(), IndexError> {
-    index.put::<RefPages>(&id, &RefPageRow { location })?;
+    index.put::<RefPages>(&id, &RefPageRow { location });
     for &seal in &page.seals {
-        index.put::<References>(&Reference { seal, owner: Owner::Page(id) }, &())?;
+        index.put::<References>(&Reference { target: Target::Seal(seal), owner: Owner::Page(id) }, &());
     }
     Ok(())
 }
@@ -210,25 +199,25 @@ pub(super) fn apply_tombstone<D: Disk>(
     location: Location,
 ) -> Result<(), IndexError> {
     // PA
-    for removed in tombstone.removed() {
+    for removed in &tombstone.removed {
         let row = TombstoneRow {
             tombstone: tombstone.id(),
             location,
-            key_hash: tombstone.key_hash(),
+            key_hash: tombstone.key_hash,
             dot: removed.dot,
             parents: removed.parents.clone(),
-            author: tombstone.author(),
-            created: tombstone.created(),
+            author: tombstone.author,
+            created: tombstone.created,
         };
-        index.put::<Tombstones>(&removed.blob, &row)?;
+        index.put::<Tombstones>(&removed.blob, &row);
         let Some(mut blob) = index.get::<Blobs>(&removed.blob)? else { continue };
         if blob.purged {
             continue;
         }
         blob.purged = true;
-        index.put::<Blobs>(&removed.blob, &blob)?;
+        index.put::<Blobs>(&removed.blob, &blob);
         let version = VersionKey { key_hash: blob.key_hash, created: blob.created, blob: removed.blob };
-        index.remove::<Versions>(&version)?;
+        index.remove::<Versions>(&version);
         let Some(mut key) = index.get::<Keys>(&blob.key_hash)? else { continue };
         key.heads.retain(|head| head.1 != removed.blob);
         for ancestor in live_ancestors(index, &blob.parents)? {
@@ -243,47 +232,42 @@ pub(super) fn apply_tombstone<D: Disk>(
     Ok(())
 }
 
-/// Whether anything alive refers to a seal, or to a page of references (whose id stands in the same table).
+/// Whether anything alive refers to a seal or to a page of references.
 ///
 /// Liveness is judged here and not when a version is purged: the rows of purged owners simply no longer count.
-pub(super) fn is_referenced<D: Disk>(index: &Index<D>, target: SealId) -> Result<bool, IndexError> {
+pub(super) fn is_referenced<D: Disk>(index: &Index<D>, target: Target) -> Result<bool, IndexError> {
     // PA
-    let mut from = Some(Reference::first(target));
-    while let Some(start) = from.take() {
-        let page = index.range::<References>(&start, RANGE_LEN)?;
-        let full = page.len() == RANGE_LEN;
-        for (reference, ()) in page {
-            if reference.seal != target {
-                return Ok(false);
-            }
-            let alive = match reference.owner {
-                Owner::Blob(id) => index.get::<Blobs>(&id)?.is_some_and(|row| !row.purged),
-                // A page is owned by versions only, so this descends once.
-                Owner::Page(id) => is_referenced(index, id.into())?,
-            };
-            if alive {
-                return Ok(true);
-            }
-            if full {
-                from = reference.successor();
-            }
+    for owner in owners(index, target)? {
+        let alive = match owner {
+            Owner::Blob(id) => index.get::<Blobs>(&id)?.is_some_and(|row| !row.purged),
+            // A page is owned by versions only, so this descends once.
+            Owner::Page(id) => is_referenced(index, Target::Page(id))?,
+        };
+        if alive {
+            return Ok(true);
         }
     }
     Ok(false)
 }
 
-/// Forgets who referred to a seal that is collected.
-pub(super) fn forget_references<D: Disk>(index: &mut Index<D>, target: SealId) -> Result<(), IndexError> {
+fn owners<D: Disk>(index: &Index<D>, target: Target) -> Result<Vec<Owner>, IndexError> {
+    let mut found = Vec::new();
+    let prefix = target.prefix();
+    let from = Bound::Included(prefix.as_slice());
+    index.scan::<References>(from, Bound::Unbounded, Direction::Forward, &mut |reference: Reference, ()| {
+        if reference.target == target {
+            found.push(reference.owner);
+        }
+        reference.target == target
+    })?;
+    Ok(found)
+}
+
+/// Forgets who referred to what is collected.
+pub(super) fn forget_references<D: Disk>(index: &mut Index<D>, target: Target) -> Result<(), IndexError> {
     // PA
-    loop {
-        let page = index.range::<References>(&Reference::first(target), RANGE_LEN)?;
-        let ours: Vec<Reference> =
-            page.into_iter().map(|(reference, ())| reference).take_while(|r| r.seal == target).collect();
-        if ours.is_empty() {
-            return Ok(());
-        }
-        for reference in ours {
-            index.remove::<References>(&reference)?;
-        }
+    for owner in owners(index, target)? {
+        index.remove::<References>(&Reference { target, owner });
     }
+    Ok(())
 }

@@ -7,7 +7,8 @@ use crate::dag::{Ancestry, merge_bases};
 use crate::env::Disk;
 use crate::id::{BlobId, Hlc, KeyHash, Partition};
 use crate::names::KeyName;
-use crate::store::index::{BlobRow, Blobs, IndexError, KeyRow, Keys, Listed, VersionKey, Versions};
+use crate::store::index::{BlobRow, Blobs, Direction, KeyRow, Keys, LevelEntry, VersionKey, Versions};
+use core::ops::Bound;
 
 /// Entries of one listing or history page.
 pub(super) const PAGE_LEN: usize = 1000;
@@ -49,7 +50,7 @@ impl<D: Disk> Engine<D> {
             id,
             created: row.created,
             author: row.author,
-            kind: BlobKind::from_byte(row.kind).unwrap_or(BlobKind::Child),
+            kind: kind_of(row.kind),
             parents: row.parents,
             len: row.len,
             gone: row.gone,
@@ -89,9 +90,14 @@ impl<D: Disk> Engine<D> {
     ) -> Result<Vec<VersionKey>, Failure> {
         let (created, blob) = from.unwrap_or((Hlc(u64::MAX), BlobId::from_bytes([0xff; 32])));
         let upper = VersionKey { key_hash, created, blob };
-        let rows =
-            self.index.range_back::<Versions>(&upper, limit).map_err(|error| self.index_failure(error))?;
-        Ok(rows.into_iter().map(|(key, ())| key).take_while(|key| key.key_hash == key_hash).collect())
+        let mut found = Vec::new();
+        let lower = VersionKey { key_hash, created: Hlc(0), blob: BlobId::from_bytes([0; 32]) };
+        let rows = self
+            .index
+            .range::<Versions>(Bound::Included(&lower), Bound::Included(&upper), Direction::Backward, limit)
+            .map_err(|error| self.index_failure(error))?;
+        found.extend(rows.into_iter().map(|(key, ())| key));
+        Ok(found)
     }
 
     pub(super) fn heads(&self, key: &KeyName) -> Result<Vec<Version>, Failure> {
@@ -141,28 +147,18 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn list(&self, request: &ListRequest) -> Result<Page, Failure> {
         let limit = request.limit.clamp(1, PAGE_LEN);
-        let fail = |error: IndexError| self.index_failure(error);
         let mut page = Page::default();
         let mut after = request.after.clone();
         loop {
-            let listed = self
-                .index
-                .list(&request.prefix, after.as_deref(), request.recursive, limit)
-                .map_err(fail)?;
+            let listed = self.level(request, after.as_deref(), limit)?;
             let full = listed.len() >= limit;
             for entry in listed {
+                after = Some(entry.bytes().to_vec());
                 let entry = match entry {
-                    Listed::Directory(name) => Entry { name, kind: EntryKind::Directory },
-                    Listed::Key(name, key_hash) => match self.entry(name.clone(), key_hash, request.include_gone)? {
-                        Some(entry) => entry,
-                        None => {
-                            after = Some(name);
-                            continue;
-                        }
-                    },
+                    LevelEntry::Prefix(name) => Some(Entry { name, kind: EntryKind::Directory }),
+                    LevelEntry::Name(name, key_hash) => self.entry(name, key_hash, request.include_gone)?,
                 };
-                after = Some(entry.name.clone());
-                page.entries.push(entry);
+                page.entries.extend(entry);
                 if page.entries.len() == limit {
                     page.next = after;
                     return Ok(page);
@@ -172,6 +168,17 @@ impl<D: Disk> Engine<D> {
                 return Ok(page);
             }
         }
+    }
+
+    fn level(&self, request: &ListRequest, after: Option<&[u8]>, limit: usize) -> Result<Vec<LevelEntry>, Failure> {
+        let listed = if request.recursive {
+            self.index
+                .list(&request.prefix, after, limit)
+                .map(|rows| rows.into_iter().map(|(name, key)| LevelEntry::Name(name, key)).collect())
+        } else {
+            self.index.list_level(&request.prefix, b'/', after, limit)
+        };
+        listed.map_err(|error| self.index_failure(error))
     }
 
     fn entry(&self, name: Vec<u8>, key_hash: KeyHash, include_gone: bool) -> Result<Option<Entry>, Failure> {
@@ -191,6 +198,15 @@ impl<D: Disk> Engine<D> {
         answer: Result<Reply, Failure>,
     ) {
         self.reply(request, answer.unwrap_or_else(Reply::Failed));
+    }
+}
+
+/// The kind that a row's byte stands for; the index wrote it from a header's.
+fn kind_of(byte: u8) -> BlobKind {
+    match byte {
+        1 => BlobKind::Merger,
+        2 => BlobKind::VersionVector,
+        _ => BlobKind::Child,
     }
 }
 

@@ -3,9 +3,12 @@
 //! The driver runs a job wherever it likes and feeds the outcome back. No job touches the disk, the index or the clock,
 //! so the engine thread never hashes a payload and a worker never waits for the disk.
 
-use crate::blob::{Attributes, BlobKind, BlobRecord, Body, Content, Header, SealedBody, SignedHeader};
-use crate::blob::{open_body, seal_body};
-use crate::id::{BlobId, ChunkId, EngineRng, Hlc, KeyHash, RefPageId, SealId, Secret};
+use super::facts::BodySummary;
+use crate::blob::{
+    Attributes, BlobKind, BlobRecord, Body, Content, ContentKind, Header, ScopeTag, SignedHeader, open_body, seal_body,
+};
+use crate::codec::DecodeError;
+use crate::id::{BlobId, EngineRng, Hlc, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::{GroupWrap, Keyring};
 use crate::names::{KeyName, seal_path};
 use crate::seal::{
@@ -26,8 +29,10 @@ pub struct ScopeContext {
     pub keys: ScopeKeys,
     /// The chunker under those keys.
     pub chunker: Chunker,
-    /// First bytes of the scope's name, to tell dedup entries apart.
-    pub tag: [u8; 8],
+    /// The scope's canonical bytes.
+    pub name: Vec<u8>,
+    /// Its public tag.
+    pub tag: ScopeTag,
 }
 
 /// A version that is ready but for its encryption and signature.
@@ -37,6 +42,8 @@ pub struct BlobDraft {
     pub key: KeyName,
     /// Its keyed hash.
     pub key_hash: KeyHash,
+    /// Who may share its chunks.
+    pub scope: Arc<ScopeContext>,
     /// Child, Merger or VersionVector.
     pub kind: BlobKind,
     /// What it follows, sorted.
@@ -65,7 +72,9 @@ pub struct MadeBlob {
     /// The body key, wrapped for the realm's group.
     pub wrap: GroupWrap,
     /// The sealed body.
-    pub body: SealedBody,
+    pub body: Bytes,
+    /// What the index learns of it.
+    pub summary: BodySummary,
 }
 
 /// A pure computation.
@@ -167,7 +176,7 @@ pub enum JobOutcome {
     /// Of [`Job::Seal`].
     Sealed(Box<Sealed>),
     /// Of [`Job::MakeBlobs`].
-    Made(Vec<MadeBlob>),
+    Made(Vec<Result<MadeBlob, DecodeError>>),
     /// Of [`Job::OpenBodies`].
     Opened(Vec<Result<Body, String>>),
     /// Of [`Job::OpenChunk`]: the bytes and the slices that were bad, or why not.
@@ -214,12 +223,10 @@ impl Job {
 /// Opens the body of a version of this realm.
 pub(super) fn open_record(keys: &Keyring, record: &BlobRecord) -> Result<Body, String> {
     // PA
-    let id = record.header.id();
-    let group = keys.group_key(record.wrap.epoch).ok_or("its body key belongs to an epoch this keyring lacks")?;
-    let body_key = record.wrap.open(&group, &record.header.header.binding()).map_err(|error| error.to_string())?;
-    let body = open_body(&record.body, &body_key, &record.header.header).map_err(|error| error.to_string())?;
-    tracing::trace!(%id, "opened a body");
-    Ok(body)
+    let binding = record.header.header().body_binding();
+    let group = keys.group_key(record.wrap.epoch).map_err(|error| error.to_string())?;
+    let body_key = record.wrap.open(group, &binding).map_err(|error| error.to_string())?;
+    open_body(&record.body, &body_key, &binding).map_err(|error| error.to_string())
 }
 
 fn cut(scope: &ScopeContext, carry: Bytes, piece: Bytes, end: bool) -> JobOutcome {
@@ -256,29 +263,48 @@ fn cut(scope: &ScopeContext, carry: Bytes, piece: Bytes, end: bool) -> JobOutcom
     JobOutcome::Cut { chunks, carry: piece }
 }
 
-fn make_blob(keys: &Keyring, draft: BlobDraft) -> MadeBlob {
+fn make_blob(keys: &Keyring, draft: BlobDraft) -> Result<MadeBlob, DecodeError> {
     // PA
     let mut rng = EngineRng::from_seed(draft.seed);
     let body_key = Secret::new(rng.bytes());
-    let body = Body { key: draft.key.as_bytes().to_vec(), attributes: draft.attributes, content: draft.content };
+    let kind = match draft.kind {
+        BlobKind::VersionVector => ContentKind::Snapshot,
+        BlobKind::Child | BlobKind::Merger => ContentKind::Value,
+    };
+    let body = Body {
+        name: draft.key.as_bytes().to_vec(),
+        scope: draft.scope.name.clone(),
+        attributes: draft.attributes,
+        kind,
+        content: draft.content,
+    };
     let mut header = Header {
         kind: draft.kind,
         realm: keys.realm_id(),
-        epoch: keys.epoch(),
+        epoch: keys.realm_epoch(),
         key_hash: draft.key_hash,
-        path: seal_path(keys.name_keys(), &draft.key),
+        path: seal_path(&keys.name_keys(), &draft.key).into_components(),
         parents: draft.parents,
         created: draft.created,
         author: keys.author(),
+        scope: draft.scope.tag,
         seals: draft.seals,
         ref_pages: draft.ref_pages,
         body_hash: [0; 32],
         body_len: 0,
     };
-    let sealed = seal_body(&body, &body_key, &mut header);
-    let wrap = GroupWrap::seal(keys.group_key(), keys.epoch(), &header.binding(), &body_key, &mut rng);
-    let header = SignedHeader::sign(header, keys.signer());
-    MadeBlob { id: header.id(), header, wrap, body: sealed }
+    let binding = header.body_binding();
+    let sealed = seal_body(&body, &body_key, &binding)?;
+    header.body_hash = Header::hash_body(&sealed);
+    header.body_len = sealed.len() as u32;
+    let epoch = keys.group_epoch();
+    let group = match keys.group_key(epoch) {
+        Ok(group) => group,
+        Err(error) => unreachable!("a keyring holds its newest epoch: {error}"),
+    };
+    let wrap = GroupWrap::seal(group, epoch, &binding, &body_key, &mut rng);
+    let header = SignedHeader::sign(header, keys.signer())?;
+    Ok(MadeBlob { id: header.id(), header, wrap, body: sealed, summary: BodySummary::of(&body) })
 }
 
 fn open_chunk(

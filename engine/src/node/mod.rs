@@ -13,6 +13,7 @@ mod history;
 mod job;
 mod note;
 mod open;
+mod policy;
 mod purge;
 mod put;
 mod reader;
@@ -32,13 +33,15 @@ pub use request::{
     Stats, Version, Written,
 };
 
-use crate::env::{Disk, Instant, Now};
+use crate::env::{Disk, DiskFailure, Instant, Now};
 use crate::id::{EngineRng, HlcClock, Partition, Sequence};
 use crate::keys::{Keyring, NameKeys};
 use crate::store::index::{Index, IndexError};
-use crate::store::log::{Log, LogError, LogPosition};
+use crate::store::SegmentId;
+use crate::store::log::{Log, LogError};
 use batch::Batch;
 use bytes::Bytes;
+pub use policy::Policy;
 use put::{Puts, ScopedChunk};
 use reader::{ReadId, Reads, Sought};
 use std::collections::{BTreeMap, VecDeque};
@@ -110,7 +113,11 @@ pub struct Engine<D: Disk> {
     sequences: BTreeMap<Partition, Sequence>,
     log: Log<D>,
     index: Index<D>,
-    checkpoint: LogPosition,
+    policy: Option<Policy>,
+    /// Bytes of content ever written into each segment.
+    content: BTreeMap<SegmentId, u64>,
+    /// Bytes of log since the index was last brought up to it.
+    since_checkpoint: u64,
     health: Health,
     window: Window,
     batch: Batch,
@@ -246,12 +253,13 @@ impl<D: Disk> Engine<D> {
 
     /// What a failure of the log means for the node.
     fn log_failure(&mut self, error: LogError) -> Failure {
-        if error.is_full() {
-            return Failure::Full;
-        }
-        if error.is_fatal() {
-            tracing::error!(%error, "the log failed; writing stops");
-            self.health = Health::ReadOnly(error.to_string());
+        match &error {
+            LogError::Disk(disk) if disk.failure == DiskFailure::Full => return Failure::Full,
+            LogError::Poisoned(_) => {
+                tracing::error!(%error, "the log failed; writing stops");
+                self.health = Health::ReadOnly(error.to_string());
+            }
+            _ => {}
         }
         Failure::Disk(error.to_string())
     }

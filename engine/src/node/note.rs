@@ -14,6 +14,8 @@ pub struct Note {
     pub incarnation: Incarnation,
     /// The highest stamp given or seen.
     pub clock: Hlc,
+    /// How many segments were ever removed.
+    pub removals: u64,
 }
 
 impl Canonical for Note {

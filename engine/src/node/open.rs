@@ -18,6 +18,7 @@ use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, Partition, RealmId, Seque
 use crate::keys::Keyring;
 use crate::seal::{SealedSlice, SliceHeader};
 use crate::store::index::{ChunkKey, ChunkRow, Chunks, Index, IndexError, IndexOptions, Meta, SealRow, Seals};
+use crate::store::SegmentId;
 use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, RecordView, Recovery, StoreId};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
@@ -95,6 +96,7 @@ struct Checkpoint {
     incarnation: Incarnation,
     sequences: BTreeMap<Partition, Sequence>,
     policy: Option<Policy>,
+    content: BTreeMap<SegmentId, u64>,
 }
 
 impl Limits {
@@ -124,6 +126,7 @@ struct Replay<'a, D: Disk> {
     checkpoint: Vec<u8>,
     clock: Hlc,
     policy: Option<Policy>,
+    content: BTreeMap<SegmentId, u64>,
     replayed: u64,
     damaged: Vec<String>,
 }
@@ -133,6 +136,7 @@ impl<D: Disk> Replay<'_, D> {
         // PA
         self.replayed += 1;
         let place = record.location;
+        *self.content.entry(place.segment).or_default() += u64::from(place.len);
         let payload = record.payload;
         let outcome = match record.kind {
             RecordKind::Slice => SliceHeader::decode(payload).map_err(|error| error.to_string()).and_then(|(header, _)| {
@@ -277,6 +281,7 @@ impl<D: Disk> Engine<D> {
             checkpoint: stored,
             clock: Hlc::default(),
             policy: checkpoint.as_ref().and_then(|checkpoint| checkpoint.policy.clone()),
+            content: checkpoint.as_ref().map(|checkpoint| checkpoint.content.clone()).unwrap_or_default(),
             replayed: 0,
             damaged: Vec::new(),
         };
@@ -296,7 +301,7 @@ impl<D: Disk> Engine<D> {
             }
             Err(error) => return Err(OpenFailure::Open(error.into())),
         };
-        let Replay { clock, policy, replayed, mut damaged, .. } = replay;
+        let Replay { clock, policy, content, replayed, mut damaged, .. } = replay;
         let config = StoreConfig::decode(&recovery.config).map_err(|error| OpenFailure::Open(error.into()))?;
         if config.realm != options.keys.realm_id() {
             let (found, expected) = (options.keys.realm_id(), config.realm);
@@ -336,6 +341,7 @@ impl<D: Disk> Engine<D> {
             note,
             sequences,
             policy,
+            content,
             log,
             index,
             since_checkpoint: 0,
@@ -370,6 +376,7 @@ impl<D: Disk> Engine<D> {
             incarnation: self.note.incarnation,
             sequences: self.sequences.clone(),
             policy: self.policy.clone(),
+            content: self.content.clone(),
         };
         let bytes = match borsh::to_vec(&checkpoint) {
             Ok(bytes) => bytes,

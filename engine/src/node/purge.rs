@@ -8,7 +8,8 @@ use crate::codec::Canonical;
 use crate::deletion::{Removed, Tombstone};
 use crate::env::{Disk, Now};
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
-use crate::store::index::{BlobRow, RefPages, Seals, VersionKey, Versions};
+use crate::store::index::{BlobRow, Direction, RefPages, Seals, Target, Versions};
+use core::ops::Bound;
 use crate::store::log::RecordKind;
 
 impl<D: Disk> Engine<D> {
@@ -27,8 +28,8 @@ impl<D: Disk> Engine<D> {
         // sweep of the next compaction finds what only it referred to.
         for (id, _) in &versions {
             if let Ok(record) = self.read_blob(*id) {
-                let header = record.header.header;
-                self.upkeep.collect_later(header.seals, header.ref_pages);
+                let header = record.header.header();
+                self.upkeep.collect_later(&header.seals, &header.ref_pages);
             }
         }
         for group in versions.chunks(Tombstone::MAX_REMOVED) {
@@ -54,23 +55,19 @@ impl<D: Disk> Engine<D> {
             }
             PurgeTarget::Key(key) => {
                 let key_hash = self.hash_key(key)?;
-                let mut found = Vec::new();
-                let mut from = Some(VersionKey::first(key_hash));
-                while let Some(start) = from.take() {
-                    let page = self
-                        .index
-                        .range::<Versions>(&start, super::facts::RANGE_LEN)
-                        .map_err(|error| self.index_failure(error))?;
-                    let full = page.len() == super::facts::RANGE_LEN;
-                    for (key, ()) in page {
-                        if key.key_hash != key_hash {
-                            break;
+                let mut ids = Vec::new();
+                let from = Bound::Included(key_hash.as_bytes().as_slice());
+                self.index
+                    .scan::<Versions>(from, Bound::Unbounded, Direction::Forward, &mut |version, ()| {
+                        if version.key_hash == key_hash {
+                            ids.push(version.blob);
                         }
-                        found.push((key.blob, self.live_blob(key.blob)?));
-                        if full {
-                            from = key.successor();
-                        }
-                    }
+                        version.key_hash == key_hash
+                    })
+                    .map_err(|error| self.index_failure(error))?;
+                let mut found = Vec::with_capacity(ids.len());
+                for id in ids {
+                    found.push((id, self.live_blob(id)?));
                 }
                 if found.is_empty() {
                     return Err(Failure::NoSuchKey(key.clone()));
@@ -86,7 +83,7 @@ impl<D: Disk> Engine<D> {
         // PA
         let mut candidates = seals.to_vec();
         for &page in pages {
-            if is_referenced(&self.index, page.into()).map_err(|error| self.index_failure(error))? {
+            if is_referenced(&self.index, Target::Page(page)).map_err(|error| self.index_failure(error))? {
                 continue;
             }
             candidates.extend(self.drop_ref_page(page)?);
@@ -96,12 +93,12 @@ impl<D: Disk> Engine<D> {
             if self.puts.pins(&seal) || self.batch.seals.contains_key(&seal) || self.window.contains(&seal) {
                 continue;
             }
-            if is_referenced(&self.index, seal).map_err(|error| self.index_failure(error))? {
+            if is_referenced(&self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))? {
                 continue;
             }
             let Some(row) = self.seal_row(&seal)? else { continue };
-            self.index.remove::<Seals>(&seal).map_err(|error| self.index_failure(error))?;
-            forget_references(&mut self.index, seal).map_err(|error| self.index_failure(error))?;
+            self.index.remove::<Seals>(&seal);
+            forget_references(&mut self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))?;
             for location in row.slices.into_iter().flatten() {
                 self.upkeep.mark_dead(location);
             }
@@ -123,8 +120,8 @@ impl<D: Disk> Engine<D> {
                 Vec::new()
             }
         };
-        self.index.remove::<RefPages>(&page).map_err(|error| self.index_failure(error))?;
-        forget_references(&mut self.index, page.into()).map_err(|error| self.index_failure(error))?;
+        self.index.remove::<RefPages>(&page);
+        forget_references(&mut self.index, Target::Page(page)).map_err(|error| self.index_failure(error))?;
         self.upkeep.mark_dead(row.location);
         Ok(seals)
     }

@@ -4,11 +4,12 @@ use super::job::{BlobDraft, CutChunk, Job, JobId, MadeBlob, ScopeContext};
 use super::request::{Base, Failure, Put, PutSource, Reply, RequestId, Written};
 use super::upload::{Stage, Ticket, Upload, UploadId};
 use super::{Engine, JobContext, Output};
-use crate::blob::{Body, BlobKind, CHUNK_LIST_LEN, ChunkList, ChunkRef, Content, Header, RefPage};
-use crate::codec::Canonical;
+use crate::blob::{Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, RefPage, ScopeTag, SealReferences};
+use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, Now};
 use crate::id::{BlobId, ChunkId, EngineRng, KeyHash, SealId, Secret};
-use crate::keys::{DedupScope, ScopeKeys};
+use crate::keys::DedupScope;
+use crate::store::index::ChunkKey;
 use crate::seal::{Chunker, Sealed};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -27,7 +28,7 @@ pub(super) struct PutOutcome {
 }
 
 /// Names a chunk within a scope.
-pub(super) type ScopedChunk = ([u8; 8], ChunkId);
+pub(super) type ScopedChunk = ChunkKey;
 
 /// A chunk reference wanted by an upload: which, at which level and place.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +72,7 @@ impl Puts {
 }
 
 impl<D: Disk> Engine<D> {
-    pub(super) fn put(&mut self, now: Now, request: RequestId, puts: Vec<Put>) {
+    pub(super) fn put(&mut self, request: RequestId, puts: Vec<Put>) {
         let results = (0..puts.len()).map(|_| None).collect();
         self.puts.outcomes.insert(request, PutOutcome { results, open: puts.len() });
         if puts.is_empty() {
@@ -81,7 +82,7 @@ impl<D: Disk> Engine<D> {
         for (slot, put) in puts.into_iter().enumerate() {
             let ticket = Ticket { request, slot };
             match self.open_upload(ticket, put) {
-                Ok(id) => self.start_source(now, id),
+                Ok(id) => self.start_source(id),
                 Err(failure) => self.put_done(ticket, Err(failure)),
             }
         }
@@ -155,11 +156,10 @@ impl<D: Disk> Engine<D> {
         if let Some(context) = self.puts.scopes.get(&name) {
             return Ok(context.clone());
         }
-        let scope_keys: ScopeKeys = keys.scope_keys(scope);
+        let scope_keys = keys.scope_keys(scope);
         let chunker = Chunker::new(&self.config.chunker, &scope_keys);
-        let mut tag = [0; 8];
-        tag.copy_from_slice(&scope_keys.chunk_id.keyed_hash(b"dedup scope tag")[..8]);
-        let context = Arc::new(ScopeContext { keys: scope_keys, chunker, tag });
+        let tag = ScopeTag::of(keys.realm_epoch(), &name);
+        let context = Arc::new(ScopeContext { keys: scope_keys, chunker, name: name.clone(), tag });
         // Unshared scopes are as many as their values; they are not kept.
         if !matches!(scope, DedupScope::None(_)) {
             self.puts.scopes.insert(name, context.clone());
@@ -199,7 +199,7 @@ impl<D: Disk> Engine<D> {
         Ok(())
     }
 
-    fn start_source(&mut self, _now: Now, id: UploadId) {
+    fn start_source(&mut self, id: UploadId) {
         let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
         match std::mem::replace(&mut upload.put.source, PutSource::Stream) {
             PutSource::Value(bytes) => {
@@ -232,8 +232,8 @@ impl<D: Disk> Engine<D> {
         };
         let Some(keys) = self.keys.clone() else { return self.fail_upload(id, Failure::NoKeys) };
         let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-        upload.seals = record.header.header.seals.iter().copied().collect();
-        upload.ref_pages = record.header.header.ref_pages.clone();
+        upload.seals = record.header.header().seals.iter().copied().collect();
+        upload.ref_pages.clone_from(&record.header.header().ref_pages);
         self.run(JobContext::Copy(id), Job::OpenBodies { keys, records: vec![record] });
     }
 
@@ -259,7 +259,7 @@ impl<D: Disk> Engine<D> {
             return;
         }
         if let Some(small) = upload.take_small(INLINE_LEN) {
-            upload.content = Some(Content::Inline(small.into()));
+            upload.content = Some(Content::Inline(small));
         } else if !upload.cutting && !upload.cut_all && (upload.ended || !upload.pieces.is_empty()) {
             // A stream that may yet turn out to be small waits for more.
             if !upload.ended && upload.len <= INLINE_LEN as u64 {
@@ -293,7 +293,7 @@ impl<D: Disk> Engine<D> {
         let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
         let place = upload.level(depth).reserve();
         let wanted = Wanted { upload: id, depth, place, len };
-        let name = (upload.scope.tag, chunk.identified.chunk_id);
+        let name = ChunkKey { scope: upload.scope.tag.0, chunk: chunk.identified.chunk_id };
         let (scope, coding) = (upload.scope.clone(), upload.coding);
         upload.pending += 1;
         if let Some(waiting) = self.puts.sealing.get_mut(&name) {
@@ -308,7 +308,7 @@ impl<D: Disk> Engine<D> {
                 if depth == 0 {
                     self.discharge(id, chunk.plain.len());
                 }
-                self.give_chunk(wanted, name.1, seal_id, &secret);
+                self.give_chunk(wanted, name.chunk, seal_id, &secret);
             }
             Ok(None) => {
                 self.puts.sealing.insert(name, vec![wanted]);
@@ -338,7 +338,7 @@ impl<D: Disk> Engine<D> {
         let stored = self.store_seal(name, &sealed);
         for wanted in wanted {
             match &stored {
-                Ok(()) => self.give_chunk(wanted, name.1, sealed.seal_id, &sealed.secret),
+                Ok(()) => self.give_chunk(wanted, name.chunk, sealed.seal_id, &sealed.secret),
                 Err(failure) => self.fail_upload(wanted.upload, failure.clone()),
             }
         }
@@ -361,7 +361,7 @@ impl<D: Disk> Engine<D> {
             let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
             let Some(page) = upload.level(depth).take_page(rest) else { return };
             let len = page.iter().map(|reference| reference.len).sum();
-            let plain = Bytes::from(ChunkList { chunks: page }.encode());
+            let plain = Bytes::from(ChunkList { depth: depth as u8, chunks: page }.encode());
             let identified = crate::seal::identify(&upload.scope.keys, &plain);
             self.want_chunk(id, depth + 1, len, CutChunk { plain, identified });
         }
@@ -377,7 +377,7 @@ impl<D: Disk> Engine<D> {
                     return self.promote(id, depth, true);
                 }
             }
-            if upload.level(top).len() > CHUNK_LIST_LEN {
+            if upload.level(top).len() > MAX_PAGE_REFS {
                 return self.promote(id, top, true);
             }
             let chunks = upload.level(top).take_page(true).unwrap_or_default();
@@ -454,21 +454,18 @@ impl<D: Disk> Engine<D> {
         upload.stage = Stage::Making;
         upload.parents.clone_from(&parents);
         let content = upload.content.clone().unwrap_or(Content::Gone);
-        let mut seals: Vec<SealId> = upload.seals.iter().copied().collect();
-        let mut pages = Vec::new();
-        if seals.len() > Header::MAX_SEALS {
-            for page in seals.chunks(RefPage::MAX_SEALS) {
-                pages.push(RefPage { seals: page.to_vec() });
-            }
-            seals.clear();
-        }
+        let references = SealReferences::lay_out(upload.seals.iter().copied())
+            .map_err(|error| Failure::Invalid(error.to_string()))?;
         let mut ref_pages = upload.ref_pages.clone();
-        ref_pages.extend(pages.iter().map(RefPage::id));
+        ref_pages.extend(references.page_ids());
         ref_pages.sort_unstable();
         ref_pages.dedup();
+        let SealReferences { seals, pages } = references;
+        let scope = upload.scope.clone();
         let draft = BlobDraft {
             key: upload.put.key.clone(),
             key_hash: upload.key_hash,
+            scope,
             kind: upload.put.options.kind,
             parents,
             created,
@@ -484,9 +481,12 @@ impl<D: Disk> Engine<D> {
         Ok(Some(draft))
     }
 
-    pub(super) fn made(&mut self, ids: Vec<UploadId>, blobs: Vec<MadeBlob>) {
+    pub(super) fn made(&mut self, ids: Vec<UploadId>, blobs: Vec<Result<MadeBlob, DecodeError>>) {
         for (id, blob) in ids.into_iter().zip(blobs) {
-            self.batch.ready.push((id, blob));
+            match blob {
+                Ok(blob) => self.batch.ready.push((id, blob)),
+                Err(error) => self.fail_upload(id, Failure::Invalid(error.to_string())),
+            }
         }
     }
 

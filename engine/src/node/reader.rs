@@ -1,16 +1,14 @@
 //! Reading: from a version to its bytes, touching only the chunks that the range needs.
 
-use super::job::{Job, JobOutcome};
+use super::job::Job;
 use super::request::{Damage, DamageOutcome, Event, Failure, Got, Reply, RequestId, Select};
 use super::{Engine, JobContext, Output};
 use crate::blob::{Body, BlobRecord, ChunkList, ChunkRef, Content};
-use crate::codec::Canonical;
 use crate::env::Disk;
 use crate::id::{BlobId, SealId};
 use crate::names::KeyName;
 use crate::seal::SealedSlice;
 use crate::store::index::SealRow;
-use crate::store::log::RecordKind;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -18,8 +16,6 @@ use std::sync::Arc;
 
 /// Bodies opened by one job.
 const BODIES_PER_JOB: usize = 64;
-/// Deepest chunk tree: 1,024 references a page give far more than any disk holds.
-const MAX_DEPTH: u8 = 6;
 
 /// Names one read under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,7 +107,7 @@ impl<D: Disk> Engine<D> {
         let row = self.live_blob(id)?;
         let payload = self.log.read(row.location).map_err(|error| Failure::Damaged { place: error.to_string() })?;
         let damaged = |why: String| Failure::Damaged { place: format!("version {id} at {}: {why}", row.location) };
-        let record = BlobRecord::decode(payload).map_err(|error| damaged(error.to_string()))?;
+        let record = BlobRecord::decode(&payload).map_err(|error| damaged(error.to_string()))?;
         if record.header.id() != id {
             return Err(damaged("another version stands in its place".into()));
         }
@@ -170,7 +166,7 @@ impl<D: Disk> Engine<D> {
         let version = self.version(blob)?;
         let heads = self.key_row(&self.live_blob(blob)?.key_hash)?.map(|row| row.heads).unwrap_or_default();
         let others = heads.into_iter().map(|head| head.1).filter(|head| *head != blob).collect();
-        let key = KeyName::new(body.key.clone())
+        let key = KeyName::new(body.name.clone())
             .map_err(|error| Failure::Damaged { place: format!("version {blob}: {error}") })?;
         let inline = match &body.content {
             Content::Gone => Some(Bytes::new()),
@@ -186,7 +182,7 @@ impl<D: Disk> Engine<D> {
 
     fn keep_body(&mut self, blob: BlobId, body: Arc<Body>) {
         let len = match &body.content {
-            Content::Chunks { chunks, .. } => chunks.len() * size_of::<ChunkRef>() + body.key.len() + 256,
+            Content::Chunks { chunks, .. } => chunks.len() * size_of::<ChunkRef>() + body.name.len() + 256,
             _ => 8192,
         };
         self.reads.bodies.put(blob, body, len, self.limits.body_cache_len);
@@ -261,10 +257,6 @@ impl<D: Disk> Engine<D> {
         let id = ReadId(self.reads.next);
         self.reads.next += 1;
         let mut read = Read { request, blob, range, pieces: BTreeMap::new(), fetching: 0 };
-        if depth > MAX_DEPTH {
-            let failure = Failure::Damaged { place: format!("version {blob}: a chunk tree of depth {depth}") };
-            return self.reply(request, Reply::Failed(failure));
-        }
         read.expand(0, depth, chunks);
         self.reads.reads.insert(id, read);
         self.continue_read(id);
@@ -339,7 +331,7 @@ impl<D: Disk> Engine<D> {
 
     fn fetch_slice(&self, seal: &SealId, index: usize, row: &SealRow) -> Result<Option<SealedSlice>, String> {
         let Some(location) = row.slices.get(index).copied().flatten() else { return Ok(None) };
-        let payload = self.log.read_kind(location, RecordKind::Slice).map_err(|error| error.to_string())?;
+        let payload = self.log.read(location).map_err(|error| error.to_string())?;
         let slice = SealedSlice::from_record(payload).map_err(|error| format!("{location}: {error}"))?;
         if slice.header.seal_id() != *seal || usize::from(slice.header.index()) != index {
             return Err(format!("{location}: the slice of another seal stands in its place"));
@@ -400,10 +392,7 @@ impl<D: Disk> Engine<D> {
             read.pieces.insert(at, Piece::Data(plain.slice(from as usize..to as usize)));
             return Ok(());
         }
-        let page = ChunkList::decode(&plain).map_err(|error| damaged(&error.to_string()))?;
-        if page.chunks.iter().map(|chunk| chunk.len).sum::<u64>() != reference.len {
-            return Err(damaged("its references add up to another length than the version says"));
-        }
+        let page = ChunkList::open(&plain, reference, depth).map_err(|error| damaged(&error.to_string()))?;
         read.expand(start, depth - 1, &page.chunks);
         let len = plain.len();
         self.reads.pages.put(reference.seal_id, Arc::new(page), len, self.limits.body_cache_len);
@@ -452,13 +441,5 @@ impl Read {
             }
             at = end;
         }
-    }
-}
-
-/// A convenience for the dispatcher.
-pub(super) fn expect_chunk(outcome: JobOutcome) -> Option<Result<(Bytes, Vec<u8>), String>> {
-    match outcome {
-        JobOutcome::Chunk(result) => Some(result),
-        _ => None,
     }
 }

@@ -4,7 +4,7 @@
 
 use super::job::ScopeContext;
 use super::request::{Put, RequestId};
-use crate::blob::{CHUNK_LIST_LEN, ChunkRef, Content};
+use crate::blob::{MAX_PAGE_REFS, ChunkRef, Content};
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
 use crate::seal::Coding;
 use bytes::Bytes;
@@ -54,7 +54,7 @@ impl Level {
     /// Takes a page of references off the front, once they are all there.
     /// With `rest`, a shorter last page counts too.
     pub(super) fn take_page(&mut self, rest: bool) -> Option<Vec<ChunkRef>> {
-        let count = if rest { self.slots.len().min(CHUNK_LIST_LEN) } else { CHUNK_LIST_LEN };
+        let count = if rest { self.slots.len().min(MAX_PAGE_REFS) } else { MAX_PAGE_REFS };
         if count == 0 || self.slots.len() < count || self.slots.iter().take(count).any(Option::is_none) {
             return None;
         }

@@ -67,6 +67,13 @@ impl Window {
         self.seals.push(Waiting { seal, slices });
     }
 
+    /// Adds slices of a seal that may have others here already: records on the move.
+    pub(super) fn add_more(&mut self, seal: SealId, slices: Vec<SealedSlice>) {
+        let Some(place) = self.members.get(&seal).copied() else { return self.add(seal, slices) };
+        self.len += slices.iter().map(SealedSlice::record_len).sum::<usize>();
+        self.seals[place].slices.extend(slices);
+    }
+
     /// Empties the window and returns what waited.
     pub(super) fn take(&mut self) -> Vec<Waiting> {
         self.members.clear();

@@ -35,11 +35,13 @@ mod tests;
 
 pub use commit::MAX_NOTE_LEN;
 pub use error::LogError;
-pub use place::{Damage, DamagedRange, Location, LogPosition};
+pub use place::{Damage, DamagedRange, LogPosition};
 pub use reader::{RecordView, ScanReport};
 pub use record::{RecordFlags, RecordKind};
 pub use recovery::{Recovery, TornBatch};
-pub use segment::{MAX_CONFIG_LEN, SegmentId, StoreId};
+pub use segment::{MAX_CONFIG_LEN, StoreId};
+
+pub use super::{Location, SegmentId};
 
 use crate::env::{Disk, DiskError};
 use crate::id::EngineRng;

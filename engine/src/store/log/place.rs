@@ -3,23 +3,6 @@
 use super::SegmentId;
 use borsh::{BorshDeserialize, BorshSerialize};
 
-/// Where one record is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
-pub struct Location {
-    /// The segment.
-    pub segment: SegmentId,
-    /// Where the record's header starts in the segment, in bytes.
-    pub offset: u32,
-    /// Length of the payload, in bytes.
-    pub len: u32,
-}
-
-impl core::fmt::Display for Location {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "segment {} offset {} ({} bytes)", self.segment, self.offset, self.len)
-    }
-}
-
 /// A durable point of the log: the commit record that made everything before it durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct LogPosition {

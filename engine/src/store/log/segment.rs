@@ -21,17 +21,8 @@
 use super::LogError;
 use crate::codec::{Canonical, DecodeError};
 use crate::env::FileName;
+use crate::store::SegmentId;
 use borsh::{BorshDeserialize, BorshSerialize};
-
-/// Names one segment file. Ids rise, and are never used twice.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
-pub struct SegmentId(pub u64);
-
-impl core::fmt::Display for SegmentId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
 
 impl SegmentId {
     /// The segment's file.

@@ -1,0 +1,308 @@
+//! Upkeep: mending, scrubbing, recoding, compacting. One task at a time, in steps, so that requests get in between.
+
+mod compact;
+mod scrub;
+mod seals;
+
+pub(super) use compact::Moved;
+
+use super::job::JobOutcome;
+use super::request::{CompactReport, Failure, RecodeReport, Reply, RequestId, ScrubReport, Stats};
+use super::{Engine, Health, JobContext};
+use crate::env::Disk;
+use crate::id::{RefPageId, SealId};
+use crate::seal::Coding;
+use crate::store::index::{Blobs, Direction, Keys, Seals, Tombstones};
+use crate::store::{Location, SegmentId};
+use core::ops::Bound;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Seals that may wait to be mended; more are found by the next scrub.
+const MEND_LEN: usize = 4096;
+/// A segment is compacted without being asked when more than half of it is dead.
+const DEAD_SHARE: u64 = 2;
+
+/// A task under way.
+#[derive(Debug)]
+enum Task {
+    /// Rewrites seals that were found damaged.
+    Mend(seals::Walk),
+    Scrub { request: RequestId, repair: bool, report: ScrubReport, stage: scrub::Stage },
+    Recode { request: RequestId, coding: Coding, report: RecodeReport, walk: seals::Walk },
+    Compact { request: Option<RequestId>, report: CompactReport, stage: compact::Stage },
+    Close { request: RequestId },
+}
+
+/// What a job of upkeep is for.
+#[derive(Clone, Debug)]
+pub(super) enum UpkeepJob {
+    Mend { seal: SealId, repair: bool },
+    Recode { seal: SealId },
+}
+
+/// All upkeep under way and due.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    task: Option<Task>,
+    queue: VecDeque<Task>,
+    /// Jobs of the task that are not done yet.
+    jobs: usize,
+    /// Something appended waits for its commit before the task goes on.
+    uncommitted: bool,
+    to_mend: BTreeSet<SealId>,
+    to_collect: (Vec<SealId>, Vec<RefPageId>),
+    /// Dead bytes by segment, as far as this process has seen them die.
+    dead: BTreeMap<SegmentId, u64>,
+}
+
+impl Upkeep {
+    /// Whether [`Engine::handle_timeout`] has something to do at once.
+    pub(super) fn wants_step(&self) -> bool {
+        self.jobs == 0 && !self.uncommitted && (self.task.is_some() || !self.queue.is_empty())
+    }
+
+    pub(super) fn mend_later(&mut self, seal: SealId) {
+        if self.to_mend.len() < MEND_LEN {
+            self.to_mend.insert(seal);
+        }
+    }
+
+    pub(super) fn collect_later(&mut self, seals: &[SealId], pages: &[RefPageId]) {
+        self.to_collect.0.extend_from_slice(seals);
+        self.to_collect.1.extend_from_slice(pages);
+    }
+
+    pub(super) fn mark_dead(&mut self, location: Location) {
+        *self.dead.entry(location.segment).or_default() += u64::from(location.len);
+    }
+
+    fn enqueue(&mut self, task: Task) {
+        self.queue.push_back(task);
+    }
+}
+
+impl<D: Disk> Engine<D> {
+    pub(super) fn start_scrub(&mut self, request: RequestId, repair: bool) {
+        self.upkeep.enqueue(Task::Scrub {
+            request,
+            repair,
+            report: ScrubReport::default(),
+            stage: scrub::Stage::default(),
+        });
+    }
+
+    pub(super) fn start_recode(&mut self, request: RequestId, coding: Coding) {
+        let walk = seals::Walk::default();
+        self.upkeep.enqueue(Task::Recode { request, coding, report: RecodeReport::default(), walk });
+    }
+
+    pub(super) fn start_compact(&mut self, request: RequestId) {
+        let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
+        let stage = compact::Stage::default();
+        self.upkeep.enqueue(Task::Compact { request: Some(request), report, stage });
+    }
+
+    pub(super) fn close(&mut self, request: RequestId) {
+        self.upkeep.enqueue(Task::Close { request });
+    }
+
+    pub(super) fn log_len(&self) -> u64 {
+        self.log.segments().iter().map(|segment| u64::from(segment.len)).sum()
+    }
+
+    /// A commit has succeeded: what waited for it goes on, and what died with it is collected.
+    pub(super) fn committed(&mut self) {
+        self.upkeep.uncommitted = false;
+        let (seals, pages) = std::mem::take(&mut self.upkeep.to_collect);
+        if !(seals.is_empty() && pages.is_empty()) {
+            if let Err(failure) = self.collect(&seals, &pages) {
+                tracing::warn!(%failure, "dead seals stay until the next compaction");
+            }
+        }
+        let compacting = |task: &Task| matches!(task, Task::Compact { .. });
+        let busy = self.upkeep.task.as_ref().is_some_and(compacting) || self.upkeep.queue.iter().any(compacting);
+        if !busy && self.mostly_dead() {
+            let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
+            let stage = compact::Stage::mostly_dead();
+            self.upkeep.enqueue(Task::Compact { request: None, report, stage });
+        }
+        if !self.upkeep.to_mend.is_empty() && !self.upkeep.queue.iter().any(|task| matches!(task, Task::Mend(_))) {
+            let walk = seals::Walk::over(std::mem::take(&mut self.upkeep.to_mend));
+            self.upkeep.enqueue(Task::Mend(walk));
+        }
+    }
+
+    fn mostly_dead(&self) -> bool {
+        let sealed = self.log.segments().into_iter().filter(|segment| segment.sealed);
+        sealed.into_iter().any(|segment| {
+            self.upkeep.dead.get(&segment.id).is_some_and(|dead| dead * DEAD_SHARE > u64::from(segment.len))
+        })
+    }
+
+    /// One step of whatever is to be done.
+    pub(super) fn continue_upkeep(&mut self) {
+        if !self.upkeep.wants_step() {
+            return;
+        }
+        let task = match self.upkeep.task.take() {
+            Some(task) => task,
+            None => match self.upkeep.queue.pop_front() {
+                Some(task) => task,
+                None => return,
+            },
+        };
+        match self.step(task) {
+            Ok(next) => self.upkeep.task = next,
+            Err((request, failure)) => {
+                tracing::warn!(%failure, "upkeep was given up");
+                if let Some(request) = request {
+                    self.reply(request, Reply::Failed(failure));
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, task: Task) -> Result<Option<Task>, (Option<RequestId>, Failure)> {
+        match task {
+            Task::Mend(mut walk) => {
+                let more = self.mend_step(&mut walk, true).map_err(|failure| (None, failure))?;
+                Ok((more || self.upkeep.jobs > 0).then_some(Task::Mend(walk)))
+            }
+            Task::Scrub { request, repair, mut report, mut stage } => {
+                let more = self
+                    .scrub_step(repair, &mut report, &mut stage)
+                    .map_err(|failure| (Some(request), failure))?;
+                if more {
+                    return Ok(Some(Task::Scrub { request, repair, report, stage }));
+                }
+                self.reply(request, Reply::Scrubbed(report));
+                Ok(None)
+            }
+            Task::Recode { request, coding, mut report, mut walk } => {
+                let more = self
+                    .recode_step(coding, &mut report, &mut walk)
+                    .map_err(|failure| (Some(request), failure))?;
+                if more {
+                    return Ok(Some(Task::Recode { request, coding, report, walk }));
+                }
+                // Told once it is durable.
+                self.batch.replies.push((request, Reply::Recoded(report)));
+                Ok(None)
+            }
+            Task::Compact { request, mut report, mut stage } => {
+                let more = self.compact_step(&mut report, &mut stage).map_err(|failure| (request, failure))?;
+                if more {
+                    return Ok(Some(Task::Compact { request, report, stage }));
+                }
+                if let Some(request) = request {
+                    report.bytes_after = self.log_len();
+                    self.reply(request, Reply::Compacted(report));
+                }
+                Ok(None)
+            }
+            Task::Close { request } => {
+                self.shut(request).map_err(|failure| (Some(request), failure))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Brings everything to rest, and takes no more requests.
+    fn shut(&mut self, request: RequestId) -> Result<(), Failure> {
+        // PA
+        self.fail_all_uploads(&Failure::Closed);
+        if self.health == Health::Good {
+            self.commit();
+            self.log.flush_parity().map_err(|error| self.log_failure(error))?;
+            let position = self.log.settle().map_err(|error| self.log_failure(error))?;
+            self.write_checkpoint(position)?;
+        }
+        self.health = Health::Closed;
+        self.reply(request, Reply::Closed);
+        Ok(())
+    }
+
+    pub(super) fn upkeep_job_done(&mut self, job: UpkeepJob, outcome: JobOutcome) {
+        self.upkeep.jobs = self.upkeep.jobs.saturating_sub(1);
+        let mut task = self.upkeep.task.take();
+        let result = match (job, outcome) {
+            (UpkeepJob::Mend { seal, repair }, JobOutcome::Mended(result)) => {
+                let report = match &mut task {
+                    Some(Task::Scrub { report, .. }) => Some(report),
+                    _ => None,
+                };
+                self.mended(seal, repair, result, report)
+            }
+            (UpkeepJob::Recode { seal }, JobOutcome::Recoded(result)) => {
+                let report = match &mut task {
+                    Some(Task::Recode { report, .. }) => Some(report),
+                    _ => None,
+                };
+                self.recoded(seal, result, report)
+            }
+            (job, outcome) => unreachable!("{outcome:?} is no outcome for {job:?}"),
+        };
+        self.upkeep.task = task;
+        if let Err(failure) = result {
+            self.fail_upkeep(&failure);
+        }
+    }
+
+    /// Gives up the task under way.
+    pub(super) fn fail_upkeep(&mut self, failure: &Failure) {
+        self.upkeep.uncommitted = false;
+        let request = match self.upkeep.task.take() {
+            Some(Task::Scrub { request, .. } | Task::Recode { request, .. } | Task::Close { request }) => Some(request),
+            Some(Task::Compact { request, .. }) => request,
+            Some(Task::Mend(_)) | None => None,
+        };
+        if let Some(request) = request {
+            self.reply(request, Reply::Failed(failure.clone()));
+        }
+    }
+
+    fn run_upkeep(&mut self, job: UpkeepJob, work: super::Job) {
+        self.upkeep.jobs += 1;
+        self.run(JobContext::Upkeep(job), work);
+    }
+
+    pub(super) fn stats(&self) -> Result<Stats, Failure> {
+        let mut stats = Stats::default();
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        self.index
+            .scan::<Keys>(all.0, all.1, Direction::Forward, &mut |_, row| {
+                stats.keys += 1;
+                stats.conflicts += u64::from(row.heads.len() > 1);
+                true
+            })
+            .and_then(|()| {
+                self.index.scan::<Blobs>(all.0, all.1, Direction::Forward, &mut |_, row| {
+                    if !row.purged {
+                        stats.versions += 1;
+                        stats.logical_bytes += row.len;
+                        stats.live_bytes += u64::from(row.location.len);
+                    }
+                    true
+                })
+            })
+            .and_then(|()| {
+                self.index.scan::<Seals>(all.0, all.1, Direction::Forward, &mut |_, row| {
+                    stats.seals += 1;
+                    stats.degraded_seals += u64::from(row.slices.iter().any(Option::is_none));
+                    stats.sealed_bytes += u64::from(row.ciphertext_len);
+                    stats.live_bytes += row.slices.iter().flatten().map(|slice| u64::from(slice.len)).sum::<u64>();
+                    true
+                })
+            })
+            .and_then(|()| {
+                self.index.scan::<Tombstones>(all.0, all.1, Direction::Forward, &mut |_, _| {
+                    stats.tombstones += 1;
+                    true
+                })
+            })
+            .map_err(|error| self.index_failure(error))?;
+        stats.segments = self.log.segments().len() as u64;
+        stats.log_bytes = self.log_len();
+        Ok(stats)
+    }
+}

@@ -1,0 +1,332 @@
+//! Compaction: what is alive in a segment moves to the end of the log, and the segment goes.
+//!
+//! The copies and the removal stand or fall with one commit. A segment is removed only when every live record that the
+//! index knows in it has been seen and copied; one that is damaged keeps its segment until it is mended.
+
+use crate::blob::{BlobRecord, RefPage};
+use crate::codec::Canonical;
+use crate::deletion::Tombstone;
+use crate::env::Disk;
+use crate::id::{BlobId, RefPageId, SealId};
+use crate::node::facts::is_referenced;
+use crate::node::policy::Policy;
+use crate::node::request::{CompactReport, Failure};
+use crate::node::{Engine, batch::Staged};
+use crate::seal::{SealedSlice, SliceHeader};
+use crate::store::index::{
+    Blobs, Direction, Index, IndexError, RefPages, SealRow, Seals, Table, Target, Tombstones,
+};
+use crate::store::log::{RecordKind, RecordView};
+use crate::store::{Location, SegmentId};
+use bytes::Bytes;
+use core::ops::{Bound, ControlFlow};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Rows looked at in one step of the sweep.
+const SWEEP_STEP: usize = 2048;
+
+/// A record that now stands elsewhere.
+#[derive(Debug)]
+pub(in crate::node) enum Moved {
+    Blob(BlobId, Location),
+    RefPage(RefPageId, Location),
+    Tombstone(Vec<BlobId>, Location),
+}
+
+impl Moved {
+    /// Lets the index follow.
+    pub(in crate::node) fn apply<D: Disk>(self, index: &mut Index<D>) -> Result<(), IndexError> {
+        // PA
+        match self {
+            Self::Blob(id, location) => follow::<Blobs, D>(index, &id, |row| row.location = location),
+            Self::RefPage(id, location) => follow::<RefPages, D>(index, &id, |row| row.location = location),
+            Self::Tombstone(ids, location) => {
+                ids.iter().try_for_each(|id| follow::<Tombstones, D>(index, id, |row| row.location = location))
+            }
+        }
+    }
+}
+
+fn follow<T: Table, D: Disk>(
+    index: &mut Index<D>,
+    key: &T::Key,
+    change: impl FnOnce(&mut T::Value),
+) -> Result<(), IndexError> {
+    if let Some(mut row) = index.get::<T>(key)? {
+        change(&mut row);
+        index.put::<T>(key, &row);
+    }
+    Ok(())
+}
+
+/// How far a compaction has come.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Stage {
+    only_mostly_dead: bool,
+    swept: Sweep,
+    victims: Option<VecDeque<SegmentId>>,
+    live: BTreeMap<SegmentId, u64>,
+    current: Option<Victim>,
+}
+
+#[derive(Debug, Default)]
+enum Sweep {
+    #[default]
+    Start,
+    After(SealId),
+    Done,
+}
+
+#[derive(Debug)]
+struct Victim {
+    segment: SegmentId,
+    next: u32,
+    seen: u64,
+}
+
+impl Stage {
+    /// Only what is mostly dead, and without looking for more that might be.
+    pub(super) fn mostly_dead() -> Self {
+        Self { only_mostly_dead: true, swept: Sweep::Done, ..Self::default() }
+    }
+}
+
+/// A live record and what is to become of it.
+enum Live {
+    Slice(Location, Bytes),
+    Other(RecordKind, Bytes, Option<Moved>),
+}
+
+impl<D: Disk> Engine<D> {
+    pub(super) fn compact_step(&mut self, report: &mut CompactReport, stage: &mut Stage) -> Result<bool, Failure> {
+        // PA
+        self.writable()?;
+        if self.sweep_step(report, stage)? {
+            return Ok(true);
+        }
+        if stage.victims.is_none() {
+            self.choose_victims(stage)?;
+        }
+        let mut victim = match stage.current.take() {
+            Some(victim) => victim,
+            None => match stage.victims.as_mut().and_then(VecDeque::pop_front) {
+                Some(segment) => Victim { segment, next: 0, seen: 0 },
+                None => return Ok(false),
+            },
+        };
+        if self.move_some(&mut victim)? {
+            stage.current = Some(victim);
+            return Ok(true);
+        }
+        let expected = stage.live.get(&victim.segment).copied().unwrap_or(0);
+        if victim.seen < expected {
+            tracing::warn!(segment = %victim.segment, "kept: not all of its live records could be read");
+        } else {
+            self.flush_window()?;
+            self.log.remove(victim.segment).map_err(|error| self.log_failure(error))?;
+            self.note.removals += 1;
+            self.content.remove(&victim.segment);
+            self.upkeep.dead.remove(&victim.segment);
+            report.segments_removed += 1;
+            // An index that did not see this removal is made anew; spare the next opening that.
+            self.batch.checkpoint = true;
+        }
+        self.batch.forced = true;
+        self.upkeep.uncommitted = true;
+        Ok(true)
+    }
+
+    /// Collects seals that nothing refers to, a few at a time; false once that is done.
+    fn sweep_step(&mut self, report: &mut CompactReport, stage: &mut Stage) -> Result<bool, Failure> {
+        let from = match &stage.swept {
+            Sweep::Done => return Ok(false),
+            Sweep::Start => {
+                self.sweep_pages(report)?;
+                Bound::Unbounded
+            }
+            Sweep::After(seal) => Bound::Excluded(seal),
+        };
+        let rows = self
+            .index
+            .range::<Seals>(from, Bound::Unbounded, Direction::Forward, SWEEP_STEP)
+            .map_err(|error| self.index_failure(error))?;
+        let seals: Vec<SealId> = rows.into_iter().map(|(seal, _)| seal).collect();
+        stage.swept = seals.last().map_or(Sweep::Done, |seal| Sweep::After(*seal));
+        report.seals_collected += self.collect(&seals, &[])?;
+        Ok(true)
+    }
+
+    fn sweep_pages(&mut self, report: &mut CompactReport) -> Result<(), Failure> {
+        let mut pages = Vec::new();
+        self.index
+            .scan::<RefPages>(Bound::Unbounded, Bound::Unbounded, Direction::Forward, &mut |page, _| {
+                pages.push(page);
+                true
+            })
+            .map_err(|error| self.index_failure(error))?;
+        report.seals_collected += self.collect(&[], &pages)?;
+        Ok(())
+    }
+
+    /// What is alive in which segment, by the index; and so which segments are worth the work.
+    fn choose_victims(&mut self, stage: &mut Stage) -> Result<(), Failure> {
+        if !stage.only_mostly_dead {
+            self.commit_for_upkeep();
+            self.log.roll().map_err(|error| self.log_failure(error))?;
+        }
+        let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
+        let mut add = |location: Location| *live.entry(location.segment).or_default() += u64::from(location.len);
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        self.index
+            .scan::<Blobs>(all.0, all.1, Direction::Forward, &mut |_, row| {
+                if !row.purged {
+                    add(row.location);
+                }
+                true
+            })
+            .and_then(|()| {
+                self.index.scan::<RefPages>(all.0, all.1, Direction::Forward, &mut |_, row| {
+                    add(row.location);
+                    true
+                })
+            })
+            .and_then(|()| {
+                let mut last = None;
+                self.index.scan::<Tombstones>(all.0, all.1, Direction::Forward, &mut |_, row| {
+                    // Several rows may stand for one record; those that do not follow each other are counted anew,
+                    // which keeps a segment rather than losing a record.
+                    if last != Some(row.location) {
+                        add(row.location);
+                        last = Some(row.location);
+                    }
+                    true
+                })
+            })
+            .and_then(|()| {
+                self.index.scan::<Seals>(all.0, all.1, Direction::Forward, &mut |_, row| {
+                    row.slices.iter().flatten().copied().for_each(&mut add);
+                    true
+                })
+            })
+            .map_err(|error| self.index_failure(error))?;
+        let mut victims = VecDeque::new();
+        for segment in self.log.segments() {
+            let alive = live.get(&segment.id).copied().unwrap_or(0);
+            let content = self.content.get(&segment.id).copied().unwrap_or_else(|| u64::from(segment.len));
+            let worth = if stage.only_mostly_dead { alive * 2 < content } else { alive < content };
+            if segment.sealed && worth {
+                victims.push_back(segment.id);
+            }
+        }
+        stage.live = live;
+        stage.victims = Some(victims);
+        Ok(())
+    }
+
+    /// Copies some live records of a segment; false once it is at its end.
+    fn move_some(&mut self, victim: &mut Victim) -> Result<bool, Failure> {
+        // PA
+        let budget = self.limits.upkeep_step_len;
+        let mut found = Vec::new();
+        let mut read = 0;
+        let mut trouble = None;
+        let index = &self.index;
+        let scanned = self.log.scan(victim.segment, victim.next, &mut |record| {
+            read += record.payload.len() as u64;
+            match live(index, &record) {
+                Ok(Some(live)) => {
+                    victim.seen += u64::from(record.location.len);
+                    found.push(live);
+                }
+                Ok(None) => {}
+                Err(error) => trouble = Some(error),
+            }
+            if read >= budget || trouble.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if let Some(error) = trouble {
+            return Err(self.index_failure(error));
+        }
+        let report = scanned.map_err(|error| self.log_failure(error))?;
+        victim.next = report.next;
+        let mut seals: BTreeMap<SealId, Vec<SealedSlice>> = BTreeMap::new();
+        for live in found {
+            match live {
+                Live::Slice(location, payload) => match SealedSlice::from_record(payload) {
+                    Ok(slice) => seals.entry(slice.header.seal_id()).or_default().push(slice),
+                    Err(error) => {
+                        tracing::warn!(%location, %error, "a slice cannot be moved");
+                        victim.seen = victim.seen.saturating_sub(u64::from(location.len));
+                    }
+                },
+                Live::Other(kind, payload, moved) => {
+                    let location = self.append(kind, false, &[&payload])?;
+                    self.batch.staged.extend(moved.map(|moved| Staged::Moved(moved.to(location))));
+                }
+            }
+        }
+        for (seal, slices) in seals {
+            if let Some(row) = self.seal_row(&seal)? {
+                self.batch.seals.insert(seal, row);
+                self.window.add_more(seal, slices);
+            }
+        }
+        if self.window.len() >= self.limits.window_len {
+            self.flush_window()?;
+        }
+        Ok(!report.finished)
+    }
+}
+
+impl Moved {
+    fn to(self, place: Location) -> Self {
+        match self {
+            Self::Blob(id, _) => Self::Blob(id, place),
+            Self::RefPage(id, _) => Self::RefPage(id, place),
+            Self::Tombstone(ids, _) => Self::Tombstone(ids, place),
+        }
+    }
+}
+
+/// Whether the index still points to this very record.
+fn live<D: Disk>(index: &Index<D>, record: &RecordView<'_>) -> Result<Option<Live>, IndexError> {
+    // PA
+    let here = record.location;
+    let copy = || Bytes::copy_from_slice(record.payload);
+    Ok(match record.kind {
+        RecordKind::Slice => {
+            let Ok((header, _)) = SliceHeader::decode(record.payload) else { return Ok(None) };
+            let row: Option<SealRow> = index.get::<Seals>(&header.seal_id())?;
+            let slices = row.map(|row| row.slices).unwrap_or_default();
+            let known = slices.get(usize::from(header.index())).copied().flatten();
+            (known == Some(here)).then(|| Live::Slice(here, copy()))
+        }
+        RecordKind::Blob => {
+            let payload = copy();
+            let Ok(blob) = BlobRecord::decode(&payload) else { return Ok(None) };
+            let id = blob.header.id();
+            let known = index.get::<Blobs>(&id)?.filter(|row| !row.purged && row.location == here);
+            known.map(|_| Live::Other(record.kind, payload, Some(Moved::Blob(id, here))))
+        }
+        RecordKind::RefPage => {
+            let Ok(page) = RefPage::decode(record.payload) else { return Ok(None) };
+            let id = page.id();
+            let known = index.get::<RefPages>(&id)?.is_some_and(|row| row.location == here);
+            let alive = known && is_referenced(index, Target::Page(id))?;
+            (known || alive).then(|| Live::Other(record.kind, copy(), Some(Moved::RefPage(id, here))))
+        }
+        RecordKind::Tombstone => {
+            let Ok(tombstone) = Tombstone::decode(record.payload) else { return Ok(None) };
+            let ids: Vec<BlobId> = tombstone.removed.iter().map(|removed| removed.blob).collect();
+            let mut known = false;
+            for id in &ids {
+                known |= index.get::<Tombstones>(id)?.is_some_and(|row| row.location == here);
+            }
+            known.then(|| Live::Other(record.kind, copy(), Some(Moved::Tombstone(ids, here))))
+        }
+        // Policies are few and small; a copy of an old one never wins over a newer.
+        RecordKind::Note => Policy::decode(record.payload).ok().map(|_| Live::Other(record.kind, copy(), None)),
+        RecordKind::Grant => Some(Live::Other(record.kind, copy(), None)),
+        _ => None,
+    })
+}
+

@@ -1,0 +1,211 @@
+//! Walks over seals: mending what is rotten, and coding anew.
+
+use super::UpkeepJob;
+use crate::env::Disk;
+use crate::id::SealId;
+use crate::node::job::{Job, Mended};
+use crate::node::policy::Policy;
+use crate::node::request::{Damage, DamageOutcome, Event, Failure, RecodeReport, ScrubReport};
+use crate::node::{Engine, Output};
+use crate::seal::{AssembleError, Coding, SealedSlice};
+use crate::store::index::{Direction, SealRow, Seals};
+use crate::store::log::RecordKind;
+use core::ops::Bound;
+use std::collections::BTreeSet;
+
+/// Seals handled in one step.
+const STEP: usize = 16;
+
+/// A walk over some seals, or over all of them in the order of their ids.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Walk {
+    chosen: Option<BTreeSet<SealId>>,
+    last: Option<SealId>,
+}
+
+impl Walk {
+    pub(super) fn over(seals: BTreeSet<SealId>) -> Self {
+        Self { chosen: Some(seals), last: None }
+    }
+}
+
+impl<D: Disk> Engine<D> {
+    fn next_seals(&self, walk: &mut Walk) -> Result<Vec<(SealId, SealRow)>, Failure> {
+        let mut found = Vec::new();
+        match &mut walk.chosen {
+            Some(chosen) => {
+                while let Some(seal) = chosen.pop_first() {
+                    if let Some(row) = self.seal_row(&seal)? {
+                        found.push((seal, row));
+                    }
+                    if found.len() == STEP {
+                        break;
+                    }
+                }
+            }
+            None => {
+                let from = match &walk.last {
+                    Some(last) => Bound::Excluded(last),
+                    None => Bound::Unbounded,
+                };
+                found = self
+                    .index
+                    .range::<Seals>(from, Bound::Unbounded, Direction::Forward, STEP)
+                    .map_err(|error| self.index_failure(error))?;
+                walk.last = found.last().map(|(seal, _)| *seal).or(walk.last);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every slice of a seal that can be read.
+    fn slices(&self, seal: &SealId, row: &SealRow) -> Vec<SealedSlice> {
+        (0..row.slices.len()).filter_map(|index| self.fetch_slice(seal, index, row).ok().flatten()).collect()
+    }
+
+    /// Checks some seals; false when there are no more.
+    pub(super) fn mend_step(&mut self, walk: &mut Walk, repair: bool) -> Result<bool, Failure> {
+        let seals = self.next_seals(walk)?;
+        let more = !seals.is_empty();
+        for (seal, row) in seals {
+            let slices = self.slices(&seal, &row);
+            self.run_upkeep(UpkeepJob::Mend { seal, repair }, Job::Mend { seal, slices });
+        }
+        Ok(more)
+    }
+
+    pub(super) fn mended(
+        &mut self,
+        seal: SealId,
+        repair: bool,
+        result: Result<Mended, AssembleError>,
+        mut report: Option<&mut ScrubReport>,
+    ) -> Result<(), Failure> {
+        // PA
+        let Some(row) = self.seal_row(&seal)? else { return Ok(()) };
+        if let Some(report) = &mut report {
+            report.seals += 1;
+            report.bytes += row.slices.iter().flatten().map(|slice| u64::from(slice.len)).sum::<u64>();
+        }
+        let (place, outcome) = match result {
+            Err(error) => (format!("seal {seal}: {error}"), DamageOutcome::Lost),
+            Ok(mended) => {
+                let missing = (0..row.slices.len()).filter(|index| self.fetch_slice(&seal, *index, &row).is_err());
+                let bad: BTreeSet<usize> = missing.chain(mended.bad.iter().map(|bad| usize::from(*bad))).collect();
+                if bad.is_empty() {
+                    return Ok(());
+                }
+                let places: Vec<String> = bad
+                    .iter()
+                    .map(|index| match row.slices.get(*index).copied().flatten() {
+                        Some(location) => format!("slice {index} at {location}"),
+                        None => format!("slice {index}"),
+                    })
+                    .collect();
+                if repair {
+                    for index in bad {
+                        if let Some(slice) = mended.slices.get(index) {
+                            self.rewrite_slice(seal, &row, index, slice)?;
+                        }
+                    }
+                }
+                let outcome = if repair { DamageOutcome::Healed } else { DamageOutcome::Healable };
+                (format!("seal {seal}: {}", places.join(", ")), outcome)
+            }
+        };
+        let damage = Damage { place, outcome };
+        self.outputs.push_back(Output::Event(Event::Integrity(damage.clone())));
+        if let Some(report) = report {
+            report.damage.push(damage);
+        }
+        Ok(())
+    }
+
+    /// Puts a slice back where it stood, byte for byte; or anywhere, if that place does not take it.
+    fn rewrite_slice(&mut self, seal: SealId, row: &SealRow, index: usize, slice: &SealedSlice) -> Result<(), Failure> {
+        // PA
+        let header = slice.header.encode();
+        if let Some(location) = row.slices.get(index).copied().flatten() {
+            match self.log.restore(location, RecordKind::Slice, &[&header, &slice.payload]) {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::warn!(%seal, index, %error, "a slice cannot be written in its place"),
+            }
+        }
+        let location = self.append(RecordKind::Slice, false, &[&header, &slice.payload])?;
+        let mut row = row.clone();
+        row.place(&slice.header, location);
+        self.batch.seals.insert(seal, row);
+        self.batch.forced = true;
+        Ok(())
+    }
+
+    pub(super) fn recode_step(
+        &mut self,
+        coding: Coding,
+        report: &mut RecodeReport,
+        walk: &mut Walk,
+    ) -> Result<bool, Failure> {
+        self.writable()?;
+        if walk.last.is_none() {
+            self.set_policy(coding)?;
+        }
+        let seals = self.next_seals(walk)?;
+        let more = !seals.is_empty();
+        for (seal, row) in seals {
+            if coding.fits(row.ciphertext_len, row.data, row.parity) && row.slices.iter().all(Option::is_some) {
+                report.unchanged += 1;
+                continue;
+            }
+            let slices = self.slices(&seal, &row);
+            self.run_upkeep(UpkeepJob::Recode { seal }, Job::Recode { seal, slices, coding });
+        }
+        Ok(more)
+    }
+
+    /// Writes down that new seals are coded so from now on.
+    fn set_policy(&mut self, coding: Coding) -> Result<(), Failure> {
+        use crate::codec::Canonical;
+        self.clock.recover(crate::id::Hlc(self.clock.last().0.saturating_add(1)));
+        let policy = Policy { created: self.clock.last(), coding };
+        self.append(RecordKind::Note, false, &[&policy.encode()])?;
+        self.config.coding = coding;
+        self.policy = Some(policy);
+        self.batch.forced = true;
+        Ok(())
+    }
+
+    pub(super) fn recoded(
+        &mut self,
+        seal: SealId,
+        result: Result<Vec<SealedSlice>, AssembleError>,
+        report: Option<&mut RecodeReport>,
+    ) -> Result<(), Failure> {
+        // PA
+        match result {
+            Ok(slices) => {
+                if let Some(row) = self.seal_row(&seal)? {
+                    for location in row.slices.into_iter().flatten() {
+                        self.upkeep.mark_dead(location);
+                    }
+                }
+                // The row starts anew: slices of two codings never stand in one.
+                self.batch.seals.remove(&seal);
+                self.window.add(seal, slices);
+                self.batch.forced = true;
+                if self.window.len() >= self.limits.window_len {
+                    self.flush_window()?;
+                }
+                if let Some(report) = report {
+                    report.recoded += 1;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%seal, %error, "a seal cannot be coded anew");
+                if let Some(report) = report {
+                    report.damaged.push(seal);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,351 @@
+//! The index: a cache of what the log says.
+//!
+//! redb (a copy-on-write B-tree) over encrypted pages, under an in-memory overlay of updates that are not flushed yet.
+//! The index may be deleted at any time; the log is replayed from [`Index::checkpoint`] on, or whole. That decides every
+//! question here: whatever looks wrong is [`IndexError::Damaged`], never repaired and never guessed.
+//!
+//! * [`PagedBackend`] encrypts and authenticates each page, and knows which version of it is the right one.
+//! * A flush is one transaction: the pending updates and the checkpoint become durable together or not at all.
+//! * After an unclean end, the whole B-tree is verified against its checksums before anything is answered. It then
+//!   stands at its last flush, and says so by its checkpoint.
+
+mod backend;
+mod cipher;
+mod core;
+mod error;
+mod merge;
+mod names;
+mod overlay;
+mod rows;
+mod slot;
+mod table;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+pub use backend::PagedBackend;
+pub use error::IndexError;
+pub use merge::Direction;
+pub use names::LevelEntry;
+pub use rows::{BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, TombstoneRow};
+pub use table::{
+    Blobs, Child, Children, ChunkKey, Chunks, Keys, Meta, Names, Owner, RefPages, Reference, References, Row, Seals,
+    Table, TableId, TableKey, Target, Tombstones, VersionKey,
+    Versions,
+};
+
+use self::core::{Core, Mode};
+use crate::env::{Disk, DiskError, DiskFailure, FileName, OpenMode, Volume};
+use crate::id::{EngineRng, Secret};
+use ::core::ops::Bound;
+use merge::Merged;
+use overlay::Overlay;
+use std::sync::Arc;
+use tree::Tree;
+
+/// Limits of an index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexOptions {
+    /// Memory for pages, in bytes.
+    pub cache_bytes: usize,
+    /// Memory for updates that wait for a flush, in bytes; see [`Index::needs_flush`].
+    pub overlay_bytes: usize,
+}
+
+impl Default for IndexOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 64 << 20, overlay_bytes: 32 << 20 }
+    }
+}
+
+/// The index of one store.
+pub struct Index<D: Disk> {
+    core: Arc<Core<D::File>>,
+    tree: Option<Tree>,
+    overlay: Overlay,
+    checkpoint: Vec<u8>,
+    options: IndexOptions,
+}
+
+impl<D: Disk> ::core::fmt::Debug for Index<D> {
+    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        f.debug_struct("Index").field("pending_bytes", &self.overlay.bytes()).finish_non_exhaustive()
+    }
+}
+
+fn malformed<T: Table>() -> IndexError {
+    IndexError::damaged(format!("a row of table {:?} does not decode", T::NAME))
+}
+
+fn decode<T: Table>(row: &[u8]) -> Result<T::Value, IndexError> {
+    borsh::from_slice(row).map_err(|_| malformed::<T>())
+}
+
+impl<D: Disk> Index<D> {
+    /// The file's name on [`Volume::Index`].
+    pub const FILE: &'static str = "index.ouroboros";
+
+    fn file_name() -> Result<FileName, IndexError> {
+        FileName::new(Self::FILE).map_err(|error| IndexError::damaged(error.to_string()))
+    }
+
+    /// Creates an empty index, whose checkpoint is empty. `secret` is the key that its page key is derived from; `rng`
+    /// must come from a fresh seed at every start of the process.
+    ///
+    /// # Errors
+    /// [`IndexError::Disk`], with `AlreadyExists` when there is one: destroy it first.
+    pub fn create(disk: &D, options: IndexOptions, secret: &Secret, rng: &mut EngineRng) -> Result<Self, IndexError> {
+        // PA
+        let file = disk.open(Volume::Index, &Self::file_name()?, OpenMode::CreateNew)?;
+        let core = Arc::new(Core::create(file, secret, rng)?);
+        let tree = Tree::create(&core, options.cache_bytes)?;
+        disk.sync_directory(Volume::Index)?;
+        Ok(Self { core, tree: Some(tree), overlay: Overlay::default(), checkpoint: Vec::new(), options })
+    }
+
+    /// Opens the index. After an unclean end this reads all of it, to verify it; after a clean one, next to nothing.
+    ///
+    /// # Errors
+    /// [`IndexError::Missing`]; [`IndexError::Damaged`] when it cannot be believed, also under another `secret`: the
+    /// caller then destroys and rebuilds it; [`IndexError::Disk`].
+    pub fn open(disk: &D, options: IndexOptions, secret: &Secret, rng: &mut EngineRng) -> Result<Self, IndexError> {
+        // PA
+        let missing = |error: DiskError| match error.failure {
+            DiskFailure::NotFound => IndexError::Missing,
+            _ => IndexError::Disk(error),
+        };
+        let file = disk.open(Volume::Index, &Self::file_name()?, OpenMode::Write).map_err(missing)?;
+        let (core, clean) = Core::open(file, secret, rng)?;
+        let core = Arc::new(core);
+        let tree = Tree::open(&core, options.cache_bytes, clean)?;
+        let checkpoint = tree.checkpoint().map_err(|error| tree::explain(&core, error))?;
+        Ok(Self { core, tree: Some(tree), overlay: Overlay::default(), checkpoint, options })
+    }
+
+    /// Removes the index's file, whatever state it is in. Nothing happens if there is none.
+    ///
+    /// # Errors
+    /// [`IndexError::Disk`].
+    pub fn destroy(disk: &D) -> Result<(), IndexError> {
+        match disk.remove(Volume::Index, &Self::file_name()?) {
+            Err(error) if error.failure != DiskFailure::NotFound => Err(error.into()),
+            _ => Ok(disk.sync_directory(Volume::Index)?),
+        }
+    }
+
+    /// Closes the index so that opening it is quick. Updates that were not flushed are dropped: flush first.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the clean mark could not be made durable. The index is then as after a crash.
+    pub fn close(mut self) -> Result<(), IndexError> {
+        // PA
+        if self.core.sync_failed() {
+            return Err(IndexError::Unsynced);
+        }
+        self.core.set_mode(Mode::Closing);
+        drop(self.tree.take());
+        if self.core.closed_cleanly() {
+            return Ok(());
+        }
+        Err(self.core.failure().map_or_else(|| IndexError::damaged("the B-tree did not close"), IndexError::from))
+    }
+
+    /// What was given to the last flush that succeeded; empty if there was none.
+    #[must_use]
+    pub fn checkpoint(&self) -> &[u8] {
+        &self.checkpoint
+    }
+
+    /// Memory held by updates that wait for a flush, in bytes, estimated.
+    #[must_use]
+    pub fn pending_bytes(&self) -> usize {
+        self.overlay.bytes()
+    }
+
+    /// Whether the pending updates have reached [`IndexOptions::overlay_bytes`]. Nothing is refused beyond that, since a
+    /// half-applied record would be worse: whoever applies records asks after each.
+    #[must_use]
+    pub fn needs_flush(&self) -> bool {
+        self.overlay.bytes() >= self.options.overlay_bytes
+    }
+
+    fn tree(&self) -> Result<&Tree, IndexError> {
+        self.tree.as_ref().ok_or_else(|| match self.core.failure() {
+            Some(failure) => failure.into(),
+            None => IndexError::damaged("it could not be opened again after a failure"),
+        })
+    }
+
+    fn checked<T>(&self, result: Result<T, redb::StorageError>) -> Result<T, IndexError> {
+        result.map_err(|error| tree::explain(&self.core, error.into()))
+    }
+
+    /// One row.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn get<T: Table>(&self, key: &T::Key) -> Result<Option<T::Value>, IndexError> {
+        self.get_bytes::<T>(key.to_bytes().as_ref())
+    }
+
+    /// One row, by the bytes of its key.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn get_bytes<T: Table>(&self, key: &[u8]) -> Result<Option<T::Value>, IndexError> {
+        if let Some(update) = self.overlay.table(T::ID).get(key) {
+            return update.as_deref().map(decode::<T>).transpose();
+        }
+        match self.checked(self.tree()?.table(T::ID)?.get(key))? {
+            Some(row) => decode::<T>(row.value()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Stores a row: at once visible, durable after the next flush.
+    pub fn put<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
+        let row = match borsh::to_vec(value) {
+            Ok(row) => row,
+            Err(error) => unreachable!("encoding a row of {} to memory: {error}", T::NAME),
+        };
+        self.overlay.set(T::ID, key.to_bytes().as_ref(), Some(row));
+    }
+
+    /// Removes a row, if there is one.
+    pub fn remove<T: Table>(&mut self, key: &T::Key) {
+        self.overlay.set(T::ID, key.to_bytes().as_ref(), None);
+    }
+
+    /// Up to `limit` rows between two keys.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn range<T: Table>(
+        &self,
+        from: Bound<&T::Key>,
+        to: Bound<&T::Key>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Row<T>>, IndexError> {
+        let (from, to) = (from.map(T::Key::to_bytes), to.map(T::Key::to_bytes));
+        self.range_bytes::<T>(from.as_ref().map(AsRef::as_ref), to.as_ref().map(AsRef::as_ref), direction, limit)
+    }
+
+    /// Up to `limit` rows between two keys given by their bytes, or by a prefix of them.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn range_bytes<T: Table>(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Row<T>>, IndexError> {
+        let mut out = Vec::new();
+        let Some(mut rows) = self.merged(T::ID, from, to, direction)? else {
+            return Ok(out);
+        };
+        while out.len() < limit {
+            let Some((key, row)) = self.checked(rows.next())? else {
+                break;
+            };
+            out.push((T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row)?));
+        }
+        Ok(out)
+    }
+
+    /// Visits the rows between two keys until `visit` says `false`.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn scan<T: Table>(
+        &self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        direction: Direction,
+        visit: &mut dyn FnMut(T::Key, T::Value) -> bool,
+    ) -> Result<(), IndexError> {
+        let Some(mut rows) = self.merged(T::ID, from, to, direction)? else {
+            return Ok(());
+        };
+        while let Some((key, row)) = self.checked(rows.next())? {
+            if !visit(T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row)?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn merged(
+        &self,
+        table: TableId,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        direction: Direction,
+    ) -> Result<Option<Merged<'_>>, IndexError> {
+        if merge::is_empty_range(from, to) {
+            return Ok(None);
+        }
+        let stored = self.checked(self.tree()?.table(table)?.range::<&[u8]>((from, to)))?;
+        self.checked(Merged::new(self.overlay.table(table), stored, from, to, direction)).map(Some)
+    }
+
+    /// Writes all pending updates, together with `checkpoint`, in one transaction, and makes it durable.
+    ///
+    /// # Errors
+    /// [`IndexError::Disk`]: the updates are still pending, reads go on, and another flush may be tried, when space is
+    /// free. [`IndexError::Unsynced`] once a sync has failed. [`IndexError::Damaged`].
+    pub fn flush(&mut self, checkpoint: &[u8]) -> Result<(), IndexError> {
+        // PA
+        if self.core.sync_failed() {
+            return Err(IndexError::Unsynced);
+        }
+        if self.tree.is_none() || self.core.failure().is_some() {
+            self.reload()?;
+        }
+        if self.overlay.is_empty() && self.checkpoint == checkpoint {
+            return Ok(());
+        }
+        let Some(tree) = &mut self.tree else {
+            return Err(IndexError::damaged("it could not be opened again after a failure"));
+        };
+        if let Err(error) = tree.commit(&self.overlay, checkpoint) {
+            let error = tree::explain(&self.core, error);
+            // Whatever stopped this flush, reading goes on from the flush before.
+            if !matches!(error, IndexError::Damaged(_)) {
+                self.reload()?;
+            }
+            return Err(error);
+        }
+        self.overlay.clear();
+        self.checkpoint = checkpoint.to_vec();
+        Ok(())
+    }
+
+    /// Goes back to the last flush after the disk refused something; pending updates stay. Reads that failed because
+    /// of the disk can then be tried again.
+    ///
+    /// # Errors
+    /// [`IndexError`]; the index then answers nothing but this.
+    pub fn reload(&mut self) -> Result<(), IndexError> {
+        // PA
+        if let Some(failure @ error::PageFailure::Damaged(_)) = self.core.failure() {
+            return Err(failure.into());
+        }
+        self.core.set_mode(Mode::Abandoned);
+        drop(self.tree.take());
+        self.core.rewind();
+        self.tree = Some(Tree::open(&self.core, self.options.cache_bytes, true)?);
+        Ok(())
+    }
+}
+
+impl<D: Disk> Drop for Index<D> {
+    fn drop(&mut self) {
+        // Only `close` closes: dropping must not write, least of all in a process that is failing.
+        if self.tree.is_some() {
+            self.core.set_mode(Mode::Abandoned);
+        }
+    }
+}

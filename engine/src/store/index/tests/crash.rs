@@ -1,0 +1,125 @@
+use super::disk::TestDisk;
+use super::{create, open, rng};
+use crate::store::index::{Direction, Index, IndexError, Meta};
+use core::ops::Bound;
+
+fn key(n: u64) -> Vec<u8> {
+    format!("key {n:04}").into_bytes()
+}
+
+fn fill(index: &mut Index<TestDisk>, round: u64) {
+    for n in 0..80 {
+        if n % 7 != round % 7 {
+            index.put::<Meta>(&key(n), &format!("{round} {n}").repeat(20).into_bytes());
+        } else {
+            index.remove::<Meta>(&key(n));
+        }
+    }
+}
+
+fn rows(index: &Index<TestDisk>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    index.range::<Meta>(Bound::Unbounded, Bound::Unbounded, Direction::Forward, usize::MAX).unwrap()
+}
+
+#[test]
+fn a_crash_at_any_write_of_a_flush_leaves_one_of_the_two_checkpoints() {
+    let disk = TestDisk::default();
+    let mut index = create(&disk);
+    for round in 0..3 {
+        fill(&mut index, round);
+        index.flush(&[round as u8]).unwrap();
+    }
+    let before = (rows(&index), vec![2]);
+    drop(index);
+    let start = disk.bytes();
+
+    let run = |crash_at: Option<u64>| {
+        let disk = TestDisk::with(&start);
+        let mut index = open(&disk, 1).unwrap();
+        disk.set(|faults| {
+            faults.operations = 0;
+            faults.crash_at = crash_at;
+        });
+        fill(&mut index, 3);
+        let done = index.flush(&[3]);
+        let state = (done.is_ok() && crash_at.is_none()).then(|| (rows(&index), vec![3]));
+        (disk, done, state)
+    };
+    let (disk, done, after) = run(None);
+    done.unwrap();
+    let (after, operations) = (after.unwrap(), disk.operations());
+    assert!(operations > 5, "{operations}");
+
+    let mut rng = rng(77);
+    let (mut old, mut new, mut damaged) = (0, 0, 0);
+    for crash_at in 1..=operations {
+        let (disk, done, _) = run(Some(crash_at));
+        assert!(done.is_err());
+        for _ in 0..8 {
+            let survivor = disk.after_crash(&mut || rng.bytes::<1>()[0]);
+            match open(&survivor, 2) {
+                Ok(mut index) => {
+                    let state = (rows(&index), index.checkpoint().to_vec());
+                    assert!(state == before || state == after, "a third state at operation {crash_at}");
+                    if state == before {
+                        old += 1
+                    } else {
+                        new += 1
+                    }
+                    fill(&mut index, 4);
+                    index.flush(&[4]).unwrap();
+                    index.close().unwrap();
+                    assert_eq!(open(&survivor, 3).unwrap().checkpoint(), [4]);
+                }
+                Err(IndexError::Damaged(_)) => damaged += 1,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(old > 0 && new > 0, "{old} {new} {damaged}");
+    assert_eq!(damaged, 0, "a plain crash never costs the index");
+}
+
+#[test]
+fn a_crash_during_a_clean_close_costs_nothing_but_the_verification() {
+    let disk = TestDisk::default();
+    let mut index = create(&disk);
+    fill(&mut index, 0);
+    index.flush(&[0]).unwrap();
+    let want = rows(&index);
+    drop(index);
+    let start = disk.bytes();
+    let mut rng = rng(78);
+    for crash_at in 1.. {
+        let disk = TestDisk::with(&start);
+        let index = open(&disk, 1).unwrap();
+        disk.set(|faults| faults.crash_at = Some(faults.operations + crash_at));
+        if index.close().is_ok() {
+            assert!(crash_at > 5, "{crash_at}");
+            break;
+        }
+        for _ in 0..8 {
+            let index = open(&disk.after_crash(&mut || rng.bytes::<1>()[0]), 2).unwrap();
+            assert_eq!((rows(&index), index.checkpoint()), (want.clone(), &[0][..]));
+        }
+    }
+}
+
+#[test]
+fn a_crash_during_creation_leaves_an_empty_index_or_a_damaged_one() {
+    for crash_at in 1.. {
+        let disk = TestDisk::default();
+        disk.set(|faults| faults.crash_at = Some(crash_at));
+        if Index::create(&disk, super::SMALL, &super::secret(), &mut rng(0)).is_ok() {
+            break;
+        }
+        let mut rng = rng(79);
+        for _ in 0..8 {
+            match open(&disk.after_crash(&mut || rng.bytes::<1>()[0]), 2) {
+                Ok(index) => assert!(rows(&index).is_empty() && index.checkpoint().is_empty()),
+                Err(IndexError::Damaged(_)) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+}
