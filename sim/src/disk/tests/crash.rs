@@ -233,3 +233,22 @@ fn an_undecided_crash_recovers_to_nothing_kept() {
     assert_eq!(contents(&next, "a").unwrap(), b"old");
     assert_eq!(next.fault_counts().of(Fault::Crash), 1);
 }
+
+#[test]
+fn what_only_handles_held_is_gone_with_them() {
+    for crash in [true, false] {
+        let disk = disk();
+        let file = durable(&disk, "a", &[1; 700]);
+        disk.remove(Volume::Blocks, &name("a")).unwrap();
+        disk.sync_directory(Volume::Blocks).unwrap();
+        assert_eq!(disk.used_bytes(), 700);
+        assert_eq!(disk.snapshot().used_bytes(), 0, "handles do not go along into a copy");
+        if crash {
+            disk.crash(CrashVariant::AllKept);
+        }
+        let next = disk.restart();
+        assert_eq!(next.used_bytes(), 0);
+        drop(file);
+        assert_eq!(next.used_bytes(), 0);
+    }
+}
