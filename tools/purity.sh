@@ -61,6 +61,9 @@ if cargo clippy --quiet --offline --manifest-path "$canary/Cargo.toml" --target-
     -- -D clippy::disallowed_types -D clippy::disallowed_methods -D clippy::disallowed_macros 2> "$log"; then
     fail "a crate that does everything forbidden passed clippy"
 fi
+if grep -E '^error(\[E[0-9]+\])' -A 3 "$log" >&2; then
+    fail "engine/clippy.toml names something that does not exist (above), or tools/purity.sh does not know how to use it"
+fi
 missing=0
 count=0
 for path in $(entries disallowed-types) $(entries disallowed-methods) $(entries disallowed-macros); do

@@ -68,7 +68,7 @@ fn apply(bytes: &mut Vec<u8>, at: usize, kind: u8, value: u8) {
         // A count or a length, made hostile.
         _ => {
             let end = bytes.len().min(at + 4);
-            bytes[at..end].fill(if value % 2 == 0 { 0xff } else { 0x7f });
+            bytes[at..end].fill(if value.is_multiple_of(2) { 0xff } else { 0x7f });
         }
     }
 }

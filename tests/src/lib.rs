@@ -1,3 +1,4 @@
 //! What the end-to-end tests and the fuzz targets share.
 
 pub mod fuzz_bodies;
+pub mod portable;
