@@ -1,0 +1,153 @@
+//! A header with its author's signature and its id at hand.
+
+use super::Header;
+use super::bounded;
+use crate::codec::{Canonical, DecodeError};
+use crate::id::{BlobId, Domain};
+use crate::keys::{self, AuthorKey, BadSignature, Signature};
+use borsh::io::{Error, ErrorKind, Read, Write};
+use borsh::{BorshDeserialize, BorshSerialize};
+
+const SIGNATURE: Domain = Domain::new("ouroborosdb v1 blob signature");
+
+/// A [`Header`] and its author's signature. The header cannot be changed, so that the id, which is kept beside it, stays
+/// true. Having one proves nothing: call [`Self::verify`] on whatever came from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedHeader {
+    header: Header,
+    signature: Signature,
+    id: BlobId,
+}
+
+impl SignedHeader {
+    /// Signs a header as its author.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the header breaks a rule of its format, or names another author than the key's.
+    pub fn sign(header: Header, key: &AuthorKey) -> Result<Self, DecodeError> {
+        // PA
+        header.validate()?;
+        if header.author != key.id() {
+            return Err(DecodeError::malformed(
+                Header::WHAT,
+                "the header names another author than the key that signs",
+            ));
+        }
+        let id = header.id();
+        let signature = key.sign(SIGNATURE, id.as_bytes());
+        Ok(Self { header, signature, id })
+    }
+
+    /// Puts a header and a signature together that were stored apart.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the header breaks a rule of its format.
+    pub fn from_parts(header: Header, signature: Signature) -> Result<Self, DecodeError> {
+        header.validate()?;
+        let id = header.id();
+        Ok(Self { header, signature, id })
+    }
+
+    /// Reads canonical header bytes that are followed elsewhere by their signature.
+    pub(super) fn from_encoded(encoded: &[u8], signature: Signature) -> Result<Self, DecodeError> {
+        // The encoding is canonical, so these bytes are the only ones this header could hash to.
+        Ok(Self { header: Header::decode(encoded)?, signature, id: Header::id_of_encoded(encoded) })
+    }
+
+    /// The header.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The signature.
+    #[must_use]
+    pub const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// The version's id.
+    #[must_use]
+    pub const fn id(&self) -> BlobId {
+        self.id
+    }
+
+    /// Checks that the author named in the header signed it.
+    ///
+    /// # Errors
+    /// [`BadSignature`].
+    pub fn verify(&self) -> Result<(), BadSignature> {
+        // PA
+        keys::verify(self.header.author, SIGNATURE, self.id.as_bytes(), &self.signature)
+    }
+}
+
+impl BorshSerialize for SignedHeader {
+    fn serialize<W: Write>(&self, writer: &mut W) -> borsh::io::Result<()> {
+        self.header.encode().serialize(writer)?;
+        self.signature.serialize(writer)
+    }
+}
+
+impl BorshDeserialize for SignedHeader {
+    fn deserialize_reader<R: Read>(reader: &mut R) -> borsh::io::Result<Self> {
+        let encoded = bounded::read_bytes(reader, Header::MAX_LEN)?;
+        let signature = Signature::deserialize_reader(reader)?;
+        Self::from_encoded(&encoded, signature).map_err(|error| Error::new(ErrorKind::InvalidData, error.to_string()))
+    }
+}
+
+impl Canonical for SignedHeader {
+    const WHAT: &'static str = "signed blob header";
+    const MAX_LEN: usize = Header::MAX_LEN + 1 + 4 + 64;
+
+    fn validate(&self) -> Result<(), DecodeError> {
+        self.header.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::{hostile, sample};
+    use crate::id::Epoch;
+
+    #[test]
+    fn a_signature_covers_every_byte_of_the_header() {
+        let signed = sample::signed_header();
+        assert_eq!(signed.verify(), Ok(()));
+        let encoded = signed.header().encode();
+        let mut accepted = 0;
+        for at in 0..encoded.len() {
+            let mut changed = encoded.clone();
+            changed[at] ^= 1;
+            if let Ok(other) = SignedHeader::from_encoded(&changed, *signed.signature()) {
+                accepted += 1;
+                assert_ne!(other.id(), signed.id());
+                assert!(other.verify().is_err(), "byte {at}");
+            }
+        }
+        assert!(accepted > 0, "no flipped byte even decoded: the test proves nothing");
+    }
+
+    #[test]
+    fn only_the_author_signs() {
+        let mut header = sample::header();
+        header.author = crate::id::AuthorId::from_bytes([3; 32]);
+        assert!(SignedHeader::sign(header, &sample::author_key()).is_err());
+    }
+
+    #[test]
+    fn signed_headers_survive_and_have_one_spelling() {
+        let signed = sample::signed_header();
+        let bytes = signed.encode();
+        let back = SignedHeader::decode(&bytes).unwrap();
+        assert_eq!(back, signed);
+        assert_eq!(back.id(), signed.header().id());
+        hostile::has_one_spelling::<SignedHeader>(&bytes);
+        let mut header = signed.header().clone();
+        header.epoch = Epoch(7);
+        let forged = SignedHeader::from_parts(header, *signed.signature()).unwrap();
+        assert!(SignedHeader::decode(&forged.encode()).unwrap().verify().is_err());
+    }
+}
