@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// A store keeps every version of every key, sealed under a keyring that lives apart from it. A first `put` or `import`
 /// makes both and says where they are.
 #[derive(Debug, Parser)]
-#[command(name = "ouroboros", version, propagate_version = true, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[command(name = "ouroboros", version, max_term_width = 100, after_long_help = AFTER_HELP)]
 pub(crate) struct Cli {
     /// Options that every command takes.
     #[command(flatten)]

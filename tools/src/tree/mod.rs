@@ -1,6 +1,8 @@
 //! Trees of files, in and out: `walk` reads one, `entry` says what is kept of a file besides its bytes, `import` stores
 //! it and `export` writes it anew.
 
+#[cfg(test)]
+mod carried;
 pub(crate) mod entry;
 pub(crate) mod export;
 pub(crate) mod import;
