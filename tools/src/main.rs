@@ -1,1 +1,29 @@
-fn main() {}
+//! The `ouroboros` command: one store, the whole way, from a shell.
+//!
+//! `args` says what may be typed, `commands` has one file for each verb, `tree` carries files in and out, `output` is the
+//! only place that prints. The library is met in `store` and nowhere else.
+
+mod args;
+mod bench;
+mod commands;
+mod db_standin;
+mod exit;
+mod interrupt;
+mod keyring_file;
+mod output;
+mod passphrase;
+mod paths;
+mod progress;
+mod store;
+mod tree;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    let mut out = output::Output::new(&cli.globals);
+    out.start_log(cli.globals.verbose);
+    let result = commands::run(cli, &mut out);
+    out.finish(result)
+}

@@ -1,0 +1,31 @@
+//! `ouroboros at`
+
+use super::Session;
+use crate::exit::Outcome;
+use crate::interrupt;
+use crate::output::parse_time;
+use crate::store::VersionSelector;
+use clap::Args;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// What `at` takes.
+#[derive(Debug, Args)]
+pub(crate) struct AtArgs {
+    /// When: a date, a local or RFC 3339 time, or how long ago (`2h`, `3 days ago`).
+    time: String,
+    /// The key.
+    key: OsString,
+    /// Where to write; `-` for standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: AtArgs) -> Outcome {
+    let key = session.key(&args.key)?;
+    let time = parse_time(&args.time)?;
+    let db = session.open()?;
+    interrupt::watch()?;
+    let got = db.get(&key, VersionSelector::At(time))?;
+    super::get::write(session, &db, &key, &got, Default::default(), args.output.as_deref())
+}

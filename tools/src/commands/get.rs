@@ -1,0 +1,249 @@
+//! `ouroboros get`, and how values are written for `at` too.
+
+use super::{Session, versions};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt;
+use crate::output::{self, Report, rfc3339};
+use crate::progress::{Bar, Unit};
+use crate::store::{Db, Got, KeyName, VersionSelector};
+use crate::tree::entry::Entry;
+use clap::Args;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// What `get` takes.
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The key.
+    key: OsString,
+    /// Where to write; `-` for standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// This version, by its id or the first digits of it [default: the current one].
+    #[arg(long, value_name = "ID")]
+    version: Option<String>,
+    /// Only bytes A up to but not B; either may be left out.
+    #[arg(long, value_name = "A..B", value_parser = parse_range)]
+    range: Option<Bounds>,
+}
+
+/// A range as typed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    from: u64,
+    to: Option<u64>,
+}
+
+fn parse_range(text: &str) -> Result<Bounds, String> {
+    let wrong = || format!("'{text}' is no range; write A..B, A.. or ..B");
+    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
+    let number = |text: &str| text.parse::<u64>().map_err(|_| wrong());
+    let from = if from.is_empty() { 0 } else { number(from)? };
+    let to = if to.is_empty() { None } else { Some(number(to)?) };
+    if to.is_some_and(|to| to < from) {
+        return Err(format!("'{text}' ends before it begins"));
+    }
+    Ok(Bounds { from, to })
+}
+
+impl Bounds {
+    fn within(self, len: u64) -> Outcome<Range<u64>> {
+        if self.from > len {
+            return Err(Failure::usage(format!("the range begins at byte {}, the value has {len}", self.from)));
+        }
+        Ok(self.from..self.to.unwrap_or(len).min(len))
+    }
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: GetArgs) -> Outcome {
+    let key = session.key(&args.key)?;
+    let db = session.open()?;
+    interrupt::watch()?;
+    let selector = match &args.version {
+        Some(typed) => VersionSelector::Id(versions::resolve(&db, &key, typed)?),
+        None => VersionSelector::Winner,
+    };
+    let got = db.get(&key, selector)?;
+    write(session, &db, &key, &got, args.range.unwrap_or_default(), args.output.as_deref())
+}
+
+#[derive(Serialize)]
+struct Value {
+    key: String,
+    version: String,
+    created: String,
+    len: u64,
+    range: [u64; 2],
+    heads: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<FileOf>,
+}
+
+#[derive(Serialize)]
+struct FileOf {
+    kind: &'static str,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    mtime: f64,
+}
+
+impl Report for Value {
+    const TYPE: &'static str = "value";
+    fn human(&self, _page: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a version's bytes where they are wanted. With `--json`, standard output gets only the object.
+pub(super) fn write(
+    session: &mut Session<'_>,
+    db: &Db,
+    key: &KeyName,
+    got: &Got,
+    bounds: Bounds,
+    to: Option<&Path>,
+) -> Outcome {
+    if got.gone {
+        return Err(Failure::new(Exit::NotFound, format!("{key} was removed"))
+            .advise("`ouroboros log KEY` shows the versions before, `ouroboros restore KEY ID` brings one back"));
+    }
+    let range = bounds.within(got.len)?;
+    if !got.others.is_empty() {
+        session.out.note(format_args!(
+            "{key} has {} other heads: `ouroboros heads` shows them, `ouroboros merge` joins them",
+            got.others.len()
+        ));
+    }
+    let to = to.filter(|path| *path != Path::new("-"));
+    let bar = Bar::new(session.out, "get", Unit::Bytes);
+    match to {
+        Some(path) => to_file(db, got, range.clone(), path, bar)?,
+        None if session.out.is_json() => {}
+        None => {
+            let mut stdout = session.out.bytes()?;
+            let mut sink = Sink { to: &mut stdout, bar, done: 0, total: range.end - range.start, failed: None };
+            let outcome = db.write_to(got, range.clone(), &mut sink);
+            let failed = sink.failed.take();
+            drop(sink);
+            settle(outcome, failed, output::closed)?;
+            stdout.flush().map_err(output::closed)?;
+        }
+    }
+    if !session.out.is_json() {
+        return Ok(());
+    }
+    let file = Entry::from_attributes(&got.attributes).map(|entry| FileOf {
+        kind: entry.word(),
+        mode: format!("{:04o}", entry.mode),
+        uid: entry.uid,
+        gid: entry.gid,
+        mtime: entry.mtime.seconds as f64 + f64::from(entry.mtime.nanos) / 1e9,
+    });
+    session.out.emit(&Value {
+        key: key.to_string(),
+        version: got.id.to_string(),
+        created: rfc3339(got.created),
+        len: got.len,
+        range: [range.start, range.end],
+        heads: got.others.len() + 1,
+        output: to.map(|path| path.display().to_string()),
+        file,
+    })
+}
+
+/// Under a temporary name first: a read that fails half-way leaves an older file as it was.
+fn to_file(db: &Db, got: &Got, range: Range<u64>, path: &Path, bar: Bar) -> Outcome {
+    let failure = |e: io::Error| Failure::file("write", path, e);
+    let special = std::fs::metadata(path).is_ok_and(|m| !m.is_file());
+    let mut name = path.file_name().ok_or_else(|| Failure::usage(format!("{} is no file", path.display())))?.to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    // A device or a pipe is written to as it is.
+    let temporary = if special { path.to_owned() } else { path.with_file_name(name) };
+    let mut file =
+        if special { File::options().write(true).open(path) } else { File::create_new(&temporary) }.map_err(failure)?;
+    let total = range.end - range.start;
+    let mut sink = Sink { to: &mut file, bar, done: 0, total, failed: None };
+    let outcome = db.write_to(got, range, &mut sink);
+    let failed = sink.failed.take();
+    drop(sink);
+    let mut result = settle(outcome, failed, failure);
+    if !special {
+        result = result.and_then(|()| std::fs::rename(&temporary, path).map_err(failure));
+        if result.is_err() {
+            drop(std::fs::remove_file(&temporary));
+        }
+    }
+    result
+}
+
+fn settle(
+    outcome: Result<(), crate::store::Error>,
+    failed: Option<io::Error>,
+    failure: impl FnOnce(io::Error) -> Failure,
+) -> Outcome {
+    match (outcome, failed) {
+        (Ok(()), _) => Ok(()),
+        (Err(_), _) if interrupt::asked() => Err(Failure::interrupted("interrupted")),
+        (Err(_), Some(error)) => Err(failure(error)),
+        (Err(error), None) => Err(error.into()),
+    }
+}
+
+/// A writer that moves the bar, remembers why it failed, and stops when the user asks.
+struct Sink<'a> {
+    to: &'a mut dyn Write,
+    bar: Bar,
+    done: u64,
+    total: u64,
+    failed: Option<io::Error>,
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        if interrupt::asked() {
+            return Err(io::Error::other("interrupted"));
+        }
+        match self.to.write(buffer) {
+            Ok(written) => {
+                self.done += written as u64;
+                self.bar.set(self.done, Some(self.total));
+                Ok(written)
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) => {
+                let told = io::Error::new(error.kind(), "cannot be written");
+                self.failed = Some(error);
+                Err(told)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_read_and_kept_within_the_value() {
+        let within = |text: &str| parse_range(text).unwrap().within(10);
+        assert_eq!(within("2..5").unwrap(), 2..5);
+        assert_eq!(within("2..").unwrap(), 2..10);
+        assert_eq!(within("..99").unwrap(), 0..10);
+        assert_eq!(within("10..").unwrap(), 10..10);
+        assert!(within("11..").is_err());
+        for text in ["5..2", "5", "a..b", "-1..2", "1..2..3"] {
+            assert!(parse_range(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! `ouroboros import`
+
+use super::{Session, versions};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt;
+use crate::output::{Report, size, thousands};
+use crate::progress::{Bar, Unit};
+use crate::store::{Db, Place, escape};
+use crate::tree::import::{Counts, Event, Options};
+use crate::tree::{import, previous, walk};
+use clap::Args;
+use ouroboros_engine::id::BlobId;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// What `import` takes.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// Files and directories. Each goes to its own last name; of a path that ends in `/.`, only what is in it does.
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Put everything below this key.
+    #[arg(long, value_name = "P", default_value = "")]
+    prefix: OsString,
+    /// Call the snapshot this [default: the paths].
+    #[arg(long)]
+    name: Option<String>,
+    /// Compare with this snapshot [default: the latest of the same name].
+    #[arg(long, value_name = "ID", conflicts_with = "force")]
+    parent: Option<String>,
+    /// Read every file, also those that seem unchanged.
+    #[arg(long)]
+    force: bool,
+    /// Compare by size and modification time alone, for file systems whose inodes mean nothing.
+    #[arg(long)]
+    ignore_inode: bool,
+    /// Stay on the file systems of the paths.
+    #[arg(short = 'x', long)]
+    one_file_system: bool,
+}
+
+#[derive(Serialize)]
+struct Imported {
+    snapshot: String,
+    name: String,
+    entries: u64,
+    #[serde(flatten)]
+    counts: Counts,
+    seconds: f64,
+}
+
+impl Report for Imported {
+    const TYPE: &'static str = "import";
+    fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+        let c = &self.counts;
+        writeln!(
+            page,
+            "{} entries: {} new, {} changed, {} unchanged; {} read of {} in {:.1} s",
+            thousands(self.entries),
+            thousands(c.new),
+            thousands(c.changed),
+            thousands(c.unchanged),
+            size(c.stored_bytes),
+            size(c.bytes),
+            self.seconds
+        )?;
+        writeln!(page, "snapshot {}  {}", &self.snapshot[..12], self.name)
+    }
+}
+
+/// A file that was left out.
+#[derive(Serialize)]
+pub(super) struct LeftOut {
+    what: String,
+    why: String,
+}
+
+impl LeftOut {
+    pub(super) fn new(problem: &crate::tree::Problem) -> Self {
+        Self { what: problem.what.clone(), why: problem.why.clone() }
+    }
+}
+
+impl Report for LeftOut {
+    const TYPE: &'static str = "left_out";
+    fn human(&self, _page: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: ImportArgs) -> Outcome {
+    let started = Instant::now();
+    let prefix = session.bytes(&args.prefix)?;
+    let roots = walk::roots(&args.paths, &prefix)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => name_of(&args.paths, &prefix)?,
+    };
+    let place = session.place()?;
+    let db = session.open_or_create()?;
+    interrupt::watch()?;
+    let options = Options {
+        limits: limits(&place, args.one_file_system)?,
+        previous: previous_of(&db, &args, &name)?,
+        identity: !args.ignore_inode,
+        roots,
+    };
+    let (entries, counts) = carry(session, &db, &options)?;
+    let count = entries.len() as u64;
+    let snapshot = db.snapshot(&name, entries)?;
+    db.close()?;
+    let seconds = started.elapsed().as_secs_f64();
+    session.out.emit(&Imported { snapshot: snapshot.to_string(), name, entries: count, counts, seconds })?;
+    if counts.problems == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, format!("{} files were left out; the snapshot holds the others", counts.problems))
+        .advise("see the warnings above; special files are never stored"))
+}
+
+fn limits(place: &Place, one_file_system: bool) -> Outcome<walk::Limits> {
+    Ok(walk::Limits { one_file_system, ..walk::Limits::excluding(&place.directories()?) })
+}
+
+fn previous_of(db: &Db, args: &ImportArgs, name: &str) -> Outcome<Option<BlobId>> {
+    if args.force {
+        return Ok(None);
+    }
+    let snapshots = db.snapshots()?;
+    match &args.parent {
+        Some(typed) => versions::pick(snapshots.iter().map(|s| s.id), typed, "snapshot").map(Some),
+        None => Ok(previous::choose(&snapshots, name)),
+    }
+}
+
+fn carry(
+    session: &mut Session<'_>,
+    db: &Db,
+    options: &Options,
+) -> Outcome<(Vec<(crate::store::KeyName, BlobId)>, Counts)> {
+    let mut bar = Bar::new(session.out, "import", Unit::Bytes);
+    let count = bar.is_wanted();
+    let mut printed = Ok(());
+    let result = import::import(db, options, count, &mut |event| match event {
+        Event::Progress(done, total) => bar.set(done, total),
+        Event::Taken(taken) => {
+            tracing::debug!(key = %taken.key, fate = ?taken.fate, len = taken.len, "taken");
+            bar.tell(taken.key.to_string());
+        }
+        Event::Problem(problem) => {
+            let report = |out: &mut crate::output::Output| {
+                if out.is_json() {
+                    return out.emit(&LeftOut::new(problem));
+                }
+                out.warn(problem);
+                Ok(())
+            };
+            let outcome = bar.aside(|| report(session.out));
+            if printed.is_ok() {
+                printed = outcome;
+            }
+        }
+    });
+    printed.and(result)
+}
+
+/// What an import is called: its paths in full, so that the same import finds its predecessor.
+fn name_of(paths: &[PathBuf], prefix: &[u8]) -> Outcome<String> {
+    let mut names = Vec::new();
+    for path in paths {
+        let full = std::path::absolute(path).map_err(|e| Failure::file("find", path, e))?;
+        names.push(escape(full.as_os_str().as_bytes()));
+    }
+    names.sort();
+    let into = if prefix.is_empty() { String::new() } else { format!(" to {}", escape(prefix)) };
+    Ok(names.join(", ") + &into)
+}

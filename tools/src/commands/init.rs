@@ -1,0 +1,56 @@
+//! `ouroboros init`
+
+use super::Session;
+use crate::exit::Outcome;
+use crate::output::Report;
+use crate::store::{Coding, Layout};
+use clap::Args;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+/// What `init` takes.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Data and parity slices for each chunk: any M of K+M may be damaged [default: 8+1].
+    #[arg(long, value_name = "K+M")]
+    redundancy: Option<Coding>,
+    /// Keep the index here, on a fast disk.
+    #[arg(long, value_name = "DIR")]
+    index_dir: Option<PathBuf>,
+    /// Keep the data here, on a large disk.
+    #[arg(long, value_name = "DIR")]
+    blocks_dir: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Made {
+    store: String,
+    keyring: String,
+    realm: String,
+}
+
+impl Report for Made {
+    const TYPE: &'static str = "init";
+    fn human(&self, _page: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: InitArgs) -> Outcome {
+    let place = session.place()?;
+    let absolute = |path: Option<PathBuf>| path.map(std::path::absolute).transpose();
+    let failed = |e| crate::exit::Failure::usage(format!("no such place: {e}"));
+    let layout = Layout {
+        index_dir: absolute(args.index_dir).map_err(failed)?,
+        blocks_dir: absolute(args.blocks_dir).map_err(failed)?,
+        redundancy: args.redundancy.map(|coding| coding.to_string()),
+    };
+    let (db, realm) = place.create(&session.globals, &layout, session.out)?;
+    db.close()?;
+    session.out.emit(&Made {
+        store: place.store.display().to_string(),
+        keyring: place.keyring.display().to_string(),
+        realm: realm.to_string(),
+    })
+}

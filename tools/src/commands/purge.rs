@@ -1,0 +1,66 @@
+//! `ouroboros purge`
+
+use super::Session;
+use crate::exit::{Failure, Outcome};
+use crate::output::Report;
+use clap::Args;
+use ouroboros_engine::id::BlobId;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _, Write};
+
+/// What `purge` takes.
+#[derive(Debug, Args)]
+pub(crate) struct PurgeArgs {
+    /// A key, or the full id of one version (64 hexadecimal digits).
+    #[arg(value_name = "KEY|ID")]
+    target: OsString,
+    /// Take it for a key even if it looks like an id.
+    #[arg(long)]
+    key: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+#[derive(Serialize)]
+struct Purged {
+    target: String,
+    versions: u64,
+}
+
+impl Report for Purged {
+    const TYPE: &'static str = "purged";
+    fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+        writeln!(page, "purged {} ({} versions); `ouroboros compact` gives the space back", self.target, self.versions)
+    }
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: PurgeArgs) -> Outcome {
+    // PA
+    let id = args.target.to_str().and_then(BlobId::from_hex).filter(|_| !args.key);
+    let key = if id.is_some() { None } else { Some(session.key(&args.target)?) };
+    let db = session.open()?;
+    let target = key.as_ref().map_or_else(|| args.target.display().to_string(), ToString::to_string);
+    let what = if id.is_some() { "version" } else { "every version of" };
+    confirm(session, args.yes, &format!("destroy {what} {target} for ever? [y/N] "))?;
+    let versions = match (id, &key) {
+        (Some(id), _) => db.purge_version(id).map(|()| 1)?,
+        (None, Some(key)) => db.purge_key(key)?,
+        (None, None) => 0,
+    };
+    db.close()?;
+    session.out.emit(&Purged { target, versions })
+}
+
+/// Asks where somebody can answer; a script has decided already.
+fn confirm(session: &mut Session<'_>, yes: bool, question: &str) -> Outcome {
+    let nobody = !io::stdin().is_terminal() || !io::stderr().is_terminal();
+    if yes || nobody || session.out.is_json() {
+        return Ok(());
+    }
+    session.out.ask(question);
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(|e| Failure::usage(format!("no answer: {e}")))?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::usage("nothing was purged")) }
+}

@@ -1,0 +1,92 @@
+//! `ouroboros put`
+
+use super::{Session, versions};
+use crate::exit::{Failure, Outcome};
+use crate::interrupt;
+use crate::progress::{Bar, Unit};
+use crate::store::{Coding, PutOptions};
+use clap::Args;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// What `put` takes.
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// The key.
+    key: OsString,
+    /// The file to store; `-` or nothing for standard input.
+    file: Option<PathBuf>,
+    /// The version this one follows [default: the current one]. Several for a merge made by hand.
+    #[arg(long, value_name = "ID")]
+    based_on: Vec<String>,
+    /// Data and parity slices for this value [default: the store's].
+    #[arg(long, value_name = "K+M")]
+    redundancy: Option<Coding>,
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: PutArgs) -> Outcome {
+    let key = session.key(&args.key)?;
+    // A file that is not there should not make a store.
+    let source = args.file.filter(|path| path != Path::new("-"));
+    let (mut file, total): (Box<dyn Read>, Option<u64>) = match &source {
+        None => (Box::new(io::stdin().lock()), None),
+        Some(path) => {
+            let file = File::open(path).map_err(|e| Failure::file("open", path, e))?;
+            let metadata = file.metadata().map_err(|e| Failure::file("look at", path, e))?;
+            if metadata.is_dir() {
+                return Err(Failure::usage(format!("{} is a directory", path.display()))
+                    .advise("`ouroboros import` stores directories"));
+            }
+            (Box::new(file), metadata.is_file().then_some(metadata.len()))
+        }
+    };
+    let db = session.open_or_create()?;
+    interrupt::watch()?;
+    let based_on = args.based_on.iter().map(|id| versions::resolve(&db, &key, id)).collect::<Outcome<Vec<_>>>()?;
+    let options = PutOptions {
+        based_on: (!based_on.is_empty()).then_some(based_on),
+        coding: args.redundancy,
+        ..PutOptions::default()
+    };
+    let bar = Bar::new(session.out, "put", Unit::Bytes);
+    let mut reader = Fed { from: &mut file, bar, done: 0, total, failed: None };
+    let put = db.put_reader(&key, &mut reader, options);
+    let failed = reader.failed.take();
+    drop(reader);
+    let put = match (put, failed) {
+        (Ok(put), _) => put,
+        (Err(_), _) if interrupt::asked() => return Err(Failure::interrupted("interrupted; nothing was stored")),
+        (Err(_), Some(error)) => {
+            let path = source.unwrap_or_else(|| PathBuf::from("standard input"));
+            return Err(Failure::file("read", &path, error));
+        }
+        (Err(error), None) => return Err(error.into()),
+    };
+    db.close()?;
+    let written = versions::Written::new("put", &key, &put);
+    written.warn_of_heads(session.out);
+    session.out.emit(&written)
+}
+
+/// A reader that moves the bar, remembers why it failed, and stops when the user asks.
+struct Fed<'a> {
+    from: &'a mut dyn Read,
+    bar: Bar,
+    done: u64,
+    total: Option<u64>,
+    failed: Option<String>,
+}
+
+impl Read for Fed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if interrupt::asked() {
+            return Err(io::Error::other("interrupted"));
+        }
+        let read = self.from.read(buffer).inspect_err(|e| self.failed = Some(e.to_string()))?;
+        self.done += read as u64;
+        self.bar.set(self.done, self.total);
+        Ok(read)
+    }
+}

@@ -1,0 +1,118 @@
+//! Where the keyring's passphrase comes from.
+//!
+//! In this order: `--passphrase-file`, `--passphrase-fd`, `OUROBOROS_PASSPHRASE`, the terminal.
+
+use crate::args::Globals;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::Output;
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// A passphrase: wiped when dropped.
+pub(crate) type Passphrase = Zeroizing<Vec<u8>>;
+
+/// The environment variable that may hold it.
+pub(crate) const VARIABLE: &str = "OUROBOROS_PASSPHRASE";
+
+/// Nobody's passphrase is longer, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// Attempts at the terminal before giving up.
+pub(crate) const ATTEMPTS: u32 = 3;
+
+/// Whether a person can be asked.
+pub(crate) fn can_ask() -> bool {
+    std::io::stdin().is_terminal() || std::io::stderr().is_terminal()
+}
+
+/// The passphrase from a file, a descriptor or the environment; `None` when none was named.
+pub(crate) fn given(globals: &Globals) -> Outcome<Option<Passphrase>> {
+    if let Some(path) = &globals.passphrase_file {
+        return first_line(path).map(Some);
+    }
+    if let Some(number) = globals.passphrase_fd {
+        return first_line(&PathBuf::from(format!("/dev/fd/{number}"))).map(Some);
+    }
+    Ok(std::env::var_os(VARIABLE).map(|value| Zeroizing::new(std::os::unix::ffi::OsStringExt::into_vec(value))))
+}
+
+fn first_line(path: &Path) -> Outcome<Passphrase> {
+    let failure = |e| Failure { exit: Exit::Keys, ..Failure::file("read the passphrase from", path, e) };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(256));
+    File::open(path).map_err(failure)?.take(LONGEST).read_to_end(&mut bytes).map_err(failure)?;
+    let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
+    let end = if bytes[..end].ends_with(b"\r") { end - 1 } else { end };
+    bytes.truncate(end);
+    Ok(bytes)
+}
+
+/// Asks on the terminal for the passphrase of an existing keyring.
+pub(crate) fn ask(keyring: &Path) -> Outcome<Passphrase> {
+    prompt(&format!("Passphrase for {}: ", keyring.display()))
+}
+
+fn prompt(text: &str) -> Outcome<Passphrase> {
+    let typed = rpassword::prompt_password(text)
+        .map_err(|e| Failure::new(Exit::Keys, format!("cannot ask for a passphrase: {e}")))?;
+    Ok(Zeroizing::new(typed.into_bytes()))
+}
+
+/// The passphrase for a keyring that is about to be made: given, or typed twice.
+pub(crate) fn for_new(globals: &Globals, out: &mut Output) -> Outcome<Passphrase> {
+    let chosen = given(globals)?;
+    choose(chosen, out)
+}
+
+/// The passphrase that replaces an older one: from `--new-passphrase-file`, or typed twice. The environment holds the
+/// older one.
+pub(crate) fn replacement(globals: &Globals, out: &mut Output) -> Outcome<Passphrase> {
+    let chosen = globals.passphrase_file.as_deref().map(first_line).transpose()?;
+    choose(chosen, out)
+}
+
+fn choose(given: Option<Passphrase>, out: &mut Output) -> Outcome<Passphrase> {
+    let chosen = match given {
+        Some(passphrase) => passphrase,
+        None if can_ask() => typed_twice()?,
+        None => {
+            return Err(Failure::new(Exit::Keys, "a new keyring needs a passphrase, and there is no terminal to ask on")
+                .advise(format!(
+                    "pass --passphrase-file FILE, --passphrase-fd N or {VARIABLE}; set {VARIABLE} to nothing to do without one"
+                )));
+        }
+    };
+    if chosen.is_empty() {
+        out.warn("empty passphrase: whoever reads the keyring file can read everything in the store");
+    }
+    Ok(chosen)
+}
+
+fn typed_twice() -> Outcome<Passphrase> {
+    for _ in 0..ATTEMPTS {
+        let first = prompt("New passphrase for the keyring (empty for none): ")?;
+        let second = prompt("The same again: ")?;
+        if first == second {
+            return Ok(first);
+        }
+    }
+    Err(Failure::new(Exit::Keys, "the two passphrases were never the same").advise("run the command again"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passphrase_file_gives_its_first_line_without_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("p");
+        for (content, expected) in
+            [("secret\n", "secret"), ("secret", "secret"), (" a b \r\nmore\n", " a b "), ("", ""), ("\n", "")]
+        {
+            std::fs::write(&path, content).unwrap();
+            assert_eq!(first_line(&path).unwrap().as_slice(), expected.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! One worker of an import: looks at files, reads those that changed, and puts them.
+
+use super::Problem;
+use super::entry::{Entry, Kind};
+use super::sparse::{HoleReader, extents};
+use crate::exit::{Failure, Outcome};
+use crate::interrupt;
+use crate::store::{Db, Error, KeyName, PutOptions, VersionSelector};
+use bytes::Bytes;
+use ouroboros_engine::id::BlobId;
+use rustix::fs::{Mode, OFlags};
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Files up to this many bytes are read whole and put together; larger ones stream.
+pub(crate) const SMALL: u64 = 1 << 20;
+/// Bytes put in one call, about.
+const TOGETHER: usize = 8 << 20;
+
+/// A file to take.
+pub(crate) struct Planned {
+    /// Its place in the walk.
+    pub(crate) place: u64,
+    /// Its key.
+    pub(crate) key: KeyName,
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// What it was when it was looked at.
+    pub(crate) metadata: Metadata,
+    /// The key of its first name, if it has several names.
+    pub(crate) group: Option<Vec<u8>>,
+    /// Its version in the snapshot before.
+    pub(crate) previous: Option<BlobId>,
+}
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    New,
+    Changed,
+    Unchanged,
+}
+
+/// A file that is safely stored.
+pub(crate) struct Taken {
+    pub(crate) place: u64,
+    pub(crate) key: KeyName,
+    pub(crate) id: BlobId,
+    pub(crate) fate: Fate,
+    pub(crate) word: &'static str,
+    /// Bytes of the file.
+    pub(crate) len: u64,
+}
+
+/// What a worker reports.
+pub(crate) enum Report {
+    Taken(Taken),
+    Problem(Problem),
+    Failed(Failure),
+}
+
+/// Puts files into a store.
+pub(crate) struct Taker<'a> {
+    pub(crate) db: Db,
+    /// Whether inode and change time count.
+    pub(crate) identity: bool,
+    /// Bytes read so far, by all workers.
+    pub(crate) read: &'a AtomicU64,
+    pub(crate) report: &'a dyn Fn(Report),
+}
+
+struct Waiting {
+    taken: Taken,
+    put: (KeyName, Bytes, PutOptions),
+}
+
+impl Taker<'_> {
+    /// Takes a batch. What is reported as taken is durable.
+    pub(crate) fn take(&self, batch: Vec<Planned>) -> Outcome {
+        let mut waiting: Vec<Waiting> = Vec::with_capacity(batch.len());
+        let mut bytes = 0;
+        for planned in batch {
+            match self.one(planned)? {
+                Step::Done(report) => (self.report)(report),
+                Step::Put(put) => {
+                    bytes += put.put.1.len();
+                    waiting.push(*put);
+                }
+            }
+            if bytes >= TOGETHER {
+                self.put(std::mem::take(&mut waiting))?;
+                bytes = 0;
+            }
+        }
+        self.put(waiting)
+    }
+
+    fn put(&self, waiting: Vec<Waiting>) -> Outcome {
+        // PA
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let (taken, puts): (Vec<_>, Vec<_>) = waiting.into_iter().map(|w| (w.taken, w.put)).unzip();
+        for (mut taken, put) in taken.into_iter().zip(self.db.put_many(puts)?) {
+            taken.id = put.id;
+            (self.report)(Report::Taken(taken));
+        }
+        Ok(())
+    }
+
+    fn one(&self, planned: Planned) -> Outcome<Step> {
+        let kind = match self.kind(&planned) {
+            Ok(kind) => kind,
+            Err(error) => return Ok(Step::problem(&planned, &error)),
+        };
+        let entry = Entry::new(&planned.metadata, kind);
+        let len = if matches!(entry.kind, Kind::File { .. }) { planned.metadata.len() } else { 0 };
+        let fate = if planned.previous.is_some() { Fate::Changed } else { Fate::New };
+        if let Some(id) = planned.previous
+            && self.is_unchanged(&planned.key, id, &entry)?
+        {
+            let (place, key, word) = (planned.place, planned.key, entry.word());
+            self.read.fetch_add(len, Ordering::Relaxed);
+            return Ok(Step::Done(Report::Taken(Taken { place, key, id, fate: Fate::Unchanged, word, len })));
+        }
+        if matches!(entry.kind, Kind::File { .. }) {
+            return self.file(planned, fate);
+        }
+        Ok(Step::put(planned, &entry, Bytes::new(), fate))
+    }
+
+    fn kind(&self, planned: &Planned) -> io::Result<Kind> {
+        let metadata = &planned.metadata;
+        if metadata.is_dir() {
+            Ok(Kind::Directory)
+        } else if metadata.is_symlink() {
+            let target = std::fs::read_link(&planned.path)?;
+            Ok(Kind::Symlink { target: target.as_os_str().as_bytes().to_vec() })
+        } else {
+            Ok(Kind::File { size: metadata.len(), group: planned.group.clone(), extents: None })
+        }
+    }
+
+    fn is_unchanged(&self, key: &KeyName, id: BlobId, entry: &Entry) -> Outcome<bool> {
+        match self.db.get(key, VersionSelector::Id(id)) {
+            Ok(got) => {
+                let earlier = Entry::from_attributes(&got.attributes);
+                Ok(earlier.is_some_and(|earlier| entry.is_unchanged_since(&earlier, self.identity)))
+            }
+            // Purged or damaged since: the file is here, so store it again.
+            Err(Error::NotFound(_) | Error::Damaged(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn file(&self, mut planned: Planned, fate: Fate) -> Outcome<Step> {
+        // Never a link that took the file's place, and never wait for a pipe that did.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(&planned.path, flags, Mode::empty()).map(File::from);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) => return Ok(Step::problem(&planned, &error)),
+        };
+        // What the open file says counts: the name may point to another by now.
+        planned.metadata = match file.metadata() {
+            Ok(metadata) if metadata.is_file() => metadata,
+            Ok(_) => return Ok(Step::problem(&planned, &"it was replaced while being read")),
+            Err(error) => return Ok(Step::problem(&planned, &error)),
+        };
+        let len = planned.metadata.len();
+        let extents = extents(&file, &planned.metadata);
+        let kind = Kind::File { size: len, group: planned.group.take(), extents: extents.clone() };
+        let entry = Entry::new(&planned.metadata, kind);
+        let reader = HoleReader::new(&file, extents.as_deref(), len);
+        let mut reader = Watched { reader, read: self.read, failed: None };
+        if len > SMALL {
+            return self.stream(planned, &entry, &mut reader, fate);
+        }
+        let mut content = Vec::with_capacity(len as usize);
+        match reader.read_to_end(&mut content) {
+            Ok(_) => Ok(Step::put(planned, &entry, content.into(), fate)),
+            Err(error) => Ok(Step::problem(&planned, &error)),
+        }
+    }
+
+    fn stream(&self, planned: Planned, entry: &Entry, from: &mut Watched<'_>, fate: Fate) -> Outcome<Step> {
+        let options = PutOptions { attributes: entry.to_attributes(), ..PutOptions::default() };
+        match (self.db.put_reader(&planned.key, from, options), from.failed.take()) {
+            (Ok(put), _) => {
+                let (place, key, len) = (planned.place, planned.key, planned.metadata.len());
+                Ok(Step::Done(Report::Taken(Taken { place, key, id: put.id, fate, word: "file", len })))
+            }
+            (Err(_), Some(Stopped::Asked)) => Err(Failure::interrupted("interrupted")),
+            (Err(_), Some(Stopped::Unreadable(why))) => Ok(Step::problem(&planned, &why)),
+            (Err(error), None) => Err(error.into()),
+        }
+    }
+}
+
+enum Step {
+    Done(Report),
+    Put(Box<Waiting>),
+}
+
+impl Step {
+    fn problem(planned: &Planned, why: &dyn std::fmt::Display) -> Self {
+        Self::Done(Report::Problem(Problem::at(&planned.path, format_args!("left out: {why}"))))
+    }
+
+    fn put(planned: Planned, entry: &Entry, content: Bytes, fate: Fate) -> Self {
+        let options = PutOptions { attributes: entry.to_attributes(), ..PutOptions::default() };
+        let len = content.len() as u64;
+        // The id is known when the put is done.
+        let id = BlobId::from_bytes([0; 32]);
+        let taken = Taken { place: planned.place, key: planned.key.clone(), id, fate, word: entry.word(), len };
+        Self::Put(Box::new(Waiting { taken, put: (planned.key, content, options) }))
+    }
+}
+
+/// Why a reader stopped a put.
+enum Stopped {
+    Asked,
+    Unreadable(String),
+}
+
+/// A reader that counts, remembers why it failed, and stops when the user asks.
+struct Watched<'a> {
+    reader: HoleReader<'a>,
+    read: &'a AtomicU64,
+    failed: Option<Stopped>,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if interrupt::asked() {
+            self.failed = Some(Stopped::Asked);
+            return Err(io::Error::other("interrupted"));
+        }
+        let read = self.reader.read(buffer).inspect_err(|e| self.failed = Some(Stopped::Unreadable(e.to_string())))?;
+        self.read.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
