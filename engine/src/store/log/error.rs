@@ -45,6 +45,14 @@ pub enum LogError {
         /// Which check failed.
         what: &'static str,
     },
+    /// Bytes that were intact a moment ago are not any more.
+    #[error("segment {segment} changed or failed at offset {offset} while the log was being opened; try again")]
+    Unstable {
+        /// The segment.
+        segment: SegmentId,
+        /// Where, in bytes.
+        offset: u32,
+    },
     /// The segment is not part of the log.
     #[error("segment {0} is not in the log: it was removed or its file is missing")]
     NoSegment(SegmentId),

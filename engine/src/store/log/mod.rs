@@ -12,10 +12,12 @@
 //! It knows nothing of what the records mean, and a slice's bytes beyond its header are verified by whoever knows slices.
 //!
 //! Read in this order: `place`, `segment`, `record`, `commit`, `segments`, `footer` (the format), `scan`, `active`,
-//! `writer`, `reader`, `inventory`, `tail`, `recovery`.
+//! `writer`, `reader`, `inventory`, `create`, `tail`, `recovery`,
+//! `restart`.
 
 mod active;
 mod commit;
+mod create;
 mod error;
 mod footer;
 mod handles;
@@ -24,6 +26,7 @@ mod place;
 mod reader;
 mod record;
 mod recovery;
+mod restart;
 mod scan;
 mod segment;
 mod segments;

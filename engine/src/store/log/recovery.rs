@@ -1,4 +1,4 @@
-//! Creating and opening a log.
+//! Opening a log.
 //!
 //! Opening finds the last intact commit (`tail`), verifies its batch, shows all of history to the visitor, and copies
 //! what was in doubt, if it is whole, into a fresh segment that is synced before anybody builds on it: whatever is read
@@ -9,22 +9,20 @@ use super::commit::{Batch, FoundCommit};
 use super::handles::Handles;
 use super::inventory::Inventory;
 use super::place::{Damage, Point};
-use super::reader::{RecordView, Shown, show};
-use super::record::{HEADER_LEN, RecordHeader, RecordKind, record_len};
-use super::scan::{Fetched, Item, Scanner, fetch};
-use super::segment::{BLOCK_LEN, FIRST_RECORD, MAX_CONFIG_LEN};
+use super::record::{HEADER_LEN, RecordHeader, record_len};
+use super::scan::{Fetched, Item, fetch};
+use super::segment::BLOCK_LEN;
 use super::segments::Segments;
-use super::tail::{self, Tail, deliver, examine, find_tail};
-use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, Segment, SegmentId, StoreId};
+use super::tail::{Tail, deliver, examine, find_tail, walk};
+use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, RecordKind, RecordView};
+use super::{Segment, SegmentId, StoreId};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
+use crate::env::{Disk, Volume};
 use crate::id::EngineRng;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How many damaged ranges and missing segments are named at most.
 const REPORT_LIMIT: usize = 4096;
-/// A file no longer than this, without any commit, is what a crash left of [`Log::create`].
-const ABANDONED_LEN: u32 = FIRST_RECORD + (16 << 10);
 
 /// What opening a log found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,70 +61,20 @@ pub struct TornBatch {
 }
 
 /// What to do about the end of the log.
-struct Verdict {
+pub(super) struct Verdict {
     /// Everything up to here is history and stays where it is.
-    proven: LogPosition,
+    pub(super) proven: LogPosition,
     /// The batch that is whole and moves to a fresh segment.
-    kept: Option<FoundCommit>,
-    torn: Option<TornBatch>,
+    pub(super) kept: Option<FoundCommit>,
+    pub(super) torn: Option<TornBatch>,
     /// The commit whose note and list of segments count.
-    effective: Option<FoundCommit>,
+    pub(super) effective: Option<FoundCommit>,
     /// Whether the log ends exactly behind a commit that leaves nothing in doubt.
-    clean: bool,
+    pub(super) clean: bool,
 }
 
 impl<D: Disk> Log<D> {
-    /// Creates a log in an empty directory. `config` is kept in every segment.
-    ///
-    /// # Errors
-    /// [`LogError::AlreadyExists`], [`LogError::TooLong`], [`LogError::Disk`], [`LogError::Poisoned`].
-    pub fn create(
-        disk: D,
-        options: LogOptions,
-        store: StoreId,
-        config: &[u8],
-        rng: &mut EngineRng,
-    ) -> Result<Self, LogError> {
-        // PA
-        if config.len() > MAX_CONFIG_LEN {
-            let (len, limit) = (config.len() as u64, MAX_CONFIG_LEN as u64);
-            return Err(LogError::TooLong { what: "configuration", len, limit });
-        }
-        let handles = Handles::new(disk.clone(), 1);
-        let mut log = Self::blank(disk, options, store, config.to_vec(), rng);
-        log.next_id = log.clear_abandoned(&handles)?.next();
-        log.create_segment()?;
-        // The headers are durable before the first commit: whoever finds a commit finds a header.
-        if let Some(file) = log.active.as_ref().map(|active| active.file.clone()) {
-            file.sync()?;
-        }
-        log.disk.sync_directory(Volume::Blocks)?;
-        log.settle()?;
-        Ok(log)
-    }
-
-    /// Removes what a crash left of an earlier `create`; returns the highest segment id seen.
-    fn clear_abandoned(&self, handles: &Handles<D>) -> Result<SegmentId, LogError> {
-        // PA
-        if let Some(inventory) = Inventory::take(&self.disk, handles)? {
-            if let Some(tail) = find_tail(&inventory, handles, None)? {
-                return Err(LogError::AlreadyExists(tail.last.at.segment));
-            }
-        }
-        let mut highest = SegmentId::default();
-        for name in self.disk.list(Volume::Blocks)? {
-            let Some(id) = SegmentId::from_file_name(&name) else { continue };
-            if handles.get(id)?.len()? > u64::from(ABANDONED_LEN) {
-                return Err(LogError::AlreadyExists(id));
-            }
-            handles.forget(id);
-            self.disk.remove(Volume::Blocks, &name)?;
-            highest = highest.max(id);
-        }
-        Ok(highest)
-    }
-
-    fn blank(disk: D, options: LogOptions, store: StoreId, config: Vec<u8>, rng: &mut EngineRng) -> Self {
+    pub(super) fn blank(disk: D, options: LogOptions, store: StoreId, config: Vec<u8>, rng: &mut EngineRng) -> Self {
         let options = options.clamped();
         Self {
             handles: Handles::new(disk.clone(), options.open_files as usize),
@@ -199,14 +147,6 @@ impl<D: Disk> Log<D> {
             let present = inventory.segments.keys().copied().chain(unreadable).collect();
             recovery.missing = list.missing(&present, REPORT_LIMIT);
         }
-        for (id, present) in inventory.segments.iter().filter(|(id, _)| !obsolete.contains(id)) {
-            for (copy, _) in present.damaged_headers.iter().enumerate().filter(|(_, damaged)| **damaged) {
-                let from = (copy * BLOCK_LEN) as u32;
-                let (to, what) = (from + BLOCK_LEN as u32, Damage::SegmentHeader);
-                note_damage(&mut recovery.damaged, DamagedRange { segment: *id, from, to, what });
-            }
-        }
-
         let start = from.map_or(Point::default(), LogPosition::end_point);
         let gaps = replay(&inventory, &handles, (start, cut), &obsolete, visit, &mut recovery.damaged)?;
 
@@ -223,6 +163,14 @@ impl<D: Disk> Log<D> {
         log.condemned.extend(dead_between(&inventory, &gaps));
         log.segments.retain(|id, _| !log.condemned.contains(id));
 
+        for (id, present) in inventory.segments.iter().filter(|(id, _)| log.segments.contains_key(id)) {
+            for (copy, _) in present.damaged_headers.iter().enumerate().filter(|(_, damaged)| **damaged) {
+                let from = (copy * BLOCK_LEN) as u32;
+                let (to, what) = (from + BLOCK_LEN as u32, Damage::SegmentHeader);
+                note_damage(&mut recovery.damaged, DamagedRange { segment: *id, from, to, what });
+            }
+        }
+
         if verdict.clean {
             for id in inventory.stubs.iter().copied().chain(core::mem::take(&mut log.condemned)) {
                 let _ = log.disk.remove(Volume::Blocks, &id.file_name());
@@ -236,177 +184,6 @@ impl<D: Disk> Log<D> {
         }
         log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean)?;
         Ok((log, recovery))
-    }
-
-    /// Goes on writing to the last segment, right behind its last commit.
-    fn resume(&mut self, last: &FoundCommit) -> Result<(), LogError> {
-        // PA
-        let at = last.at;
-        let Some(segment) = self.segments.get(&at.segment).cloned() else { return Ok(()) };
-        let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
-        let mut active = super::Active {
-            id: at.segment,
-            file: std::sync::Arc::new(file),
-            binding: segment.binding,
-            written: at.end,
-            buffer: Vec::new(),
-            footer: super::footer::Footer::default(),
-        };
-        let mut intact = true;
-        let mut scanner = Scanner::new(&*active.file, &active.binding, FIRST_RECORD, at.end);
-        while let Some(item) = scanner.next()? {
-            match item {
-                Item::Record(_, header) => active.footer.add(&header),
-                Item::Damaged { .. } => intact = false,
-            }
-        }
-        // The last commit may be in the system's cache only. Written again, byte for byte, it is part of the next sync.
-        let payload = last.commit.encode();
-        let header = RecordHeader::of(RecordKind::Commit, super::RecordFlags::NONE, payload.len() as u32, &[&payload]);
-        let head = header.encode(&active.binding, at.commit);
-        let again = active.file.write_at(u64::from(at.commit), &[&head, &payload]);
-        // A segment that is damaged, or does not take the write, is left as it is; the next append starts another.
-        if intact && again.is_ok() {
-            self.has_content = true;
-            self.active = Some(active);
-        }
-        Ok(())
-    }
-
-    /// Frees the space of what lies behind the last commit. Nothing there was acknowledged, and nothing proves anything.
-    fn drop_uncommitted(&mut self, inventory: &mut Inventory, last: LogPosition) -> Result<u64, LogError> {
-        // PA
-        let mut bytes = 0;
-        for (id, present) in inventory.segments.range(last.segment..) {
-            if *id > last.segment {
-                bytes += u64::from(present.len.saturating_sub(FIRST_RECORD));
-                self.handles.forget(*id);
-                self.disk.remove(Volume::Blocks, &id.file_name())?;
-            } else if present.len > last.end {
-                bytes += u64::from(present.len - last.end);
-                let file = self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?;
-                file.truncate(u64::from(last.end))?;
-            }
-        }
-        inventory.segments.retain(|id, _| *id <= last.segment);
-        if let Some(present) = inventory.segments.get_mut(&last.segment) {
-            present.len = present.len.min(last.end);
-        }
-        for id in inventory.unreadable.iter().filter(|id| **id > last.segment) {
-            self.disk.rename(Volume::Blocks, &id.file_name(), &id.orphan_name())?;
-        }
-        Ok(bytes)
-    }
-
-    /// Starts a fresh segment with what is kept of the batch in doubt, and makes it durable.
-    fn start_anew(
-        &mut self,
-        inventory: &Inventory,
-        verdict: &Verdict,
-        visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
-        recovery: &mut Recovery,
-    ) -> Result<(), LogError> {
-        // PA
-        let before = self.next_id;
-        let condemned = self.condemned.clone();
-        let copied = self.copy_kept(inventory, verdict, recovery);
-        if let Err(error) = copied {
-            let full = matches!(&error, LogError::Disk(error) if error.failure == DiskFailure::Full);
-            // The copy is worth nothing without its commit; its space may be all there is.
-            let fresh: Vec<SegmentId> = self.segments.range(before..).map(|(id, _)| *id).collect();
-            self.active = None;
-            for id in fresh {
-                self.segments.remove(&id);
-                let _ = self.disk.remove(Volume::Blocks, &id.file_name());
-            }
-            self.batch = Batch::new();
-            self.condemned = condemned;
-            self.list = verdict.effective.as_ref().map_or(self.list, |effective| effective.commit.segments);
-            // With nothing to copy, a full disk can be read all the same; the first commit does what is left to do.
-            return if full && verdict.kept.is_none() { Ok(()) } else { Err(error) };
-        }
-        let Some(first) = self.segments.range(before..).next().map(|(id, _)| *id) else { return Ok(()) };
-        for (id, _) in self.segments.range(first..) {
-            self.scan_fresh(*id, visit)?;
-        }
-        Ok(())
-    }
-
-    fn copy_kept(&mut self, inventory: &Inventory, verdict: &Verdict, recovery: &mut Recovery) -> Result<(), LogError> {
-        // PA
-        self.ensure_active()?;
-        if let Some(kept) = &verdict.kept {
-            let handles = Handles::new(self.disk.clone(), 1);
-            let range = (kept.commit.first, kept.at.start_point());
-            tail::walk(inventory, &handles, range.0, range.1, &|_| false, &mut |scanner, id, item| {
-                let checked_len = match &item {
-                    Item::Record(_, header) if header.kind.is_content() => header.checked_len as usize,
-                    _ => return Ok(()),
-                };
-                if let Shown::Record(view) = show(scanner, id, item, true)? {
-                    let (head, rest) = view.payload.split_at(checked_len.min(view.payload.len()));
-                    self.append(view.kind, view.flags, &[head, rest])?;
-                    recovery.rewritten += 1;
-                }
-                Ok(())
-            })?;
-        }
-        self.settle().map(|_| ())
-    }
-
-    /// Shows the records of a segment that was just written.
-    fn scan_fresh(
-        &self,
-        id: SegmentId,
-        visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
-    ) -> Result<(), LogError> {
-        let Some(segment) = self.segments.get(&id) else { return Ok(()) };
-        let file = self.handles.get(id)?;
-        let mut scanner = Scanner::new(&*file, &segment.binding, FIRST_RECORD, segment.len);
-        while let Some(item) = scanner.next()? {
-            match show(&mut scanner, id, item, false)? {
-                Shown::Record(view) if view.kind.is_content() => visit(view)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Cuts off what is dead at the end of segments, so that it can never be taken for history.
-    fn cut_dead_ends(
-        &mut self,
-        inventory: &Inventory,
-        gaps: &[(Point, Point)],
-        cut: Point,
-        clean: bool,
-    ) -> Result<(), LogError> {
-        // PA
-        let mut ends: Vec<Point> = gaps.iter().filter(|gap| gap.0.segment < gap.1.segment).map(|gap| gap.0).collect();
-        // A fresh segment's commit is what makes the last end dead.
-        if !clean && self.active.is_some() {
-            ends.push(cut);
-        }
-        for end in ends {
-            let Some(present) =
-                inventory.segments.get(&end.segment).filter(|_| self.segments.contains_key(&end.segment))
-            else {
-                continue;
-            };
-            if end.offset < FIRST_RECORD || present.len <= end.offset {
-                continue;
-            }
-            let file = self.disk.open(Volume::Blocks, &end.segment.file_name(), OpenMode::Write)?;
-            if holds_only_upkeep(&file, present, end.offset)? {
-                continue;
-            }
-            file.truncate(u64::from(end.offset))?;
-            file.sync()?;
-            self.handles.forget(end.segment);
-            if let Some(segment) = self.segments.get_mut(&end.segment) {
-                segment.len = end.offset;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -434,14 +211,20 @@ fn judge<D: Disk>(
         let clean = newest == last.at.end_point();
         return Ok(Verdict { proven: last.at, kept: None, torn: None, effective: Some(last.clone()), clean });
     }
-    let proven = last.commit.proven.max(checkpoint);
-    let state = examine(inventory, handles, last, verify)?;
-    if state.whole {
-        let (kept, effective) = (Some(last.clone()), Some(last.clone()));
-        return Ok(Verdict { proven, kept, torn: None, effective, clean: false });
+    let all = || core::iter::once(last).chain(&tail.earlier);
+    let proven = all().map(|found| found.commit.proven).max().unwrap_or_default().max(checkpoint);
+    let mut torn = None;
+    for found in all().filter(|found| found.at > proven) {
+        let state = examine(inventory, handles, found, verify)?;
+        if state.whole {
+            let (kept, effective) = (Some(found.clone()), Some(found.clone()));
+            return Ok(Verdict { proven, kept, torn: None, effective, clean: false });
+        }
+        let (commit, records, intact) = (found.at, found.commit.records, state.intact);
+        torn = Some(TornBatch { commit, records, intact });
     }
-    let torn = TornBatch { commit: last.at, records: last.commit.records, intact: state.intact };
-    Ok(Verdict { proven, kept: None, torn: Some(torn), effective: tail.previous.clone(), clean: false })
+    let effective = all().find(|found| found.at <= proven).cloned();
+    Ok(Verdict { proven, kept: None, torn, effective, clean: false })
 }
 
 /// Shows history to `visit`, and returns the stretches of it that are dead.
@@ -460,7 +243,7 @@ fn replay<D: Disk>(
     let mut gaps = Vec::new();
     let mut cursor = start;
     let mut damaged = |range| note_damage(damage, range);
-    tail::walk(inventory, handles, start, cut, &skip, &mut |scanner, id, item| {
+    walk(inventory, handles, start, cut, &skip, &mut |scanner, id, item| {
         let Item::Record(offset, header) = item else { return Ok(()) };
         if header.kind != RecordKind::Commit {
             return Ok(());
@@ -515,17 +298,6 @@ fn read_list<D: Disk>(inventory: &Inventory, handles: &Handles<D>, at: Location)
     Ok(header
         .filter(|header| header.kind == RecordKind::Segments && header.len == at.len && header.checks(payload))
         .and_then(|_| Segments::decode(payload).ok()))
-}
-
-fn holds_only_upkeep<F: DiskFile>(file: &F, present: &super::inventory::Present, from: u32) -> Result<bool, LogError> {
-    let mut scanner = Scanner::new(file, &present.binding, from, present.len);
-    while let Some(item) = scanner.next()? {
-        match item {
-            Item::Record(_, header) if header.kind.is_upkeep() => {}
-            _ => return Ok(false),
-        }
-    }
-    Ok(true)
 }
 
 fn note_damage(damaged: &mut Vec<DamagedRange>, range: DamagedRange) {

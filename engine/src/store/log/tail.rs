@@ -13,14 +13,20 @@ use super::scan::{Item, Scanner};
 use super::{LogError, LogPosition, RecordView, SegmentId};
 use crate::env::{Disk, DiskError};
 
+/// How many commits in doubt are looked at: one, and one more for each crash in the middle of a recovery.
+const CANDIDATES: usize = 64;
+
 /// The last commits of a log.
 #[derive(Debug)]
 pub(super) struct Tail {
+    /// The newest.
     pub(super) last: FoundCommit,
-    pub(super) previous: Option<FoundCommit>,
+    /// The ones before it that are in doubt too, and one that is not, newest first. More than one is in doubt only if
+    /// a crash interrupted a recovery: the newer ones are then copies of the oldest.
+    pub(super) earlier: Vec<FoundCommit>,
 }
 
-/// Finds the last two intact commits, looking no further back than the commit at `from`.
+/// Finds the last intact commits, as far back as anything is in doubt, and at least to the commit at `from`.
 ///
 /// # Errors
 /// [`LogError::CheckpointAhead`] when no record starts at `from`. [`LogError::Disk`] when the disk refuses to read what
@@ -34,8 +40,9 @@ pub(super) fn find_tail<D: Disk>(
     let mut newest: Vec<FoundCommit> = Vec::new();
     let mut refused: Option<(Point, DiskError)> = None;
     let mut from_seen = from.is_none();
+    let mut proven = from.unwrap_or_default();
     for (&id, present) in inventory.segments.iter().rev() {
-        if newest.len() >= 2 && from_seen {
+        if from_seen && newest.last().is_some_and(|commit| commit.at <= proven) {
             break;
         }
         let file = handles.get(id)?;
@@ -50,12 +57,14 @@ pub(super) fn find_tail<D: Disk>(
                 Item::Record(offset, header) if header.kind == RecordKind::Commit => {
                     let at = LogPosition { segment: id, commit: offset, end: scanner.at() };
                     match scanner.payload(offset, header.len)? {
-                        Some(payload) => here.extend(FoundCommit::read(at, &header, payload)),
+                        Some(payload) => {
+                            let found = FoundCommit::read(at, &header, payload);
+                            if let Some(found) = &found {
+                                here.retain(|earlier| earlier.at >= found.commit.proven);
+                            }
+                            here.extend(found);
+                        }
                         None => refused = refused.max_by_place(at.start_point(), scanner.take_refusal()),
-                    }
-                    // Only the last two matter, and notes may be long.
-                    if here.len() > 2 {
-                        here.remove(0);
                     }
                 }
                 Item::Damaged { from, refused: Some(error), .. } => {
@@ -63,18 +72,26 @@ pub(super) fn find_tail<D: Disk>(
                 }
                 _ => {}
             }
+            if here.len() > CANDIDATES {
+                here.remove(0);
+            }
         }
-        newest.extend(here.into_iter().rev());
-        newest.truncate(2);
+        for commit in here.into_iter().rev() {
+            proven = proven.max(commit.commit.proven);
+            newest.push(commit);
+        }
+        newest.truncate(CANDIDATES);
     }
     if let Some(from) = from.filter(|_| !from_seen) {
         return Err(LogError::CheckpointAhead(from));
     }
+    if let Some(sure) = newest.iter().position(|commit| commit.at <= proven) {
+        newest.truncate(sure + 1);
+    }
     let mut newest = newest.into_iter();
-    let tail = newest.next().map(|last| Tail { last, previous: newest.next() });
-    let doubt = tail.as_ref().map_or(Point::default(), |tail| tail.last.commit.proven.end_point());
+    let tail = newest.next().map(|last| Tail { last, earlier: newest.collect() });
     match refused {
-        Some((at, error)) if at >= doubt => Err(error.into()),
+        Some((at, error)) if at >= proven.end_point() => Err(error.into()),
         _ => Ok(tail),
     }
 }

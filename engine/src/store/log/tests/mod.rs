@@ -2,3 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod basics;
+mod crash;
+mod crash_disk;
+mod faults;

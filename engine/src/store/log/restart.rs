@@ -1,0 +1,244 @@
+//! What opening writes: next to nothing behind a clean end, else a fresh segment.
+
+use super::active::Active;
+use super::commit::{Batch, FoundCommit};
+use super::footer::Footer;
+use super::handles::Handles;
+use super::inventory::{Inventory, Present};
+use super::place::Point;
+use super::reader::{Shown, show};
+use super::record::{RecordHeader, RecordKind};
+use super::recovery::{Recovery, Verdict};
+use super::scan::{Fetched, Item, Scanner, fetch};
+use super::segment::FIRST_RECORD;
+use super::tail::{deliver, walk};
+use super::{Log, LogError, LogPosition, RecordFlags, RecordView, Segment, SegmentId};
+use crate::codec::Canonical;
+use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
+use std::sync::Arc;
+
+/// How much is written again at a time when a batch is made durable where it is, in bytes.
+const CHUNK_LEN: usize = 256 << 10;
+
+/// Shows a record to whoever opened the log.
+type Visit<'v> = dyn FnMut(RecordView<'_>) -> Result<(), LogError> + 'v;
+
+impl<D: Disk> Log<D> {
+    /// Goes on writing to the last segment, right behind its last commit.
+    pub(super) fn resume(&mut self, last: &FoundCommit) -> Result<(), LogError> {
+        // PA
+        let at = last.at;
+        let Some(segment) = self.segments.get(&at.segment).cloned() else { return Ok(()) };
+        let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
+        let mut active = Active {
+            id: at.segment,
+            file: Arc::new(file),
+            binding: segment.binding,
+            written: at.end,
+            buffer: Vec::new(),
+            footer: Footer::default(),
+        };
+        let mut intact = true;
+        let mut scanner = Scanner::new(&*active.file, &active.binding, FIRST_RECORD, at.end);
+        while let Some(item) = scanner.next()? {
+            match item {
+                Item::Record(_, header) => active.footer.add(&header),
+                Item::Damaged { .. } => intact = false,
+            }
+        }
+        // The last commit may be in the system's cache only. Written again, byte for byte, it is part of the next sync.
+        let payload = last.commit.encode();
+        let header = RecordHeader::of(RecordKind::Commit, RecordFlags::NONE, payload.len() as u32, &[&payload]);
+        let head = header.encode(&active.binding, at.commit);
+        let again = active.file.write_at(u64::from(at.commit), &[&head, &payload]);
+        // A segment that is damaged, or does not take the write, is left as it is; the next append starts another.
+        if intact && again.is_ok() {
+            self.has_content = true;
+            self.active = Some(active);
+        }
+        Ok(())
+    }
+
+    /// Frees the space of what lies behind the last commit: nothing there was acknowledged, and nothing proves anything.
+    /// Returns how many bytes that was.
+    pub(super) fn drop_uncommitted(&mut self, inventory: &mut Inventory, last: LogPosition) -> Result<u64, LogError> {
+        // PA
+        let mut bytes = 0;
+        for (id, present) in inventory.segments.range(last.segment..) {
+            if *id > last.segment {
+                bytes += u64::from(present.len.saturating_sub(FIRST_RECORD));
+                self.handles.forget(*id);
+                self.disk.remove(Volume::Blocks, &id.file_name())?;
+            } else if present.len > last.end {
+                bytes += u64::from(present.len - last.end);
+                let file = self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?;
+                file.truncate(u64::from(last.end))?;
+            }
+        }
+        inventory.segments.retain(|id, _| *id <= last.segment);
+        if let Some(present) = inventory.segments.get_mut(&last.segment) {
+            present.len = present.len.min(last.end);
+        }
+        for id in inventory.unreadable.iter().filter(|id| **id > last.segment) {
+            self.disk.rename(Volume::Blocks, &id.file_name(), &id.orphan_name())?;
+        }
+        Ok(bytes)
+    }
+
+    /// Starts a fresh segment with what is kept of the batch in doubt, makes it durable, and shows it.
+    pub(super) fn start_anew(
+        &mut self,
+        inventory: &Inventory,
+        verdict: &Verdict,
+        visit: &mut Visit<'_>,
+        recovery: &mut Recovery,
+    ) -> Result<(), LogError> {
+        // PA
+        let before = self.next_id;
+        let condemned = self.condemned.clone();
+        let Err(error) = self.copy_kept(inventory, verdict, recovery) else {
+            let fresh: Vec<SegmentId> = self.segments.range(before..).map(|(id, _)| *id).collect();
+            return fresh.into_iter().try_for_each(|id| self.show_fresh(id, visit));
+        };
+        // The copy is worth nothing without its commit; its space may be all there is.
+        self.active = None;
+        for id in self.segments.split_off(&before).into_keys() {
+            self.handles.forget(id);
+            let _ = self.disk.remove(Volume::Blocks, &id.file_name());
+        }
+        self.sealing = false;
+        self.batch = Batch::new();
+        self.condemned = condemned;
+        self.durable = verdict.proven;
+        if let Some(effective) = &verdict.effective {
+            self.list = effective.commit.segments;
+        }
+        recovery.rewritten = 0;
+        // A full disk must still open, or nothing on it could ever be deleted. The first commit that finds space does
+        // what is left to do.
+        match (&error, &verdict.kept) {
+            (LogError::Disk(disk), _) if disk.failure != DiskFailure::Full => Err(error),
+            (LogError::Disk(_), None) => Ok(()),
+            (LogError::Disk(_), Some(kept)) => self.keep_in_place(inventory, kept, visit),
+            _ => Err(error),
+        }
+    }
+
+    fn copy_kept(&mut self, inventory: &Inventory, verdict: &Verdict, recovery: &mut Recovery) -> Result<(), LogError> {
+        // PA
+        self.ensure_active()?;
+        if let Some(kept) = &verdict.kept {
+            let handles = Handles::new(self.disk.clone(), 1);
+            let (from, to) = (kept.commit.first, kept.at.start_point());
+            walk(inventory, &handles, from, to, &|_| false, &mut |scanner, id, item| {
+                let checked_len = match &item {
+                    Item::Record(_, header) if header.kind.is_content() => header.checked_len as usize,
+                    _ => return Ok(()),
+                };
+                match show(scanner, id, item, true)? {
+                    Shown::Record(view) => {
+                        let (head, rest) = view.payload.split_at(checked_len.min(view.payload.len()));
+                        self.append(view.kind, view.flags, &[head, rest])?;
+                        recovery.rewritten += 1;
+                        Ok(())
+                    }
+                    // It was whole a moment ago, and is not history yet: better no log than one without it.
+                    Shown::Damaged(range) => Err(LogError::Unstable { segment: id, offset: range.from }),
+                }
+            })?;
+        }
+        self.settle().map(|_| ())
+    }
+
+    /// Makes a batch durable where it is: the same bytes are written to the same place, so that a sync means them.
+    fn keep_in_place(
+        &mut self,
+        inventory: &Inventory,
+        kept: &FoundCommit,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), LogError> {
+        // PA
+        let (first, last) = (kept.commit.first, kept.at);
+        let mut chunk = vec![0; CHUNK_LEN];
+        for (id, present) in inventory.segments.range(first.segment..=last.segment) {
+            let file = self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?;
+            let mut at = if *id == first.segment && *id == last.segment { u64::from(first.offset) } else { 0 };
+            while at < u64::from(present.len) {
+                let want = (u64::from(present.len) - at).min(CHUNK_LEN as u64) as usize;
+                let Some(bytes) = chunk.get_mut(..want) else { unreachable!("never more than the chunk") };
+                match fetch(&file, at, bytes)? {
+                    Fetched::Bytes(count) if count == want => file.write_at(at, &[bytes])?,
+                    Fetched::Bytes(_) => return Err(LogError::Unstable { segment: *id, offset: at as u32 }),
+                    Fetched::Unreadable(error) => return Err(error.into()),
+                }
+                at += want as u64;
+            }
+            file.sync()?;
+            self.condemned.remove(id);
+            self.segments.insert(*id, Segment { binding: present.binding.clone(), len: present.len });
+        }
+        self.disk.sync_directory(Volume::Blocks)?;
+        self.durable = last;
+        let handles = Handles::new(self.disk.clone(), 1);
+        deliver(inventory, &handles, (first, last.start_point()), &|_| false, visit, &mut |_| ())
+    }
+
+    /// Shows the records of a segment that was just written.
+    fn show_fresh(&self, id: SegmentId, visit: &mut Visit<'_>) -> Result<(), LogError> {
+        let Some(segment) = self.segments.get(&id) else { return Ok(()) };
+        let file = self.handles.get(id)?;
+        let mut scanner = Scanner::new(&*file, &segment.binding, FIRST_RECORD, segment.len);
+        while let Some(item) = scanner.next()? {
+            match show(&mut scanner, id, item, false)? {
+                Shown::Record(view) if view.kind.is_content() => visit(view)?,
+                Shown::Record(_) => {}
+                Shown::Damaged(range) => return Err(LogError::Unstable { segment: id, offset: range.from }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts off what is dead at the end of segments, so that it can never be taken for history.
+    pub(super) fn cut_dead_ends(
+        &mut self,
+        inventory: &Inventory,
+        gaps: &[(Point, Point)],
+        cut: Point,
+        clean: bool,
+    ) -> Result<(), LogError> {
+        // PA
+        let mut ends: Vec<Point> = gaps.iter().filter(|gap| gap.0.segment < gap.1.segment).map(|gap| gap.0).collect();
+        // A fresh segment's commit is what makes the last end dead.
+        if !clean && self.active.is_some() {
+            ends.push(cut);
+        }
+        for end in ends {
+            let Some(present) = inventory.segments.get(&end.segment) else { continue };
+            let settled = !self.segments.contains_key(&end.segment) || present.len <= end.offset;
+            if settled || end.offset < FIRST_RECORD {
+                continue;
+            }
+            let file = self.disk.open(Volume::Blocks, &end.segment.file_name(), OpenMode::Write)?;
+            if holds_only_upkeep(&file, present, end.offset)? {
+                continue;
+            }
+            file.truncate(u64::from(end.offset))?;
+            file.sync()?;
+            if let Some(segment) = self.segments.get_mut(&end.segment) {
+                segment.len = end.offset;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn holds_only_upkeep<F: DiskFile>(file: &F, present: &Present, from: u32) -> Result<bool, LogError> {
+    let mut scanner = Scanner::new(file, &present.binding, from, present.len);
+    while let Some(item) = scanner.next()? {
+        match item {
+            Item::Record(_, header) if header.kind.is_upkeep() => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,193 @@
+//! Full disks, failed syncs, refused reads, hostile files.
+
+use super::super::*;
+use super::basics::{create, open, payload, rng};
+use super::crash_disk::{CrashDisk, Fault, Survival};
+use crate::env::{Disk, DiskFailure, DiskFile, MemoryDisk, OpenMode, Volume};
+
+fn is_full(error: &LogError) -> bool {
+    matches!(error, LogError::Disk(error) if error.failure == DiskFailure::Full)
+}
+
+/// Appends and commits, repeating what the disk refuses after `relief`.
+fn stubborn(log: &mut Log<CrashDisk>, mut relief: impl FnMut()) -> Vec<(Location, Vec<u8>)> {
+    let mut written: Vec<(Location, Vec<u8>)> = Vec::new();
+    for number in 0..40 {
+        let bytes = payload(number, [50, 1200, 20_000, 300][number % 4]);
+        let location = match log.append(RecordKind::Blob, RecordFlags::NONE, &[&bytes]) {
+            Ok(location) => location,
+            Err(error) => {
+                assert!(is_full(&error), "{error}");
+                for (location, bytes) in &written {
+                    assert_eq!(log.read(*location).unwrap(), bytes, "reads go on");
+                }
+                relief();
+                log.append(RecordKind::Blob, RecordFlags::NONE, &[&bytes]).unwrap()
+            }
+        };
+        written.push((location, bytes));
+        if number % 3 == 0
+            && let Err(error) = log.commit(b"note")
+        {
+            assert!(is_full(&error), "{error}");
+            relief();
+            log.commit(b"note").unwrap();
+        }
+    }
+    if log.commit(b"note").is_err() {
+        log.commit(b"note").unwrap();
+    }
+    written
+}
+
+#[test]
+fn a_disk_full_at_any_write_refuses_keeps_reading_and_goes_on_when_there_is_space() {
+    let mut points = 0;
+    for at in 0.. {
+        let disk = CrashDisk::default();
+        let mut log = create(&disk);
+        disk.plan(at, Fault::Full);
+        let written = stubborn(&mut log, || ());
+        drop(log);
+        if !disk.hit() {
+            break;
+        }
+        points += 1;
+        let disk = disk.after_crash(Survival::Nothing);
+        let (_, recovery, seen) = open(&disk);
+        let seen: Vec<Vec<u8>> = seen.into_iter().map(|(_, _, bytes)| bytes).collect();
+        let expected: Vec<Vec<u8>> = written.into_iter().map(|(_, bytes)| bytes).collect();
+        assert_eq!(seen, expected, "full at {at}");
+        assert_eq!((recovery.damaged, recovery.missing, recovery.torn), (vec![], vec![], None), "full at {at}");
+    }
+    println!("full at {points} writes");
+    assert!(points > 30);
+}
+
+#[test]
+fn a_disk_that_stays_full_is_read_and_reopened_and_goes_on_when_there_is_space() {
+    let (mut refused, mut reopened) = (0, 0);
+    for spare in (0..400_000).step_by(3001) {
+        let disk = CrashDisk::default();
+        let mut log = create(&disk);
+        disk.limit(Some(disk.used() + spare));
+        let lifted = disk.clone();
+        stubborn(&mut log, || {
+            refused += 1;
+            // Still full: nothing that the log holds may be lost by opening it now.
+            let copy = lifted.after_crash(Survival::Everything);
+            copy.limit(Some(copy.used()));
+            open(&copy);
+            reopened += 1;
+            lifted.limit(None);
+        });
+    }
+    println!("refused {refused}, reopened while full {reopened}");
+    assert!(refused > 50 && reopened == refused);
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_written_until_the_log_is_reopened_and_nothing_acknowledged_is_lost() {
+    let mut points = 0;
+    for at in 0.. {
+        let disk = CrashDisk::default();
+        let mut log = create(&disk);
+        disk.plan(at, Fault::FailSync);
+        let (mut acknowledged, mut appended) = (Vec::new(), Vec::new());
+        let mut failure = None;
+        for number in 0..60 {
+            let bytes = payload(number, 700);
+            let result = log.append(RecordKind::Blob, RecordFlags::NONE, &[&bytes]).and_then(|_| {
+                appended.push(bytes);
+                log.commit(b"")
+            });
+            match result {
+                Ok(_) => acknowledged.clone_from(&appended),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        if !disk.hit() {
+            break;
+        }
+        points += 1;
+        assert!(matches!(failure, Some(LogError::Poisoned(_))), "{failure:?}");
+        assert!(matches!(log.append(RecordKind::Blob, RecordFlags::NONE, &[b"x"]), Err(LogError::Poisoned(_))));
+        assert!(matches!(log.commit(b""), Err(LogError::Poisoned(_))));
+        drop(log);
+        // Without a reboot: what the failed sync lost can still be read. What is shown now must be durable.
+        let (_, _, seen) = open(&disk);
+        let seen: Vec<Vec<u8>> = seen.into_iter().map(|(_, _, bytes)| bytes).collect();
+        assert!(seen == acknowledged || seen == appended, "sync {at}");
+        let later = disk.after_crash(Survival::Nothing);
+        let again: Vec<Vec<u8>> = open(&later).2.into_iter().map(|(_, _, bytes)| bytes).collect();
+        assert_eq!(again, seen, "sync {at}");
+    }
+    println!("failed syncs {points}");
+    assert!(points > 50);
+}
+
+#[test]
+fn a_refused_read_never_makes_a_batch_disappear() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    for number in 0..30 {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2500)]).unwrap();
+        log.commit(b"").unwrap();
+    }
+    drop(log);
+    for at in 0.. {
+        let disk = disk.after_crash(Survival::Everything);
+        disk.plan(at, Fault::FailRead);
+        let (_, recovery, seen) = open(&disk);
+        assert_eq!((seen.len(), recovery.torn), (30, None), "read {at}");
+        if !disk.hit() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn hostile_bytes_as_a_segment_never_panic_nor_enter_history() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[b"mine"]).unwrap();
+    log.close().unwrap();
+    let mut rng = rng();
+    for round in 0..60_u64 {
+        let len = (rng.next_u64() % 40_000) as usize;
+        let mut bytes: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
+        // Plausible magics, so that the walk gets further than its first look.
+        for at in (0..len).step_by(8).filter(|at| at % 7 == 0) {
+            for (to, from) in bytes[at..].iter_mut().zip(b"oRec\x10\0\0\0") {
+                *to = *from;
+            }
+        }
+        let id = SegmentId(1000 + round);
+        let file = disk.open(Volume::Blocks, &id.file_name(), OpenMode::CreateNew).unwrap();
+        file.write_at(0, &[&bytes]).unwrap();
+        let (_, recovery, seen) = open(&disk);
+        assert_eq!(seen.len(), 1);
+        assert!(recovery.damaged.is_empty());
+    }
+}
+
+#[test]
+fn a_forged_tail_of_the_last_segment_is_dropped() {
+    let mut rng = rng();
+    for round in 0..200 {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[b"mine"]).unwrap();
+        let at = log.commit(b"note").unwrap();
+        drop(log);
+        let len = (rng.next_u64() % 9000) as usize;
+        let bytes: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
+        let file = disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write).unwrap();
+        file.write_at(u64::from(at.end), &[&bytes]).unwrap();
+        let (_, recovery, seen) = open(&disk);
+        assert_eq!((seen.len(), recovery.uncommitted_bytes), (1, len as u64), "round {round}");
+    }
+}
