@@ -1,6 +1,6 @@
 //! The machine's clocks.
 
-use ouroboros_engine::env::{Instant, Now, WallTime};
+use ouroboros_engine::env::{Clock, Instant, Now, WallTime};
 
 /// Monotonic time since this clock was made, and wall time. Clones share the origin.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,12 @@ impl SystemClock {
     #[must_use]
     pub fn to_std(&self, instant: Instant) -> Option<std::time::Instant> {
         self.origin.checked_add(std::time::Duration::from_nanos(instant.as_nanos()))
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Now {
+        Self::now(self)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Everything that can go wrong for a user of the library.
 
+use crate::entropy::NoEntropy;
 use crate::lock::LockError;
 use ouroboros_engine::env::DiskError;
-use ouroboros_engine::names::InvalidKeyName;
+use ouroboros_engine::names::NameError;
 use ouroboros_engine::node::{Failure, OpenError};
 use std::path::PathBuf;
 
@@ -26,7 +27,7 @@ pub enum Error {
     Request(#[from] Failure),
     /// A key name that no store accepts.
     #[error(transparent)]
-    KeyName(#[from] InvalidKeyName),
+    KeyName(#[from] NameError),
     /// The disk below the store failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -46,6 +47,12 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// No keyring was given to the builder.
+    #[error("a store cannot be opened without its keyring")]
+    NoKeyring,
+    /// The operating system gave no randomness.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
     /// The caller's own resolver could not merge.
     #[error("the versions cannot be merged: {0}")]
     Conflict(String),

@@ -3,13 +3,17 @@
 use crate::clock::SystemClock;
 use crate::disk::FileDisk;
 use crate::mailbox::Mailbox;
-use crate::pool::JobPool;
+use crate::pool::{JobPanicked, JobPool, Refused};
 use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, NoNetwork};
-use ouroboros_engine::node::{Engine, Event, Job, JobDone, JobId, Reply, Request, RequestId};
+use ouroboros_engine::node::{Engine, Event, Job, JobDone, JobId, JobOutcome, Reply, RequestId};
 use ouroboros_engine::seal::Scratch;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+
+/// Jobs queued for each worker: enough that none waits for the engine thread.
+const JOBS_AHEAD: usize = 4;
 
 /// Who waits for which answer.
 #[derive(Debug, Default)]
@@ -35,15 +39,29 @@ impl Waiting {
 pub type EventSink = Box<dyn FnMut(&Event) + Send>;
 
 struct ThreadHost {
-    pool: JobPool<(JobId, Job)>,
+    pool: JobPool<Job>,
+    /// Jobs that the pool has no room for; the engine's own limits bound them.
+    backlog: VecDeque<(JobId, Job)>,
     waiting: Arc<Waiting>,
     events: EventSink,
     closed: bool,
 }
 
+impl ThreadHost {
+    /// Gives the pool as many jobs as it takes.
+    fn feed(&mut self) {
+        while let Some((id, job)) = self.backlog.pop_front() {
+            if let Err(Refused(job)) = self.pool.try_submit(id.0, job) {
+                return self.backlog.push_front((id, job));
+            }
+        }
+    }
+}
+
 impl Host for ThreadHost {
     fn run(&mut self, id: JobId, job: Job) {
-        self.pool.submit((id, job));
+        self.backlog.push_back((id, job));
+        self.feed();
     }
 
     fn reply(&mut self, id: RequestId, reply: Reply) {
@@ -64,16 +82,19 @@ impl Host for ThreadHost {
 pub(crate) fn start(
     engine: Engine<FileDisk>,
     clock: SystemClock,
-    threads: usize,
+    threads: NonZeroUsize,
     mailbox: Arc<Mailbox>,
     waiting: Arc<Waiting>,
     events: EventSink,
 ) -> std::io::Result<JoinHandle<()>> {
     let results = mailbox.clone();
-    let pool = JobPool::new(threads, move |scratch: &mut Scratch, (id, job): (JobId, Job)| {
-        results.finish(Input::JobDone(JobDone { id, outcome: job.run(scratch) }));
-    })?;
-    let mut host = ThreadHost { pool, waiting, events, closed: false };
+    let deliver = move |id, result: Result<JobOutcome, JobPanicked>| {
+        let outcome = result.unwrap_or_else(|panic| JobOutcome::Panicked(panic.message));
+        results.finish(Input::JobDone(JobDone { id: JobId(id), outcome }));
+    };
+    let run = |scratch: &mut Scratch, job: Job| job.run(scratch);
+    let pool = JobPool::new(threads, threads.get() * JOBS_AHEAD, run, deliver)?;
+    let mut host = ThreadHost { pool, backlog: VecDeque::new(), waiting, events, closed: false };
     std::thread::Builder::new().name("ouroboros-engine".into()).spawn(move || {
         let mut driver = Driver::new(engine, clock, NoNetwork);
         let mut inputs = Vec::new();
@@ -81,14 +102,13 @@ pub(crate) fn start(
         while !host.closed {
             let deadline = due.map(|due| std::time::Instant::now() + due.since(driver.clock().now().instant));
             mailbox.take(deadline, &mut inputs);
+            host.feed();
             due = driver.turn(inputs.drain(..), &mut host);
+        }
+        if let Err(failure) = driver.into_parts().0.shut_down() {
+            tracing::warn!(%failure, "the store was not closed cleanly; nothing is lost");
         }
         mailbox.close();
         host.waiting.clear();
     })
-}
-
-/// Asks the engine thread to close, whatever else is going on.
-pub(crate) fn close_request() -> Request {
-    Request::Close
 }

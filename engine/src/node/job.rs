@@ -183,6 +183,8 @@ pub enum JobOutcome {
     Chunk(Result<(Bytes, Vec<u8>), String>),
     /// Of [`Job::Mend`].
     Mended(Result<Mended, AssembleError>),
+    /// The job panicked: a defect. What it was for is given up.
+    Panicked(String),
     /// Of [`Job::Recode`].
     Recoded(Result<Vec<SealedSlice>, AssembleError>),
 }

@@ -6,7 +6,7 @@ mod call;
 mod ops;
 mod stream;
 
-pub use asynchronous::AsyncDb;
+pub use asynchronous::{AsyncDb, AsyncUpload};
 pub use builder::Builder;
 
 use crate::error::Error;
@@ -20,7 +20,7 @@ use ouroboros_engine::env::Input;
 use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
-    Base, CompactReport, DiffReply, Got, Limits, ListRequest, Page, PurgeTarget, Put, PutOptions, PutSource,
+    Base, CompactReport, DiffReply, Failure, Got, Limits, ListRequest, Opened, Page, PurgeTarget, Put, PutOptions, PutSource,
     RecodeReport, Reply, Request, RequestId, ScrubReport, Select, Stats, Version, Written,
 };
 use ouroboros_engine::seal::Coding;
@@ -46,6 +46,7 @@ pub(crate) struct Client {
     next: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
     limits: Limits,
+    opened: Opened,
     _lock: StoreLock,
 }
 
@@ -108,9 +109,6 @@ pub(crate) fn settle(reply: Reply) -> Result<Reply, Error> {
     }
 }
 
-/// How three versions become one; see [`Db::merge`].
-pub type DynResolver<'a> = &'a dyn Resolver;
-
 impl Db {
     /// Says where a store lies and how to open it.
     #[must_use]
@@ -128,6 +126,12 @@ impl Db {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.client.limits
+    }
+
+    /// What opening found: whether the index was made anew, and what was damaged.
+    #[must_use]
+    pub fn opened(&self) -> &Opened {
+        &self.client.opened
     }
 
     /// Writes a value under a key, following the key's winner.
@@ -304,7 +308,7 @@ impl Db {
             if version.len > limit {
                 let what = "a version to be merged, in bytes";
                 return Err(
-                    ouroboros_engine::node::Failure::TooLarge { what, found: version.len, limit }.into()
+                    Failure::TooLarge { what, found: version.len, limit }.into()
                 );
             }
             let got = self.get_version(version.id)?;

@@ -1,0 +1,221 @@
+//! Where a store lies and how to open it.
+
+use super::{Client, Db};
+use crate::clock::SystemClock;
+use crate::disk::FileDisk;
+use crate::entropy::os_seed;
+use crate::error::Error;
+use crate::layout::Layout;
+use crate::lock::StoreLock;
+use crate::mailbox::Mailbox;
+use crate::runtime::{self, EventSink, Waiting};
+use ouroboros_engine::env::Clock;
+use ouroboros_engine::keys::Keyring;
+use ouroboros_engine::node::{Engine, Limits, OpenError, OpenOptions, Opened, Profile, StoreConfig};
+use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+/// Requests that may wait for the engine thread before clients are made to wait.
+const MAILBOX_LEN: usize = 1024;
+
+/// Says where a store lies, what it is to be like, and how much it may use. Begin with [`Db::builder`].
+#[derive(Default)]
+pub struct Builder {
+    directory: PathBuf,
+    blocks: Option<PathBuf>,
+    index: Option<PathBuf>,
+    keyring: Option<Arc<Keyring>>,
+    coding: Coding,
+    chunker: ChunkerParams,
+    compression: Compression,
+    limits: Limits,
+    threads: Option<NonZeroUsize>,
+    events: Option<EventSink>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("directory", &self.directory).field("coding", &self.coding).finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// The store's directory.
+    #[must_use]
+    pub fn directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = directory.into();
+        self
+    }
+
+    /// Where a new store keeps its log; `blocks` in its directory by default.
+    #[must_use]
+    pub fn blocks_directory(mut self, directory: Option<PathBuf>) -> Self {
+        self.blocks = directory;
+        self
+    }
+
+    /// Where a new store keeps its index; `index` in its directory by default. May be on a faster disk, and may be
+    /// deleted at any time.
+    #[must_use]
+    pub fn index_directory(mut self, directory: Option<PathBuf>) -> Self {
+        self.index = directory;
+        self
+    }
+
+    /// The keys of the realm. Without them nothing stored can be read, by anybody.
+    #[must_use]
+    pub fn keyring(mut self, keyring: Keyring) -> Self {
+        self.keyring = Some(Arc::new(keyring));
+        self
+    }
+
+    /// How a new store codes its seals; 8+1 by default.
+    #[must_use]
+    pub fn coding(mut self, coding: Coding) -> Self {
+        self.coding = coding;
+        self
+    }
+
+    /// Where a new store cuts its contents.
+    #[must_use]
+    pub fn chunker(mut self, chunker: ChunkerParams) -> Self {
+        self.chunker = chunker;
+        self
+    }
+
+    /// How a new store compresses; zstd level 3 by default.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// How much the node may use, by kind of machine.
+    #[must_use]
+    pub fn profile(self, profile: Profile) -> Self {
+        self.limits(profile.limits())
+    }
+
+    /// How much the node may use, in detail.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Worker threads; as many as the machine has processors by default.
+    #[must_use]
+    pub fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Is called with every event on the engine thread, and must be quick.
+    #[must_use]
+    pub fn on_event(mut self, sink: impl FnMut(&ouroboros_engine::node::Event) + Send + 'static) -> Self {
+        self.events = Some(Box::new(sink));
+        self
+    }
+
+    /// Makes a new store.
+    ///
+    /// # Errors
+    /// [`Error::StoreExists`] and others.
+    pub fn create(self) -> Result<Db, Error> {
+        std::fs::create_dir_all(&self.directory)
+            .map_err(|error| Error::io(format!("creating {}", self.directory.display()), error))?;
+        let lock = StoreLock::acquire(&self.directory)?;
+        if Layout::exists(&self.directory) {
+            return Err(Error::StoreExists(self.directory));
+        }
+        let layout = Layout::new(self.blocks.as_deref(), self.index.as_deref())?;
+        let keyring = self.keys()?;
+        let disk = FileDisk::create(layout.blocks(&self.directory), layout.index(&self.directory))?;
+        let config = StoreConfig {
+            realm: keyring.realm_id(),
+            chunker: self.chunker.clone(),
+            compression: self.compression,
+            coding: self.coding,
+            partition_bits: StoreConfig::PERSONAL_PARTITION_BITS,
+        };
+        let clock = SystemClock::new();
+        let options = OpenOptions { keys: keyring, limits: self.limits.clone(), seed: os_seed()? };
+        let engine = Engine::create(disk, config, options, Clock::now(&clock)).map_err(|error| match error {
+            OpenError::Exists => Error::StoreExists(self.directory.clone()),
+            error => error.into(),
+        })?;
+        // Last: only a whole store has a description.
+        layout.write(&self.directory)?;
+        self.start(engine, clock, lock, Opened::default())
+    }
+
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::InUse`] and others.
+    pub fn open(self) -> Result<Db, Error> {
+        if !Layout::exists(&self.directory) {
+            return Err(Error::NoStore(self.directory));
+        }
+        let lock = StoreLock::acquire(&self.directory)?;
+        let layout = Layout::read(&self.directory)?;
+        // An index directory that was deleted is a cache that was cleared.
+        let disk = FileDisk::create(layout.blocks(&self.directory), layout.index(&self.directory))?;
+        let clock = SystemClock::new();
+        let options = OpenOptions { keys: self.keys()?, limits: self.limits.clone(), seed: os_seed()? };
+        let (engine, opened) = Engine::open(disk, options, Clock::now(&clock)).map_err(|error| match error {
+            OpenError::NoStore => Error::NoStore(self.directory.clone()),
+            error => error.into(),
+        })?;
+        self.start(engine, clock, lock, opened)
+    }
+
+    /// Opens the store, or makes it if there is none.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn open_or_create(self) -> Result<Db, Error> {
+        if Layout::exists(&self.directory) { self.open() } else { self.create() }
+    }
+
+    /// Whether there is a store in a directory.
+    #[must_use]
+    pub fn is_store(directory: &Path) -> bool {
+        Layout::exists(directory)
+    }
+
+    fn keys(&self) -> Result<Arc<Keyring>, Error> {
+        self.keyring.clone().ok_or(Error::NoKeyring)
+    }
+
+    fn start(
+        self,
+        engine: Engine<FileDisk>,
+        clock: SystemClock,
+        lock: StoreLock,
+        opened: Opened,
+    ) -> Result<Db, Error> {
+        let mailbox = Arc::new(Mailbox::new(MAILBOX_LEN));
+        let waiting = Arc::new(Waiting::default());
+        let threads = match self.threads {
+            Some(threads) => threads,
+            None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        };
+        let events = self.events.unwrap_or_else(|| Box::new(|_| {}));
+        let thread = runtime::start(engine, clock, threads, mailbox.clone(), waiting.clone(), events)
+            .map_err(|error| Error::io("starting the engine thread", error))?;
+        let client = Client {
+            mailbox,
+            waiting,
+            next: AtomicU64::new(1),
+            thread: Mutex::new(Some(thread)),
+            limits: self.limits,
+            opened,
+            _lock: lock,
+        };
+        Ok(Db { client: Arc::new(client) })
+    }
+}

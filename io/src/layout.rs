@@ -1,0 +1,95 @@
+//! The store's description: where its two halves lie. A short text, so that a person can mend it.
+
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+const FILE: &str = "ouroboros.toml";
+const FORMAT: u32 = 1;
+
+/// What the description says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Layout {
+    format: u32,
+    /// The log. Relative to the store's directory, or absolute.
+    blocks: PathBuf,
+    /// The index. Relative to the store's directory, or absolute.
+    index: PathBuf,
+}
+
+impl Layout {
+    /// A description of a store whose halves lie here. Relative paths of the caller are made absolute.
+    pub(crate) fn new(blocks: Option<&Path>, index: Option<&Path>) -> Result<Self, Error> {
+        let resolve = |given: Option<&Path>, default: &str| match given {
+            None => Ok(PathBuf::from(default)),
+            Some(path) => {
+                std::path::absolute(path).map_err(|error| Error::io(format!("resolving {}", path.display()), error))
+            }
+        };
+        Ok(Self { format: FORMAT, blocks: resolve(blocks, "blocks")?, index: resolve(index, "index")? })
+    }
+
+    /// Whether a directory has a description.
+    pub(crate) fn exists(directory: &Path) -> bool {
+        directory.join(FILE).is_file()
+    }
+
+    pub(crate) fn blocks(&self, directory: &Path) -> PathBuf {
+        directory.join(&self.blocks)
+    }
+
+    pub(crate) fn index(&self, directory: &Path) -> PathBuf {
+        directory.join(&self.index)
+    }
+
+    pub(crate) fn read(directory: &Path) -> Result<Self, Error> {
+        let file = directory.join(FILE);
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::NoStore(directory.to_owned())),
+            Err(error) => return Err(Error::io(format!("reading {}", file.display()), error)),
+        };
+        let why = |why: String| Error::Description { file: file.clone(), why };
+        let layout: Self = toml::from_str(&text).map_err(|error| why(error.to_string()))?;
+        if layout.format != FORMAT {
+            return Err(why(format!("format {} is not known here; a newer ouroboros wrote it", layout.format)));
+        }
+        Ok(layout)
+    }
+
+    /// Writes the description in one step: it is there whole, or not at all.
+    pub(crate) fn write(&self, directory: &Path) -> Result<(), Error> {
+        let text = toml::to_string(self)
+            .map_err(|error| Error::Description { file: directory.join(FILE), why: error.to_string() })?;
+        let write = || -> std::io::Result<()> {
+            let draft = directory.join("ouroboros.toml.new");
+            let mut file = std::fs::File::create(&draft)?;
+            file.write_all(b"# Where this store keeps its log (the truth) and its index (a cache).\n")?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&draft, directory.join(FILE))?;
+            std::fs::File::open(directory)?.sync_all()
+        };
+        write().map_err(|error| Error::io(format!("writing {}", directory.join(FILE).display()), error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_says_what_was_written_and_refuses_other_formats() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(matches!(Layout::read(directory.path()), Err(Error::NoStore(_))));
+        let layout = Layout::new(Some(Path::new("/far/away")), None).unwrap();
+        layout.write(directory.path()).unwrap();
+        assert_eq!(Layout::read(directory.path()).unwrap(), layout);
+        assert_eq!(layout.blocks(directory.path()), Path::new("/far/away"));
+        assert_eq!(layout.index(directory.path()), directory.path().join("index"));
+        std::fs::write(directory.path().join(FILE), "format = 9\nblocks = \"b\"\nindex = \"i\"\n").unwrap();
+        assert!(matches!(Layout::read(directory.path()), Err(Error::Description { .. })));
+    }
+}
