@@ -34,5 +34,5 @@ pub use master::MasterSecret;
 pub use name_keys::NameKeys;
 pub use phrase::{PhraseError, RecoveryPhrase};
 pub use reader::{ReaderPublic, ReaderSecret, ReaderWrap, WeakReaderKey};
-pub use scope::{DedupScope, ScopeKeys};
+pub use scope::DedupScope;
 pub use vault::{Vault, VaultError};

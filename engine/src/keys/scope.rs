@@ -1,10 +1,6 @@
-//! Who shares deduplication with whom, and the chunk keys that follow from it.
+//! Who shares deduplication with whom.
 
-use crate::id::{AuthorId, Domain, Epoch, Secret};
-
-const CHUNK_ID: Domain = Domain::new("ouroborosdb v1 chunk-id");
-const CONVERGENT: Domain = Domain::new("ouroborosdb v1 convergent");
-const CDC: Domain = Domain::new("ouroborosdb v1 cdc");
+use crate::id::AuthorId;
 
 /// Within which circle equal content is stored once. The wider the circle, the more can be learnt by those inside it:
 /// whoever holds the same keys can confirm a guess at a file (Tahoe-LAFS, `docs/convergence-secret.rst`).
@@ -45,31 +41,11 @@ impl core::fmt::Debug for DedupScope {
     }
 }
 
-/// The keys under which the chunks of one scope and epoch are cut, named and sealed.
-#[derive(Clone, Debug)]
-pub struct ScopeKeys {
-    /// Names chunks.
-    pub chunk_id: Secret,
-    /// Makes the seal's key from the bytes sealed.
-    pub convergent: Secret,
-    /// Keys the chunker.
-    pub cdc: Secret,
-}
-
-impl ScopeKeys {
-    /// `K_x = derive("ouroborosdb v1 <x>", realm secret || epoch || scope)`.
-    #[must_use]
-    pub fn derive(realm_secret: &Secret, epoch: Epoch, scope: &[u8]) -> Self {
-        // PA
-        let epoch = epoch.0.to_le_bytes();
-        let key = |domain| realm_secret.derive(domain, &[&epoch, scope]);
-        Self { chunk_id: key(CHUNK_ID), convergent: key(CONVERGENT), cdc: key(CDC) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Epoch;
+    use crate::seal::ScopeKeys;
     use crate::keys::golden::{hex, secret};
 
     #[test]

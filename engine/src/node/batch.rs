@@ -14,7 +14,7 @@ use super::upkeep::Moved;
 use super::{Engine, Output};
 use crate::blob::{BlobRecord, RefPage};
 use crate::codec::Canonical;
-use crate::deletion::Tombstone;
+use crate::deletion::TombstoneRecord;
 use crate::env::Disk;
 use crate::id::{BlobId, Dot, KeyHash, RefPageId, SealId, Secret, Sequence};
 use crate::seal::Sealed;
@@ -31,7 +31,7 @@ pub(super) enum Staged {
     /// A page of references.
     RefPage(RefPageId, RefPage, Location),
     /// A deletion.
-    Tombstone(Tombstone, Location),
+    Tombstone(TombstoneRecord, Location),
     /// A record that was moved; the index follows.
     Moved(Moved),
 }
@@ -223,7 +223,7 @@ impl<D: Disk> Engine<D> {
                 match staged {
                     Staged::Blob(facts) => events.extend(apply_blob(index, &facts)?),
                     Staged::RefPage(id, page, location) => apply_ref_page(index, id, &page, location)?,
-                    Staged::Tombstone(tombstone, location) => apply_tombstone(index, &tombstone, location)?,
+                    Staged::Tombstone(record, location) => apply_tombstone(index, &record, location)?,
                     Staged::Moved(moved) => moved.apply(index)?,
                 }
             }

@@ -3,7 +3,7 @@
 
 use super::request::Event;
 use crate::blob::{BlobRecord, Body, RefPage};
-use crate::deletion::Tombstone;
+use crate::deletion::TombstoneRecord;
 use crate::env::Disk;
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
 use crate::store::Location;
@@ -195,13 +195,15 @@ pub(super) fn apply_ref_page<D: Disk>(
 /// A deletion was logged, or moved.
 pub(super) fn apply_tombstone<D: Disk>(
     index: &mut Index<D>,
-    tombstone: &Tombstone,
+    record: &TombstoneRecord,
     location: Location,
 ) -> Result<(), IndexError> {
     // PA
-    for removed in &tombstone.removed {
+    let tombstone = record.signed.tombstone();
+    let id = record.signed.id();
+    for removed in &tombstone.versions {
         let row = TombstoneRow {
-            tombstone: tombstone.id(),
+            tombstone: id,
             location,
             key_hash: tombstone.key_hash,
             dot: removed.dot,
@@ -209,17 +211,17 @@ pub(super) fn apply_tombstone<D: Disk>(
             author: tombstone.author,
             created: tombstone.created,
         };
-        index.put::<Tombstones>(&removed.blob, &row);
-        let Some(mut blob) = index.get::<Blobs>(&removed.blob)? else { continue };
+        index.put::<Tombstones>(&removed.id, &row);
+        let Some(mut blob) = index.get::<Blobs>(&removed.id)? else { continue };
         if blob.purged {
             continue;
         }
         blob.purged = true;
-        index.put::<Blobs>(&removed.blob, &blob);
-        let version = VersionKey { key_hash: blob.key_hash, created: blob.created, blob: removed.blob };
+        index.put::<Blobs>(&removed.id, &blob);
+        let version = VersionKey { key_hash: blob.key_hash, created: blob.created, blob: removed.id };
         index.remove::<Versions>(&version);
         let Some(mut key) = index.get::<Keys>(&blob.key_hash)? else { continue };
-        key.heads.retain(|head| head.1 != removed.blob);
+        key.heads.retain(|head| head.1 != removed.id);
         for ancestor in live_ancestors(index, &blob.parents)? {
             if !has_live_descendant(index, ancestor)? && !key.heads.iter().any(|head| head.1 == ancestor) {
                 if let Some(row) = index.get::<Blobs>(&ancestor)? {

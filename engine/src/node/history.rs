@@ -3,7 +3,7 @@
 use super::Engine;
 use super::request::{Entry, EntryKind, Failure, ListRequest, Page, Reply, RequestId, Select, Version};
 use crate::blob::BlobKind;
-use crate::dag::{Ancestry, merge_bases};
+use crate::dag::{Ancestry, Parents, merge_bases};
 use crate::env::Disk;
 use crate::id::{BlobId, Hlc, KeyHash, Partition};
 use crate::names::KeyName;
@@ -124,25 +124,13 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn merge_bases_of(&self, versions: &[BlobId]) -> Result<Vec<Version>, Failure> {
-        let mut bases: Option<Vec<BlobId>> = None;
         for &id in versions {
             self.live_blob(id)?;
-            bases = Some(match bases {
-                None => vec![id],
-                Some(so_far) => {
-                    let mut next = Vec::new();
-                    for base in so_far {
-                        next.extend(merge_bases(self, base, id)?);
-                    }
-                    next.sort_unstable();
-                    next.dedup();
-                    next
-                }
-            });
         }
-        // A purged ancestor keeps its place in the history, but has no content to merge with.
-        let live = bases.unwrap_or_default().into_iter().filter(|id| self.live_blob(*id).is_ok());
-        live.map(|id| self.version(id)).collect()
+        match merge_bases(self, versions)? {
+            Ok(bases) => bases.into_iter().map(|(_, id)| self.version(id)).collect(),
+            Err(error) => Err(Failure::Invalid(error.to_string())),
+        }
     }
 
     pub(super) fn list(&self, request: &ListRequest) -> Result<Page, Failure> {
@@ -213,13 +201,8 @@ fn kind_of(byte: u8) -> BlobKind {
 impl<D: Disk> Ancestry for Engine<D> {
     type Error = Failure;
 
-    fn parents(&self, id: BlobId) -> Result<Option<Vec<BlobId>>, Failure> {
+    fn parents(&self, id: BlobId) -> Result<Option<Parents>, Failure> {
         let row = self.index.get::<Blobs>(&id).map_err(|error| self.index_failure(error))?;
-        Ok(row.map(|row| row.parents))
-    }
-
-    fn created(&self, id: BlobId) -> Result<Option<Hlc>, Failure> {
-        let row = self.index.get::<Blobs>(&id).map_err(|error| self.index_failure(error))?;
-        Ok(row.map(|row| row.created))
+        Ok(row.map(|row| Parents { created: row.created, ids: row.parents, purged: row.purged }))
     }
 }

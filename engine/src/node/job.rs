@@ -12,8 +12,8 @@ use crate::id::{BlobId, EngineRng, Hlc, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::{GroupWrap, Keyring};
 use crate::names::{KeyName, seal_path};
 use crate::seal::{
-    AssembleError, Chunker, Ciphertext, Coding, Compression, Identified, ScopeKeys, Scratch, Sealed, SealedSlice,
-    assemble, identify, open, recode, seal,
+    AssembleError, Chunker, Coding, Compression, Identified, ScopeKeys, Scratch, Sealed, SealedSlice, SliceIndex,
+    assemble, identify, open_with, recode, seal,
 };
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -133,6 +133,8 @@ pub enum Job {
         seal: SealId,
         /// What slices there are.
         slices: Vec<SealedSlice>,
+        /// How many there should be.
+        expected: usize,
     },
     /// Codes a seal in another way.
     Recode {
@@ -157,10 +159,8 @@ pub struct CutChunk {
 /// Result of [`Job::Mend`].
 #[derive(Debug)]
 pub struct Mended {
-    /// Every slice of the coding, as it must stand on disk.
+    /// The slices that were bad or missing, as they must stand on disk.
     pub slices: Vec<SealedSlice>,
-    /// Indices of those that were bad or missing.
-    pub bad: Vec<u8>,
 }
 
 /// What a job computed.
@@ -180,7 +180,7 @@ pub enum JobOutcome {
     /// Of [`Job::OpenBodies`].
     Opened(Vec<Result<Body, String>>),
     /// Of [`Job::OpenChunk`]: the bytes and the slices that were bad, or why not.
-    Chunk(Result<(Bytes, Vec<u8>), String>),
+    Chunk(Result<(Bytes, Vec<SliceIndex>), String>),
     /// Of [`Job::Mend`].
     Mended(Result<Mended, AssembleError>),
     /// The job panicked: a defect. What it was for is given up.
@@ -214,9 +214,9 @@ impl Job {
                 JobOutcome::Opened(records.iter().map(|record| open_record(&keys, record)).collect())
             }
             Self::OpenChunk { seal, secret, slices } => JobOutcome::Chunk(open_chunk(seal, &secret, slices, scratch)),
-            Self::Mend { seal, slices } => JobOutcome::Mended(mend(seal, slices, scratch)),
+            Self::Mend { seal, slices, expected } => JobOutcome::Mended(mend(seal, slices, expected)),
             Self::Recode { seal, slices, coding } => {
-                JobOutcome::Recoded(assemble(seal, slices, scratch).map(|whole| recode(&whole, coding, scratch)))
+                JobOutcome::Recoded(assemble(seal, slices).map(|whole| recode(&whole, coding)))
             }
         }
     }
@@ -314,20 +314,21 @@ fn open_chunk(
     secret: &Secret,
     slices: Vec<SealedSlice>,
     scratch: &mut Scratch,
-) -> Result<(Bytes, Vec<u8>), String> {
+) -> Result<(Bytes, Vec<SliceIndex>), String> {
     // PA
-    let whole: Ciphertext = assemble(seal, slices, scratch).map_err(|error| error.to_string())?;
+    let whole = assemble(seal, slices).map_err(|error| error.to_string())?;
     let bad = whole.damaged().to_vec();
-    let plain = open(secret, &whole, scratch).map_err(|error| error.to_string())?;
+    let plain = open_with(secret, &whole, scratch).map_err(|error| error.to_string())?;
     Ok((plain, bad))
 }
 
-fn mend(seal: SealId, slices: Vec<SealedSlice>, scratch: &mut Scratch) -> Result<Mended, AssembleError> {
+fn mend(seal: SealId, slices: Vec<SealedSlice>, expected: usize) -> Result<Mended, AssembleError> {
     // PA
-    let Some(coding) = slices.first().map(|slice| slice.header.coding()) else {
-        return Err(AssembleError::none(seal));
-    };
-    let whole = assemble(seal, slices, scratch)?;
-    let bad = whole.damaged().to_vec();
-    Ok(Mended { slices: recode(&whole, coding, scratch), bad })
+    let whole: Vec<SliceIndex> =
+        slices.iter().filter(|slice| slice.verify().is_ok()).map(|slice| slice.header.index()).collect();
+    let bad: Vec<SliceIndex> =
+        (0..expected).map(|index| SliceIndex(index as u8)).filter(|index| !whole.contains(index)).collect();
+    let ciphertext = assemble(seal, slices)?;
+    let slices = ciphertext.rebuild(&bad).ok_or(AssembleError::Forged { seal_id: seal })?;
+    Ok(Mended { slices })
 }

@@ -12,7 +12,7 @@ use super::window::Window;
 use super::{Engine, Health, Limits, Note, Output, StoreConfig};
 use crate::blob::{BlobRecord, Body, Content, RefPage};
 use crate::codec::{Canonical, DecodeError};
-use crate::deletion::Tombstone;
+use crate::deletion::TombstoneRecord;
 use crate::env::{Disk, Now};
 use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, Partition, RealmId, Sequence};
 use crate::keys::Keyring;
@@ -154,17 +154,18 @@ impl<D: Disk> Replay<'_, D> {
                 Ok(page) => return apply_ref_page(self.index, page.id(), &page, place),
                 Err(error) => Err(error.to_string()),
             },
-            RecordKind::Tombstone => match Tombstone::decode(payload) {
-                Ok(tombstone) => {
-                    self.clock = self.clock.max(tombstone.created);
-                    return apply_tombstone(self.index, &tombstone, place);
+            RecordKind::Tombstone => match TombstoneRecord::decode(payload) {
+                Ok(record) => {
+                    self.clock = self.clock.max(record.signed.tombstone().created);
+                    return apply_tombstone(self.index, &record, place);
                 }
                 Err(error) => Err(error.to_string()),
             },
             RecordKind::Note => Policy::decode(payload)
                 .map(|policy| {
                     self.clock = self.clock.max(policy.created);
-                    self.policy = self.policy.take().max(Some(policy));
+                    let newest = self.policy.take().into_iter().chain([policy]).max_by_key(|policy| policy.created);
+                    self.policy = newest;
                 })
                 .map_err(|error| error.to_string()),
             _ => Ok(()),

@@ -6,7 +6,7 @@ use crate::seal::Coding;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// How new seals are coded, from a moment on.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Policy {
     /// When it was set; the highest counts.
     pub created: Hlc,

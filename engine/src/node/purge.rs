@@ -5,7 +5,7 @@ use super::facts::{forget_references, is_referenced};
 use super::request::{Failure, PurgeTarget, Reply, RequestId};
 use super::Engine;
 use crate::codec::Canonical;
-use crate::deletion::{Removed, Tombstone};
+use crate::deletion::{Purged, SignedTombstone, Tombstone, TombstoneRecord};
 use crate::env::{Disk, Now};
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
 use crate::store::index::{BlobRow, Direction, RefPages, Seals, Target, Versions};
@@ -32,17 +32,25 @@ impl<D: Disk> Engine<D> {
                 self.upkeep.collect_later(&header.seals, &header.ref_pages);
             }
         }
-        for group in versions.chunks(Tombstone::MAX_REMOVED) {
-            let removed = group
+        let keys = self.keys.clone().ok_or(Failure::NoKeys)?;
+        for group in versions.chunks(Tombstone::MAX_VERSIONS) {
+            let mut purged: Vec<Purged> = group
                 .iter()
-                .map(|(id, row)| Removed { blob: *id, dot: row.dot, parents: row.parents.clone() })
+                .map(|(id, row)| Purged { id: *id, dot: row.dot, created: row.created, parents: row.parents.clone() })
                 .collect();
-            let created = self.clock.issue(now.wall);
-            let dot = self.next_dot(&key_hash);
-            let keys = self.keys.clone().ok_or(Failure::NoKeys)?;
-            let tombstone = Tombstone::issue(key_hash, removed, created, dot, keys.signer());
-            let location = self.append(RecordKind::Tombstone, false, &[&tombstone.encode()])?;
-            self.batch.staged.push(Staged::Tombstone(tombstone, location));
+            purged.sort_unstable_by_key(|purged| purged.id);
+            let tombstone = Tombstone {
+                realm: keys.realm_id(),
+                key_hash,
+                author: keys.author(),
+                created: self.clock.issue(now.wall),
+                versions: purged,
+            };
+            let signed = SignedTombstone::sign(tombstone, keys.signer())
+                .map_err(|error| Failure::Invalid(error.to_string()))?;
+            let record = TombstoneRecord { dot: self.next_dot(&key_hash), signed };
+            let location = self.append(RecordKind::Tombstone, false, &[&record.encode()])?;
+            self.batch.staged.push(Staged::Tombstone(record, location));
         }
         Ok(versions.len() as u64)
     }

@@ -7,7 +7,7 @@ use crate::blob::{Body, BlobRecord, ChunkList, ChunkRef, Content};
 use crate::env::Disk;
 use crate::id::{BlobId, SealId};
 use crate::names::KeyName;
-use crate::seal::SealedSlice;
+use crate::seal::{SealedSlice, SliceIndex};
 use crate::store::index::SealRow;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -329,17 +329,17 @@ impl<D: Disk> Engine<D> {
         Ok(slices)
     }
 
-    fn fetch_slice(&self, seal: &SealId, index: usize, row: &SealRow) -> Result<Option<SealedSlice>, String> {
+    pub(super) fn fetch_slice(&self, seal: &SealId, index: usize, row: &SealRow) -> Result<Option<SealedSlice>, String> {
         let Some(location) = row.slices.get(index).copied().flatten() else { return Ok(None) };
         let payload = self.log.read(location).map_err(|error| error.to_string())?;
         let slice = SealedSlice::from_record(payload).map_err(|error| format!("{location}: {error}"))?;
-        if slice.header.seal_id() != *seal || usize::from(slice.header.index()) != index {
+        if slice.header.seal_id() != *seal || usize::from(slice.header.index().0) != index {
             return Err(format!("{location}: the slice of another seal stands in its place"));
         }
         Ok(Some(slice))
     }
 
-    pub(super) fn chunk_opened(&mut self, id: ReadId, at: u64, result: Result<(Bytes, Vec<u8>), String>) {
+    pub(super) fn chunk_opened(&mut self, id: ReadId, at: u64, result: Result<(Bytes, Vec<SliceIndex>), String>) {
         let Some(read) = self.reads.reads.get_mut(&id) else { return };
         let Some(Piece::Fetching { start, depth, reference, all_slices }) = read.pieces.remove(&at) else { return };
         read.fetching -= 1;
@@ -423,7 +423,7 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    fn note_damage(&mut self, seal: SealId, bad: &[u8]) {
+    fn note_damage(&mut self, seal: SealId, bad: &[SliceIndex]) {
         let place = format!("seal {seal}: slices {bad:?}");
         self.outputs.push_back(Output::Event(Event::Integrity(Damage { place, outcome: DamageOutcome::Healable })));
         self.upkeep.mend_later(seal);

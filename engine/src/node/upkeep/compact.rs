@@ -5,7 +5,7 @@
 
 use crate::blob::{BlobRecord, RefPage};
 use crate::codec::Canonical;
-use crate::deletion::Tombstone;
+use crate::deletion::TombstoneRecord;
 use crate::env::Disk;
 use crate::id::{BlobId, RefPageId, SealId};
 use crate::node::facts::is_referenced;
@@ -297,7 +297,7 @@ fn live<D: Disk>(index: &Index<D>, record: &RecordView<'_>) -> Result<Option<Liv
             let Ok((header, _)) = SliceHeader::decode(record.payload) else { return Ok(None) };
             let row: Option<SealRow> = index.get::<Seals>(&header.seal_id())?;
             let slices = row.map(|row| row.slices).unwrap_or_default();
-            let known = slices.get(usize::from(header.index())).copied().flatten();
+            let known = slices.get(usize::from(header.index().0)).copied().flatten();
             (known == Some(here)).then(|| Live::Slice(here, copy()))
         }
         RecordKind::Blob => {
@@ -315,8 +315,8 @@ fn live<D: Disk>(index: &Index<D>, record: &RecordView<'_>) -> Result<Option<Liv
             (known || alive).then(|| Live::Other(record.kind, copy(), Some(Moved::RefPage(id, here))))
         }
         RecordKind::Tombstone => {
-            let Ok(tombstone) = Tombstone::decode(record.payload) else { return Ok(None) };
-            let ids: Vec<BlobId> = tombstone.removed.iter().map(|removed| removed.blob).collect();
+            let Ok(tombstone) = TombstoneRecord::decode(record.payload) else { return Ok(None) };
+            let ids: Vec<BlobId> = tombstone.signed.tombstone().versions.iter().map(|purged| purged.id).collect();
             let mut known = false;
             for id in &ids {
                 known |= index.get::<Tombstones>(id)?.is_some_and(|row| row.location == here);

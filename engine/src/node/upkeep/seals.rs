@@ -7,7 +7,7 @@ use crate::node::job::{Job, Mended};
 use crate::node::policy::Policy;
 use crate::node::request::{Damage, DamageOutcome, Event, Failure, RecodeReport, ScrubReport};
 use crate::node::{Engine, Output};
-use crate::seal::{AssembleError, Coding, SealedSlice};
+use crate::seal::{AssembleError, Coding, Layout, SealedSlice};
 use crate::store::index::{Direction, SealRow, Seals};
 use crate::store::log::RecordKind;
 use core::ops::Bound;
@@ -69,7 +69,7 @@ impl<D: Disk> Engine<D> {
         let more = !seals.is_empty();
         for (seal, row) in seals {
             let slices = self.slices(&seal, &row);
-            self.run_upkeep(UpkeepJob::Mend { seal, repair }, Job::Mend { seal, slices });
+            self.run_upkeep(UpkeepJob::Mend { seal, repair }, Job::Mend { seal, slices, expected: row.slices.len() });
         }
         Ok(more)
     }
@@ -89,24 +89,20 @@ impl<D: Disk> Engine<D> {
         }
         let (place, outcome) = match result {
             Err(error) => (format!("seal {seal}: {error}"), DamageOutcome::Lost),
+            Ok(mended) if mended.slices.is_empty() => return Ok(()),
             Ok(mended) => {
-                let missing = (0..row.slices.len()).filter(|index| self.fetch_slice(&seal, *index, &row).is_err());
-                let bad: BTreeSet<usize> = missing.chain(mended.bad.iter().map(|bad| usize::from(*bad))).collect();
-                if bad.is_empty() {
-                    return Ok(());
-                }
-                let places: Vec<String> = bad
+                let places: Vec<String> = mended
+                    .slices
                     .iter()
-                    .map(|index| match row.slices.get(*index).copied().flatten() {
+                    .map(|slice| slice.header.index().0)
+                    .map(|index| match row.slices.get(usize::from(index)).copied().flatten() {
                         Some(location) => format!("slice {index} at {location}"),
                         None => format!("slice {index}"),
                     })
                     .collect();
                 if repair {
-                    for index in bad {
-                        if let Some(slice) = mended.slices.get(index) {
-                            self.rewrite_slice(seal, &row, index, slice)?;
-                        }
+                    for slice in &mended.slices {
+                        self.rewrite_slice(seal, &row, slice)?;
                     }
                 }
                 let outcome = if repair { DamageOutcome::Healed } else { DamageOutcome::Healable };
@@ -122,9 +118,10 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Puts a slice back where it stood, byte for byte; or anywhere, if that place does not take it.
-    fn rewrite_slice(&mut self, seal: SealId, row: &SealRow, index: usize, slice: &SealedSlice) -> Result<(), Failure> {
+    fn rewrite_slice(&mut self, seal: SealId, row: &SealRow, slice: &SealedSlice) -> Result<(), Failure> {
         // PA
         let header = slice.header.encode();
+        let index = usize::from(slice.header.index().0);
         if let Some(location) = row.slices.get(index).copied().flatten() {
             match self.log.restore(location, RecordKind::Slice, &[&header, &slice.payload]) {
                 Ok(()) => return Ok(()),
@@ -132,9 +129,7 @@ impl<D: Disk> Engine<D> {
             }
         }
         let location = self.append(RecordKind::Slice, false, &[&header, &slice.payload])?;
-        let mut row = row.clone();
-        row.place(&slice.header, location);
-        self.batch.seals.insert(seal, row);
+        self.batch.seals.entry(seal).or_insert_with(|| row.clone()).place(&slice.header, location);
         self.batch.forced = true;
         Ok(())
     }
@@ -152,7 +147,7 @@ impl<D: Disk> Engine<D> {
         let seals = self.next_seals(walk)?;
         let more = !seals.is_empty();
         for (seal, row) in seals {
-            if coding.fits(row.ciphertext_len, row.data, row.parity) && row.slices.iter().all(Option::is_some) {
+            if planned_as(&row, coding) && row.slices.iter().all(Option::is_some) {
                 report.unchanged += 1;
                 continue;
             }
@@ -208,4 +203,10 @@ impl<D: Disk> Engine<D> {
         }
         Ok(())
     }
+}
+
+/// Whether a seal of this length would be coded as it is.
+fn planned_as(row: &SealRow, coding: Coding) -> bool {
+    let planned = Layout::plan(row.ciphertext_len, coding).coding();
+    (planned.data(), planned.parity()) == (row.data, row.parity)
 }

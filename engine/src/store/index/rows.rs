@@ -1,6 +1,7 @@
 //! What the tables hold.
 
 use crate::id::{AuthorId, BlobId, Dot, Hlc, KeyHash, SealId, Secret, TombstoneId};
+use crate::seal::SliceHeader;
 use crate::store::Location;
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -51,6 +52,37 @@ pub struct SealRow {
     pub parity: u8,
     /// Where each slice lies, by its index; `None` if it is not here.
     pub slices: Vec<Option<Location>>,
+}
+
+impl SealRow {
+    /// A seal in the coding of one of its slices, none of which lies anywhere yet.
+    #[must_use]
+    pub fn new(header: &SliceHeader) -> Self {
+        let coding = header.coding();
+        Self {
+            ciphertext_len: header.ciphertext_len(),
+            data: coding.data(),
+            parity: coding.parity(),
+            slices: vec![None; coding.total()],
+        }
+    }
+
+    /// Whether the slices are coded as that slice is.
+    #[must_use]
+    pub fn is_coded_as(&self, header: &SliceHeader) -> bool {
+        (self.data, self.parity) == (header.coding().data(), header.coding().parity())
+    }
+
+    /// Notes where a slice lies. A slice of another coding than those before begins the row anew: two codings never mix.
+    pub fn place(&mut self, header: &SliceHeader, location: Location) {
+        // PA
+        if !self.is_coded_as(header) {
+            *self = Self::new(header);
+        }
+        if let Some(slot) = self.slices.get_mut(usize::from(header.index().0)) {
+            *slot = Some(location);
+        }
+    }
 }
 
 /// One known plaintext chunk.
