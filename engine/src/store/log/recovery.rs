@@ -88,6 +88,7 @@ impl<D: Disk> Log<D> {
             active: None,
             has_content: false,
             sealing: false,
+            settled: false,
             durable: LogPosition::default(),
             note: Vec::new(),
             batch: Batch::new(),

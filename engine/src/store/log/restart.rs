@@ -5,6 +5,7 @@ use super::commit::{Batch, FoundCommit};
 use super::footer::Footer;
 use super::handles::Handles;
 use super::inventory::{Inventory, Present};
+use super::parity::Cover;
 use super::place::Point;
 use super::reader::{Shown, show};
 use super::record::{RecordHeader, RecordKind};
@@ -12,6 +13,7 @@ use super::recovery::{Recovery, Verdict};
 use super::scan::{Fetched, Item, Scanner, fetch};
 use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
+use super::upkeep::take_up;
 use super::{Log, LogError, LogPosition, RecordFlags, RecordView, Segment, SegmentId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
@@ -37,15 +39,9 @@ impl<D: Disk> Log<D> {
             written: at.end,
             buffer: Vec::new(),
             footer: Footer::default(),
+            cover: Cover::new(self.options.parity_group_len),
         };
-        let mut intact = true;
-        let mut scanner = Scanner::new(&*active.file, &active.binding, FIRST_RECORD, at.end);
-        while let Some(item) = scanner.next()? {
-            match item {
-                Item::Record(_, header) => active.footer.add(&header),
-                Item::Damaged { .. } => intact = false,
-            }
-        }
+        let intact = take_up(&mut active)?;
         // The last commit may be in the system's cache only. Written again, byte for byte, it is part of the next sync.
         let payload = last.commit.encode();
         let header = RecordHeader::of(RecordKind::Commit, RecordFlags::NONE, payload.len() as u32, &[&payload]);
@@ -54,6 +50,7 @@ impl<D: Disk> Log<D> {
         // A segment that is damaged, or does not take the write, is left as it is; the next append starts another.
         if intact && again.is_ok() {
             self.has_content = true;
+            self.settled = true;
             self.active = Some(active);
         }
         Ok(())
