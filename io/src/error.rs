@@ -2,6 +2,7 @@
 
 use crate::entropy::NoEntropy;
 use crate::lock::LockError;
+use ouroboros_engine::dag::merge::Conflict;
 use ouroboros_engine::env::DiskError;
 use ouroboros_engine::names::NameError;
 use ouroboros_engine::node::{Failure, OpenError};
@@ -53,9 +54,9 @@ pub enum Error {
     /// The operating system gave no randomness.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
-    /// The caller's own resolver could not merge.
-    #[error("the versions cannot be merged: {0}")]
-    Conflict(String),
+    /// The resolver leaves the merge to people.
+    #[error(transparent)]
+    Conflict(Conflict),
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

@@ -13,6 +13,6 @@ mod mailbox;
 pub mod pool;
 mod runtime;
 
-pub use db::{AsyncDb, AsyncUpload, Builder, Db};
+pub use db::{AsyncDb, AsyncUpload, Builder, Db, SNAPSHOTS};
 pub use error::Error;
 pub use ouroboros_engine as engine;

@@ -4,7 +4,7 @@ use crate::clock::SystemClock;
 use crate::disk::FileDisk;
 use crate::mailbox::Mailbox;
 use crate::pool::{JobPanicked, JobPool, Refused};
-use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, NoNetwork};
+use ouroboros_engine::env::{Driver, Host, Input, Instant, NoNetwork};
 use ouroboros_engine::node::{Engine, Event, Job, JobDone, JobId, JobOutcome, Reply, RequestId};
 use ouroboros_engine::seal::Scratch;
 use std::collections::{BTreeMap, VecDeque};

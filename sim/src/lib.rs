@@ -4,3 +4,4 @@
 //! draw from a ChaCha20 stream of its own purpose, so that a new fault moves no other.
 
 pub mod disk;
+pub mod local;

@@ -5,7 +5,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 /// One life of a node's log. A fresh random value whenever the log was created, truncated, restored or rolled back,
 /// so that a sequence number is never used for two different records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
 pub struct Incarnation(pub u64);
 
 /// A partition of a realm; sync, repair and placement are per partition.

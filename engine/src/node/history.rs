@@ -3,7 +3,7 @@
 use super::Engine;
 use super::request::{Entry, EntryKind, Failure, ListRequest, Page, Reply, RequestId, Select, Version};
 use crate::blob::BlobKind;
-use crate::dag::{Ancestry, Parents, merge_bases};
+use crate::dag::{Ancestry, BasesError, Parents, merge_bases};
 use crate::env::Disk;
 use crate::id::{BlobId, Hlc, KeyHash, Partition};
 use crate::names::KeyName;
@@ -127,8 +127,9 @@ impl<D: Disk> Engine<D> {
         for &id in versions {
             self.live_blob(id)?;
         }
-        match merge_bases(self, versions)? {
+        match merge_bases(self, versions) {
             Ok(bases) => bases.into_iter().map(|(_, id)| self.version(id)).collect(),
+            Err(BasesError::Ancestry(failure)) => Err(failure),
             Err(error) => Err(Failure::Invalid(error.to_string())),
         }
     }

@@ -10,7 +10,7 @@ use crate::blob::{
 use crate::codec::DecodeError;
 use crate::id::{BlobId, EngineRng, Hlc, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::{GroupWrap, Keyring};
-use crate::names::{KeyName, seal_path};
+use crate::names::{KeyName, SealedComponent, SealedPath, seal_path};
 use crate::seal::{
     AssembleError, Chunker, Coding, Compression, Identified, ScopeKeys, Scratch, Sealed, SealedSlice, SliceIndex,
     assemble, identify, open_with, recode, seal,
@@ -271,7 +271,7 @@ fn make_blob(keys: &Keyring, draft: BlobDraft) -> Result<MadeBlob, DecodeError> 
     let body_key = Secret::new(rng.bytes());
     let kind = match draft.kind {
         BlobKind::VersionVector => ContentKind::Snapshot,
-        BlobKind::Child | BlobKind::Merger => ContentKind::Value,
+        BlobKind::Child | BlobKind::Merger => ContentKind::Bytes,
     };
     let body = Body {
         name: draft.key.as_bytes().to_vec(),
@@ -285,7 +285,7 @@ fn make_blob(keys: &Keyring, draft: BlobDraft) -> Result<MadeBlob, DecodeError> 
         realm: keys.realm_id(),
         epoch: keys.realm_epoch(),
         key_hash: draft.key_hash,
-        path: seal_path(&keys.name_keys(), &draft.key).into_components(),
+        path: sealed_components(&seal_path(&keys.name_keys(), &draft.key)),
         parents: draft.parents,
         created: draft.created,
         author: keys.author(),
@@ -307,6 +307,15 @@ fn make_blob(keys: &Keyring, draft: BlobDraft) -> Result<MadeBlob, DecodeError> 
     let wrap = GroupWrap::seal(group, epoch, &binding, &body_key, &mut rng);
     let header = SignedHeader::sign(header, keys.signer())?;
     Ok(MadeBlob { id: header.id(), header, wrap, body: sealed, summary: BodySummary::of(&body) })
+}
+
+/// The path as the header carries it: each component's own encoding.
+fn sealed_components(path: &SealedPath) -> Vec<Vec<u8>> {
+    let encode = |component: &SealedComponent| match borsh::to_vec(component) {
+        Ok(bytes) => bytes,
+        Err(error) => unreachable!("encoding to memory: {error}"),
+    };
+    path.entries().map(|(_, component)| encode(component)).collect()
 }
 
 fn open_chunk(

@@ -8,6 +8,7 @@
 
 mod batch;
 mod config;
+mod diff;
 mod facts;
 mod history;
 mod job;
@@ -26,7 +27,7 @@ pub use config::{Limits, Profile, StoreConfig};
 pub use facts::BodySummary;
 pub use job::{BlobDraft, CutChunk, Job, JobDone, JobId, JobOutcome, MadeBlob, Mended, ScopeContext};
 pub use note::Note;
-pub use open::{CreateOptions, OpenError, OpenOptions, Opened};
+pub use open::{OpenError, OpenOptions, Opened};
 pub use request::{
     Base, CompactReport, Damage, DamageOutcome, DiffReply, Entry, EntryKind, Event, Failure, Got, ListRequest, Page,
     PeerId, PurgeTarget, Put, PutOptions, PutSource, RecodeReport, Reply, Request, RequestId, ScrubReport, Select,
@@ -40,6 +41,7 @@ use crate::store::index::{Index, IndexError};
 use crate::store::SegmentId;
 use crate::store::log::{Log, LogError};
 use batch::Batch;
+use diff::{Comparisons, WantedPage};
 use bytes::Bytes;
 pub use policy::Policy;
 use put::{Puts, ScopedChunk};
@@ -88,6 +90,8 @@ enum JobContext {
     Get(Vec<Sought>),
     Read { request: RequestId, blob: crate::id::BlobId, range: std::ops::Range<u64> },
     Chunk { read: ReadId, at: u64 },
+    Diff(RequestId),
+    DiffPage(WantedPage),
     Upkeep(UpkeepJob),
 }
 
@@ -123,6 +127,7 @@ pub struct Engine<D: Disk> {
     batch: Batch,
     puts: Puts,
     reads: Reads,
+    comparisons: Comparisons,
     upkeep: Upkeep,
     jobs: BTreeMap<JobId, JobContext>,
     next_job: u64,
@@ -208,6 +213,9 @@ impl<D: Disk> Engine<D> {
                 }
             }
             (JobContext::Chunk { read, at }, JobOutcome::Chunk(result)) => self.chunk_opened(read, at, result),
+            (JobContext::Diff(request), JobOutcome::Opened(bodies)) => self.diff_opened(request, bodies),
+            (JobContext::DiffPage(page), JobOutcome::Chunk(result)) => self.diff_page(page, result),
+            (context, JobOutcome::Panicked(why)) => self.job_panicked(context, &why),
             (JobContext::Upkeep(job), outcome) => self.upkeep_job_done(job, outcome),
             (context, outcome) => unreachable!("{outcome:?} is no outcome for {context:?}"),
         }
@@ -229,6 +237,25 @@ impl<D: Disk> Engine<D> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.upkeep.wants_step().then_some(Instant::default())
+    }
+
+    /// A job came to nothing through a defect of ours: whoever waits is told, and everything else goes on.
+    fn job_panicked(&mut self, context: JobContext, why: &str) {
+        let failure = Failure::Disk(format!("a job failed: {why}; this is a defect, please report it"));
+        tracing::error!(why, "a job panicked");
+        match context {
+            JobContext::Cut(upload) | JobContext::Copy(upload) => self.fail_upload(upload, failure),
+            JobContext::Make(uploads) => uploads.into_iter().for_each(|upload| self.fail_upload(upload, failure.clone())),
+            JobContext::Seal { .. } => self.fail_all_uploads(&failure),
+            JobContext::Get(sought) => {
+                let bodies = sought.iter().map(|_| Err(why.to_owned())).collect();
+                self.bodies_opened(sought, bodies);
+            }
+            JobContext::Read { request, .. } | JobContext::Diff(request) => self.reply(request, Reply::Failed(failure)),
+            JobContext::Chunk { read, at } => self.chunk_opened(read, at, Err(why.to_owned())),
+            JobContext::DiffPage(page) => self.diff_page(page, Err(why.to_owned())),
+            JobContext::Upkeep(_) => self.fail_upkeep(&failure),
+        }
     }
 
     fn reply(&mut self, id: RequestId, reply: Reply) {

@@ -17,7 +17,7 @@ use crate::env::{Disk, Now};
 use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, Partition, RealmId, Sequence};
 use crate::keys::Keyring;
 use crate::seal::{SealedSlice, SliceHeader};
-use crate::store::index::{ChunkKey, ChunkRow, Chunks, Index, IndexError, IndexOptions, Meta, SealRow, Seals};
+use crate::store::index::{ChunkKey, ChunkRow, Chunks, Index, IndexError, IndexOptions, SealRow, Seals};
 use crate::store::SegmentId;
 use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, RecordView, Recovery, StoreId};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -351,6 +351,7 @@ impl<D: Disk> Engine<D> {
             batch: Batch::default(),
             puts: Puts::default(),
             reads: Reads::default(),
+            comparisons: BTreeMap::new(),
             upkeep: Upkeep::default(),
             jobs: BTreeMap::new(),
             next_job: 0,

@@ -4,7 +4,9 @@ use super::batch::Staged;
 use super::facts::{forget_references, is_referenced};
 use super::request::{Failure, PurgeTarget, Reply, RequestId};
 use super::Engine;
+use crate::blob::RefPage;
 use crate::codec::Canonical;
+use crate::store::Location;
 use crate::deletion::{Purged, SignedTombstone, Tombstone, TombstoneRecord};
 use crate::env::{Disk, Now};
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
@@ -113,6 +115,16 @@ impl<D: Disk> Engine<D> {
             collected += 1;
         }
         Ok(collected)
+    }
+
+    fn read_ref_page(&self, id: RefPageId, location: Location) -> Result<RefPage, Failure> {
+        // PA
+        let payload = self.log.read(location).map_err(|error| Failure::Damaged { place: error.to_string() })?;
+        let page = RefPage::decode(&payload).map_err(|error| Failure::Damaged { place: error.to_string() })?;
+        if page.id() != id {
+            return Err(Failure::Damaged { place: format!("{location}: another page stands in its place") });
+        }
+        Ok(page)
     }
 
     /// Forgets a page of references that nothing alive refers to; returns the seals it named.

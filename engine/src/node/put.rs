@@ -1,13 +1,13 @@
 //! Putting: from a request to a version that is ready to be logged.
 
-use super::job::{BlobDraft, CutChunk, Job, JobId, MadeBlob, ScopeContext};
+use super::job::{BlobDraft, CutChunk, Job, MadeBlob, ScopeContext};
 use super::request::{Base, Failure, Put, PutSource, Reply, RequestId, Written};
 use super::upload::{Stage, Ticket, Upload, UploadId};
-use super::{Engine, JobContext, Output};
-use crate::blob::{Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, RefPage, ScopeTag, SealReferences};
+use super::{Engine, JobContext};
+use crate::blob::{Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, ScopeTag, SealReferences};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, Now};
-use crate::id::{BlobId, ChunkId, EngineRng, KeyHash, SealId, Secret};
+use crate::id::{BlobId, ChunkId, KeyHash, SealId, Secret};
 use crate::keys::DedupScope;
 use crate::store::index::ChunkKey;
 use crate::seal::{Chunker, Sealed};
@@ -61,10 +61,6 @@ pub(super) struct Puts {
 }
 
 impl Puts {
-    pub(super) fn is_idle(&self) -> bool {
-        self.uploads.is_empty()
-    }
-
     /// A seal that is not yet referenced by a logged version, but will be.
     pub(super) fn pins(&self, seal: &SealId) -> bool {
         self.uploads.values().any(|upload| upload.seals.contains(seal))

@@ -14,10 +14,10 @@ use crate::lock::StoreLock;
 use crate::mailbox::Mailbox;
 use crate::runtime::Waiting;
 use bytes::Bytes;
-use ouroboros_engine::blob::{Attributes, BlobKind};
-use ouroboros_engine::dag::merge::{MergeInput, Resolver, Side};
+use ouroboros_engine::blob::{Attributes, BlobKind, SnapshotEntry};
+use ouroboros_engine::dag::merge::{MergeInput, Needs, Resolution, Resolver, Side, Value};
 use ouroboros_engine::env::Input;
-use ouroboros_engine::id::{BlobId, Hlc};
+use ouroboros_engine::id::{BlobId, Domain, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
     Base, CompactReport, DiffReply, Failure, Got, Limits, ListRequest, Opened, Page, PurgeTarget, Put, PutOptions, PutSource,
@@ -29,6 +29,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+
+/// Snapshots live under names that begin with this.
+pub const SNAPSHOTS: &str = ".ouroboros/snapshots/";
+
+const CONTENT: Domain = Domain::new("ouroborosdb v1 merge side");
 
 /// A store that is open in this process, in its blocking form. Clones share it; the last one to be dropped closes it.
 ///
@@ -277,44 +282,49 @@ impl Db {
         if let [only] = heads.as_slice() {
             return Ok(Written { id: only.id, created: only.created, heads: ids });
         }
+        let needs = resolver.needs();
         let mut sides = Vec::with_capacity(heads.len());
         for head in &heads {
-            sides.push(self.side(head)?);
+            sides.push(self.side(head, needs >= Needs::Sides)?);
         }
         let mut bases = Vec::new();
         for base in self.merge_bases(ids.clone())? {
-            bases.push(self.side(&base)?);
+            bases.push(self.side(&base, needs >= Needs::SidesAndBases)?);
         }
-        let merged =
-            resolver.resolve(&MergeInput { bases, sides }).map_err(|conflict| Error::Conflict(conflict.to_string()))?;
-        let winner = self.get_version(heads.first().map_or_else(|| unreachable!("a key has heads"), |head| head.id))?;
-        let options = PutOptions {
-            attributes: winner.attributes,
-            base: Base::Versions(ids),
-            kind: BlobKind::Merger,
-            ..PutOptions::default()
+        let resolution = resolver.resolve(&MergeInput::new(bases, sides)).map_err(Error::Conflict)?;
+        let template = match (&resolution, heads.first()) {
+            (Resolution::Take(id), _) => *id,
+            (_, Some(winner)) => winner.id,
+            (_, None) => unreachable!("a key has heads"),
         };
-        match merged {
-            Some(bytes) => self.put(key, bytes, options),
-            None => ops::put(key, PutSource::Gone, options).wait(&self.client),
+        let mut options =
+            PutOptions { base: Base::Versions(ids), kind: BlobKind::Merger, ..PutOptions::default() };
+        match resolution {
+            Resolution::Take(id) => self.put_same(key, id, options),
+            Resolution::Write(bytes) => {
+                options.attributes = self.get_version(template)?.attributes;
+                self.put(key, bytes, options)
+            }
+            Resolution::Gone => ops::put(key, PutSource::Gone, options).wait(&self.client),
         }
     }
 
-    fn side(&self, version: &Version) -> Result<Side, Error> {
-        let content = if version.gone {
-            None
-        } else {
-            let limit = self.client.limits.merge_len;
-            if version.len > limit {
-                let what = "a version to be merged, in bytes";
-                return Err(
-                    Failure::TooLarge { what, found: version.len, limit }.into()
-                );
-            }
+    fn side(&self, version: &Version, read: bool) -> Result<Side, Error> {
+        let value = if version.gone {
+            Value::Gone
+        } else if read && version.len <= self.client.limits.merge_len {
             let got = self.get_version(version.id)?;
-            Some(self.read(&got, 0..u64::MAX)?)
+            Value::Bytes(self.read(&got, 0..u64::MAX)?)
+        } else {
+            Value::Unread
         };
-        Ok(Side { id: version.id, created: version.created, content })
+        // Equal exactly for sides known to hold the same; one that was not read equals itself alone.
+        let content = match &value {
+            Value::Gone => CONTENT.hash(&[b"gone"]),
+            Value::Bytes(bytes) => CONTENT.hash(&[b"bytes", bytes]),
+            Value::Unread => CONTENT.hash(&[b"unread", version.id.as_bytes()]),
+        };
+        Ok(Side { id: version.id, created: version.created, content, value })
     }
 
     /// A page of the names that start with a prefix, in byte order.
@@ -334,7 +344,8 @@ impl Db {
         ops::purge(target).wait(&self.client)
     }
 
-    /// Records a snapshot: one version that names many others at once.
+    /// Records a snapshot under a name: one version that names many others at once. The entries must come in strictly
+    /// rising order of their keys.
     ///
     /// # Errors
     /// [`Error`].
@@ -344,7 +355,42 @@ impl Db {
         entries: impl Iterator<Item = (KeyName, BlobId)>,
         attributes: Attributes,
     ) -> Result<Written, Error> {
-        stream::put_snapshot(&self.client, name, entries, attributes)
+        let mut key = SNAPSHOTS.as_bytes().to_vec();
+        key.extend_from_slice(name.as_bytes());
+        stream::put_snapshot(&self.client, &KeyName::new(key)?, entries, attributes)
+    }
+
+    /// The snapshots, oldest name first: each key below [`SNAPSHOTS`], with its newest version.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn snapshots(&self) -> Result<Vec<Got>, Error> {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            let prefix = SNAPSHOTS.as_bytes().to_vec();
+            let request = ListRequest { prefix, after, recursive: true, include_gone: false, limit: 1000 };
+            let page = self.list(request)?;
+            for entry in page.entries {
+                found.push(self.get(&KeyName::new(entry.name)?, Select::Winner)?);
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Hands over the entries of a snapshot in order of their keys, in bounded memory.
+    ///
+    /// # Errors
+    /// [`Error`], also that of `visit`.
+    pub fn snapshot_entries(
+        &self,
+        snapshot: &Got,
+        visit: &mut dyn FnMut(SnapshotEntry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        stream::read_snapshot(&self.client, snapshot, visit)
     }
 
     /// Re-reads and re-hashes everything; heals what is rotten if told to.

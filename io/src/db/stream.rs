@@ -3,7 +3,7 @@
 use super::{Client, settle};
 use crate::error::Error;
 use bytes::{Bytes, BytesMut};
-use ouroboros_engine::blob::{Attributes, BlobKind, SnapshotEntry};
+use ouroboros_engine::blob::{Attributes, BlobKind, SnapshotEntry, SnapshotReader, SnapshotWriter};
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Failure, Got, Put, PutOptions, PutSource, Reply, Request, RequestId, Written};
@@ -117,8 +117,11 @@ pub(crate) fn put_snapshot(
     let options = PutOptions { attributes, kind: BlobKind::VersionVector, ..PutOptions::default() };
     let mut upload = Upload::open(client, key, options)?;
     let mut piece = Vec::with_capacity(PIECE_LEN);
-    for (key, version) in entries {
-        SnapshotEntry { key: key.as_bytes().to_vec(), version }.append_to(&mut piece);
+    let mut writer = SnapshotWriter::new();
+    piece.extend_from_slice(&writer.start());
+    for (key, id) in entries {
+        let entry = SnapshotEntry { name: key.into_bytes(), id };
+        writer.push(&entry, &mut piece).map_err(|error| Failure::Invalid(error.to_string()))?;
         if piece.len() >= PIECE_LEN / 2 {
             upload.send(std::mem::take(&mut piece).into())?;
         }
@@ -163,5 +166,49 @@ pub(crate) fn write_to(client: &Client, got: &Got, range: Range<u64>, output: &m
             }
             other => unreachable!("the engine answered with {other:?}"),
         }
+    }
+}
+
+/// Reads a snapshot list, handing over its entries in order of their names.
+pub(crate) fn read_snapshot(
+    client: &Client,
+    got: &Got,
+    visit: &mut dyn FnMut(SnapshotEntry) -> Result<(), Error>,
+) -> Result<(), Error> {
+    struct Entries<'a> {
+        reader: SnapshotReader,
+        visit: &'a mut dyn FnMut(SnapshotEntry) -> Result<(), Error>,
+        failed: Option<Error>,
+    }
+    impl Write for Entries<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let entries = match self.reader.feed(bytes) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    let place = format!("a snapshot's list: {error}");
+                    self.failed = Some(Failure::Damaged { place }.into());
+                    return Err(ErrorKind::InvalidData.into());
+                }
+            };
+            for entry in entries {
+                if let Err(error) = (self.visit)(entry) {
+                    self.failed = Some(error);
+                    return Err(ErrorKind::Other.into());
+                }
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut entries = Entries { reader: SnapshotReader::new(), visit, failed: None };
+    match write_to(client, got, 0..u64::MAX, &mut entries) {
+        Ok(_) => entries
+            .reader
+            .finish()
+            .map_err(|error| Failure::Damaged { place: format!("a snapshot's list: {error}") }.into()),
+        Err(error) => Err(entries.failed.unwrap_or(error)),
     }
 }

@@ -123,7 +123,8 @@ impl<D: Disk> Engine<D> {
         let header = slice.header.encode();
         let index = usize::from(slice.header.index().0);
         if let Some(location) = row.slices.get(index).copied().flatten() {
-            match self.log.restore(location, RecordKind::Slice, &[&header, &slice.payload]) {
+            let record = [header.as_slice(), &slice.payload].concat();
+            match self.log.rewrite_in_place(location, &record) {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::warn!(%seal, index, %error, "a slice cannot be written in its place"),
             }

@@ -50,6 +50,20 @@ pub struct DamagedRange {
     pub what: Damage,
 }
 
+impl core::fmt::Display for DamagedRange {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { segment, from, to, what } = self;
+        write!(f, "segment {segment} bytes {from}..{to}: ")?;
+        match what {
+            Damage::SegmentHeader => f.write_str("a copy of the segment header"),
+            Damage::Unknown => f.write_str("no record is recognisable"),
+            Damage::Record(kind) => write!(f, "a record of kind {kind:?}"),
+            Damage::Unreadable => f.write_str("the disk refuses to read"),
+            Damage::Covered => f.write_str("under group parity"),
+        }
+    }
+}
+
 /// What a damaged range is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Damage {

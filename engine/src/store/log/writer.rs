@@ -96,6 +96,14 @@ impl<D: Disk> Log<D> {
         Ok(at)
     }
 
+    /// Forgets the batch under way: no later commit covers it, and so it never was. Its bytes stay in their segments as
+    /// dead weight until those are compacted.
+    pub fn abandon(&mut self) {
+        // PA
+        self.batch = Batch::new();
+        self.condemned.clear();
+    }
+
     /// Takes a segment out of the log. The next commit makes it so, and then deletes the file: copies of its live
     /// records that were appended before stand or fall with the removal.
     ///
@@ -190,8 +198,11 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Seals the active segment and starts the next.
-    fn roll(&mut self) -> Result<(), LogError> {
+    /// Seals the active segment and starts the next, so that the sealed one may be compacted.
+    ///
+    /// # Errors
+    /// Those of [`Self::commit`].
+    pub fn roll(&mut self) -> Result<(), LogError> {
         // PA
         self.flush_parity()?;
         let Some(active) = &mut self.active else { return self.create_segment() };

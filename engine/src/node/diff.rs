@@ -1,0 +1,131 @@
+//! Which bytes differ between two versions, from their chunk lists alone: no content is opened.
+
+use super::job::Job;
+use super::request::{DiffReply, Failure, Reply, RequestId};
+use super::{Engine, JobContext};
+use crate::blob::{Body, ChunkList, ChunkRef, Content};
+use crate::dag::{diff_bytes, diff_chunks};
+use crate::env::Disk;
+use crate::id::BlobId;
+use crate::seal::SliceIndex;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// Most chunks of one side: 1,048,576, which is 256 GiB at the default size.
+const MAX_CHUNKS: usize = 1 << 20;
+
+/// One side's references, pages not yet opened among them.
+#[derive(Debug, Default)]
+struct Side {
+    references: Vec<(u8, ChunkRef)>,
+}
+
+/// A comparison under way.
+#[derive(Debug)]
+pub(super) struct Comparison {
+    sides: [Side; 2],
+}
+
+/// All comparisons under way.
+pub(super) type Comparisons = BTreeMap<RequestId, Comparison>;
+
+/// The page that a comparison waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WantedPage {
+    pub(super) request: RequestId,
+    side: usize,
+    place: usize,
+}
+
+fn reply_of(changes: impl IntoIterator<Item = crate::dag::Change>) -> Reply {
+    let ranges = changes.into_iter().map(|change| (change.a.bytes, change.b.bytes)).collect();
+    Reply::Diff(DiffReply { ranges })
+}
+
+impl<D: Disk> Engine<D> {
+    pub(super) fn diff(&mut self, request: RequestId, from: BlobId, to: BlobId) {
+        let Some(keys) = self.keys.clone() else {
+            return self.reply(request, Reply::Failed(Failure::NoKeys));
+        };
+        match self.read_blob(from).and_then(|from| Ok(vec![from, self.read_blob(to)?])) {
+            Ok(records) => self.run(JobContext::Diff(request), Job::OpenBodies { keys, records }),
+            Err(failure) => self.reply(request, Reply::Failed(failure)),
+        }
+    }
+
+    pub(super) fn diff_opened(&mut self, request: RequestId, bodies: Vec<Result<Body, String>>) {
+        let opened: Result<Vec<Body>, String> = bodies.into_iter().collect();
+        let contents: Vec<Content> = match opened {
+            Ok(bodies) => bodies.into_iter().map(|body| body.content).collect(),
+            Err(place) => return self.reply(request, Reply::Failed(Failure::Damaged { place })),
+        };
+        let [a, b] = contents.as_slice() else { unreachable!("two versions were opened") };
+        let sides = match (a, b) {
+            (Content::Chunks { depth: m, chunks: a, .. }, Content::Chunks { depth: n, chunks: b, .. }) => {
+                let side = |depth: u8, chunks: &[ChunkRef]| Side {
+                    references: chunks.iter().map(|chunk| (depth, chunk.clone())).collect(),
+                };
+                [side(*m, a), side(*n, b)]
+            }
+            (Content::Inline(a), Content::Inline(b)) => return self.reply(request, reply_of(diff_bytes(a, b))),
+            (a, b) => {
+                // One is in chunks and the other is not, or one is gone: they share nothing that could be seen.
+                let (a, b) = (a.len().unwrap_or(0), b.len().unwrap_or(0));
+                let ranges = if a == 0 && b == 0 { Vec::new() } else { vec![(0..a, 0..b)] };
+                return self.reply(request, Reply::Diff(DiffReply { ranges }));
+            }
+        };
+        self.comparisons.insert(request, Comparison { sides });
+        self.continue_diff(request);
+    }
+
+    fn continue_diff(&mut self, request: RequestId) {
+        let Some(comparison) = self.comparisons.get(&request) else { return };
+        for (side, of) in comparison.sides.iter().enumerate() {
+            let Some(place) = of.references.iter().position(|(depth, _)| *depth > 0) else { continue };
+            let reference = of.references[place].1.clone();
+            let page = WantedPage { request, side, place };
+            match self.fetch(&reference.seal_id, true) {
+                Ok(slices) => {
+                    let job = Job::OpenChunk { seal: reference.seal_id, secret: reference.secret, slices };
+                    self.run(JobContext::DiffPage(page), job);
+                }
+                Err(failure) => self.fail_diff(request, failure),
+            }
+            return;
+        }
+        let Some(comparison) = self.comparisons.remove(&request) else { return };
+        let [a, b] = comparison.sides.map(|side| side.references.into_iter().map(|(_, chunk)| chunk).collect::<Vec<_>>());
+        self.reply(request, reply_of(diff_chunks(&a, &b)));
+    }
+
+    pub(super) fn diff_page(&mut self, page: WantedPage, result: Result<(Bytes, Vec<SliceIndex>), String>) {
+        let Some(comparison) = self.comparisons.get_mut(&page.request) else { return };
+        let references = &mut comparison.sides[page.side].references;
+        let (depth, reference) = references[page.place].clone();
+        let opened = result.and_then(|(plain, _)| {
+            ChunkList::open(&plain, &reference, depth).map_err(|error| error.to_string())
+        });
+        match opened {
+            Ok(list) if references.len() + list.chunks.len() <= MAX_CHUNKS => {
+                let below = list.chunks.into_iter().map(|chunk| (depth - 1, chunk));
+                references.splice(page.place..=page.place, below);
+                self.continue_diff(page.request);
+            }
+            Ok(_) => {
+                let (found, limit) = (MAX_CHUNKS as u64 + 1, MAX_CHUNKS as u64);
+                let failure = Failure::TooLarge { what: "the number of chunks to compare", found, limit };
+                self.fail_diff(page.request, failure);
+            }
+            Err(why) => {
+                let place = format!("seal {}: {why}", reference.seal_id);
+                self.fail_diff(page.request, Failure::Damaged { place });
+            }
+        }
+    }
+
+    fn fail_diff(&mut self, request: RequestId, failure: Failure) {
+        self.comparisons.remove(&request);
+        self.reply(request, Reply::Failed(failure));
+    }
+}

@@ -1,0 +1,205 @@
+//! One node without a world: an engine on any disk, its jobs run at once, its clock turned by hand.
+//!
+//! The smallest host there is of the one driver loop. Crash enumeration and model tests drive it: a call goes in, the
+//! loop turns until the answer is there.
+
+use ouroboros_engine::env::{Clock, Disk, Driver, Host, Input, Instant, NoNetwork, Now, WallTime};
+use ouroboros_engine::keys::{Keyring, MasterSecret};
+use ouroboros_engine::id::Secret;
+use ouroboros_engine::node::{
+    Engine, Event, Failure, Job, JobDone, JobId, Limits, OpenError, OpenOptions, Opened, Reply, Request, RequestId,
+    StoreConfig,
+};
+use ouroboros_engine::seal::{ChunkerParams, Coding, Compression, Scratch};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Turns of the loop after which a call that got no answer is taken for a livelock.
+const MAX_TURNS: usize = 10_000_000;
+
+/// A clock turned by hand.
+#[derive(Debug, Default)]
+pub struct HandClock {
+    now: Cell<Now>,
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Now {
+        self.now.get()
+    }
+}
+
+#[derive(Default)]
+struct InlineHost {
+    jobs: Vec<(JobId, Job)>,
+    replies: BTreeMap<RequestId, Reply>,
+    events: Vec<Event>,
+    scratch: Scratch,
+}
+
+impl Host for InlineHost {
+    fn run(&mut self, id: JobId, job: Job) {
+        self.jobs.push((id, job));
+    }
+
+    fn reply(&mut self, id: RequestId, reply: Reply) {
+        self.replies.insert(id, reply);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+/// See the module's text.
+pub struct Local<D: Disk> {
+    driver: Driver<HandClock, D, NoNetwork>,
+    host: InlineHost,
+    next: u64,
+}
+
+impl<D: Disk> core::fmt::Debug for Local<D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Local").field("driver", &self.driver).finish_non_exhaustive()
+    }
+}
+
+/// A keyring for tests, the same for the same number.
+#[must_use]
+pub fn keyring(number: u8) -> Arc<Keyring> {
+    Arc::new(Keyring::from_master(MasterSecret::new(Secret::new([number; 32]))))
+}
+
+/// A store for tests: small chunks, so that small contents have many.
+#[must_use]
+pub fn config(keys: &Keyring, coding: Coding, chunker: ChunkerParams) -> StoreConfig {
+    StoreConfig {
+        realm: keys.realm_id(),
+        chunker,
+        compression: Compression::default(),
+        coding,
+        partition_bits: StoreConfig::PERSONAL_PARTITION_BITS,
+    }
+}
+
+impl<D: Disk> Local<D> {
+    /// Makes a store.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn create(disk: D, config: StoreConfig, keys: Arc<Keyring>, limits: Limits, seed: u64) -> Result<Self, OpenError> {
+        let clock = HandClock::default();
+        let engine = Engine::create(disk, config, options(keys, limits, seed), clock.now())?;
+        Ok(Self::over(engine, clock))
+    }
+
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(disk: D, keys: Arc<Keyring>, limits: Limits, seed: u64) -> Result<(Self, Opened), OpenError> {
+        let clock = HandClock::default();
+        let (engine, opened) = Engine::open(disk, options(keys, limits, seed), clock.now())?;
+        Ok((Self::over(engine, clock), opened))
+    }
+
+    fn over(engine: Engine<D>, clock: HandClock) -> Self {
+        Self { driver: Driver::new(engine, clock, NoNetwork), host: InlineHost::default(), next: 1 }
+    }
+
+    /// Lets time pass, or the wall clock jump.
+    pub fn set_time(&mut self, instant_nanos: u64, wall_millis: u64) {
+        let now = Now { instant: Instant::from_nanos(instant_nanos), wall: WallTime::from_unix_millis(wall_millis) };
+        self.driver.clock().now.set(now);
+    }
+
+    /// Sends a request without waiting for its answer.
+    pub fn send(&mut self, request: Request) -> RequestId {
+        let id = RequestId(self.next);
+        self.next += 1;
+        self.turn([Input::Request(id, request)]);
+        id
+    }
+
+    fn turn(&mut self, inputs: impl IntoIterator<Item = Input>) -> Option<Instant> {
+        self.driver.turn(inputs, &mut self.host)
+    }
+
+    /// One turn of the loop with all jobs done; false when there is nothing left to do.
+    pub fn step(&mut self) -> bool {
+        let jobs = std::mem::take(&mut self.host.jobs);
+        let idle = jobs.is_empty();
+        let done: Vec<Input> = jobs
+            .into_iter()
+            .map(|(id, job)| Input::JobDone(JobDone { id, outcome: job.run(&mut self.host.scratch) }))
+            .collect();
+        let due = self.turn(done);
+        !idle || due.is_some() || !self.host.jobs.is_empty()
+    }
+
+    /// Turns until nothing is left to do.
+    ///
+    /// # Panics
+    /// When that never happens.
+    pub fn settle(&mut self) {
+        for _ in 0..MAX_TURNS {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("the node is never idle");
+    }
+
+    /// The answer to a request, if it is there.
+    pub fn take(&mut self, id: RequestId) -> Option<Reply> {
+        self.host.replies.remove(&id)
+    }
+
+    /// Asks, and turns until the answer is there.
+    ///
+    /// # Errors
+    /// The [`Failure`] that the node answered with.
+    ///
+    /// # Panics
+    /// When no answer comes.
+    pub fn ask(&mut self, request: Request) -> Result<Reply, Failure> {
+        let shown = format!("{request:.60?}");
+        let id = self.send(request);
+        for _ in 0..MAX_TURNS {
+            match self.take(id) {
+                Some(Reply::Failed(failure)) => return Err(failure),
+                Some(reply) => return Ok(reply),
+                None => {}
+            }
+            let more = self.step();
+            assert!(more || self.host.replies.contains_key(&id), "no answer will ever come to {shown}");
+        }
+        panic!("no answer to {shown}");
+    }
+
+    /// What happened since it was last asked.
+    pub fn events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.host.events)
+    }
+
+    /// The engine, to look at.
+    pub fn engine(&self) -> &Engine<D> {
+        self.driver.engine()
+    }
+
+    /// Closes in an orderly way.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn close(mut self) -> Result<(), Failure> {
+        self.ask(Request::Close)?;
+        self.driver.into_parts().0.shut_down()
+    }
+}
+
+fn options(keys: Arc<Keyring>, limits: Limits, seed: u64) -> OpenOptions {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    OpenOptions { keys, limits, seed: bytes }
+}
