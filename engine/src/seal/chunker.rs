@@ -215,7 +215,16 @@ impl FastCdc {
     fn cut(&self, data: &[u8], min_len: usize, avg_len: usize, max_len: usize) -> usize {
         let (short, long) = self.masks;
         let (_, len) = v2020::cut_gear(
-            data, min_len, avg_len, max_len, short, long, short << 1, long << 1, &self.gear, &self.gear_shifted,
+            data,
+            min_len,
+            avg_len,
+            max_len,
+            short,
+            long,
+            short << 1,
+            long << 1,
+            &self.gear,
+            &self.gear_shifted,
         );
         len
     }

@@ -37,7 +37,8 @@ impl Codes {
         let code = self.code(layout);
         for (index, shard) in data.iter().enumerate() {
             // A short last shard ends in zeros that add nothing, so only the columns that it has are coded.
-            let mut rows: Vec<&mut [u8]> = parity.chunks_exact_mut(shard_len).map(|row| &mut row[..shard.len()]).collect();
+            let mut rows: Vec<&mut [u8]> =
+                parity.chunks_exact_mut(shard_len).map(|row| &mut row[..shard.len()]).collect();
             if let Err(error) = code.encode_single_sep(index, shard, &mut rows) {
                 unreachable!("coding shard {index} of {layout:?}: {error}");
             }
@@ -99,8 +100,12 @@ mod tests {
         let mut codes = Codes::default();
         let parity = codes.parity(&layout, &data);
         let shard_len = layout.shard_len() as usize;
-        let all: Vec<Option<Bytes>> =
-            data.iter().cloned().chain((0..3).map(|row| parity.slice(row * shard_len..(row + 1) * shard_len))).map(Some).collect();
+        let all: Vec<Option<Bytes>> = data
+            .iter()
+            .cloned()
+            .chain((0..3).map(|row| parity.slice(row * shard_len..(row + 1) * shard_len)))
+            .map(Some)
+            .collect();
         for lost in 0_u32..1 << all.len() {
             let shards: Vec<Option<Bytes>> =
                 all.iter().enumerate().map(|(i, shard)| shard.clone().filter(|_| lost >> i & 1 == 0)).collect();

@@ -39,7 +39,8 @@ impl Layout {
     pub(super) fn checked(coding: Coding, shard_len: u32, ciphertext_len: u32) -> Result<Self, DecodeError> {
         let data = u32::from(coding.data());
         let whole_units = shard_len > 0 && shard_len.is_multiple_of(MIN_UNIT);
-        let bounded = shard_len <= MAX_CIPHERTEXT_LEN.next_multiple_of(MAX_UNIT) && ciphertext_len <= MAX_CIPHERTEXT_LEN;
+        let bounded =
+            shard_len <= MAX_CIPHERTEXT_LEN.next_multiple_of(MAX_UNIT) && ciphertext_len <= MAX_CIPHERTEXT_LEN;
         // A shard longer than the ciphertext would make parity of nothing.
         let snug = shard_len < ciphertext_len.saturating_add(MAX_UNIT);
         if whole_units && bounded && snug && ciphertext_len.div_ceil(shard_len) == data {

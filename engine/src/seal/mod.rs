@@ -32,6 +32,9 @@ mod scope;
 mod slice;
 mod tree;
 
+#[cfg(test)]
+mod fixtures;
+
 pub use assemble::{AssembleError, Ciphertext, assemble};
 pub use chunker::Chunker;
 pub use cipher::{MAX_CIPHERTEXT_LEN, MAX_PLAIN_LEN, PAD_STEP, SealHeader};
@@ -39,4 +42,4 @@ pub use layout::Layout;
 pub use params::{ChunkerKind, ChunkerParams, Coding, Compression, ParamsError};
 pub use pipeline::{Identified, OpenError, Scratch, Sealed, identify, open, open_with, recode, seal};
 pub use scope::ScopeKeys;
-pub use slice::{MAX_SLICE_HEADER_LEN, SliceError, SliceHash, SliceHeader, SliceIndex, SealedSlice};
+pub use slice::{MAX_SLICE_HEADER_LEN, SealedSlice, SliceError, SliceHash, SliceHeader, SliceIndex};

@@ -204,12 +204,12 @@ pub fn open_with(secret: &Secret, ciphertext: &Ciphertext, scratch: &mut Scratch
     for shard in ciphertext.shards() {
         buffer.extend_from_slice(shard);
     }
-    cipher::decrypt(secret, ciphertext.seal_header(), ciphertext.commitment(), &mut buffer).map_err(
-        |refused| match refused {
+    cipher::decrypt(secret, ciphertext.seal_header(), ciphertext.commitment(), &mut buffer).map_err(|refused| {
+        match refused {
             Refused::Commitment => OpenError::WrongSecret { seal_id },
             Refused::Tag => OpenError::NotAuthentic { seal_id },
-        },
-    )?;
+        }
+    })?;
     let malformed = |why| OpenError::Malformed { seal_id, why };
     match compress::parse(&buffer).map_err(malformed)? {
         Inner::Raw { plain_len } => Ok(Bytes::from(buffer).slice(PREFIX_LEN..PREFIX_LEN + plain_len as usize)),

@@ -62,7 +62,9 @@ pub enum SliceError {
     #[error(transparent)]
     Header(#[from] DecodeError),
     /// The record was cut short or holds more than the slice.
-    #[error("slice {index} of seal {seal_id}: {found} B of payload instead of {expected} B; rebuild it from its siblings")]
+    #[error(
+        "slice {index} of seal {seal_id}: {found} B of payload instead of {expected} B; rebuild it from its siblings"
+    )]
     PayloadLen {
         /// The seal.
         seal_id: SealId,
