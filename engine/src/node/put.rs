@@ -4,7 +4,7 @@ use super::job::{BlobDraft, CutChunk, Job, MadeBlob, ScopeContext};
 use super::request::{Base, Failure, Put, PutSource, Reply, RequestId, Written};
 use super::upload::{Stage, Ticket, Upload, UploadId};
 use super::{Engine, JobContext};
-use crate::blob::{Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, ScopeTag, SealReferences};
+use crate::blob::{BlobKind, Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, ScopeTag, SealReferences};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, Now};
 use crate::id::{BlobId, ChunkId, KeyHash, SealId, Secret};
@@ -275,10 +275,13 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn cut_done(&mut self, id: UploadId, chunks: Vec<CutChunk>, carry: Bytes) {
         let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-        upload.cutting = false;
         upload.carry = carry;
         for chunk in chunks {
             self.want_chunk(id, 0, chunk.plain.len() as u64, chunk);
+        }
+        // Only now: a chunk that is known at once must not make the upload look complete before the others are seen.
+        if let Some(upload) = self.puts.uploads.get_mut(&id) {
+            upload.cutting = false;
         }
         self.advance(id);
         self.release_stalled();
@@ -462,7 +465,10 @@ impl<D: Disk> Engine<D> {
             key: upload.put.key.clone(),
             key_hash: upload.key_hash,
             scope,
-            kind: upload.put.options.kind,
+            kind: match upload.put.options.kind {
+                BlobKind::Child if parents.len() > 1 => BlobKind::Merger,
+                kind => kind,
+            },
             parents,
             created,
             attributes: upload.put.options.attributes.clone(),
