@@ -1,9 +1,11 @@
 //! The segment that is being written: a file, and the bytes that are not in it yet.
 
 use super::footer::Footer;
+use super::parity::Cover;
 use super::record::{HEADER_LEN, RecordHeader, padding};
 use super::segment::Binding;
-use super::{LogError, SegmentId};
+use super::upkeep::cover_record;
+use super::{LogError, RecordKind, SegmentId};
 use crate::env::DiskFile;
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ pub(super) struct Active<F> {
     pub(super) written: u32,
     pub(super) buffer: Vec<u8>,
     pub(super) footer: Footer,
+    pub(super) cover: Cover,
 }
 
 impl<F: DiskFile> Active<F> {
@@ -40,7 +43,8 @@ impl<F: DiskFile> Active<F> {
         buffer_len: u32,
     ) -> Result<[u8; HEADER_LEN], LogError> {
         // PA
-        let bytes = header.encode(&self.binding, self.end());
+        let offset = self.end();
+        let bytes = header.encode(&self.binding, offset);
         let total = header.record_len();
         if total >= DIRECT_LEN.min(u64::from(buffer_len)) {
             let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 3);
@@ -62,6 +66,9 @@ impl<F: DiskFile> Active<F> {
             self.buffer.extend_from_slice(padding(header.len));
         }
         self.footer.add(header);
+        if header.kind != RecordKind::Commit {
+            cover_record(&mut self.cover, offset, &bytes, header, parts);
+        }
         Ok(bytes)
     }
 
@@ -87,9 +94,10 @@ impl<F: DiskFile> Active<F> {
         })
     }
 
-    /// Takes back what was buffered from `offset` on.
-    pub(super) fn retract(&mut self, offset: u32) {
+    /// Takes back what was appended from `offset` on; what of it is in the file will be overwritten.
+    pub(super) fn rewind(&mut self, offset: u32) {
         self.buffer.truncate(offset.saturating_sub(self.written) as usize);
+        self.written = self.written.min(offset);
     }
 
     /// The bytes from `offset` on that are still buffered; `None` if that place is in the file already.

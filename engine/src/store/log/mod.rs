@@ -12,7 +12,7 @@
 //! It knows nothing of what the records mean, and a slice's bytes beyond its header are verified by whoever knows slices.
 //!
 //! Read in this order: `place`, `segment`, `record`, `commit`, `segments`, `footer` (the format), `scan`, `active`,
-//! `writer`, `reader`, `inventory`, `create`, `tail`, `recovery`,
+//! `writer`, `parity`, `upkeep`, `repair`, `reader`, `inventory`, `create`, `tail`, `recovery`,
 //! `restart`.
 
 mod active;
@@ -22,15 +22,18 @@ mod error;
 mod footer;
 mod handles;
 mod inventory;
+mod parity;
 mod place;
 mod reader;
 mod record;
 mod recovery;
+mod repair;
 mod restart;
 mod scan;
 mod segment;
 mod segments;
 mod tail;
+mod upkeep;
 mod writer;
 
 #[cfg(test)]
@@ -42,6 +45,7 @@ pub use place::{Damage, DamagedRange, Location, LogPosition};
 pub use reader::{RecordView, ScanReport};
 pub use record::{RecordFlags, RecordKind};
 pub use recovery::{Recovery, TornBatch};
+pub use repair::RepairReport;
 pub use segment::{MAX_CONFIG_LEN, SegmentId, StoreId};
 
 use crate::env::{Disk, DiskError};
@@ -78,6 +82,7 @@ impl LogOptions {
     fn clamped(mut self) -> Self {
         self.segment_len = self.segment_len.clamp(Self::MIN_SEGMENT_LEN, Self::MAX_SEGMENT_LEN);
         self.write_buffer_len = self.write_buffer_len.clamp(512, 64 << 20);
+        self.parity_group_len = self.parity_group_len.clamp(4 << 10, 16 << 20);
         self
     }
 
@@ -122,6 +127,8 @@ pub struct Log<D: Disk> {
     has_content: bool,
     /// Whether the active segment has its footer and only waits to be written out.
     sealing: bool,
+    /// Whether nothing was written since the last [`Self::settle`].
+    settled: bool,
     handles: Handles<D>,
     durable: LogPosition,
     note: Vec<u8>,

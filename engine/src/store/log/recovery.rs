@@ -88,6 +88,7 @@ impl<D: Disk> Log<D> {
             active: None,
             has_content: false,
             sealing: false,
+            settled: false,
             durable: LogPosition::default(),
             note: Vec::new(),
             batch: Batch::new(),
@@ -207,7 +208,10 @@ fn judge<D: Disk>(
         let clean = last.at == checkpoint && newest == last.at.end_point();
         return Ok(Verdict { proven: checkpoint, kept: None, torn: None, effective: Some(last.clone()), clean });
     }
-    if last.commit.records == 0 {
+    // A batch of nothing but parity holds nothing that was promised. It stays where it is, even damaged, as long as one
+    // of its lists is intact: then it can be repaired, and may be what repairs the records before it.
+    let upkeep = if last.commit.lasting == 0 { Some(examine(inventory, handles, last, verify)?) } else { None };
+    if upkeep.is_some_and(|state| state.whole || state.lists > 0) {
         let clean = newest == last.at.end_point();
         return Ok(Verdict { proven: last.at, kept: None, torn: None, effective: Some(last.clone()), clean });
     }
@@ -220,8 +224,9 @@ fn judge<D: Disk>(
             let (kept, effective) = (Some(found.clone()), Some(found.clone()));
             return Ok(Verdict { proven, kept, torn: None, effective, clean: false });
         }
-        let (commit, records, intact) = (found.at, found.commit.records, state.intact);
-        torn = Some(TornBatch { commit, records, intact });
+        if found.commit.lasting > 0 {
+            torn = Some(TornBatch { commit: found.at, records: found.commit.lasting, intact: state.intact });
+        }
     }
     let effective = all().find(|found| found.at <= proven).cloned();
     Ok(Verdict { proven, kept: None, torn, effective, clean: false })
@@ -260,6 +265,9 @@ fn replay<D: Disk>(
                 gaps.push((cursor, commit.first));
             }
             cursor = commit.first;
+        }
+        if commit.lasting == 0 {
+            cursor = cursor.max(at.start_point());
         }
         Ok(())
     })?;

@@ -3,10 +3,12 @@
 use super::active::Active;
 use super::commit::{Batch, Commit, MAX_NOTE_LEN};
 use super::footer::Footer;
+use super::parity::Cover;
 use super::place::Point;
 use super::record::{RecordHeader, record_len};
 use super::segment::{FIRST_RECORD, SegmentHeader};
 use super::segments::Segments;
+use super::upkeep::cover_record;
 use super::{Location, Log, LogError, LogPosition, RecordFlags, RecordKind, Segment, SegmentId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskError, DiskFailure, DiskFile, OpenMode, Volume};
@@ -60,6 +62,7 @@ impl<D: Disk> Log<D> {
             proven: self.durable,
             first: self.batch.first.unwrap_or(here),
             records: self.batch.records,
+            lasting: self.batch.lasting,
             digest: self.batch.digest(),
             segments: self.list,
             note: note.to_vec(),
@@ -67,13 +70,17 @@ impl<D: Disk> Log<D> {
         let payload = commit.encode();
         let header = RecordHeader::of(RecordKind::Commit, RecordFlags::NONE, payload.len() as u32, &[&payload]);
         let footer = active.footer.mark();
-        let written = active.put(&header, &[&payload], self.options.write_buffer_len).and_then(|_| active.flush());
-        if let Err(error) = written {
-            // The record may still stand in the buffer; a batch that goes on must not carry it along.
-            active.retract(here.offset);
-            active.footer.reset(footer);
-            return Err(error);
-        }
+        let put = active.put(&header, &[&payload], self.options.write_buffer_len);
+        let head = match put.and_then(|head| active.flush().map(|()| head)) {
+            Ok(head) => head,
+            Err(error) => {
+                // The record may still stand in the buffer; a batch that goes on must not carry it along.
+                active.rewind(here.offset);
+                active.footer.reset(footer);
+                return Err(error);
+            }
+        };
+        cover_record(&mut active.cover, here.offset, &head, &header, &[&payload]);
         let at = LogPosition { segment: here.segment, commit: here.offset, end: active.end() };
         let file = active.file.clone();
         self.sync(&file)?;
@@ -84,6 +91,7 @@ impl<D: Disk> Log<D> {
         self.durable = at;
         self.note = note.to_vec();
         self.batch = Batch::new();
+        self.settled = false;
         self.note_len(at.segment, at.end);
         self.delete_condemned();
         Ok(at)
@@ -110,18 +118,6 @@ impl<D: Disk> Log<D> {
         })
     }
 
-    /// Commits whatever is open and leaves proof on disk that it was durable, so that the next open has nothing in
-    /// doubt. Worth calling when idle: until then, rot in the very last batch is taken for a write that a crash tore.
-    ///
-    /// # Errors
-    /// Those of [`Self::commit`].
-    pub fn settle(&mut self) -> Result<LogPosition, LogError> {
-        // PA
-        let note = self.note.clone();
-        self.commit(&note)?;
-        self.commit(&note)
-    }
-
     /// Settles and closes the log.
     ///
     /// # Errors
@@ -142,7 +138,7 @@ impl<D: Disk> Log<D> {
         LogError::Poisoned(error)
     }
 
-    fn sync(&mut self, file: &Arc<D::File>) -> Result<(), LogError> {
+    pub(super) fn sync(&mut self, file: &Arc<D::File>) -> Result<(), LogError> {
         // PA
         file.sync().map_err(|error| self.poison(error))
     }
@@ -155,7 +151,8 @@ impl<D: Disk> Log<D> {
         let header = RecordHeader::of(kind, flags, len, parts);
         let at = Point { segment: active.id, offset: active.end() };
         let bytes = active.put(&header, parts, self.options.write_buffer_len)?;
-        self.batch.add(at, &bytes);
+        self.batch.add(at, kind, &bytes);
+        self.settled = false;
         let (id, end) = (active.id, active.end());
         self.note_len(id, end);
         Ok(Location { segment: at.segment, offset: at.offset, len })
@@ -182,7 +179,11 @@ impl<D: Disk> Log<D> {
     pub(super) fn make_room(&mut self, total: u64) -> Result<(), LogError> {
         self.ensure_active()?;
         let Some(active) = &self.active else { unreachable!("just ensured") };
-        let end = u64::from(active.end()) + total + active.footer.estimated_len();
+        if active.cover.is_full() {
+            self.flush_parity()?;
+        }
+        let Some(active) = &self.active else { unreachable!("parity keeps it") };
+        let end = u64::from(active.end()) + total + active.footer.estimated_len() + active.cover.estimated_len();
         if end > u64::from(self.options.segment_len) && self.has_content {
             self.roll()?;
         }
@@ -193,6 +194,7 @@ impl<D: Disk> Log<D> {
     /// Seals the active segment and starts the next.
     fn roll(&mut self) -> Result<(), LogError> {
         // PA
+        self.flush_parity()?;
         let Some(active) = &mut self.active else { return self.create_segment() };
         let footer = core::mem::take(&mut active.footer);
         let sealed = self.put(RecordKind::Footer, RecordFlags::NONE, &[&footer.encode()]);
@@ -240,6 +242,7 @@ impl<D: Disk> Log<D> {
             written: FIRST_RECORD,
             buffer: Vec::new(),
             footer: Footer::default(),
+            cover: Cover::new(self.options.parity_group_len),
         });
         self.has_content = false;
         self.directory_dirty = true;

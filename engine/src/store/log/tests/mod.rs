@@ -5,3 +5,4 @@ mod basics;
 mod crash;
 mod crash_disk;
 mod faults;
+mod rot;

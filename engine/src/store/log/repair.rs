@@ -1,0 +1,289 @@
+//! Healing a segment in place: exactly the bytes that were written, or none.
+
+use super::footer::Footer;
+use super::parity::{ParityList, xor};
+use super::place::{Damage, DamagedRange};
+use super::reader::{Shown, show};
+use super::record::{HEADER_LEN, RecordHeader, padding};
+use super::scan::{Fetched, Item, Scanner, fetch};
+use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
+use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
+use crate::codec::Canonical;
+use crate::env::{Disk, DiskFile, OpenMode, Volume};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a repair did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RepairReport {
+    /// Bytes that were written anew: what they were before is known exactly.
+    pub healed: Vec<DamagedRange>,
+    /// Bytes that are still not what was written. The payload of a slice flagged `spread` is not looked at: its
+    /// siblings heal it, see [`Log::rewrite_in_place`].
+    pub lost: Vec<DamagedRange>,
+}
+
+impl<D: Disk> Log<D> {
+    /// Restores a segment's damaged bytes in place from its doubled headers, its group parity and its lists, and syncs.
+    ///
+    /// # Errors
+    /// [`LogError::NoSegment`], [`LogError::Disk`]; [`LogError::Poisoned`] when the sync failed.
+    pub fn repair(&mut self, segment: SegmentId) -> Result<RepairReport, LogError> {
+        // PA
+        self.writable()?;
+        let known = self.segments.get(&segment).cloned().ok_or(LogError::NoSegment(segment))?;
+        let (file, end) = self.file_for_writing(segment, known.len)?;
+        let active = self.active.as_ref().is_some_and(|active| active.id == segment);
+        let mut patient =
+            Patient { file: &*file, segment, binding: &known.binding, end, report: RepairReport::default() };
+        let header =
+            SegmentHeader { store: self.store, segment, salt: known.binding.salt, config: self.config.clone() };
+        patient.heal_headers(&header)?;
+        for list in patient.lists()?.into_values() {
+            patient.heal_group(&list)?;
+        }
+        if !active {
+            patient.heal_footer()?;
+        }
+        patient.examine()?;
+        let report = patient.report;
+        if !report.healed.is_empty() {
+            self.sync(&file)?;
+        }
+        Ok(report)
+    }
+
+    /// Writes the payload of a record again where it stands, exact as it was: for what healed by other means, such as
+    /// a slice by its siblings. Nothing is written unless header and checksum agree with the bytes.
+    ///
+    /// # Errors
+    /// [`LogError::Damaged`] when the record's header is damaged (repair the segment first) or the bytes are not the
+    /// record's; [`LogError::NoSegment`]; [`LogError::Disk`]; [`LogError::Poisoned`] when the sync failed.
+    pub fn rewrite_in_place(&mut self, location: Location, payload: &[u8]) -> Result<(), LogError> {
+        // PA
+        self.writable()?;
+        let known = self.segments.get(&location.segment).cloned().ok_or(LogError::NoSegment(location.segment))?;
+        let (file, end) = self.file_for_writing(location.segment, known.len)?;
+        let damaged = |what| LogError::Damaged { location, what };
+        if location.offset >= end {
+            // Still in the write buffer, where nothing rots.
+            return Ok(());
+        }
+        let mut head = [0; HEADER_LEN];
+        let Fetched::Bytes(HEADER_LEN) = fetch(&*file, u64::from(location.offset), &mut head)? else {
+            return Err(damaged("its header"));
+        };
+        let room = u64::from(end - location.offset);
+        let header = RecordHeader::decode(&head, &known.binding, location.offset, room);
+        let header = header.ok_or_else(|| damaged("its header"))?;
+        if header.len != location.len || payload.len() != location.len as usize || !header.checks(payload) {
+            return Err(damaged("the bytes offered are not the record's"));
+        }
+        file.write_at(u64::from(location.offset) + HEADER_LEN as u64, &[payload, padding(header.len)])?;
+        self.sync(&file)
+    }
+
+    /// A segment's file, and how much of the segment is in it.
+    fn file_for_writing(&self, segment: SegmentId, len: u32) -> Result<(Arc<D::File>, u32), LogError> {
+        match self.active.as_ref().filter(|active| active.id == segment) {
+            Some(active) => Ok((active.file.clone(), active.written)),
+            None => Ok((Arc::new(self.disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write)?), len)),
+        }
+    }
+}
+
+/// A segment under repair.
+struct Patient<'a, F> {
+    file: &'a F,
+    segment: SegmentId,
+    binding: &'a Binding,
+    end: u32,
+    report: RepairReport,
+}
+
+impl<F: DiskFile> Patient<'_, F> {
+    /// The bytes at `offset`; `None` where the file ends before or the disk refuses.
+    fn get(&self, offset: u32, len: usize) -> Result<Option<Vec<u8>>, LogError> {
+        let mut bytes = vec![0; len];
+        Ok(match fetch(self.file, u64::from(offset), &mut bytes)? {
+            Fetched::Bytes(count) if count == len => Some(bytes),
+            _ => None,
+        })
+    }
+
+    /// Sees to it that `bytes` stand at `offset`.
+    fn set(&mut self, offset: u32, bytes: &[u8], what: Damage) -> Result<(), LogError> {
+        // PA
+        if self.get(offset, bytes.len())?.is_some_and(|found| found == bytes) {
+            return Ok(());
+        }
+        self.file.write_at(u64::from(offset), &[bytes])?;
+        self.report.healed.push(self.range(offset, bytes.len(), what));
+        Ok(())
+    }
+
+    fn range(&self, from: u32, len: usize, what: Damage) -> DamagedRange {
+        DamagedRange { segment: self.segment, from, to: from.saturating_add(len as u32), what }
+    }
+
+    fn heal_headers(&mut self, header: &SegmentHeader) -> Result<(), LogError> {
+        let block = header.encode_block();
+        self.set(0, &block, Damage::SegmentHeader)?;
+        self.set(BLOCK_LEN as u32, &block, Damage::SegmentHeader)
+    }
+
+    /// Every group whose list can be read, in one copy or the other.
+    fn lists(&self) -> Result<BTreeMap<u32, ParityList>, LogError> {
+        // PA
+        let mut lists = BTreeMap::new();
+        let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
+        while let Some(item) = scanner.next()? {
+            let Item::Record(offset, header) = item else { continue };
+            if header.kind != RecordKind::ParityList
+                || lists.values().any(|list: &ParityList| list.second_list == offset)
+            {
+                continue;
+            }
+            let Some(payload) = scanner.payload(offset, header.len)? else { continue };
+            if !header.checks(payload) {
+                continue;
+            }
+            let Ok(list) = ParityList::decode(payload) else { continue };
+            let fits = u64::from(list.second_list) + header.record_len() <= u64::from(self.end)
+                && list.extents.first().is_none_or(|(offset, _)| *offset >= FIRST_RECORD)
+                && [list.first_list, list.second_list].contains(&offset);
+            if fits {
+                lists.insert(list.first_list, list);
+            }
+        }
+        Ok(lists)
+    }
+
+    fn heal_group(&mut self, list: &ParityList) -> Result<(), LogError> {
+        // PA
+        let (block_len, stripes) = (list.block_len as usize, list.stripes as usize);
+        let mut data = Vec::with_capacity(list.data_len() as usize);
+        for (offset, len) in &list.extents {
+            self.append_readable(&mut data, *offset, *len as usize, block_len)?;
+        }
+        data.resize(list.data_blocks() * block_len, 0);
+        let payload_at = list.parity + HEADER_LEN as u32;
+        self.append_readable(&mut data, payload_at, stripes * block_len, block_len)?;
+
+        let intact = |data: &[u8], index: usize| {
+            let block = data.get(index * block_len..(index + 1) * block_len);
+            block.is_some_and(|block| list.crcs.get(index) == Some(&crc32fast::hash(block)))
+        };
+        let bad: Vec<usize> = (0..list.crcs.len()).filter(|index| !intact(&data, *index)).collect();
+        let mut healed = Vec::new();
+        for index in &bad {
+            let siblings = || (index % stripes..list.crcs.len()).step_by(stripes).filter(|other| other != index);
+            if siblings().any(|other| bad.contains(&other)) {
+                continue;
+            }
+            let mut block = vec![0; block_len];
+            for other in siblings() {
+                xor(&mut block, data.get(other * block_len..).unwrap_or_default());
+            }
+            // A list whose checksum is right by chance must not make good bytes of bad ones.
+            if list.crcs.get(*index) == Some(&crc32fast::hash(&block)) {
+                if let Some(place) = data.get_mut(index * block_len..(index + 1) * block_len) {
+                    place.copy_from_slice(&block);
+                }
+                healed.push(*index);
+            }
+        }
+        for index in healed.iter().filter(|index| **index < list.data_blocks()) {
+            self.write_block(list, &data, *index)?;
+        }
+        let parity = data.get(list.data_blocks() * block_len..).unwrap_or_default();
+        let parity_whole = bad.iter().all(|index| *index < list.data_blocks() || healed.contains(index));
+        if parity_whole {
+            self.write_record(RecordKind::Parity, list.parity, parity)?;
+        }
+        let payload = list.encode();
+        self.write_record(RecordKind::ParityList, list.first_list, &payload)?;
+        self.write_record(RecordKind::ParityList, list.second_list, &payload)
+    }
+
+    /// Reads piece by piece, so that a sector that cannot be read costs no more than the block it is in.
+    fn append_readable(&self, to: &mut Vec<u8>, offset: u32, len: usize, piece: usize) -> Result<(), LogError> {
+        let whole = self.get(offset, len)?;
+        if let Some(bytes) = whole {
+            to.extend_from_slice(&bytes);
+            return Ok(());
+        }
+        let mut at = 0;
+        while at < len {
+            let want = piece.min(512).min(len - at);
+            let bytes = self.get(offset + at as u32, want)?;
+            to.extend_from_slice(&bytes.unwrap_or_else(|| vec![0; want]));
+            at += want;
+        }
+        Ok(())
+    }
+
+    /// Writes one data block back to the extents that it is made of.
+    fn write_block(&mut self, list: &ParityList, data: &[u8], index: usize) -> Result<(), LogError> {
+        // PA
+        let block_len = list.block_len as usize;
+        let (from, to) = (index * block_len, (index + 1) * block_len);
+        let mut start = 0;
+        for (offset, len) in &list.extents {
+            let end = start + *len as usize;
+            let (first, last) = (from.max(start), to.min(end));
+            if first < last {
+                let at = offset + (first - start) as u32;
+                self.set(at, data.get(first..last).unwrap_or_default(), Damage::Covered)?;
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Writes a whole record that is known byte for byte.
+    fn write_record(&mut self, kind: RecordKind, offset: u32, payload: &[u8]) -> Result<(), LogError> {
+        // PA
+        let len = payload.len() as u32;
+        let header = RecordHeader::of(kind, RecordFlags::NONE, len, &[payload]);
+        let head = header.encode(self.binding, offset);
+        let record = [head.as_slice(), payload, padding(len)].concat();
+        self.set(offset, &record, Damage::Record(kind))
+    }
+
+    /// Makes the footer again if it is the only thing wrong.
+    fn heal_footer(&mut self) -> Result<(), LogError> {
+        // PA
+        let mut footer = Footer::default();
+        let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
+        while let Some(item) = scanner.next()? {
+            let at = match item {
+                Item::Record(offset, header) if header.kind == RecordKind::Footer => offset,
+                Item::Record(_, header) => {
+                    footer.add(&header);
+                    continue;
+                }
+                Item::Damaged { from, to, .. } if to == self.end => from,
+                Item::Damaged { .. } => return Ok(()),
+            };
+            let payload = footer.encode();
+            let record_len = super::record::record_len(payload.len() as u32);
+            if u64::from(at) + record_len == u64::from(self.end) {
+                self.write_record(RecordKind::Footer, at, &payload)?;
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Names what is still damaged.
+    fn examine(&mut self) -> Result<(), LogError> {
+        let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
+        while let Some(item) = scanner.next()? {
+            if let Shown::Damaged(range) = show(&mut scanner, self.segment, item, true)? {
+                self.report.lost.push(range);
+            }
+        }
+        Ok(())
+    }
+}

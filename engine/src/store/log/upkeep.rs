@@ -1,0 +1,133 @@
+//! Writing what protects records: group parity, and the proof that the last batch was durable.
+
+use super::active::Active;
+use super::parity::{Cover, ParityList};
+use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
+use super::scan::{Item, Scanner};
+use super::{Log, LogError, LogPosition, RecordFlags, RecordKind};
+use crate::codec::Canonical;
+use crate::env::{Disk, DiskFile};
+
+impl<D: Disk> Log<D> {
+    /// Writes the parity of what was appended since the last was written. Not durable before the next commit.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`]: what was written of it is taken back, and the call may be repeated.
+    pub fn flush_parity(&mut self) -> Result<(), LogError> {
+        // PA
+        self.writable()?;
+        loop {
+            let Some(active) = self.active.as_ref().filter(|_| !self.sealing) else { return Ok(()) };
+            let Some((list, parity)) = active.cover.first() else { return Ok(()) };
+            let (start, footer, batch) = (active.end(), active.footer.mark(), self.batch.clone());
+            let put = self.put_group(list, &parity, start);
+            let Some(active) = &mut self.active else { unreachable!("put keeps it") };
+            if let Err(error) = put {
+                // A list without its parity, written again by the next attempt, would cover the same bytes twice.
+                active.rewind(start);
+                active.footer.reset(footer);
+                self.batch = batch;
+                return Err(error);
+            }
+            active.cover.pop();
+        }
+    }
+
+    fn put_group(&mut self, mut list: ParityList, parity: &[u8], start: u32) -> Result<(), LogError> {
+        // PA
+        let list_len = record_len(list.encode_len()) as u32;
+        list.first_list = start;
+        list.parity = start + list_len;
+        list.second_list = list.parity + record_len(parity.len() as u32) as u32;
+        let payload = list.encode();
+        self.put(RecordKind::ParityList, RecordFlags::NONE, &[&payload])?;
+        self.put(RecordKind::Parity, RecordFlags::NONE, &[parity])?;
+        self.put(RecordKind::ParityList, RecordFlags::NONE, &[&payload])?;
+        Ok(())
+    }
+
+    /// Commits, writes parity, and leaves proof on disk that the commit was durable, so that the next open has nothing
+    /// in doubt. Worth calling when idle: until then, rot in the very last batch is taken for a write that a crash tore.
+    ///
+    /// # Errors
+    /// Those of [`Self::commit`].
+    pub fn settle(&mut self) -> Result<LogPosition, LogError> {
+        // PA
+        self.writable()?;
+        if self.settled {
+            return Ok(self.durable);
+        }
+        let note = self.note.clone();
+        if self.batch.records > 0 {
+            self.commit(&note)?;
+        }
+        // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.
+        self.flush_parity()?;
+        let at = self.commit(&note)?;
+        self.settled = true;
+        Ok(at)
+    }
+}
+
+impl ParityList {
+    /// Length of the encoding; the offsets, of fixed width, do not matter.
+    fn encode_len(&self) -> u32 {
+        (1 + 5 * 4 + 4 + 8 * self.extents.len() + 4 + 4 * self.crcs.len()) as u32
+    }
+}
+
+/// Covers a record that was just written.
+pub(super) fn cover_record(
+    cover: &mut Cover,
+    offset: u32,
+    head: &[u8; HEADER_LEN],
+    header: &RecordHeader,
+    parts: &[&[u8]],
+) {
+    if header.kind.is_upkeep() {
+        return;
+    }
+    cover.push(offset, head);
+    let mut at = offset + HEADER_LEN as u32;
+    let mut left = if header.flags.is_spread() { header.checked_len as usize } else { usize::MAX };
+    for part in parts {
+        let covered = part.get(..part.len().min(left)).unwrap_or_default();
+        cover.push(at, covered);
+        at += covered.len() as u32;
+        left -= covered.len();
+    }
+    if !header.flags.is_spread() {
+        cover.push(at, padding(header.len));
+    }
+}
+
+/// Reads a segment that goes on being written: its directory, and what of it parity does not cover yet. Returns whether
+/// it is undamaged.
+///
+/// # Errors
+/// [`LogError::Disk`].
+pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>) -> Result<bool, LogError> {
+    // PA
+    let mut uncovered = Vec::new();
+    let (file, binding) = (active.file.clone(), active.binding.clone());
+    let mut scanner = Scanner::new(&*file, &binding, super::FIRST_RECORD, active.written);
+    while let Some(item) = scanner.next()? {
+        let Item::Record(offset, header) = item else { return Ok(false) };
+        active.footer.add(&header);
+        // Parity is written between records and covers all that stand before it.
+        if header.kind.is_upkeep() {
+            uncovered.clear();
+        } else {
+            uncovered.push((offset, header));
+        }
+    }
+    for (offset, header) in uncovered {
+        let len = if header.flags.is_spread() { header.checked_len } else { header.len };
+        let Some(payload) = scanner.payload(offset, len)? else { return Ok(false) };
+        if !header.checks(payload) {
+            return Ok(false);
+        }
+        cover_record(&mut active.cover, offset, &header.encode(&binding, offset), &header, &[payload]);
+    }
+    Ok(true)
+}
