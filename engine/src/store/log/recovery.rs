@@ -184,6 +184,9 @@ impl<D: Disk> Log<D> {
             log.start_anew(&inventory, &verdict, visit, &mut recovery)?;
         }
         log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean)?;
+        if !verdict.clean && log.active.is_some() {
+            log.seal_behind(cut.segment)?;
+        }
         Ok((log, recovery))
     }
 }

@@ -158,7 +158,7 @@ impl<D: Disk> Log<D> {
         Ok(Location { segment: at.segment, offset: at.offset, len })
     }
 
-    fn note_len(&mut self, id: SegmentId, len: u32) {
+    pub(super) fn note_len(&mut self, id: SegmentId, len: u32) {
         if let Some(segment) = self.segments.get_mut(&id) {
             segment.len = len;
         }
