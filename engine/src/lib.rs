@@ -4,7 +4,7 @@
 //! socket of its own and draws no entropy: time, disk and randomness are arguments. That is what lets every line that
 //! could lose data run under deterministic simulation before it meets a real disk.
 //!
-//! Read in this order: [`id`], [`codec`], [`env`], [`keys`], [`seal`], [`blob`], [`dag`], [`names`], [`deletion`],
+//! Read in this order: [`id`], [`codec`], [`mod@env`], [`keys`], [`seal`], [`blob`], [`dag`], [`names`], [`deletion`],
 //! [`store`], [`node`].
 
 pub mod blob;

@@ -36,7 +36,7 @@ impl Waiting {
 }
 
 /// Called with every event on the engine thread; must be quick.
-pub type EventSink = Box<dyn FnMut(&Event) + Send>;
+pub(crate) type EventSink = Box<dyn FnMut(&Event) + Send>;
 
 struct ThreadHost {
     pool: JobPool<Job>,

@@ -4,8 +4,8 @@
 //! loop turns until the answer is there.
 
 use ouroboros_engine::env::{Clock, Disk, Driver, Host, Input, Instant, NoNetwork, Now, WallTime};
-use ouroboros_engine::keys::{Keyring, MasterSecret};
 use ouroboros_engine::id::Secret;
+use ouroboros_engine::keys::{Keyring, MasterSecret};
 use ouroboros_engine::node::{
     Engine, Event, Failure, Job, JobDone, JobId, Limits, OpenError, OpenOptions, Opened, Reply, Request, RequestId,
     StoreConfig,
@@ -88,7 +88,13 @@ impl<D: Disk> Local<D> {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn create(disk: D, config: StoreConfig, keys: Arc<Keyring>, limits: Limits, seed: u64) -> Result<Self, OpenError> {
+    pub fn create(
+        disk: D,
+        config: StoreConfig,
+        keys: Arc<Keyring>,
+        limits: Limits,
+        seed: u64,
+    ) -> Result<Self, OpenError> {
         let clock = HandClock::default();
         let engine = Engine::create(disk, config, options(keys, limits, seed), clock.now())?;
         Ok(Self::over(engine, clock))

@@ -121,7 +121,9 @@ fn versions_follow_each_other_diverge_and_can_be_restored() {
     assert_eq!(get(&mut node, "k", Select::Winner).unwrap(), content(20_000, 2));
     let gone = put_with(&mut node, "k", PutSource::Gone, PutOptions::default()).unwrap();
     assert!(matches!(get(&mut node, "k", Select::Winner), Err(Failure::Gone { version, .. }) if version == gone.id));
-    let Reply::Versions(log) = node.ask(Request::Log { key: key("k"), after: None, limit: 100 }).unwrap() else { panic!() };
+    let Reply::Versions(log) = node.ask(Request::Log { key: key("k"), after: None, limit: 100 }).unwrap() else {
+        panic!()
+    };
     assert_eq!(log.len(), 5);
     assert_eq!(log.first().map(|version| version.id), Some(gone.id));
     assert_eq!(get(&mut node, "k", Select::At(second.created)).unwrap(), content(20_000, 2));
@@ -166,7 +168,9 @@ fn purged_versions_are_destroyed_and_what_others_share_survives() {
     put(&mut node, "keep", shared.clone());
     let doomed = put(&mut node, "doomed", shared.clone());
     put(&mut node, "unique", content(2_000_000, 6));
-    let Reply::Purged { versions } = node.ask(Request::Purge(PurgeTarget::Key(key("doomed")))).unwrap() else { panic!() };
+    let Reply::Purged { versions } = node.ask(Request::Purge(PurgeTarget::Key(key("doomed")))).unwrap() else {
+        panic!()
+    };
     assert_eq!(versions, 1);
     node.ask(Request::Purge(PurgeTarget::Key(key("unique")))).unwrap();
     let Reply::Compacted(report) = node.ask(Request::Compact).unwrap() else { panic!() };

@@ -45,8 +45,8 @@ impl core::fmt::Debug for DedupScope {
 mod tests {
     use super::*;
     use crate::id::Epoch;
-    use crate::seal::ScopeKeys;
     use crate::keys::golden::{hex, secret};
+    use crate::seal::ScopeKeys;
 
     #[test]
     fn scopes_epochs_and_secrets_share_no_key() {

@@ -95,7 +95,8 @@ impl<D: Disk> Engine<D> {
             return;
         }
         let Some(comparison) = self.comparisons.remove(&request) else { return };
-        let [a, b] = comparison.sides.map(|side| side.references.into_iter().map(|(_, chunk)| chunk).collect::<Vec<_>>());
+        let [a, b] =
+            comparison.sides.map(|side| side.references.into_iter().map(|(_, chunk)| chunk).collect::<Vec<_>>());
         self.reply(request, reply_of(diff_chunks(&a, &b)));
     }
 
@@ -103,9 +104,8 @@ impl<D: Disk> Engine<D> {
         let Some(comparison) = self.comparisons.get_mut(&page.request) else { return };
         let references = &mut comparison.sides[page.side].references;
         let (depth, reference) = references[page.place].clone();
-        let opened = result.and_then(|(plain, _)| {
-            ChunkList::open(&plain, &reference, depth).map_err(|error| error.to_string())
-        });
+        let opened =
+            result.and_then(|(plain, _)| ChunkList::open(&plain, &reference, depth).map_err(|error| error.to_string()));
         match opened {
             Ok(list) if references.len() + list.chunks.len() <= MAX_CHUNKS => {
                 let below = list.chunks.into_iter().map(|chunk| (depth - 1, chunk));

@@ -28,11 +28,7 @@ impl BodySummary {
     /// Of an opened body.
     #[must_use]
     pub fn of(body: &Body) -> Self {
-        Self {
-            name: body.name.clone(),
-            gone: body.content.is_gone(),
-            len: body.content.len().unwrap_or(0),
-        }
+        Self { name: body.name.clone(), gone: body.content.is_gone(), len: body.content.len().unwrap_or(0) }
     }
 }
 

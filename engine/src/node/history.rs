@@ -181,11 +181,7 @@ impl<D: Disk> Engine<D> {
         Ok(Some(Entry { name, kind: EntryKind::Key { winner, created, len, heads, gone: row.winner_gone } }))
     }
 
-    pub(super) fn answer(
-        &mut self,
-        request: RequestId,
-        answer: Result<Reply, Failure>,
-    ) {
+    pub(super) fn answer(&mut self, request: RequestId, answer: Result<Reply, Failure>) {
         self.reply(request, answer.unwrap_or_else(Reply::Failed));
     }
 }

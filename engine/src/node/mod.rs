@@ -37,12 +37,12 @@ pub use request::{
 use crate::env::{Disk, DiskFailure, Instant, Now};
 use crate::id::{EngineRng, HlcClock, Partition, Sequence};
 use crate::keys::{Keyring, NameKeys};
-use crate::store::index::{Index, IndexError};
 use crate::store::SegmentId;
+use crate::store::index::{Index, IndexError};
 use crate::store::log::{Log, LogError};
 use batch::Batch;
-use diff::{Comparisons, WantedPage};
 use bytes::Bytes;
+use diff::{Comparisons, WantedPage};
 pub use policy::Policy;
 use put::{Puts, ScopedChunk};
 use reader::{ReadId, Reads, Sought};
@@ -245,7 +245,9 @@ impl<D: Disk> Engine<D> {
         tracing::error!(why, "a job panicked");
         match context {
             JobContext::Cut(upload) | JobContext::Copy(upload) => self.fail_upload(upload, failure),
-            JobContext::Make(uploads) => uploads.into_iter().for_each(|upload| self.fail_upload(upload, failure.clone())),
+            JobContext::Make(uploads) => {
+                uploads.into_iter().for_each(|upload| self.fail_upload(upload, failure.clone()))
+            }
             JobContext::Seal { .. } => self.fail_all_uploads(&failure),
             JobContext::Get(sought) => {
                 let bodies = sought.iter().map(|_| Err(why.to_owned())).collect();

@@ -17,8 +17,8 @@ use crate::env::{Disk, Now};
 use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, Partition, RealmId, Sequence};
 use crate::keys::Keyring;
 use crate::seal::{SealedSlice, SliceHeader};
-use crate::store::index::{ChunkKey, ChunkRow, Chunks, Index, IndexError, IndexOptions, SealRow, Seals};
 use crate::store::SegmentId;
+use crate::store::index::{ChunkKey, ChunkRow, Chunks, Index, IndexError, IndexOptions, SealRow, Seals};
 use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, RecordView, Recovery, StoreId};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
@@ -59,7 +59,9 @@ pub enum OpenError {
     #[error("there is a store here already")]
     Exists,
     /// The keyring belongs to another realm.
-    #[error("this keyring belongs to realm {found}, and the store to realm {expected}: use the keyring that was made with the store, or its recovery phrase")]
+    #[error(
+        "this keyring belongs to realm {found}, and the store to realm {expected}: use the keyring that was made with the store, or its recovery phrase"
+    )]
     WrongKeys {
         /// The keyring's realm.
         found: RealmId,
@@ -113,8 +115,9 @@ impl Limits {
 fn verify(kind: RecordKind, payload: &[u8]) -> bool {
     // PA
     match kind {
-        RecordKind::Slice => SealedSlice::from_record(Bytes::copy_from_slice(payload))
-            .is_ok_and(|slice| slice.verify().is_ok()),
+        RecordKind::Slice => {
+            SealedSlice::from_record(Bytes::copy_from_slice(payload)).is_ok_and(|slice| slice.verify().is_ok())
+        }
         _ => true,
     }
 }
@@ -139,13 +142,15 @@ impl<D: Disk> Replay<'_, D> {
         *self.content.entry(place.segment).or_default() += u64::from(place.len);
         let payload = record.payload;
         let outcome = match record.kind {
-            RecordKind::Slice => SliceHeader::decode(payload).map_err(|error| error.to_string()).and_then(|(header, _)| {
-                let known = self.index.get::<Seals>(&header.seal_id()).map_err(|error| error.to_string())?;
-                let mut row = known.unwrap_or_else(|| SealRow::new(&header));
-                row.place(&header, place);
-                self.index.put::<Seals>(&header.seal_id(), &row);
-                Ok(())
-            }),
+            RecordKind::Slice => {
+                SliceHeader::decode(payload).map_err(|error| error.to_string()).and_then(|(header, _)| {
+                    let known = self.index.get::<Seals>(&header.seal_id()).map_err(|error| error.to_string())?;
+                    let mut row = known.unwrap_or_else(|| SealRow::new(&header));
+                    row.place(&header, place);
+                    self.index.put::<Seals>(&header.seal_id(), &row);
+                    Ok(())
+                })
+            }
             RecordKind::Blob => match BlobRecord::decode(&Bytes::copy_from_slice(payload)) {
                 Ok(record) => return self.blob(&record, place),
                 Err(error) => Err(error.to_string()),
@@ -420,4 +425,3 @@ enum OpenFailure {
     StaleIndex(String),
     Open(OpenError),
 }
-

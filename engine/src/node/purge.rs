@@ -1,18 +1,18 @@
 //! Purging: a tombstone, then the bytes.
 
+use super::Engine;
 use super::batch::Staged;
 use super::facts::{forget_references, is_referenced};
 use super::request::{Failure, PurgeTarget, Reply, RequestId};
-use super::Engine;
 use crate::blob::RefPage;
 use crate::codec::Canonical;
-use crate::store::Location;
 use crate::deletion::{Purged, SignedTombstone, Tombstone, TombstoneRecord};
 use crate::env::{Disk, Now};
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
+use crate::store::Location;
 use crate::store::index::{BlobRow, Direction, RefPages, Seals, Target, Versions};
-use core::ops::Bound;
 use crate::store::log::RecordKind;
+use core::ops::Bound;
 
 impl<D: Disk> Engine<D> {
     pub(super) fn purge(&mut self, now: Now, request: RequestId, target: &PurgeTarget) {
@@ -48,8 +48,8 @@ impl<D: Disk> Engine<D> {
                 created: self.clock.issue(now.wall),
                 versions: purged,
             };
-            let signed = SignedTombstone::sign(tombstone, keys.signer())
-                .map_err(|error| Failure::Invalid(error.to_string()))?;
+            let signed =
+                SignedTombstone::sign(tombstone, keys.signer()).map_err(|error| Failure::Invalid(error.to_string()))?;
             let record = TombstoneRecord { dot: self.next_dot(&key_hash), signed };
             let location = self.append(RecordKind::Tombstone, false, &[&record.encode()])?;
             self.batch.staged.push(Staged::Tombstone(record, location));

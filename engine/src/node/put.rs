@@ -9,8 +9,8 @@ use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, Now};
 use crate::id::{BlobId, ChunkId, KeyHash, SealId, Secret};
 use crate::keys::DedupScope;
-use crate::store::index::ChunkKey;
 use crate::seal::{Chunker, Sealed};
+use crate::store::index::ChunkKey;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -313,8 +313,7 @@ impl<D: Disk> Engine<D> {
                 self.puts.sealing.insert(name, vec![wanted]);
                 let compression = self.config.compression;
                 let context = JobContext::Seal { name, charged: (depth == 0).then_some((id, chunk.plain.len())) };
-                let job =
-                    Job::Seal { scope, identified: chunk.identified, plain: chunk.plain, compression, coding };
+                let job = Job::Seal { scope, identified: chunk.identified, plain: chunk.plain, compression, coding };
                 self.run(context, job);
             }
             Err(failure) => self.fail_upload(id, failure),

@@ -3,7 +3,7 @@
 use super::job::Job;
 use super::request::{Damage, DamageOutcome, Event, Failure, Got, Reply, RequestId, Select};
 use super::{Engine, JobContext, Output};
-use crate::blob::{Body, BlobRecord, ChunkList, ChunkRef, Content};
+use crate::blob::{BlobRecord, Body, ChunkList, ChunkRef, Content};
 use crate::env::Disk;
 use crate::id::{BlobId, SealId};
 use crate::names::KeyName;
@@ -329,7 +329,12 @@ impl<D: Disk> Engine<D> {
         Ok(slices)
     }
 
-    pub(super) fn fetch_slice(&self, seal: &SealId, index: usize, row: &SealRow) -> Result<Option<SealedSlice>, String> {
+    pub(super) fn fetch_slice(
+        &self,
+        seal: &SealId,
+        index: usize,
+        row: &SealRow,
+    ) -> Result<Option<SealedSlice>, String> {
         let Some(location) = row.slices.get(index).copied().flatten() else { return Ok(None) };
         let payload = self.log.read(location).map_err(|error| error.to_string())?;
         let slice = SealedSlice::from_record(payload).map_err(|error| format!("{location}: {error}"))?;
@@ -361,7 +366,8 @@ impl<D: Disk> Engine<D> {
             Err(why) => {
                 // Some data slice is rotten: once more, with everything there is.
                 tracing::debug!(seal = %reference.seal_id, %why, "reading again with all slices");
-                read.pieces.insert(at, Piece::Fetching { start, depth, reference: reference.clone(), all_slices: true });
+                read.pieces
+                    .insert(at, Piece::Fetching { start, depth, reference: reference.clone(), all_slices: true });
                 read.fetching += 1;
                 match self.fetch(&reference.seal_id, true) {
                     Ok(slices) => self.open_chunk(id, at, &reference, slices),

@@ -27,10 +27,26 @@ const DEAD_SHARE: u64 = 2;
 enum Task {
     /// Rewrites seals that were found damaged.
     Mend(seals::Walk),
-    Scrub { request: RequestId, repair: bool, report: ScrubReport, stage: scrub::Stage },
-    Recode { request: RequestId, coding: Coding, report: RecodeReport, walk: seals::Walk },
-    Compact { request: Option<RequestId>, report: CompactReport, stage: compact::Stage },
-    Close { request: RequestId },
+    Scrub {
+        request: RequestId,
+        repair: bool,
+        report: ScrubReport,
+        stage: scrub::Stage,
+    },
+    Recode {
+        request: RequestId,
+        coding: Coding,
+        report: RecodeReport,
+        walk: seals::Walk,
+    },
+    Compact {
+        request: Option<RequestId>,
+        report: CompactReport,
+        stage: compact::Stage,
+    },
+    Close {
+        request: RequestId,
+    },
 }
 
 /// What a job of upkeep is for.
@@ -169,9 +185,8 @@ impl<D: Disk> Engine<D> {
                 Ok((more || self.upkeep.jobs > 0).then_some(Task::Mend(walk)))
             }
             Task::Scrub { request, repair, mut report, mut stage } => {
-                let more = self
-                    .scrub_step(repair, &mut report, &mut stage)
-                    .map_err(|failure| (Some(request), failure))?;
+                let more =
+                    self.scrub_step(repair, &mut report, &mut stage).map_err(|failure| (Some(request), failure))?;
                 if more {
                     return Ok(Some(Task::Scrub { request, repair, report, stage }));
                 }
@@ -179,9 +194,8 @@ impl<D: Disk> Engine<D> {
                 Ok(None)
             }
             Task::Recode { request, coding, mut report, mut walk } => {
-                let more = self
-                    .recode_step(coding, &mut report, &mut walk)
-                    .map_err(|failure| (Some(request), failure))?;
+                let more =
+                    self.recode_step(coding, &mut report, &mut walk).map_err(|failure| (Some(request), failure))?;
                 if more {
                     return Ok(Some(Task::Recode { request, coding, report, walk }));
                 }

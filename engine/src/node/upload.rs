@@ -4,7 +4,7 @@
 
 use super::job::ScopeContext;
 use super::request::{Put, RequestId};
-use crate::blob::{MAX_PAGE_REFS, ChunkRef, Content};
+use crate::blob::{ChunkRef, Content, MAX_PAGE_REFS};
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
 use crate::seal::Coding;
 use bytes::Bytes;

@@ -38,7 +38,10 @@ pub struct Builder {
 
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("directory", &self.directory).field("coding", &self.coding).finish_non_exhaustive()
+        f.debug_struct("Builder")
+            .field("directory", &self.directory)
+            .field("coding", &self.coding)
+            .finish_non_exhaustive()
     }
 }
 
@@ -191,13 +194,7 @@ impl Builder {
         self.keyring.clone().ok_or(Error::NoKeyring)
     }
 
-    fn start(
-        self,
-        engine: Engine<FileDisk>,
-        clock: SystemClock,
-        lock: StoreLock,
-        opened: Opened,
-    ) -> Result<Db, Error> {
+    fn start(self, engine: Engine<FileDisk>, clock: SystemClock, lock: StoreLock, opened: Opened) -> Result<Db, Error> {
         let mailbox = Arc::new(Mailbox::new(MAILBOX_LEN));
         let waiting = Arc::new(Waiting::default());
         let threads = match self.threads {

@@ -13,9 +13,7 @@ use crate::node::policy::Policy;
 use crate::node::request::{CompactReport, Failure};
 use crate::node::{Engine, batch::Staged};
 use crate::seal::{SealedSlice, SliceHeader};
-use crate::store::index::{
-    Blobs, Direction, Index, IndexError, RefPages, SealRow, Seals, Table, Target, Tombstones,
-};
+use crate::store::index::{Blobs, Direction, Index, IndexError, RefPages, SealRow, Seals, Table, Target, Tombstones};
 use crate::store::log::{RecordKind, RecordView};
 use crate::store::{Location, SegmentId};
 use bytes::Bytes;
@@ -329,4 +327,3 @@ fn live<D: Disk>(index: &Index<D>, record: &RecordView<'_>) -> Result<Option<Liv
         _ => None,
     })
 }
-

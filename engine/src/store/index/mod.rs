@@ -30,8 +30,7 @@ pub use names::LevelEntry;
 pub use rows::{BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, TombstoneRow};
 pub use table::{
     Blobs, Child, Children, ChunkKey, Chunks, Keys, Meta, Names, Owner, RefPages, Reference, References, Row, Seals,
-    Table, TableId, TableKey, Target, Tombstones, VersionKey,
-    Versions,
+    Table, TableId, TableKey, Target, Tombstones, VersionKey, Versions,
 };
 
 use self::core::{Core, Mode};

@@ -8,6 +8,7 @@
 //!    u64, u32, u32 proven               segment, start and end of the last commit whose sync succeeded
 //!    u64, u32 first                     segment and offset where the batch starts
 //!    u64 records                        how many records the batch has, this one not counted
+//!    u64 lasting                        how many of them could not be made again from the others
 //!    [32] digest                        over the batch's record headers in order
 //!    u64, u32, u32 segments             location of the latest Segments record
 //!    u32 length, bytes                  the note
@@ -17,7 +18,7 @@
 //! acknowledged, or was written anew in this batch: it is dead.
 
 use super::place::Point;
-use super::record::{HEADER_LEN, RecordHeader};
+use super::record::{HEADER_LEN, RecordHeader, RecordKind};
 use super::{Location, LogPosition, StoreId};
 use crate::codec::{Canonical, DecodeError};
 use crate::id::{Domain, DomainHasher};
@@ -36,6 +37,7 @@ pub(super) struct Commit {
     pub(super) proven: LogPosition,
     pub(super) first: Point,
     pub(super) records: u64,
+    pub(super) lasting: u64,
     pub(super) digest: [u8; 32],
     pub(super) segments: Location,
     pub(super) note: Vec<u8>,
@@ -62,17 +64,19 @@ pub(super) struct Batch {
     /// Where its first record is; `None` while it has none.
     pub(super) first: Option<Point>,
     pub(super) records: u64,
+    pub(super) lasting: u64,
     hasher: DomainHasher,
 }
 
 impl Batch {
     pub(super) fn new() -> Self {
-        Self { first: None, records: 0, hasher: BATCH.hasher() }
+        Self { first: None, records: 0, lasting: 0, hasher: BATCH.hasher() }
     }
 
-    pub(super) fn add(&mut self, at: Point, header: &[u8; HEADER_LEN]) {
+    pub(super) fn add(&mut self, at: Point, kind: RecordKind, header: &[u8; HEADER_LEN]) {
         self.first.get_or_insert(at);
         self.records += 1;
+        self.lasting += u64::from(!kind.is_upkeep());
         self.hasher.part(header);
     }
 
@@ -82,7 +86,7 @@ impl Batch {
 
     /// Whether this is exactly the batch that `commit` covers.
     pub(super) fn matches(&self, commit: &Commit) -> bool {
-        self.records == commit.records && self.digest() == commit.digest
+        self.records == commit.records && self.lasting == commit.lasting && self.digest() == commit.digest
     }
 }
 

@@ -8,7 +8,7 @@
 //!        u8 kind, with the top bit set if spread; then its length on disk divided by 8, as a LEB128 number
 //! ```
 
-use super::record::RecordHeader;
+use super::record::{RecordHeader, RecordKind};
 use crate::codec::Canonical;
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -19,6 +19,8 @@ const SPREAD_BIT: u8 = 0x80;
 pub(super) struct Footer {
     records: u32,
     directory: Vec<u8>,
+    #[borsh(skip)]
+    sealed: bool,
 }
 
 impl Canonical for Footer {
@@ -30,6 +32,7 @@ impl Footer {
     /// Notes the next record.
     pub(super) fn add(&mut self, header: &RecordHeader) {
         self.records = self.records.saturating_add(1);
+        self.sealed |= header.kind == RecordKind::Footer;
         let spread = if header.flags.is_spread() { SPREAD_BIT } else { 0 };
         self.directory.push(header.kind as u8 | spread);
         let mut units = header.record_len() / 8;
@@ -51,6 +54,11 @@ impl Footer {
         self.directory.truncate(len);
     }
 
+    /// Whether a footer is among the records.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed
+    }
+
     /// About how long the record will be, in bytes.
     pub(super) fn estimated_len(&self) -> u64 {
         self.directory.len() as u64 + 64
@@ -60,7 +68,7 @@ impl Footer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::log::{RecordFlags, RecordKind};
+    use crate::store::log::RecordFlags;
 
     #[test]
     fn lengths_take_as_many_bytes_as_they_need() {

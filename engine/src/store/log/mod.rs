@@ -137,7 +137,11 @@ pub struct Log<D: Disk> {
     batch: Batch,
     /// The latest Segments record.
     list: Location,
-    /// Segments that the next commit takes out of the log.
+    /// The Segments record that the last commit named.
+    durable_list: Location,
+    /// Segments that the batch under way removes.
+    removing: BTreeSet<SegmentId>,
+    /// Segments that are out of the log, or will be with the next commit, and whose files are to go.
     condemned: BTreeSet<SegmentId>,
     directory_dirty: bool,
     poisoned: Option<DiskError>,

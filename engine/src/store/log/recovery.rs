@@ -94,6 +94,8 @@ impl<D: Disk> Log<D> {
             batch: Batch::new(),
             list: Location { segment: SegmentId(0), offset: 0, len: 0 },
             condemned: BTreeSet::new(),
+            removing: BTreeSet::new(),
+            durable_list: Location { segment: SegmentId(0), offset: 0, len: 0 },
             directory_dirty: false,
             poisoned: None,
         }
@@ -130,6 +132,7 @@ impl<D: Disk> Log<D> {
         if let Some(effective) = &verdict.effective {
             recovery.note.clone_from(&effective.commit.note);
             log.list = effective.commit.segments;
+            log.durable_list = log.list;
         }
         log.note.clone_from(&recovery.note);
         log.durable = verdict.proven;
@@ -184,6 +187,9 @@ impl<D: Disk> Log<D> {
             log.start_anew(&inventory, &verdict, visit, &mut recovery)?;
         }
         log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean)?;
+        if !verdict.clean && log.active.is_some() {
+            log.seal_behind(cut.segment)?;
+        }
         Ok((log, recovery))
     }
 }
@@ -208,7 +214,10 @@ fn judge<D: Disk>(
         let clean = last.at == checkpoint && newest == last.at.end_point();
         return Ok(Verdict { proven: checkpoint, kept: None, torn: None, effective: Some(last.clone()), clean });
     }
-    if last.commit.records == 0 {
+    // A batch of nothing but parity holds nothing that was promised. It stays where it is, even damaged, as long as one
+    // of its lists is intact: then it can be repaired, and may be what repairs the records before it.
+    let upkeep = if last.commit.lasting == 0 { Some(examine(inventory, handles, last, verify)?) } else { None };
+    if upkeep.is_some_and(|state| state.whole || state.lists > 0) {
         let clean = newest == last.at.end_point();
         return Ok(Verdict { proven: last.at, kept: None, torn: None, effective: Some(last.clone()), clean });
     }
@@ -221,8 +230,9 @@ fn judge<D: Disk>(
             let (kept, effective) = (Some(found.clone()), Some(found.clone()));
             return Ok(Verdict { proven, kept, torn: None, effective, clean: false });
         }
-        let (commit, records, intact) = (found.at, found.commit.records, state.intact);
-        torn = Some(TornBatch { commit, records, intact });
+        if found.commit.lasting > 0 {
+            torn = Some(TornBatch { commit: found.at, records: found.commit.lasting, intact: state.intact });
+        }
     }
     let effective = all().find(|found| found.at <= proven).cloned();
     Ok(Verdict { proven, kept: None, torn, effective, clean: false })
@@ -261,6 +271,9 @@ fn replay<D: Disk>(
                 gaps.push((cursor, commit.first));
             }
             cursor = commit.first;
+        }
+        if commit.lasting == 0 {
+            cursor = cursor.max(at.start_point());
         }
         Ok(())
     })?;

@@ -8,14 +8,12 @@ use super::inventory::{Inventory, Present};
 use super::parity::Cover;
 use super::place::Point;
 use super::reader::{Shown, show};
-use super::record::{RecordHeader, RecordKind};
 use super::recovery::{Recovery, Verdict};
 use super::scan::{Fetched, Item, Scanner, fetch};
 use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
 use super::upkeep::take_up;
-use super::{Log, LogError, LogPosition, RecordFlags, RecordView, Segment, SegmentId};
-use crate::codec::Canonical;
+use super::{Log, LogError, LogPosition, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use std::sync::Arc;
 
@@ -42,13 +40,11 @@ impl<D: Disk> Log<D> {
             cover: Cover::new(self.options.parity_group_len),
         };
         let intact = take_up(&mut active)?;
-        // The last commit may be in the system's cache only. Written again, byte for byte, it is part of the next sync.
-        let payload = last.commit.encode();
-        let header = RecordHeader::of(RecordKind::Commit, RecordFlags::NONE, payload.len() as u32, &[&payload]);
-        let head = header.encode(&active.binding, at.commit);
-        let again = active.file.write_at(u64::from(at.commit), &[&head, &payload]);
+        // The last batch may be in the system's cache only. Written again, byte for byte, it is part of the next sync.
+        let again = last.commit.first.segment == at.segment
+            && write_again(&*active.file, u64::from(last.commit.first.offset), u64::from(at.end)).is_ok();
         // A segment that is damaged, or does not take the write, is left as it is; the next append starts another.
-        if intact && again.is_ok() {
+        if intact && again {
             self.has_content = true;
             self.settled = true;
             self.active = Some(active);
@@ -109,6 +105,7 @@ impl<D: Disk> Log<D> {
         self.durable = verdict.proven;
         if let Some(effective) = &verdict.effective {
             self.list = effective.commit.segments;
+            self.durable_list = self.list;
         }
         recovery.rewritten = 0;
         // A full disk must still open, or nothing on it could ever be deleted. The first commit that finds space does
@@ -156,20 +153,10 @@ impl<D: Disk> Log<D> {
     ) -> Result<(), LogError> {
         // PA
         let (first, last) = (kept.commit.first, kept.at);
-        let mut chunk = vec![0; CHUNK_LEN];
         for (id, present) in inventory.segments.range(first.segment..=last.segment) {
             let file = self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?;
-            let mut at = if *id == first.segment && *id == last.segment { u64::from(first.offset) } else { 0 };
-            while at < u64::from(present.len) {
-                let want = (u64::from(present.len) - at).min(CHUNK_LEN as u64) as usize;
-                let Some(bytes) = chunk.get_mut(..want) else { unreachable!("never more than the chunk") };
-                match fetch(&file, at, bytes)? {
-                    Fetched::Bytes(count) if count == want => file.write_at(at, &[bytes])?,
-                    Fetched::Bytes(_) => return Err(LogError::Unstable { segment: *id, offset: at as u32 }),
-                    Fetched::Unreadable(error) => return Err(error.into()),
-                }
-                at += want as u64;
-            }
+            let at = if *id == first.segment && *id == last.segment { u64::from(first.offset) } else { 0 };
+            write_again(&file, at, u64::from(present.len))?;
             file.sync()?;
             self.condemned.remove(id);
             self.segments.insert(*id, Segment { binding: present.binding.clone(), len: present.len });
@@ -227,6 +214,23 @@ impl<D: Disk> Log<D> {
         }
         Ok(())
     }
+}
+
+/// Writes the bytes from `at` to `end` to where they are, so that the next sync means them.
+fn write_again<F: DiskFile>(file: &F, mut at: u64, end: u64) -> Result<(), LogError> {
+    // PA
+    let mut chunk = vec![0; CHUNK_LEN];
+    while at < end {
+        let want = (end - at).min(CHUNK_LEN as u64) as usize;
+        chunk.truncate(want);
+        match fetch(file, at, &mut chunk)? {
+            Fetched::Bytes(count) if count == want => file.write_at(at, &[&chunk])?,
+            Fetched::Bytes(_) => return Ok(()),
+            Fetched::Unreadable(error) => return Err(error.into()),
+        }
+        at += want as u64;
+    }
+    Ok(())
 }
 
 fn holds_only_upkeep<F: DiskFile>(file: &F, present: &Present, from: u32) -> Result<bool, LogError> {

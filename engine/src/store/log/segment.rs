@@ -48,7 +48,8 @@ impl SegmentId {
     pub(super) fn from_file_name(name: &FileName) -> Option<Self> {
         let digits = name.as_str().strip_prefix("seg-")?.strip_suffix(".log")?;
         let id = Self(u64::from_str_radix(digits, 16).ok()?);
-        (id.file_name() == *name).then_some(id)
+        // A stray file must not use up the ids.
+        (id.file_name() == *name && id.0 <= u64::MAX / 2).then_some(id)
     }
 
     pub(super) const fn next(self) -> Self {
@@ -199,7 +200,14 @@ mod tests {
         let id = SegmentId(0xabc);
         assert_eq!(id.file_name().as_str(), "seg-0000000000000abc.log");
         assert_eq!(SegmentId::from_file_name(&id.file_name()), Some(id));
-        for name in ["seg-abc.log", "seg-+000000000000abc.log", "x", "seg-0000000000000abc.log2", "orphan-01.log"] {
+        for name in [
+            "seg-abc.log",
+            "seg-+000000000000abc.log",
+            "x",
+            "seg-ffffffffffffffff.log",
+            "seg-0000000000000abc.log2",
+            "orphan-01.log",
+        ] {
             let Ok(name) = FileName::new(name) else { continue };
             assert_eq!(SegmentId::from_file_name(&name), None, "{name}");
         }

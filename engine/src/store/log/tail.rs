@@ -118,6 +118,8 @@ pub(super) struct BatchState {
     pub(super) intact: u64,
     /// Records or stretches that are not.
     pub(super) damaged: u64,
+    /// Lists of parity groups that are intact.
+    pub(super) lists: u64,
 }
 
 /// Verifies every record of the last batch, payloads included.
@@ -141,11 +143,14 @@ pub(super) fn examine<D: Disk>(
             Item::Record(offset, header) => {
                 let Some(present) = inventory.segments.get(&id) else { unreachable!("walked just now") };
                 let bytes = header.encode(&present.binding, *offset);
-                batch.add(Point { segment: id, offset: *offset }, &bytes);
+                batch.add(Point { segment: id, offset: *offset }, header.kind, &bytes);
             }
         }
         let refused = match show(scanner, id, item, true)? {
-            Shown::Record(view) if !view.kind.is_content() => false,
+            Shown::Record(view) if !view.kind.is_content() => {
+                state.lists += u64::from(view.kind == RecordKind::ParityList);
+                false
+            }
             Shown::Record(view) if verify(view.kind, view.payload) => {
                 state.intact += 1;
                 false

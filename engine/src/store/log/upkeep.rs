@@ -1,12 +1,14 @@
 //! Writing what protects records: group parity, and the proof that the last batch was durable.
 
 use super::active::Active;
+use super::footer::Footer;
 use super::parity::{Cover, ParityList};
 use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
 use super::scan::{Item, Scanner};
-use super::{Log, LogError, LogPosition, RecordFlags, RecordKind};
+use super::{Log, LogError, LogPosition, RecordFlags, RecordKind, SegmentId};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskFile};
+use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
+use std::sync::Arc;
 
 impl<D: Disk> Log<D> {
     /// Writes the parity of what was appended since the last was written. Not durable before the next commit.
@@ -33,20 +35,47 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn put_group(&mut self, mut list: ParityList, parity: &[u8], start: u32) -> Result<(), LogError> {
+    fn put_group(&mut self, list: ParityList, parity: &[u8], start: u32) -> Result<(), LogError> {
         // PA
-        let list_len = record_len(list.encode_len()) as u32;
-        list.first_list = start;
-        list.parity = start + list_len;
-        list.second_list = list.parity + record_len(parity.len() as u32) as u32;
-        let payload = list.encode();
-        self.put(RecordKind::ParityList, RecordFlags::NONE, &[&payload])?;
-        self.put(RecordKind::Parity, RecordFlags::NONE, &[parity])?;
-        self.put(RecordKind::ParityList, RecordFlags::NONE, &[&payload])?;
+        let list = list.placed_at(start, parity.len()).encode();
+        for (kind, payload) in group_records(&list, parity) {
+            self.put(kind, RecordFlags::NONE, &[payload])?;
+        }
         Ok(())
     }
 
-    /// Writes parity, commits, and leaves proof on disk that the commit was durable, so that the next open has nothing
+    /// Gives a segment that a crash left without them its parity and its footer. If that fails, it does without.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`] when the machine is gone.
+    pub(super) fn seal_behind(&mut self, id: SegmentId) -> Result<(), LogError> {
+        // PA
+        let written_to = self.active.as_ref().is_some_and(|active| active.id == id);
+        let Some(segment) = self.segments.get(&id).cloned().filter(|_| !written_to) else { return Ok(()) };
+        let mut left = Active {
+            id,
+            file: Arc::new(self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?),
+            binding: segment.binding,
+            written: segment.len,
+            buffer: Vec::new(),
+            footer: Footer::default(),
+            cover: Cover::new(self.options.parity_group_len),
+        };
+        if !take_up(&mut left)? || left.footer.is_sealed() {
+            return Ok(());
+        }
+        let sealed = seal(&mut left).and_then(|()| Ok(left.file.sync()?));
+        match sealed {
+            Ok(()) => self.note_len(id, left.written),
+            Err(LogError::Disk(error)) if error.failure == DiskFailure::Crashed => return Err(error.into()),
+            Err(_) => {
+                let _ = left.file.truncate(u64::from(segment.len));
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits, writes parity, and leaves proof on disk that the commit was durable, so that the next open has nothing
     /// in doubt. Worth calling when idle: until then, rot in the very last batch is taken for a write that a crash tore.
     ///
     /// # Errors
@@ -57,16 +86,51 @@ impl<D: Disk> Log<D> {
         if self.settled {
             return Ok(self.durable);
         }
-        self.flush_parity()?;
         let note = self.note.clone();
-        self.commit(&note)?;
+        if self.batch.records > 0 {
+            self.commit(&note)?;
+        }
+        // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.
+        self.flush_parity()?;
         let at = self.commit(&note)?;
         self.settled = true;
         Ok(at)
     }
 }
 
+/// Appends parity for all that is uncovered, then the footer.
+fn seal<F: DiskFile>(left: &mut Active<F>) -> Result<(), LogError> {
+    // PA
+    let put = |left: &mut Active<F>, kind, payload: &[u8]| {
+        let header = RecordHeader::of(kind, RecordFlags::NONE, payload.len() as u32, &[payload]);
+        left.put(&header, &[payload], u32::MAX).map(|_| ())
+    };
+    while let Some((list, parity)) = left.cover.first() {
+        let list = list.placed_at(left.end(), parity.len()).encode();
+        for (kind, payload) in group_records(&list, &parity) {
+            put(left, kind, payload)?;
+        }
+        left.cover.pop();
+    }
+    let footer = core::mem::take(&mut left.footer).encode();
+    put(left, RecordKind::Footer, &footer)?;
+    left.flush()
+}
+
+/// What follows a group, in order.
+fn group_records<'a>(list: &'a [u8], parity: &'a [u8]) -> [(RecordKind, &'a [u8]); 3] {
+    [(RecordKind::ParityList, list), (RecordKind::Parity, parity), (RecordKind::ParityList, list)]
+}
+
 impl ParityList {
+    /// The list as it stands at `start`, with the parity and its copy behind it.
+    fn placed_at(mut self, start: u32, parity_len: usize) -> Self {
+        self.first_list = start;
+        self.parity = start + record_len(self.encode_len()) as u32;
+        self.second_list = self.parity + record_len(parity_len as u32) as u32;
+        self
+    }
+
     /// Length of the encoding; the offsets, of fixed width, do not matter.
     fn encode_len(&self) -> u32 {
         (1 + 5 * 4 + 4 + 8 * self.extents.len() + 4 + 4 * self.crcs.len()) as u32

@@ -62,6 +62,7 @@ impl<D: Disk> Log<D> {
             proven: self.durable,
             first: self.batch.first.unwrap_or(here),
             records: self.batch.records,
+            lasting: self.batch.lasting,
             digest: self.batch.digest(),
             segments: self.list,
             note: note.to_vec(),
@@ -90,6 +91,8 @@ impl<D: Disk> Log<D> {
         self.durable = at;
         self.note = note.to_vec();
         self.batch = Batch::new();
+        self.durable_list = self.list;
+        self.removing.clear();
         self.settled = false;
         self.note_len(at.segment, at.end);
         self.delete_condemned();
@@ -97,11 +100,15 @@ impl<D: Disk> Log<D> {
     }
 
     /// Forgets the batch under way: no later commit covers it, and so it never was. Its bytes stay in their segments as
-    /// dead weight until those are compacted.
+    /// dead weight until those are compacted. Segments that it was to remove stay.
     pub fn abandon(&mut self) {
         // PA
         self.batch = Batch::new();
-        self.condemned.clear();
+        for segment in core::mem::take(&mut self.removing) {
+            self.condemned.remove(&segment);
+        }
+        // The list that counts is the last one committed; segments younger than it need no list to count.
+        self.list = self.durable_list;
     }
 
     /// Takes a segment out of the log. The next commit makes it so, and then deletes the file: copies of its live
@@ -120,8 +127,10 @@ impl<D: Disk> Log<D> {
         self.writable()?;
         self.ensure_active()?;
         self.condemned.insert(segment);
+        self.removing.insert(segment);
         self.put_list().inspect_err(|_| {
             self.condemned.remove(&segment);
+            self.removing.remove(&segment);
         })
     }
 
@@ -158,14 +167,14 @@ impl<D: Disk> Log<D> {
         let header = RecordHeader::of(kind, flags, len, parts);
         let at = Point { segment: active.id, offset: active.end() };
         let bytes = active.put(&header, parts, self.options.write_buffer_len)?;
-        self.batch.add(at, &bytes);
+        self.batch.add(at, kind, &bytes);
         self.settled = false;
         let (id, end) = (active.id, active.end());
         self.note_len(id, end);
         Ok(Location { segment: at.segment, offset: at.offset, len })
     }
 
-    fn note_len(&mut self, id: SegmentId, len: u32) {
+    pub(super) fn note_len(&mut self, id: SegmentId, len: u32) {
         if let Some(segment) = self.segments.get_mut(&id) {
             segment.len = len;
         }

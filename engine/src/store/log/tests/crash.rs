@@ -184,7 +184,7 @@ fn acknowledged_batches_survive_a_crash_at_every_operation_whole_and_others_whol
 #[test]
 fn a_crash_during_recovery_loses_nothing_either() {
     let (mut points, mut runs) = (0, 0);
-    for at in (0..).step_by(3) {
+    for at in (0..).step_by(4) {
         let (disk, mut log, mut model) = start();
         disk.plan(at, Fault::Crash);
         let _ = script(&mut log, &mut model);
