@@ -22,6 +22,8 @@ mod signed;
 mod snapshot;
 
 #[cfg(test)]
+pub(crate) mod golden;
+#[cfg(test)]
 pub(crate) mod hostile;
 #[cfg(test)]
 pub(crate) mod sample;

@@ -5,7 +5,7 @@
 //! nothing is unique the rarest chunk stands in. The answer is always right: what is not reported is equal. It need not be
 //! the smallest, and the work is bounded by a multiple of the lists' lengths.
 
-use crate::blob::ChunkRef;
+use crate::blob::{ChunkList, ChunkRef, Content};
 use crate::id::ChunkId;
 use core::ops::Range;
 use std::collections::BTreeMap;
@@ -29,6 +29,12 @@ pub struct Piece {
     pub bytes: Range<u64>,
     /// The references that hold it, by their place in the list; empty for inline content.
     pub chunks: Range<usize>,
+}
+
+impl Piece {
+    const fn of(bytes: Range<u64>) -> Self {
+        Self { bytes, chunks: 0..0 }
+    }
 }
 
 /// The changed pieces between two lists of one depth, in order. For pages (depth above zero) a change says which pages to
@@ -64,8 +70,94 @@ pub fn diff_bytes(a: &[u8], b: &[u8]) -> Option<Change> {
     let start = a.iter().zip(b).take_while(|(a, b)| a == b).count();
     let (left_a, left_b) = (a.get(start..).unwrap_or_default(), b.get(start..).unwrap_or_default());
     let end = left_a.iter().rev().zip(left_b.iter().rev()).take_while(|(a, b)| a == b).count();
-    let piece = |len: usize| Piece { bytes: start as u64..(len - end) as u64, chunks: 0..0 };
+    let piece = |len: usize| Piece::of(start as u64..(len - end) as u64);
     Some(Change { a: piece(a.len()), b: piece(b.len()) })
+}
+
+/// The changed pieces between two contents of one dedup scope, in order. `load` opens the page that a reference in a list
+/// of the given depth names; only pages that are not on both sides are loaded. A removed key counts as empty, and content
+/// at hand on one side only counts as changed whole.
+///
+/// The pieces' chunk ranges are empty: the lists they would count in are never whole in memory.
+///
+/// # Errors
+/// Those of `load`.
+pub fn diff_contents<E>(
+    a: &Content,
+    b: &Content,
+    load: &mut impl FnMut(&ChunkRef, u8) -> Result<ChunkList, E>,
+) -> Result<Vec<Change>, E> {
+    // PA
+    let (len_a, len_b) = (a.len().unwrap_or(0), b.len().unwrap_or(0));
+    match (a, b) {
+        (Content::Inline(a), Content::Inline(b)) => Ok(diff_bytes(a, b).into_iter().collect()),
+        (
+            Content::Chunks { depth: depth_a, chunks: in_a, .. },
+            Content::Chunks { depth: depth_b, chunks: in_b, .. },
+        ) => {
+            let mut out = Vec::new();
+            let (in_a, in_b) = (Pages::new(0, *depth_a, in_a.clone()), Pages::new(0, *depth_b, in_b.clone()));
+            diff_pages(in_a, in_b, load, &mut out)?;
+            Ok(out)
+        }
+        _ if len_a == 0 && len_b == 0 => Ok(Vec::new()),
+        _ => Ok(vec![Change { a: Piece::of(0..len_a), b: Piece::of(0..len_b) }]),
+    }
+}
+
+/// A stretch of references of one depth.
+struct Pages {
+    /// Where it starts, in bytes from the content's start.
+    start: u64,
+    depth: u8,
+    refs: Vec<ChunkRef>,
+}
+
+impl Pages {
+    const fn new(start: u64, depth: u8, refs: Vec<ChunkRef>) -> Self {
+        Self { start, depth, refs }
+    }
+
+    /// The same stretch one level down.
+    fn open<E>(self, load: &mut impl FnMut(&ChunkRef, u8) -> Result<ChunkList, E>) -> Result<Self, E> {
+        let mut below = Vec::new();
+        for page in &self.refs {
+            below.extend(load(page, self.depth)?.chunks);
+        }
+        Ok(Self::new(self.start, self.depth.saturating_sub(1), below))
+    }
+
+    fn part(&self, piece: &Piece) -> Self {
+        let refs = self.refs.get(piece.chunks.clone()).unwrap_or_default().to_vec();
+        Self::new(self.start.saturating_add(piece.bytes.start), self.depth, refs)
+    }
+}
+
+/// Depth shrinks with every call, so it calls itself as often as there are levels.
+fn diff_pages<E>(
+    mut a: Pages,
+    mut b: Pages,
+    load: &mut impl FnMut(&ChunkRef, u8) -> Result<ChunkList, E>,
+    out: &mut Vec<Change>,
+) -> Result<(), E> {
+    while a.depth > b.depth {
+        a = a.open(load)?;
+    }
+    while b.depth > a.depth {
+        b = b.open(load)?;
+    }
+    for change in diff_chunks(&a.refs, &b.refs) {
+        if a.depth == 0 {
+            let at = |start: u64, bytes: &Range<u64>| {
+                Piece::of(start.saturating_add(bytes.start)..start.saturating_add(bytes.end))
+            };
+            out.push(Change { a: at(a.start, &change.a.bytes), b: at(b.start, &change.b.bytes) });
+        } else {
+            let (in_a, in_b) = (a.part(&change.a).open(load)?, b.part(&change.b).open(load)?);
+            diff_pages(in_a, in_b, load, out)?;
+        }
+    }
+    Ok(())
 }
 
 fn starts(chunks: &[ChunkRef]) -> Vec<u64> {
@@ -190,7 +282,8 @@ fn longest_rising(pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blob::sample;
+    use crate::blob::{ContentBuilder, Page, sample};
+    use crate::codec::Canonical;
     use proptest::prelude::*;
 
     fn list(numbers: &[u32]) -> Vec<ChunkRef> {
@@ -258,6 +351,77 @@ mod tests {
                 prop_assert_eq!(&changes[0].b.chunks, &(at..at + new.len()));
             }
         }
+    }
+
+    /// Builds a content over numbered chunks, keeping its pages by id.
+    fn build(numbers: &[u32], pages: &mut BTreeMap<ChunkId, ChunkList>) -> Content {
+        let mut builder = ContentBuilder::new();
+        let mut keep = |page: Page| {
+            let mut reference = sample::chunks(&[page.list.content_len()]).remove(0);
+            reference.chunk_id = ChunkId::from_bytes(*blake3::hash(&page.list.encode()).as_bytes());
+            pages.insert(reference.chunk_id, page.list);
+            (page.depth, reference)
+        };
+        for n in numbers {
+            let mut chunk = sample::chunks(&[u64::from(n % 7) + 1]).remove(0);
+            chunk.chunk_id = ChunkId::from_bytes(*blake3::hash(&n.to_le_bytes()).as_bytes());
+            let mut next = builder.push(0, chunk).unwrap();
+            while let Some(page) = next {
+                let (depth, reference) = keep(page);
+                next = builder.push(depth, reference).unwrap();
+            }
+        }
+        while let Some(page) = builder.finish_page().unwrap() {
+            let (depth, reference) = keep(page);
+            builder.push(depth, reference).unwrap();
+        }
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn an_edit_in_a_huge_value_opens_few_pages() {
+        let mut pages = BTreeMap::new();
+        let old: Vec<u32> = (0..60_000).collect();
+        let mut new = old.clone();
+        new.splice(30_000..30_002, [1_000_000, 1_000_001, 1_000_002]);
+        let (a, b) = (build(&old, &mut pages), build(&new, &mut pages));
+        let mut opened = 0;
+        let changes = diff_contents(&a, &b, &mut |reference, depth| {
+            opened += 1;
+            let page = pages[&reference.chunk_id].clone();
+            assert_eq!(page.depth + 1, depth);
+            Ok::<_, ()>(page)
+        });
+        let len = |numbers: &[u32]| numbers.iter().map(|n| u64::from(n % 7) + 1).sum::<u64>();
+        let start = len(&old[..30_000]);
+        let a = Piece::of(start..start + len(&old[30_000..30_002]));
+        let b = Piece::of(start..start + len(&new[30_000..30_003]));
+        assert_eq!(changes, Ok(vec![Change { a, b }]));
+        assert!(opened <= 6, "{opened} of {} pages opened", pages.len());
+    }
+
+    #[test]
+    fn contents_of_different_depth_are_compared_chunk_by_chunk() {
+        let mut pages = BTreeMap::new();
+        let old: Vec<u32> = (0..1_000).collect();
+        let new: Vec<u32> = (0..2_000).collect();
+        let (a, b) = (build(&old, &mut pages), build(&new, &mut pages));
+        let changes = diff_contents(&a, &b, &mut |reference, _| Ok::<_, ()>(pages[&reference.chunk_id].clone()));
+        let (end_a, end_b) = (a.len().unwrap(), b.len().unwrap());
+        assert_eq!(changes, Ok(vec![Change { a: Piece::of(end_a..end_a), b: Piece::of(end_a..end_b) }]));
+    }
+
+    #[test]
+    fn gone_inline_and_chunked_contents_compare_whole() {
+        let inline = Content::Inline("abc".into());
+        let chunked = Content::Chunks { len: 4, depth: 0, chunks: sample::chunks(&[4]) };
+        let mut load = |_: &ChunkRef, _| Err::<ChunkList, _>("nothing to load");
+        let whole = |a, b| Ok(vec![Change { a: Piece::of(0..a), b: Piece::of(0..b) }]);
+        assert_eq!(diff_contents(&inline, &chunked, &mut load), whole(3, 4));
+        assert_eq!(diff_contents(&Content::Gone, &inline, &mut load), whole(0, 3));
+        assert_eq!(diff_contents(&Content::Gone, &Content::Inline("".into()), &mut load), Ok(Vec::new()));
+        assert_eq!(diff_contents(&chunked, &chunked, &mut load), Ok(Vec::new()));
+        assert_eq!(diff_contents(&inline, &Content::Inline("axc".into()), &mut load).unwrap()[0].b, Piece::of(1..2));
     }
 
     #[test]

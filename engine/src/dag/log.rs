@@ -1,16 +1,17 @@
 //! History in the order people read it, and what a key held at a time.
 
-use super::{Ancestry, heads};
+use super::{Ancestry, Parents, heads};
 use crate::id::{BlobId, Hlc};
 use std::collections::{BTreeSet, BinaryHeap};
 
 /// One line of a log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Logged {
-    /// The version.
-    pub id: BlobId,
+    // The order of the fields is the order of the log.
     /// When it was made.
     pub created: Hlc,
+    /// The version.
+    pub id: BlobId,
     /// What it was based on, known or not.
     pub parents: Vec<BlobId>,
     /// Only its tombstone is left.
@@ -24,7 +25,7 @@ pub struct Logged {
 /// Remembers the ids it has given: 32 bytes a version, for as long as the caller keeps it.
 #[derive(Clone, Debug, Default)]
 pub struct LogWalk {
-    queue: BinaryHeap<(Hlc, BlobId)>,
+    queue: BinaryHeap<Logged>,
     waiting: Vec<BlobId>,
     seen: BTreeSet<BlobId>,
 }
@@ -60,24 +61,21 @@ impl LogWalk {
                 && let Some(parents) = ancestry.parents(id)?
             {
                 self.seen.insert(id);
-                self.queue.push((parents.created, id));
+                let Parents { created, ids, purged } = parents;
+                self.queue.push(Logged { created, id, parents: ids, purged });
             }
             self.waiting.pop();
         }
-        while let Some((created, id)) = self.queue.peek().copied() {
-            let version = ancestry.parents(id)?;
-            self.queue.pop();
-            if let Some(parents) = version {
-                self.waiting.extend(&parents.ids);
-                return Ok(Some(Logged { id, created, parents: parents.ids, purged: parents.purged }));
-            }
+        let next = self.queue.pop();
+        if let Some(logged) = &next {
+            self.waiting.extend(&logged.parents);
         }
-        Ok(None)
+        Ok(next)
     }
 }
 
-/// The version that a reader at `time` would have got: the winner among the heads of everything made by then. `heads` are
-/// the key's heads now; only what is younger than `time` is walked.
+/// The version that a reader at `time` would have got: the winner among the heads of everything made by then. `current`
+/// are the key's heads now; only what is younger than `time` is walked.
 ///
 /// # Errors
 /// Those of `ancestry`.
@@ -87,6 +85,7 @@ pub fn version_at<A: Ancestry>(
     time: Hlc,
 ) -> Result<Option<BlobId>, A::Error> {
     // PA
+    let monotone = ancestry.is_monotone();
     let mut walk = LogWalk::from(current);
     let mut candidates = Vec::new();
     // A version that was there by then hides its ancestors: they are heads of nothing, whatever their stamps. So the walk
@@ -95,7 +94,7 @@ pub fn version_at<A: Ancestry>(
         if !logged.purged && logged.created <= time {
             walk.waiting.clear();
             candidates.push(logged.id);
-            if ancestry.is_monotone() {
+            if monotone {
                 break;
             }
         }
@@ -110,7 +109,7 @@ pub fn version_at<A: Ancestry>(
 mod tests {
     use super::*;
     use crate::blob::sample::blob;
-    use crate::dag::{MemoryAncestry, Parents, naive};
+    use crate::dag::{MemoryAncestry, naive};
     use proptest::prelude::*;
 
     proptest! {

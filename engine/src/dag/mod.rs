@@ -24,7 +24,7 @@ mod naive;
 
 pub use ancestry::{Ancestry, MemoryAncestry, Parents};
 pub use bases::{BasesError, MAX_SIDES, is_ancestor, merge_bases};
-pub use diff::{Change, Piece, diff_bytes, diff_chunks};
+pub use diff::{Change, Piece, diff_bytes, diff_chunks, diff_contents};
 pub use heads::{add_to_heads, heads, remove_from_heads, winner};
 pub use log::{LogWalk, Logged, version_at};
 pub use twins::{Twin, collapse_twins};

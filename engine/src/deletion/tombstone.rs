@@ -146,8 +146,15 @@ impl Canonical for TombstoneRecord {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::blob::{hostile, sample};
+    use crate::blob::{golden, hostile, sample};
     use proptest::prelude::*;
+
+    const RECORD: &str = "\
+         01 04*32 05 00*7 060063 00*7 01*32 03*32 \
+         ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92421eea691446d22c efcdab896745230101 00*6 01 00*28 \
+         04*32 05 00*7 060001 00*7 01 00*7 02000000000003e9 00*30 03ea 00*28 \
+         1cc7076d86895166c7a28a27d613b62df60ba2f2c700d9a09b776f988ba20123 \
+         8ea1bd6af217336a5a8843df60bb3f812fa81f5cab02f40228b192f35a0c490c";
 
     pub(in crate::deletion) fn tombstone(ids: &[u32]) -> Tombstone {
         let purged = |n: &u32| Purged {
@@ -228,6 +235,17 @@ pub(super) mod tests {
         let mut foreign = tombstone(&[1]);
         foreign.author = AuthorId::from_bytes([9; 32]);
         assert!(SignedTombstone::sign(foreign, &sample::author_key()).is_err());
+    }
+
+    #[test]
+    fn the_tombstone_is_the_one_in_the_format() {
+        let golden = golden::bytes(RECORD);
+        assert_eq!(record(&[1]).encode(), golden);
+        assert_eq!(TombstoneRecord::decode(&golden), Ok(record(&[1])));
+        assert_eq!(
+            record(&[1]).signed.id().to_string(),
+            "92bf89803fe797f27e81b32c2d56c9467b63ba10af48aa07c22e57cb10c704f8"
+        );
     }
 
     #[test]

@@ -8,11 +8,13 @@
 //! After a criss-cross there are several bases. Choosing one can silently undo a change that only the other knows of, so a
 //! three-way resolver must come to the same result over each of them, or conflict.
 
+mod attributes;
 mod bytes3;
 mod lww;
 mod text3;
 mod union_lines;
 
+pub use attributes::{AttributeSide, merge_attributes};
 pub use bytes3::Bytes3;
 pub use lww::Lww;
 pub use text3::{MAX_TEXT_LEN, MAX_TEXT_LINES, Text3};
