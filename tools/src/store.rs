@@ -96,8 +96,9 @@ impl Place {
         // An empty passphrase is nobody's secret: where it fits, nobody is asked.
         match (keyring_file::unseal(&self.keyring, &sealed, b""), passphrase::can_ask()) {
             (Ok(keyring), _) => return Ok(keyring),
-            (Err(failure), false) => {
-                return Err(failure.advise(format!(
+            (Err(_), false) => {
+                let message = format!("the keyring {} needs its passphrase", self.keyring.display());
+                return Err(Failure::new(Exit::Keys, message).advise(format!(
                     "there is no terminal to ask on: pass --passphrase-file FILE, --passphrase-fd N or {}",
                     passphrase::VARIABLE
                 )));

@@ -41,7 +41,9 @@ impl Keyring {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct KdfParams;
+pub(crate) struct KdfParams {
+    pub(crate) passes: u32,
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VaultError {

@@ -153,7 +153,7 @@ fn collect(
             "interrupted; {} files are stored, no snapshot was made",
             counts.new + counts.changed + counts.unchanged
         ))
-        .advise("run the same import again: what is stored already costs little"));
+        .advise("run the same import again: what is stored already takes no more room"));
     }
     if let Some(failure) = failed {
         return Err(failure);
