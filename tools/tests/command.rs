@@ -153,9 +153,9 @@ fn a_passphrase_comes_from_a_file_and_can_be_changed() {
 fn keys_of_any_bytes_are_shown_and_taken_losslessly() {
     let home = Home::new();
     std::fs::write(home.path("f"), "x").unwrap();
-    let written = home.json(&["--escaped", "put", "a\\xff\\\\b\\x0a", "f"]).remove(0);
-    assert_eq!(text(&written["key"]), "a\\xff\\\\b\\x0a");
-    assert_eq!(text(&home.json(&["ls"])[0]["key"]), "a\\xff\\\\b\\x0a");
+    let written = home.json(&["--escaped", "put", "a\\xff\\x5cb\\x0a", "f"]).remove(0);
+    assert_eq!(text(&written["key"]), "a\\xff\\x5cb\\x0a");
+    assert_eq!(text(&home.json(&["ls"])[0]["key"]), "a\\xff\\x5cb\\x0a");
     assert_eq!(home.run(&["--escaped", "get", text(&written["key"])]).stdout, b"x");
     assert_eq!(home.code(&["--escaped", "get", "a\\q"]), 2);
 }

@@ -208,7 +208,7 @@ struct Planner {
 impl Planner {
     fn plan(&mut self, found: Found) -> Result<Planned, Report> {
         let Found { key, path, metadata } = found;
-        let name = KeyName::new(&key)
+        let name = KeyName::new(key.as_slice())
             .map_err(|e| Report::Problem(Problem::at(&path, format_args!("left out, its path makes no key: {e}"))))?;
         let group = (metadata.is_file() && metadata.nlink() > 1)
             .then(|| self.groups.entry((metadata.dev(), metadata.ino())).or_insert(key).clone());
