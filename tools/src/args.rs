@@ -30,8 +30,8 @@ Exit codes:
   6  wrong or missing keys
   130  interrupted (everything acknowledged is kept)
 
-Keys are byte paths; '/' separates. They are shown losslessly: bytes that do not print stand as \\xNN and a backslash as
-\\\\. With --escaped the keys on the command line are read in that form too.
+Keys are byte paths; '/' separates. They are shown losslessly: bytes that do not print stand as \\xNN, a backslash as
+\\x5c. With --escaped the keys on the command line are read in that form too.
 
 With --json every command prints one JSON object a line on standard output, each with a \"type\"; errors are one object
 on standard error.";
@@ -55,7 +55,7 @@ pub(crate) struct Globals {
     /// Print one JSON object a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Read keys on the command line in their escaped form (\xNN, \\).
+    /// Read keys on the command line in their escaped form (\xNN for a byte).
     #[arg(long, global = true)]
     pub(crate) escaped: bool,
     /// When to use colours; NO_COLOR is honoured.

@@ -362,7 +362,9 @@ impl Db {
         let entries: Result<Vec<_>, Error> = row.entries[start..]
             .iter()
             .take(limit)
-            .map(|(key, id)| KeyName::new(key).map(|key| (key, *id)).map_err(|e| Error::Damaged(e.to_string())))
+            .map(|(key, id)| {
+                KeyName::new(key.as_slice()).map(|key| (key, *id)).map_err(|e| Error::Damaged(e.to_string()))
+            })
             .collect();
         let entries = entries?;
         let next = if start + entries.len() < row.entries.len() { entries.last().map(|e| e.0.clone()) } else { None };

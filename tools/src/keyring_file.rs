@@ -2,6 +2,7 @@
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::store::{KdfParams, Keyring, Vault, VaultError};
+use ouroboros_engine::id::EngineRng;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -47,8 +48,9 @@ pub(crate) fn unseal(path: &Path, sealed: &[u8], passphrase: &[u8]) -> Outcome<K
 /// when `replace` says so.
 pub(crate) fn write(path: &Path, keyring: &Keyring, passphrase: &[u8], replace: bool) -> Outcome {
     // PA
-    let salt = crate::store::entropy()?;
-    let sealed = Vault::seal(keyring, passphrase, KdfParams::default(), salt);
+    let mut rng = EngineRng::from_seed(crate::store::entropy()?);
+    let sealed = Vault::seal(keyring, passphrase, KdfParams::DEFAULT, &mut rng)
+        .map_err(|e| Failure::new(Exit::Keys, format!("cannot seal the keyring: {e}")))?;
     place(path, &sealed, replace).map_err(|e| Failure::file("write the keyring", path, e))
 }
 

@@ -3,7 +3,6 @@
 pub(crate) use crate::db_standin::{
     Coding, Db, Entry, Error, Got, KdfParams, KeyName, Keyring, ListOptions, MasterSecret, MergeStrategy, Put,
     PutOptions, ScrubOptions, Severity, SnapshotInfo, Stats, Vault, VaultError, Version, VersionKind, VersionSelector,
-    escape, unescape,
 };
 
 use crate::args::Globals;
@@ -14,6 +13,17 @@ use crate::{keyring_file, paths};
 use ouroboros_engine::id::{EngineRng, RealmId};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+/// Bytes as text without loss: what does not print stands as `\xNN`, a backslash as `\x5c`.
+pub(crate) fn escape(bytes: &[u8]) -> String {
+    crate::db_standin::escape(bytes).to_string()
+}
+
+/// The bytes that [`escape`] showed.
+pub(crate) fn unescape(text: &str) -> Outcome<Vec<u8>> {
+    crate::db_standin::unescape(text)
+        .map_err(|e| Failure::usage(format!("'{text}' is no escaped key: {e}")).advise("write \\x5c for a backslash"))
+}
 
 /// `N` bytes from the operating system.
 pub(crate) fn entropy<const N: usize>() -> Outcome<[u8; N]> {
@@ -96,8 +106,9 @@ impl Place {
         // An empty passphrase is nobody's secret: where it fits, nobody is asked.
         match (keyring_file::unseal(&self.keyring, &sealed, b""), passphrase::can_ask()) {
             (Ok(keyring), _) => return Ok(keyring),
-            (Err(failure), false) => {
-                return Err(failure.advise(format!(
+            (Err(_), false) => {
+                let message = format!("the keyring {} needs its passphrase", self.keyring.display());
+                return Err(Failure::new(Exit::Keys, message).advise(format!(
                     "there is no terminal to ask on: pass --passphrase-file FILE, --passphrase-fd N or {}",
                     passphrase::VARIABLE
                 )));

@@ -18,9 +18,11 @@ pub(crate) fn measure(plan: &Plan) -> Outcome<Vec<Measured>> {
     let db = Db::builder().store_dir(scratch.0.join("store")).keyring(keyring).create()?;
     let mut measured = large(&db, plan)?;
     let values = values(plan)?;
-    measured.extend(small(&db, &values)?);
+    if !values.is_empty() {
+        measured.extend(small(&db, &values)?);
+        measured.extend(redb_alone(&scratch.0.join("redb"), &values)?);
+    }
     db.close()?;
-    measured.extend(redb_alone(&scratch.0.join("redb"), &values)?);
     Ok(measured)
 }
 

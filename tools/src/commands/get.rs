@@ -68,6 +68,12 @@ pub(super) fn run(session: &mut Session<'_>, args: GetArgs) -> Outcome {
         None => VersionSelector::Winner,
     };
     let got = db.get(&key, selector)?;
+    if args.version.is_none() && !got.others.is_empty() {
+        session.out.note(format_args!(
+            "{key} has {} other heads: `ouroboros heads` shows them, `ouroboros merge` joins them",
+            got.others.len()
+        ));
+    }
     write(session, &db, &key, &got, args.range.unwrap_or_default(), args.output.as_deref())
 }
 
@@ -78,7 +84,7 @@ struct Value {
     created: String,
     len: u64,
     range: [u64; 2],
-    heads: usize,
+    other_heads: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,12 +121,6 @@ pub(super) fn write(
             .advise("`ouroboros log KEY` shows the versions before, `ouroboros restore KEY ID` brings one back"));
     }
     let range = bounds.within(got.len)?;
-    if !got.others.is_empty() {
-        session.out.note(format_args!(
-            "{key} has {} other heads: `ouroboros heads` shows them, `ouroboros merge` joins them",
-            got.others.len()
-        ));
-    }
     let to = to.filter(|path| *path != Path::new("-"));
     let bar = Bar::new(session.out, "get", Unit::Bytes);
     match to {
@@ -152,7 +152,7 @@ pub(super) fn write(
         created: rfc3339(got.created),
         len: got.len,
         range: [range.start, range.end],
-        heads: got.others.len() + 1,
+        other_heads: got.others.len(),
         output: to.map(|path| path.display().to_string()),
         file,
     })

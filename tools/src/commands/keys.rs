@@ -109,7 +109,7 @@ fn change(session: &mut Session<'_>, new_file: Option<std::path::PathBuf>) -> Ou
 fn phrase(session: &mut Session<'_>) -> Outcome {
     let keyring = session.place()?.open_keyring(&session.globals)?;
     session.out.warn("whoever has this phrase can read everything in the store: write it down, and show it to nobody");
-    session.out.emit(&Phrase { phrase: keyring.master().to_phrase() })
+    session.out.emit(&Phrase { phrase: keyring.phrase().as_str().to_owned() })
 }
 
 fn recover(session: &mut Session<'_>, force: bool) -> Outcome {

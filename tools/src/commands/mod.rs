@@ -61,16 +61,14 @@ impl Session<'_> {
         if !self.globals.escaped {
             return Ok(bytes.to_vec());
         }
-        std::str::from_utf8(bytes).ok().and_then(unescape).ok_or_else(|| {
-            Failure::usage(format!("'{}' is no escaped key", typed.display()))
-                .advise("write \\xNN for a byte and \\\\ for a backslash")
-        })
+        let text = std::str::from_utf8(bytes);
+        unescape(text.map_err(|_| Failure::usage(format!("'{}' is no escaped key", typed.display())))?)
     }
 
     /// A key as it was typed.
     pub(crate) fn key(&self, typed: &OsStr) -> Outcome<KeyName> {
         let bytes = self.bytes(typed)?;
-        KeyName::new(&bytes).map_err(|e| Failure::usage(format!("'{}' is no key: {e}", typed.display())))
+        KeyName::new(bytes).map_err(|e| Failure::usage(format!("'{}' is no key: {e}", typed.display())))
     }
 }
 

@@ -53,7 +53,7 @@ fn below(session: &mut Session<'_>, db: &Db, key: &KeyName) -> Outcome {
         interrupt::check("interrupted; what was removed so far stays removed")?;
         let page = db.list(&prefix, ListOptions { recursive: true, after, limit: PAGE })?;
         for entry in page.entries.iter().filter(|entry| !entry.is_directory) {
-            let name = KeyName::new(&entry.name)
+            let name = KeyName::new(entry.name.as_slice())
                 .map_err(|e| Failure::new(Exit::Failed, format!("{}: {e}", escape(&entry.name))))?;
             one(session, db, &name)?;
             removed = true;

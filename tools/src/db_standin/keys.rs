@@ -6,9 +6,9 @@ use ouroboros_engine::id::{AuthorId, EngineRng, RealmId, Secret};
 pub(crate) struct MasterSecret(Secret);
 
 impl MasterSecret {
-    pub(crate) fn to_phrase(&self) -> String {
+    pub(crate) fn phrase(&self) -> RecoveryPhrase {
         let words: Vec<String> = self.0.expose().iter().map(|byte| format!("word{byte:03}")).collect();
-        words.join(" ")
+        RecoveryPhrase(words.join(" "))
     }
     pub(crate) fn from_phrase(phrase: &str) -> Result<Self, String> {
         let bytes: Option<Vec<u8>> =
@@ -16,6 +16,14 @@ impl MasterSecret {
         let bytes: [u8; 32] =
             bytes.and_then(|b| b.try_into().ok()).ok_or_else(|| String::from("a word is misspelt or missing"))?;
         Ok(Self(Secret::new(bytes)))
+    }
+}
+
+pub(crate) struct RecoveryPhrase(String);
+
+impl RecoveryPhrase {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
@@ -29,8 +37,8 @@ impl Keyring {
     pub(crate) fn generate(rng: &mut EngineRng) -> Self {
         Self(MasterSecret(Secret::new(rng.bytes())))
     }
-    pub(crate) fn master(&self) -> &MasterSecret {
-        &self.0
+    pub(crate) fn phrase(&self) -> RecoveryPhrase {
+        self.0.phrase()
     }
     pub(crate) fn realm_id(&self) -> RealmId {
         RealmId::from_bytes(self.0.0.keyed_hash(b"realm"))
@@ -41,7 +49,13 @@ impl Keyring {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct KdfParams;
+pub(crate) struct KdfParams {
+    pub(crate) passes: u32,
+}
+
+impl KdfParams {
+    pub(crate) const DEFAULT: Self = Self { passes: 3 };
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VaultError {
@@ -54,12 +68,18 @@ pub(crate) enum VaultError {
 pub(crate) struct Vault;
 
 impl Vault {
-    pub(crate) fn seal(keyring: &Keyring, passphrase: &[u8], _params: KdfParams, salt: [u8; 16]) -> Vec<u8> {
+    pub(crate) fn seal(
+        keyring: &Keyring,
+        passphrase: &[u8],
+        _params: KdfParams,
+        rng: &mut EngineRng,
+    ) -> Result<Vec<u8>, VaultError> {
+        let salt: [u8; 16] = rng.bytes();
         let key = blake3::hash(&[&salt[..], passphrase].concat());
         let mut out = salt.to_vec();
         out.extend_from_slice(blake3::hash(key.as_bytes()).as_bytes());
         out.extend(keyring.0.0.expose().iter().zip(key.as_bytes()).map(|(a, b)| a ^ b));
-        out
+        Ok(out)
     }
     pub(crate) fn open(bytes: &[u8], passphrase: &[u8]) -> Result<Keyring, VaultError> {
         let (salt, rest) = bytes.split_at_checked(16).ok_or(VaultError::Damaged)?;

@@ -65,12 +65,12 @@ impl fmt::Display for Coding {
 pub(crate) struct KeyName(Vec<u8>);
 
 impl KeyName {
-    pub(crate) fn new(bytes: impl AsRef<[u8]>) -> Result<Self, String> {
-        let bytes = bytes.as_ref();
+    pub(crate) fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, String> {
+        let bytes = bytes.into();
         if bytes.is_empty() || bytes.len() > 4096 || bytes.contains(&0) {
             return Err("a key is 1 to 4,096 bytes without NUL".into());
         }
-        Ok(Self(bytes.to_vec()))
+        Ok(Self(bytes))
     }
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -82,8 +82,7 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\\' => out.push_str("\\\\"),
-                c if c.is_control() => {
+                c if c.is_control() || c == '\\' => {
                     let mut buffer = [0; 4];
                     c.encode_utf8(&mut buffer).bytes().for_each(|b| out.push_str(&format!("\\x{b:02x}")));
                 }
@@ -95,23 +94,22 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
     out
 }
 
-pub(crate) fn unescape(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn unescape(text: &str) -> Result<Vec<u8>, String> {
+    let wrong = || String::from("a backslash must be followed by x and two hexadecimal digits");
     let mut out = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
         rest = tail;
         if *first != b'\\' {
             out.push(*first);
-        } else if let Some(tail) = rest.strip_prefix(b"\\") {
-            out.push(b'\\');
-            rest = tail;
-        } else {
-            let digits = rest.strip_prefix(b"x")?.get(..2)?;
-            out.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-            rest = &rest[3..];
+            continue;
         }
+        let digits = rest.strip_prefix(b"x").and_then(|rest| rest.get(..2)).ok_or_else(wrong)?;
+        let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
+        out.push(u8::from_str_radix(digits, 16).map_err(|_| wrong())?);
+        rest = &rest[3..];
     }
-    Some(out)
+    Ok(out)
 }
 
 impl fmt::Display for KeyName {

@@ -153,7 +153,7 @@ fn collect(
             "interrupted; {} files are stored, no snapshot was made",
             counts.new + counts.changed + counts.unchanged
         ))
-        .advise("run the same import again: what is stored already costs little"));
+        .advise("run the same import again: what is stored already takes no more room"));
     }
     if let Some(failure) = failed {
         return Err(failure);
@@ -208,7 +208,7 @@ struct Planner {
 impl Planner {
     fn plan(&mut self, found: Found) -> Result<Planned, Report> {
         let Found { key, path, metadata } = found;
-        let name = KeyName::new(&key)
+        let name = KeyName::new(key.as_slice())
             .map_err(|e| Report::Problem(Problem::at(&path, format_args!("left out, its path makes no key: {e}"))))?;
         let group = (metadata.is_file() && metadata.nlink() > 1)
             .then(|| self.groups.entry((metadata.dev(), metadata.ino())).or_insert(key).clone());

@@ -175,7 +175,7 @@ impl Taker<'_> {
         let kind = Kind::File { size: len, group: planned.group.take(), extents: extents.clone() };
         let entry = Entry::new(&planned.metadata, kind);
         let reader = HoleReader::new(&file, extents.as_deref(), len);
-        let mut reader = Watched { reader, read: self.read, failed: None };
+        let mut reader = Watched { reader, read: self.read, stops: len > SMALL, failed: None };
         if len > SMALL {
             return self.stream(planned, &entry, &mut reader, fate);
         }
@@ -230,12 +230,14 @@ enum Stopped {
 struct Watched<'a> {
     reader: HoleReader<'a>,
     read: &'a AtomicU64,
+    /// Whether the user may stop it: a large file is given up, a batch of small ones is finished.
+    stops: bool,
     failed: Option<Stopped>,
 }
 
 impl Read for Watched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if interrupt::asked() {
+        if self.stops && interrupt::asked() {
             self.failed = Some(Stopped::Asked);
             return Err(io::Error::other("interrupted"));
         }

@@ -1,0 +1,239 @@
+//! The real command: what it prints for scripts, and its exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use serde_json::Value;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+struct Home {
+    directory: tempfile::TempDir,
+    passphrase: Option<&'static str>,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), passphrase: Some("correct horse") }
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        self.directory.path().join(relative)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ouroboros"));
+        command.env_clear().env("HOME", self.directory.path()).current_dir(self.directory.path());
+        if let Some(passphrase) = self.passphrase {
+            command.env("OUROBOROS_PASSPHRASE", passphrase);
+        }
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    fn code(&self, words: &[&str]) -> i32 {
+        self.run(words).status.code().unwrap()
+    }
+
+    fn json(&self, words: &[&str]) -> Vec<Value> {
+        let output = self.run(&[&["--json"], words].concat());
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        lines(&output.stdout)
+    }
+
+    fn put(&self, key: &str, content: &[u8]) -> Value {
+        let mut child = self.command(&["--json", "put", key]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(content).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        lines(&output.stdout).remove(0)
+    }
+
+    fn keyring(&self) -> PathBuf {
+        self.path(".config/ouroboros/default.keyring")
+    }
+}
+
+fn lines(bytes: &[u8]) -> Vec<Value> {
+    String::from_utf8(bytes.to_vec()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+#[test]
+fn a_value_is_put_found_read_and_removed() {
+    let home = Home::new();
+    let first = home.put("notes/today", b"first");
+    assert_eq!((text(&first["type"]), text(&first["key"])), ("written", "notes/today"));
+    home.put("notes/today", b"second");
+    assert_eq!(home.run(&["get", "notes/today"]).stdout, b"second");
+    assert_eq!(home.run(&["get", "notes/today", "--range", "2..4"]).stdout, b"co");
+    let id = text(&first["version"]);
+    assert_eq!(home.run(&["get", "notes/today", "--version", &id[..8]]).stdout, b"first");
+    assert_eq!(home.json(&["log", "notes/today"]).len(), 2);
+    assert_eq!(text(&home.json(&["ls"])[0]["key"]), "notes/");
+    assert_eq!(text(&home.json(&["ls", "-R"])[0]["key"]), "notes/today");
+    home.json(&["restore", "notes/today", &id[..8]]);
+    assert_eq!(home.run(&["get", "notes/today"]).stdout, b"first");
+    home.json(&["rm", "notes/today"]);
+    assert_eq!(home.code(&["get", "notes/today"]), 3);
+    assert_eq!(home.run(&["at", "now", "notes/today"]).status.code(), Some(3));
+    assert_eq!(home.json(&["purge", "notes/today"])[0]["versions"], 4);
+}
+
+#[test]
+fn a_first_write_says_where_things_are_and_what_must_not_be_lost() {
+    let home = Home::new();
+    std::fs::write(home.path("f"), "x").unwrap();
+    let said = String::from_utf8(home.run(&["put", "k", "f"]).stderr).unwrap();
+    let keyring = home.keyring();
+    assert!(said.contains(&home.path(".local/share/ouroboros/store").display().to_string()), "{said}");
+    assert!(said.contains(&format!("without the keyring ({})", keyring.display())), "{said}");
+    assert!(said.contains("the data is lost"), "{said}");
+    assert_eq!(String::from_utf8(home.run(&["put", "k", "f"]).stderr).unwrap(), "");
+}
+
+#[test]
+fn exit_codes_tell_what_kind_of_failure_it_was() {
+    let home = Home::new();
+    assert_eq!(home.code(&["ls"]), 1, "no store");
+    assert_eq!(home.code(&["put"]), 2, "usage");
+    assert_eq!(home.code(&["put", "k", "missing"]), 1);
+    assert!(!home.path(".local").exists(), "a put that fails makes no store");
+    home.put("k", b"v");
+    assert_eq!(home.code(&["get", "other"]), 3);
+    assert_eq!(home.code(&["get", "k", "--version", "abcdef"]), 3);
+    assert_eq!(home.code(&["export", "latest", "out"]), 3);
+    assert_eq!(home.code(&["init"]), 1);
+    let wrong = Home { directory: home.directory, passphrase: Some("wrong") };
+    assert_eq!(wrong.code(&["get", "k"]), 6);
+    let none = Home { directory: wrong.directory, passphrase: None };
+    assert_eq!(none.code(&["get", "k"]), 6);
+    std::fs::remove_file(none.keyring()).unwrap();
+    assert_eq!(none.code(&["get", "k"]), 6);
+    let output = none.run(&["--json", "get", "k"]);
+    let error = &lines(&output.stderr)[0];
+    assert_eq!((text(&error["type"]), error["exit"].as_u64()), ("error", Some(6)));
+    assert!(text(&error["advice"]).contains("keys recover"));
+}
+
+#[test]
+fn the_recovery_phrase_makes_a_lost_keyring_anew() {
+    let home = Home::new();
+    home.put("k", b"v");
+    let phrase = home.json(&["keys", "phrase"]).remove(0);
+    std::fs::remove_file(home.keyring()).unwrap();
+    let mut child = home.command(&["keys", "recover"]).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text(&phrase["phrase"]).as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(home.run(&["get", "k"]).stdout, b"v");
+}
+
+#[test]
+fn a_passphrase_comes_from_a_file_and_can_be_changed() {
+    let home = Home::new();
+    home.put("k", b"v");
+    std::fs::write(home.path("new"), "another\n").unwrap();
+    home.json(&["keys", "passphrase", "--new-passphrase-file", "new"]);
+    assert_eq!(home.code(&["get", "k"]), 6);
+    assert_eq!(home.run(&["--passphrase-file", "new", "get", "k"]).stdout, b"v");
+    let mut shell = Command::new("sh");
+    shell.env_clear().env("HOME", home.directory.path()).current_dir(home.directory.path());
+    let line = format!("{} --passphrase-fd 7 get k 7<new", env!("CARGO_BIN_EXE_ouroboros"));
+    assert_eq!(shell.args(["-c", &line]).output().unwrap().stdout, b"v");
+}
+
+#[test]
+fn keys_of_any_bytes_are_shown_and_taken_losslessly() {
+    let home = Home::new();
+    std::fs::write(home.path("f"), "x").unwrap();
+    let written = home.json(&["--escaped", "put", "a\\xff\\x5cb\\x0a", "f"]).remove(0);
+    assert_eq!(text(&written["key"]), "a\\xff\\x5cb\\x0a");
+    assert_eq!(text(&home.json(&["ls"])[0]["key"]), "a\\xff\\x5cb\\x0a");
+    assert_eq!(home.run(&["--escaped", "get", text(&written["key"])]).stdout, b"x");
+    assert_eq!(home.code(&["--escaped", "get", "a\\q"]), 2);
+}
+
+fn tree(home: &Home, files: usize) -> PathBuf {
+    let tree = home.path("tree");
+    std::fs::create_dir_all(tree.join("sub")).unwrap();
+    for number in 0..files {
+        std::fs::write(tree.join(format!("sub/{number}")), format!("file {number}")).unwrap();
+    }
+    tree
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    Command::new("diff").arg("-r").arg(one).arg(other).status().unwrap().success()
+}
+
+#[test]
+fn a_tree_is_imported_told_of_and_exported() {
+    let home = Home::new();
+    let tree = tree(&home, 50);
+    let first = home.json(&["import", "tree", "--prefix", "backup"]).remove(0);
+    assert_eq!((first["entries"].as_u64(), first["new"].as_u64()), (Some(52), Some(52)));
+    let second = home.json(&["import", "tree", "--prefix", "backup"]).remove(0);
+    assert_eq!((second["unchanged"].as_u64(), second["stored_bytes"].as_u64()), (Some(52), Some(0)));
+    let snapshots = home.json(&["snapshots"]);
+    assert_eq!(snapshots.len(), 2);
+    assert_eq!(snapshots[1]["snapshot"], second["snapshot"]);
+    let exported = home.json(&["export", &text(&first["snapshot"])[..10], "out"]).remove(0);
+    assert_eq!((exported["files"].as_u64(), exported["problems"].as_u64()), (Some(50), Some(0)));
+    assert!(same(&tree, &home.path("out/backup/tree")));
+    assert_eq!(home.code(&["export", "latest", "out"]), 1);
+    assert_eq!(home.code(&["export", "latest", "out", "--overwrite"]), 0);
+    home.json(&["export", "latest", "part", "--prefix", "backup/tree/sub/7"]);
+    assert_eq!(std::fs::read_dir(home.path("part/backup/tree/sub")).unwrap().count(), 1);
+    let value = home.json(&["get", "backup/tree/sub/7"]).remove(0);
+    assert_eq!((text(&value["file"]["kind"]), value["len"].as_u64()), ("file", Some(6)));
+}
+
+#[test]
+fn an_import_never_takes_the_store_itself() {
+    let home = Home::new();
+    tree(&home, 3);
+    home.json(&["import", "."]);
+    let keys: Vec<String> = home.json(&["ls", "-R"]).iter().map(|entry| text(&entry["key"]).to_owned()).collect();
+    assert!(keys.contains(&"tree/sub/1".to_owned()));
+    assert!(!keys.iter().any(|key| key.starts_with(".local/share/ouroboros/store")), "{keys:?}");
+}
+
+#[test]
+fn an_interrupted_import_makes_no_snapshot_and_exits_with_130() {
+    let home = Home::new();
+    home.put("before", b"kept");
+    tree(&home, 1);
+    // A reader that never ends: a large sparse file.
+    std::fs::File::create(home.path("tree/zz")).unwrap().set_len(1 << 40).unwrap();
+    let mut child = home.command(&["import", "tree"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "it goes on");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status.code(), Some(130));
+    assert!(home.json(&["snapshots"]).is_empty());
+    assert_eq!(home.run(&["get", "before"]).stdout, b"kept");
+}
+
+#[test]
+fn the_manual_and_completions_are_made() {
+    let home = Home::new();
+    assert!(home.run(&["man"]).stdout.starts_with(b".ie"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(!home.run(&["completions", shell]).stdout.is_empty());
+    }
+}
