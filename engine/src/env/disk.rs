@@ -105,7 +105,7 @@ pub enum DiskFailure {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} {volume}/{file}: {failure}")]
 pub struct DiskError {
-    /// The operation: `open`, `read`, `append`, `write`, `truncate`, `sync`, `rename`, `remove`, `list`.
+    /// The operation: `open`, `read`, `append`, `write`, `truncate`, `sync`, `rename`, `remove`, `list`, `len`.
     pub operation: &'static str,
     /// The directory.
     pub volume: Volume,

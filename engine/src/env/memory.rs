@@ -18,6 +18,7 @@ pub struct MemoryFile {
     content: Content,
     volume: Volume,
     name: FileName,
+    writable: bool,
 }
 
 // A poisoned lock means that another thread panicked between two plain assignments: the bytes are still bytes.
@@ -57,7 +58,7 @@ impl Disk for MemoryDisk {
             (Some(content), _) => content.clone(),
             (None, OpenMode::CreateNew) => files.entry(key).or_default().clone(),
         };
-        Ok(MemoryFile { content, volume, name: name.clone() })
+        Ok(MemoryFile { content, volume, name: name.clone(), writable: mode != OpenMode::Read })
     }
 
     fn list(&self, volume: Volume) -> Result<Vec<FileName>, DiskError> {
@@ -86,6 +87,10 @@ impl Disk for MemoryDisk {
 }
 
 impl MemoryFile {
+    fn writable(&self, operation: &'static str) -> Result<(), DiskError> {
+        if self.writable { Ok(()) } else { Err(self.refuse(operation, "the file was opened for reading only")) }
+    }
+
     fn refuse(&self, operation: &'static str, why: &str) -> DiskError {
         error(operation, self.volume, &self.name, DiskFailure::Io(why.to_owned()))
     }
@@ -106,9 +111,10 @@ impl DiskFile for MemoryFile {
     }
 
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
+        self.writable("write")?;
         let mut content = lock(&self.content);
         let mut at = usize::try_from(offset).map_err(|_| self.refuse("write", "offset exceeds memory"))?;
-        for part in parts {
+        for part in parts.iter().filter(|part| !part.is_empty()) {
             let end = at.checked_add(part.len()).ok_or_else(|| self.refuse("write", "offset exceeds memory"))?;
             if at == content.len() {
                 content.extend_from_slice(part);
@@ -124,6 +130,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn truncate(&self, len: u64) -> Result<(), DiskError> {
+        self.writable("truncate")?;
         let len = usize::try_from(len).map_err(|_| self.refuse("truncate", "length exceeds memory"))?;
         lock(&self.content).resize(len, 0);
         Ok(())
@@ -137,6 +144,11 @@ impl DiskFile for MemoryFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_keeps_the_claims_of_every_disk() {
+        crate::env::conformance::check(MemoryDisk::new);
+    }
 
     #[test]
     fn a_file_keeps_what_was_written_across_handles_and_renames() -> Result<(), Box<dyn std::error::Error>> {

@@ -4,6 +4,8 @@
 //! [`MemoryDisk`] over plain memory for tests and embedding.
 
 mod clock;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod disk;
 mod memory;
 

@@ -36,6 +36,34 @@ pub struct BadSignature {
     pub author: AuthorId,
 }
 
+/// Whatever signs as an author. Production signs with [`AuthorKey`]; a simulator may put something cheaper in its place.
+pub trait Signer {
+    /// In whose name it signs.
+    fn author(&self) -> AuthorId;
+
+    /// Signs `text` in `domain`.
+    fn sign(&self, domain: Domain, text: &[u8]) -> Signature;
+}
+
+/// Whatever checks signatures. Production checks with [`Ed25519`].
+pub trait Verifier {
+    /// Checks that `author` signed `text` in `domain`.
+    ///
+    /// # Errors
+    /// [`BadSignature`].
+    fn verify(&self, author: AuthorId, domain: Domain, text: &[u8], signature: &Signature) -> Result<(), BadSignature>;
+}
+
+/// Strict ed25519, as [`verify`] does it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ed25519;
+
+impl Verifier for Ed25519 {
+    fn verify(&self, author: AuthorId, domain: Domain, text: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        verify(author, domain, text, signature)
+    }
+}
+
 /// The secret half of an author.
 #[derive(Clone)]
 pub struct AuthorKey {
@@ -64,6 +92,16 @@ impl AuthorKey {
     pub fn sign(&self, domain: Domain, text: &[u8]) -> Signature {
         // PA
         Signature(self.signing.sign(&domain.hash(&[text])).to_bytes())
+    }
+}
+
+impl Signer for AuthorKey {
+    fn author(&self) -> AuthorId {
+        self.id
+    }
+
+    fn sign(&self, domain: Domain, text: &[u8]) -> Signature {
+        Self::sign(self, domain, text)
     }
 }
 

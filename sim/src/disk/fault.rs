@@ -1,0 +1,215 @@
+//! The kinds of faults, and how often each struck.
+
+use super::operation::Operation;
+use core::fmt;
+
+/// A fault that strikes one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// The power fails during the operation: what it changes is undecided, and nothing works any more.
+    Crash,
+    /// A listing, opening, renaming, removing, truncating or asking for a length fails; a change may have been made.
+    MetadataError,
+    /// A sector in the range read becomes unreadable, and stays so until it is wholly written anew.
+    ReadError,
+    /// A write fails after a drawn part of it was done.
+    WriteError,
+    /// A bit in the range read has flipped at rest.
+    FlippedBit,
+    /// A sector in the range read has become zeros at rest.
+    ZeroedSector,
+    /// A sector in the range read has been overwritten at rest by another of the same file.
+    ReplacedSector,
+    /// A bit flips on its way from the disk; the next read is right.
+    FlippedRead,
+    /// A write lands at another place of the same file and is reported as done. Its target keeps the old bytes.
+    MisdirectedWrite,
+    /// A write lands in another file of the same volume and is reported as done. Its target keeps the old bytes.
+    MisdirectedWriteElsewhere,
+    /// A write is reported as done and never was.
+    LostWrite,
+    /// A read returns the bytes of another place of the same file.
+    MisdirectedRead,
+    /// A read returns the bytes from before the last sync that changed the file.
+    StaleRead,
+    /// The system returns fewer bytes and then an error. As the contract has the adapter go on after short reads, all
+    /// that can be seen above is the error.
+    ShortRead,
+    /// A read returns fewer bytes although the file goes on. The contract forbids this; it strikes only where it is
+    /// asked for, to show that the layer above compares what it got with what it knows to be there.
+    EarlyEnd,
+    /// A write, an extension or a creation is refused for want of space, a write perhaps half done. The next may do.
+    Full,
+    /// The disk is full from here on, until something is removed or cut, or its capacity is raised.
+    FillsUp,
+    /// A sync of a file fails: what it covered may or may not be durable, no later sync revives it, yet reads still
+    /// show it (ext4 and XFS in Rebello et al., ATC'20).
+    SyncFailure,
+    /// A sync of a file fails, and reads show the file as it was at the last sync that did not (btrfs in the same).
+    SyncFailureDroppingCache,
+    /// A sync of a file is reported as done and does nothing.
+    LyingSync,
+    /// A sync of a directory fails and does nothing; a later one may do.
+    DirectorySyncFailure,
+    /// A sync of a directory is reported as done and does nothing.
+    LyingDirectorySync,
+    /// The operation takes long.
+    Slow,
+}
+
+impl Fault {
+    /// Every kind, in the order of their streams.
+    pub const ALL: [Self; 23] = [
+        Self::Crash,
+        Self::MetadataError,
+        Self::ReadError,
+        Self::WriteError,
+        Self::FlippedBit,
+        Self::ZeroedSector,
+        Self::ReplacedSector,
+        Self::FlippedRead,
+        Self::MisdirectedWrite,
+        Self::MisdirectedWriteElsewhere,
+        Self::LostWrite,
+        Self::MisdirectedRead,
+        Self::StaleRead,
+        Self::ShortRead,
+        Self::EarlyEnd,
+        Self::Full,
+        Self::FillsUp,
+        Self::SyncFailure,
+        Self::SyncFailureDroppingCache,
+        Self::LyingSync,
+        Self::DirectorySyncFailure,
+        Self::LyingDirectorySync,
+        Self::Slow,
+    ];
+
+    /// The name in tables, plans and reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::MetadataError => "metadata-error",
+            Self::ReadError => "read-error",
+            Self::WriteError => "write-error",
+            Self::FlippedBit => "flipped-bit",
+            Self::ZeroedSector => "zeroed-sector",
+            Self::ReplacedSector => "replaced-sector",
+            Self::FlippedRead => "flipped-read",
+            Self::MisdirectedWrite => "misdirected-write",
+            Self::MisdirectedWriteElsewhere => "misdirected-write-elsewhere",
+            Self::LostWrite => "lost-write",
+            Self::MisdirectedRead => "misdirected-read",
+            Self::StaleRead => "stale-read",
+            Self::ShortRead => "short-read",
+            Self::EarlyEnd => "early-end",
+            Self::Full => "full",
+            Self::FillsUp => "fills-up",
+            Self::SyncFailure => "sync-failure",
+            Self::SyncFailureDroppingCache => "sync-failure-dropping-cache",
+            Self::LyingSync => "lying-sync",
+            Self::DirectorySyncFailure => "directory-sync-failure",
+            Self::LyingDirectorySync => "lying-directory-sync",
+            Self::Slow => "slow",
+        }
+    }
+
+    /// Whether an engine that keeps the disk's contract may lose acknowledged data to this fault, on this one disk.
+    #[must_use]
+    pub const fn may_destroy(self) -> bool {
+        matches!(
+            self,
+            Self::ReadError
+                | Self::FlippedBit
+                | Self::ZeroedSector
+                | Self::ReplacedSector
+                | Self::MisdirectedWrite
+                | Self::MisdirectedWriteElsewhere
+                | Self::LostWrite
+                | Self::LyingSync
+                | Self::LyingDirectorySync
+        )
+    }
+
+    /// Whether the fault has a meaning for the operation.
+    #[must_use]
+    pub const fn fits(self, operation: &Operation) -> bool {
+        match self {
+            Self::Crash | Self::Slow => true,
+            Self::MetadataError => matches!(
+                operation,
+                Operation::Open { .. }
+                    | Operation::List { .. }
+                    | Operation::Rename { .. }
+                    | Operation::Remove { .. }
+                    | Operation::Len { .. }
+                    | Operation::Truncate { .. }
+            ),
+            Self::ReadError
+            | Self::FlippedBit
+            | Self::ZeroedSector
+            | Self::ReplacedSector
+            | Self::FlippedRead
+            | Self::MisdirectedRead
+            | Self::StaleRead
+            | Self::ShortRead
+            | Self::EarlyEnd => matches!(operation, Operation::Read { .. }),
+            Self::WriteError | Self::MisdirectedWrite | Self::MisdirectedWriteElsewhere | Self::LostWrite => {
+                matches!(operation, Operation::Write { .. })
+            }
+            Self::Full => match operation {
+                Operation::Write { .. } | Operation::Truncate { .. } => true,
+                Operation::Open { mode, .. } => matches!(mode, ouroboros_engine::env::OpenMode::CreateNew),
+                _ => false,
+            },
+            Self::FillsUp => matches!(operation, Operation::Write { .. } | Operation::Truncate { .. }),
+            Self::SyncFailure | Self::SyncFailureDroppingCache | Self::LyingSync => {
+                matches!(operation, Operation::Sync { .. })
+            }
+            Self::DirectorySyncFailure | Self::LyingDirectorySync => {
+                matches!(operation, Operation::SyncDirectory { .. })
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How often each kind of fault struck.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultCounts([u64; Fault::ALL.len()]);
+
+impl FaultCounts {
+    /// How often `fault` struck.
+    #[must_use]
+    pub const fn of(&self, fault: Fault) -> u64 {
+        self.0[fault as usize]
+    }
+
+    /// How often any fault struck.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The kinds that struck, with their counts.
+    pub fn iter(&self) -> impl Iterator<Item = (Fault, u64)> + '_ {
+        Fault::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    }
+
+    /// Adds another disk's counts.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    pub(super) const fn count(&mut self, fault: Fault) {
+        self.0[fault as usize] += 1;
+    }
+}

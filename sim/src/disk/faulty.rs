@@ -1,0 +1,349 @@
+//! The disk that the engine is given.
+
+use super::crash::CrashVariant;
+use super::directory::FileId;
+use super::fault::{Fault, FaultCounts};
+use super::image::Damage;
+use super::machine::Machine;
+use super::operation::{LogEntry, Operation};
+use super::plan::{FaultPlan, Injection};
+use ouroboros_engine::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, OpenMode, Volume};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A disk in memory with exact crash semantics and planned faults. Clones share it; [`FaultyDisk::snapshot`] copies.
+///
+/// A value stands for one *life* of the machine that the disk is in: after a [`crash`](Self::crash) or a
+/// [`restart`](Self::restart), every operation on it, its clones and their open files fails with
+/// [`DiskFailure::Crashed`], and [`recover`](Self::recover) gives the next life.
+///
+/// ```
+/// use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode, Volume};
+/// use ouroboros_sim::disk::{CrashVariant, FaultPlan, FaultyDisk};
+///
+/// let disk = FaultyDisk::new(FaultPlan::new(1));
+/// let name = FileName::new("a")?;
+/// let file = disk.open(Volume::Blocks, &name, OpenMode::CreateNew)?;
+/// file.write_at(0, &[b"never synced"])?;
+/// let after = disk.after_crash(CrashVariant::AllLost);
+/// assert!(after.list(Volume::Blocks)?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct FaultyDisk {
+    machine: Arc<Mutex<Machine>>,
+    life: u64,
+}
+
+/// An open file of a [`FaultyDisk`].
+#[derive(Debug)]
+pub struct FaultyFile {
+    machine: Arc<Mutex<Machine>>,
+    life: u64,
+    id: FileId,
+    volume: Volume,
+    name: Arc<FileName>,
+    writable: bool,
+}
+
+// A panic elsewhere while the lock was held ends that test; others may still look at the disk.
+fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
+    machine.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FaultyDisk {
+    /// An empty disk, powered, with a plan.
+    #[must_use]
+    pub fn new(plan: FaultPlan) -> Self {
+        Self { machine: Arc::new(Mutex::new(Machine::new(plan))), life: 0 }
+    }
+
+    /// A copy as of now, independent from here on, powered and in its first new life: contents are shared until either
+    /// side writes. Counters, streams and outstanding faults go along; open files and the operation log do not.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        let mut machine = {
+            let mut original = lock(&self.machine);
+            let log = core::mem::take(&mut original.log);
+            let copy = original.clone();
+            original.log = log;
+            copy
+        };
+        for file in machine.files.values_mut() {
+            file.handles = 0;
+        }
+        let life = machine.life;
+        Self { machine: Arc::new(Mutex::new(machine)), life }
+    }
+
+    /// The power fails: `variant` decides what was undecided, and this life is over.
+    pub fn crash(&self, variant: CrashVariant) {
+        lock(&self.machine).crash(variant);
+    }
+
+    /// The process is killed and the system goes on: this life is over, and nothing is lost or decided.
+    pub fn restart(&self) -> Self {
+        lock(&self.machine).end_life();
+        self.recover()
+    }
+
+    /// The next life, after a crash. If the power failed by a planned [`Fault::Crash`] and [`crash`](Self::crash) has
+    /// not yet decided what that left, nothing undecided survives. While the power is on, this is the present life.
+    #[must_use]
+    pub fn recover(&self) -> Self {
+        let mut machine = lock(&self.machine);
+        if !machine.powered {
+            if machine.life == self.life {
+                machine.crash(CrashVariant::AllLost);
+            }
+            machine.powered = true;
+        }
+        Self { machine: self.machine.clone(), life: machine.life }
+    }
+
+    /// What a power loss now would leave, on a copy. This disk goes on.
+    #[must_use]
+    pub fn after_crash(&self, variant: CrashVariant) -> Self {
+        let copy = self.snapshot();
+        copy.crash(variant);
+        copy.recover()
+    }
+
+    /// Whether the power is on and this life still lasts.
+    #[must_use]
+    pub fn is_powered(&self) -> bool {
+        let machine = lock(&self.machine);
+        machine.powered && machine.life == self.life
+    }
+
+    /// How many units a crash now would decide about: [`CrashVariant::ExactSubset`] tells all their subsets apart.
+    #[must_use]
+    pub fn undecided_units(&self) -> u64 {
+        lock(&self.machine).undecided()
+    }
+
+    /// How many operations there were, failed ones included; those after a crash are not counted.
+    #[must_use]
+    pub fn operations_so_far(&self) -> u64 {
+        lock(&self.machine).operations
+    }
+
+    /// The last operations, oldest first, up to the limit of the log.
+    #[must_use]
+    pub fn operation_log(&self) -> Vec<LogEntry> {
+        lock(&self.machine).log.iter().cloned().collect()
+    }
+
+    /// Keeps only the last `entries` operations; 0 keeps none.
+    pub fn limit_log(&self, entries: usize) {
+        let mut machine = lock(&self.machine);
+        machine.log_limit = entries;
+        let excess = machine.log.len().saturating_sub(entries);
+        machine.log.drain(..excess);
+    }
+
+    /// Which faults struck, and how often. [`damage`](Self::damage) is not counted.
+    #[must_use]
+    pub fn fault_counts(&self) -> FaultCounts {
+        lock(&self.machine).counts.clone()
+    }
+
+    /// Virtual nanoseconds that all operations took.
+    #[must_use]
+    pub fn busy_nanos(&self) -> u64 {
+        lock(&self.machine).busy_nanos
+    }
+
+    /// Plans one more fault.
+    pub fn inject(&self, operation: u64, fault: Fault) {
+        lock(&self.machine).dice.inject(Injection { operation, fault });
+    }
+
+    /// Plans a power failure at operation `operation`.
+    pub fn crash_at(&self, operation: u64) {
+        self.inject(operation, Fault::Crash);
+    }
+
+    /// Changes a fault's rate, in parts per million.
+    pub fn set_rate(&self, fault: Fault, per_million: u32) {
+        lock(&self.machine).dice.set_rate(fault, per_million);
+    }
+
+    /// No planned fault strikes any more. What they did stays.
+    pub fn calm(&self) {
+        lock(&self.machine).dice.calm();
+    }
+
+    /// Limits the sum of all files' lengths, in bytes, or lifts the limit.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        lock(&self.machine).dice.capacity = bytes;
+    }
+
+    /// Bytes in use: the lengths of all files that have a name or a handle.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        lock(&self.machine).used()
+    }
+
+    /// Damages one sector at rest. False when there is no such file or sector.
+    pub fn damage(&self, volume: Volume, name: &FileName, sector: u64, damage: Damage) -> bool {
+        let mut machine = lock(&self.machine);
+        let Some(id) = machine.directory(volume).find(name) else { return false };
+        machine.files.get_mut(&id).is_some_and(|file| file.damage(sector, damage))
+    }
+
+    /// The sectors that do not hold what the engine wrote there, as reads see them now: rot, misdirected and lost
+    /// writes. For oracles that ask whether an error was justified.
+    #[must_use]
+    pub fn damaged_sectors(&self) -> Vec<(Volume, FileName, u64)> {
+        let machine = lock(&self.machine);
+        let mut out = Vec::new();
+        for volume in [Volume::Blocks, Volume::Index] {
+            for (name, id) in machine.directory(volume).names() {
+                let file = machine.files.get(&id);
+                out.extend(file.into_iter().flat_map(|file| {
+                    file.damaged().map(|sector| (volume, FileName::clone(name), sector)).collect::<Vec<_>>()
+                }));
+            }
+        }
+        out
+    }
+
+    /// The bytes of a file as reads would see them, faults aside. Not an operation.
+    #[must_use]
+    pub fn contents(&self, volume: Volume, name: &FileName) -> Option<Vec<u8>> {
+        let machine = lock(&self.machine);
+        let file = machine.files.get(&machine.directory(volume).find(name)?)?;
+        let mut bytes = vec![0; usize::try_from(file.visible().len()).ok()?];
+        file.visible().copy_out(0, &mut bytes);
+        Some(bytes)
+    }
+
+    /// The names and lengths in a volume, sorted. Not an operation.
+    #[must_use]
+    pub fn files(&self, volume: Volume) -> Vec<(FileName, u64)> {
+        let machine = lock(&self.machine);
+        let len = |id| machine.files.get(&id).map_or(0, |file| file.visible().len());
+        machine.directory(volume).names().map(|(name, id)| (FileName::clone(name), len(id))).collect()
+    }
+
+    /// A whole volume is gone, with all names and bytes. Meant between two lives.
+    pub fn lose_volume(&self, volume: Volume) {
+        lock(&self.machine).replace_volume(volume, None);
+    }
+
+    /// A volume is replaced by that of `other`, such as an old snapshot. Meant between two lives.
+    pub fn restore_volume(&self, volume: Volume, other: &Self) {
+        let copy = lock(&other.machine).clone();
+        lock(&self.machine).replace_volume(volume, Some(&copy));
+    }
+
+    fn run<T>(
+        &self,
+        operation: Operation,
+        body: impl FnOnce(&mut Machine, Option<Fault>) -> Result<T, DiskFailure>,
+    ) -> Result<T, DiskError> {
+        lock(&self.machine).run(self.life, operation, body)
+    }
+}
+
+impl Disk for FaultyDisk {
+    type File = FaultyFile;
+
+    fn open(&self, volume: Volume, name: &FileName, mode: OpenMode) -> Result<FaultyFile, DiskError> {
+        let name = Arc::new(name.clone());
+        let mut machine = lock(&self.machine);
+        let operation = Operation::Open { volume, name: name.clone(), mode };
+        let id = machine.run(self.life, operation, |machine, fault| machine.open(volume, &name, mode, fault))?;
+        if let Some(file) = machine.files.get_mut(&id) {
+            file.handles += 1;
+        }
+        let writable = mode != OpenMode::Read;
+        Ok(FaultyFile { machine: self.machine.clone(), life: self.life, id, volume, name, writable })
+    }
+
+    fn list(&self, volume: Volume) -> Result<Vec<FileName>, DiskError> {
+        self.run(Operation::List { volume }, |machine, _| {
+            Ok(machine.directory(volume).names().map(|(name, _)| FileName::clone(name)).collect())
+        })
+    }
+
+    fn rename(&self, volume: Volume, from: &FileName, to: &FileName) -> Result<(), DiskError> {
+        let (from, to) = (Arc::new(from.clone()), Arc::new(to.clone()));
+        let operation = Operation::Rename { volume, from: from.clone(), to: to.clone() };
+        self.run(operation, |machine, _| machine.rename(volume, &from, &to))
+    }
+
+    fn remove(&self, volume: Volume, name: &FileName) -> Result<(), DiskError> {
+        let name = Arc::new(name.clone());
+        self.run(Operation::Remove { volume, name: name.clone() }, |machine, _| machine.remove(volume, &name))
+    }
+
+    fn sync_directory(&self, volume: Volume) -> Result<(), DiskError> {
+        self.run(Operation::SyncDirectory { volume }, |machine, fault| machine.sync_directory(volume, fault))
+    }
+}
+
+impl FaultyFile {
+    fn run<T>(
+        &self,
+        operation: Operation,
+        body: impl FnOnce(&mut Machine, Option<Fault>) -> Result<T, DiskFailure>,
+    ) -> Result<T, DiskError> {
+        lock(&self.machine).run(self.life, operation, body)
+    }
+
+    fn refuse_if_read_only(&self) -> Result<(), DiskFailure> {
+        if self.writable { Ok(()) } else { Err(DiskFailure::Io("the file was opened for reading only".to_owned())) }
+    }
+}
+
+impl Drop for FaultyFile {
+    fn drop(&mut self) {
+        let mut machine = lock(&self.machine);
+        if machine.life != self.life {
+            return;
+        }
+        if let Some(file) = machine.files.get_mut(&self.id) {
+            file.handles = file.handles.saturating_sub(1);
+            if file.handles == 0 {
+                machine.collect();
+            }
+        }
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn len(&self) -> Result<u64, DiskError> {
+        let operation = Operation::Len { volume: self.volume, name: self.name.clone() };
+        self.run(operation, |machine, _| machine.len(self.id))
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        let (volume, name) = (self.volume, self.name.clone());
+        let operation = Operation::Read { volume, name, offset, len: buffer.len() as u64 };
+        self.run(operation, |machine, fault| machine.read(self.id, offset, buffer, fault))
+    }
+
+    fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
+        let bytes = parts.concat();
+        let (volume, name) = (self.volume, self.name.clone());
+        let operation = Operation::Write { volume, name, offset, len: bytes.len() as u64 };
+        self.run(operation, |machine, fault| {
+            self.refuse_if_read_only()?;
+            machine.write(self.id, self.volume, offset, &bytes, fault)
+        })
+    }
+
+    fn truncate(&self, len: u64) -> Result<(), DiskError> {
+        let operation = Operation::Truncate { volume: self.volume, name: self.name.clone(), len };
+        self.run(operation, |machine, fault| {
+            self.refuse_if_read_only()?;
+            machine.truncate(self.id, len, fault)
+        })
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
+        let operation = Operation::Sync { volume: self.volume, name: self.name.clone() };
+        self.run(operation, |machine, fault| machine.sync(self.id, fault))
+    }
+}

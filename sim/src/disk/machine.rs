@@ -1,0 +1,384 @@
+//! The whole disk under one lock: files, directories, power, space, and the account of what happened.
+
+use super::crash::CrashVariant;
+use super::directory::{Directory, FileId};
+use super::fault::{Fault, FaultCounts};
+use super::file::{File, Mark};
+use super::operation::{LogEntry, Operation};
+use super::plan::{Chosen, Dice, FaultPlan};
+use ouroboros_engine::env::{DiskError, DiskFailure, FileName, OpenMode, Volume};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Longest file, in bytes: beyond it a write is refused as on a full disk.
+pub(super) const MAX_FILE_LEN: u64 = 1 << 40;
+
+/// Entries that the operation log keeps unless told otherwise.
+const LOG_LIMIT: usize = 65_536;
+
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    // Handles of an earlier life find another number here.
+    pub(super) life: u64,
+    pub(super) powered: bool,
+    pub(super) operations: u64,
+    pub(super) files: BTreeMap<FileId, File>,
+    next_file: u64,
+    directories: [Directory; 2],
+    pub(super) dice: Dice,
+    pub(super) counts: FaultCounts,
+    pub(super) log: VecDeque<LogEntry>,
+    pub(super) log_limit: usize,
+    pub(super) busy_nanos: u64,
+    // Whether the fault of the operation under way found something to strike.
+    struck: bool,
+}
+
+fn io(text: impl Into<String>) -> DiskFailure {
+    DiskFailure::Io(text.into())
+}
+
+impl Machine {
+    pub(super) fn new(plan: FaultPlan) -> Self {
+        Self {
+            life: 0,
+            powered: true,
+            operations: 0,
+            files: BTreeMap::new(),
+            next_file: 0,
+            directories: Default::default(),
+            dice: Dice::new(plan),
+            counts: FaultCounts::default(),
+            log: VecDeque::new(),
+            log_limit: LOG_LIMIT,
+            busy_nanos: 0,
+            struck: false,
+        }
+    }
+
+    pub(super) fn directory(&self, volume: Volume) -> &Directory {
+        &self.directories[volume as usize]
+    }
+
+    fn directory_mut(&mut self, volume: Volume) -> &mut Directory {
+        &mut self.directories[volume as usize]
+    }
+
+    /// Runs one operation of the engine: counts it, lets a fault strike it, logs it.
+    pub(super) fn run<T>(
+        &mut self,
+        life: u64,
+        operation: Operation,
+        body: impl FnOnce(&mut Self, Option<Fault>) -> Result<T, DiskFailure>,
+    ) -> Result<T, DiskError> {
+        let file = operation.file().map_or_else(|| ".".to_owned(), ToString::to_string);
+        let error = |failure| DiskError { operation: operation.verb(), volume: operation.volume(), file, failure };
+        if self.life != life || !self.powered {
+            return Err(error(DiskFailure::Crashed));
+        }
+        let number = self.operations;
+        self.operations += 1;
+        self.busy_nanos = self.busy_nanos.saturating_add(self.dice.latency_nanos);
+        let chosen = self.dice.choose(number, &operation);
+        self.struck = false;
+        let result = match chosen.map(|chosen| chosen.fault) {
+            Some(Fault::Crash) => self.lose_power(&operation, body),
+            Some(Fault::MetadataError) => self.fail_metadata(body),
+            Some(Fault::Slow) => {
+                self.struck = true;
+                self.busy_nanos = self.busy_nanos.saturating_add(self.dice.slow_nanos);
+                body(self, None)
+            }
+            fault => body(self, fault),
+        };
+        let fault = self.account(chosen);
+        if self.log_limit > 0 {
+            if self.log.len() >= self.log_limit {
+                self.log.pop_front();
+            }
+            let failure = result.as_ref().err().cloned();
+            self.log.push_back(LogEntry { number, operation: operation.clone(), fault, failure });
+        }
+        result.map_err(error)
+    }
+
+    fn account(&mut self, chosen: Option<Chosen>) -> Option<Fault> {
+        let chosen = chosen?;
+        if !self.struck {
+            self.dice.put_back(chosen);
+            return None;
+        }
+        self.counts.count(chosen.fault);
+        Some(chosen.fault)
+    }
+
+    // The change under way is undecided like any unsynced one; a sync under way has not happened, which differs from
+    // a sync half done in nothing that a subset cannot show.
+    fn lose_power<T>(
+        &mut self,
+        operation: &Operation,
+        body: impl FnOnce(&mut Self, Option<Fault>) -> Result<T, DiskFailure>,
+    ) -> Result<T, DiskFailure> {
+        if operation.changes_disk() && !operation.is_sync() {
+            let _undecided = body(self, None);
+        }
+        self.struck = true;
+        self.powered = false;
+        Err(DiskFailure::Crashed)
+    }
+
+    fn fail_metadata<T>(
+        &mut self,
+        body: impl FnOnce(&mut Self, Option<Fault>) -> Result<T, DiskFailure>,
+    ) -> Result<T, DiskFailure> {
+        if self.dice.stream(Fault::MetadataError).below(2) == 1 {
+            // Half done: what fails by itself fails with its own reason. A handle that was made here is dropped by
+            // the caller's error path, so it is not counted.
+            body(self, None)?;
+        }
+        self.struck = true;
+        Err(io("input/output error"))
+    }
+
+    /// Opens a file; the caller counts the handle.
+    pub(super) fn open(
+        &mut self,
+        volume: Volume,
+        name: &Arc<FileName>,
+        mode: OpenMode,
+        fault: Option<Fault>,
+    ) -> Result<FileId, DiskFailure> {
+        match (self.directory(volume).find(name), mode) {
+            (Some(_), OpenMode::CreateNew) => Err(DiskFailure::AlreadyExists),
+            (None, OpenMode::Read | OpenMode::Write) => Err(DiskFailure::NotFound),
+            (Some(id), _) => Ok(id),
+            (None, OpenMode::CreateNew) => {
+                if fault == Some(Fault::Full) {
+                    self.struck = true;
+                    return Err(DiskFailure::Full);
+                }
+                let id = FileId(self.next_file);
+                self.next_file += 1;
+                self.files.insert(id, File::default());
+                self.directory_mut(volume).create(name.clone(), id);
+                Ok(id)
+            }
+        }
+    }
+
+    pub(super) fn rename(
+        &mut self,
+        volume: Volume,
+        from: &Arc<FileName>,
+        to: &Arc<FileName>,
+    ) -> Result<(), DiskFailure> {
+        let id = self.directory(volume).find(from).ok_or(DiskFailure::NotFound)?;
+        self.directory_mut(volume).rename(from.clone(), to.clone(), id);
+        Ok(())
+    }
+
+    pub(super) fn remove(&mut self, volume: Volume, name: &Arc<FileName>) -> Result<(), DiskFailure> {
+        self.directory(volume).find(name).ok_or(DiskFailure::NotFound)?;
+        self.directory_mut(volume).remove(name.clone());
+        Ok(())
+    }
+
+    pub(super) fn sync_directory(&mut self, volume: Volume, fault: Option<Fault>) -> Result<(), DiskFailure> {
+        match fault {
+            Some(Fault::DirectorySyncFailure) => {
+                self.struck = true;
+                Err(io("input/output error"))
+            }
+            Some(Fault::LyingDirectorySync) if self.directory(volume).undecided() > 0 => {
+                self.struck = true;
+                Ok(())
+            }
+            _ => {
+                self.directory_mut(volume).sync();
+                self.collect();
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets the files that nobody can reach any more, whatever a crash decides.
+    pub(super) fn collect(&mut self) {
+        let directories = &self.directories;
+        self.files.retain(|id, file| file.handles > 0 || directories.iter().any(|directory| directory.mentions(*id)));
+    }
+
+    fn file(&mut self, id: FileId) -> Result<&mut File, DiskFailure> {
+        self.files.get_mut(&id).ok_or_else(|| io("stale handle"))
+    }
+
+    pub(super) fn len(&mut self, id: FileId) -> Result<u64, DiskFailure> {
+        Ok(self.file(id)?.visible().len())
+    }
+
+    /// Bytes in use: the lengths of all files that have a name or a handle.
+    pub(super) fn used(&self) -> u64 {
+        let visible = |id| self.directories.iter().any(|directory| directory.is_visible(id));
+        let in_use = self.files.iter().filter(|(id, file)| file.handles > 0 || visible(**id));
+        in_use.map(|(_, file)| file.visible().len()).sum()
+    }
+
+    // How far a file may reach when it wants to reach `end`.
+    fn room_until(&mut self, id: FileId, end: u64, fault: Option<Fault>) -> Result<u64, DiskFailure> {
+        let len = self.len(id)?;
+        if end <= len {
+            return Ok(end);
+        }
+        if fault == Some(Fault::FillsUp) {
+            self.struck = true;
+            let part = self.dice.stream(Fault::FillsUp).below(end - len);
+            self.dice.capacity = Some(self.used().saturating_add(part));
+        }
+        let Some(capacity) = self.dice.capacity else { return Ok(end.min(MAX_FILE_LEN)) };
+        let room = capacity.saturating_sub(self.used());
+        Ok(end.min(len.saturating_add(room)).min(MAX_FILE_LEN))
+    }
+
+    pub(super) fn write(
+        &mut self,
+        id: FileId,
+        volume: Volume,
+        offset: u64,
+        bytes: &[u8],
+        fault: Option<Fault>,
+    ) -> Result<(), DiskFailure> {
+        let len = bytes.len() as u64;
+        if len == 0 {
+            return Ok(());
+        }
+        match fault {
+            Some(fault @ (Fault::WriteError | Fault::Full)) => {
+                self.struck = true;
+                let part = self.dice.stream(fault).below(len) as usize;
+                self.file(id)?.write(offset, &bytes[..part], Mark::Heal);
+                return Err(if fault == Fault::Full { DiskFailure::Full } else { io("input/output error") });
+            }
+            _ => {}
+        }
+        let end = offset.saturating_add(len);
+        let until = self.room_until(id, end, fault)?;
+        if until < end {
+            // A gap that does not fit is not made; what fits is written, as `write` does at the end of space.
+            if let Ok(part @ 1..) = usize::try_from(until.saturating_sub(offset)) {
+                self.file(id)?.write(offset, &bytes[..part], Mark::Heal);
+            }
+            return Err(DiskFailure::Full);
+        }
+        let misdirected = match fault {
+            Some(Fault::LostWrite) => {
+                self.file(id)?.write_nothing(offset, bytes.len());
+                true
+            }
+            Some(fault @ (Fault::MisdirectedWrite | Fault::MisdirectedWriteElsewhere)) => {
+                self.misdirect(id, volume, offset, bytes, fault)?
+            }
+            _ => false,
+        };
+        if misdirected {
+            self.struck = true;
+        } else {
+            self.file(id)?.write(offset, bytes, Mark::Heal);
+        }
+        Ok(())
+    }
+
+    pub(super) fn truncate(&mut self, id: FileId, len: u64, fault: Option<Fault>) -> Result<(), DiskFailure> {
+        let grows = len > self.len(id)?;
+        if grows && fault == Some(Fault::Full) {
+            self.struck = true;
+            return Err(DiskFailure::Full);
+        }
+        if grows && self.room_until(id, len, fault)? < len {
+            return Err(DiskFailure::Full);
+        }
+        self.file(id)?.truncate(len);
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self, id: FileId, fault: Option<Fault>) -> Result<(), DiskFailure> {
+        let keep_former = self.dice.keeps_history;
+        let file = self.file(id)?;
+        let failed = match fault {
+            Some(Fault::SyncFailure) => {
+                file.fail_sync();
+                true
+            }
+            Some(Fault::SyncFailureDroppingCache) => {
+                file.drop_cache();
+                true
+            }
+            Some(Fault::LyingSync) if file.undecided() > 0 => {
+                self.struck = true;
+                return Ok(());
+            }
+            _ => {
+                file.sync(keep_former);
+                false
+            }
+        };
+        if failed {
+            self.struck = true;
+            return Err(io("input/output error"));
+        }
+        Ok(())
+    }
+
+    pub(super) const fn strike(&mut self) {
+        self.struck = true;
+    }
+
+    pub(super) fn undecided(&self) -> u64 {
+        let entries: u64 = self.directories.iter().map(Directory::undecided).sum();
+        entries + self.files.values().map(File::undecided).sum::<u64>()
+    }
+
+    /// Power loss: decides what is undecided, and ends this life.
+    pub(super) fn crash(&mut self, variant: CrashVariant) {
+        let mut fates = variant.fates(self.undecided());
+        for directory in &mut self.directories {
+            directory.crash(&mut fates);
+        }
+        for file in self.files.values_mut() {
+            file.crash(&mut fates);
+        }
+        self.end_life();
+    }
+
+    /// The process is gone and all its handles; the system and what it has cached live on.
+    pub(super) fn end_life(&mut self) {
+        self.life += 1;
+        self.powered = false;
+        for file in self.files.values_mut() {
+            file.handles = 0;
+        }
+        self.collect();
+    }
+
+    /// Takes one volume from another machine, or empties it.
+    pub(super) fn replace_volume(&mut self, volume: Volume, other: Option<&Self>) {
+        let mut incoming = Directory::default();
+        let mut moved = BTreeMap::new();
+        if let Some(other) = other {
+            // Numbers of two machines may clash: every file gets a new one.
+            let ids: BTreeSet<FileId> = other.directory(volume).ids().collect();
+            for id in ids {
+                let new = FileId(self.next_file);
+                self.next_file += 1;
+                moved.insert(id, new);
+                if let Some(file) = other.files.get(&id) {
+                    let mut file = file.clone();
+                    file.handles = 0;
+                    self.files.insert(new, file);
+                }
+            }
+            incoming = other.directory(volume).clone();
+            incoming.renumber(&moved);
+        }
+        *self.directory_mut(volume) = incoming;
+        self.collect();
+    }
+}
