@@ -227,7 +227,8 @@ fn read_source(source: &str) -> (Vec<Function>, Vec<(usize, String)>) {
         let mark = match tokens.get(body + 1) {
             Some((mark_line, Token::LineComment(text))) => {
                 let own_line = *mark_line > tokens[body].0;
-                Mark::parse(text).filter(|_| own_line).inspect(|_| placed.push(body + 1))
+                let mark = text.split_once(':').map_or(*text, |(mark, _)| mark);
+                Mark::parse(mark).filter(|_| own_line).inspect(|_| placed.push(body + 1))
             }
             _ => None,
         };
@@ -259,12 +260,16 @@ fn body_of(tokens: &[(usize, Token<'_>)], from: usize) -> Option<usize> {
 
 /// What is wrong with a comment that is a mark, or was meant as one.
 fn complain(text: &str, first_in_a_body: bool) -> Option<String> {
-    let (word, more) = text.split_once(|c: char| !c.is_alphanumeric()).map_or((text, false), |(w, _)| (w, true));
+    // Behind a colon may stand the reason: `PA: two writers destroy a log`.
+    let (word, more) = match text.find(|c: char| !c.is_alphanumeric()) {
+        Some(end) => (&text[..end], !text[end..].starts_with(':')),
+        None => (text, false),
+    };
     if Mark::parse(word).is_some() {
         // "A blob …" is a sentence; a mark of one letter with words behind it cannot be told from it.
         return match (more, first_in_a_body) {
             (true, _) if word.len() == 1 => None,
-            (true, _) => Some(format!("the mark `{word}` must stand alone in its comment")),
+            (true, _) => Some(format!("behind the mark `{word}` may stand nothing, or a colon and the reason")),
             (false, false) => Some(format!("the mark `{word}` is not the first line of a function's body")),
             (false, true) => None,
         };
@@ -421,8 +426,16 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_may_give_its_reason_behind_a_colon() {
+        let source = "fn one() {\n    // PA: two writers destroy a log\n}\n";
+        assert_eq!(marks(source), [("one".to_owned(), Some("PA".to_owned()))]);
+        assert_eq!(complaints(source), 0);
+        assert_eq!(complaints("fn one() {\n    two();\n    // PA: late\n}\n"), 1);
+    }
+
+    #[test]
     fn misspelt_marks_are_reported_and_sentences_are_not() {
-        for bad in ["PAA", "pa", "AH", "PC", "PA: careful", "PAC, mostly"] {
+        for bad in ["PAA", "pa", "AH", "PC", "PAC, mostly", "PAA: why"] {
             assert_eq!(complaints(&format!("fn one() {{\n    // {bad}\n}}\n")), 1, "{bad}");
         }
         for good in ["A blob of bytes", "H is the hash", "the cap", "Padded", "x"] {
