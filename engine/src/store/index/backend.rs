@@ -1,7 +1,7 @@
 //! The B-tree's view of the index file.
 
-use super::core::Core;
 use super::error::PageFailure;
+use super::paged::PagedFile;
 use crate::env::DiskFile;
 use redb::StorageBackend;
 use std::io;
@@ -11,11 +11,11 @@ use std::sync::Arc;
 ///
 /// Every read is verified: that the page is authentic, that it belongs where it was found, and that it is the version
 /// written there last. Every failure is an [`io::Error`], upon which redb refuses all further use.
-pub struct PagedBackend<F>(Arc<Core<F>>);
+pub struct PagedBackend<F>(Arc<PagedFile<F>>);
 
 impl<F> PagedBackend<F> {
-    pub(super) fn new(core: Arc<Core<F>>) -> Self {
-        Self(core)
+    pub(super) fn new(paged: Arc<PagedFile<F>>) -> Self {
+        Self(paged)
     }
 }
 

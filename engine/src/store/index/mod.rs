@@ -11,11 +11,11 @@
 
 mod backend;
 mod cipher;
-mod core;
 mod error;
 mod merge;
 mod names;
 mod overlay;
+mod paged;
 mod rows;
 mod slot;
 mod table;
@@ -33,19 +33,20 @@ pub use table::{
     Table, TableId, TableKey, Target, Tombstones, VersionKey, Versions,
 };
 
-use self::core::{Core, Mode};
 use crate::env::{Disk, DiskError, DiskFailure, FileName, OpenMode, Volume};
 use crate::id::{EngineRng, Secret};
-use ::core::ops::Bound;
+use core::ops::Bound;
 use merge::Merged;
 use overlay::Overlay;
+use paged::{Mode, PagedFile};
 use std::sync::Arc;
 use tree::Tree;
 
 /// Limits of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexOptions {
-    /// Memory for pages, in bytes.
+    /// Memory for pages, in bytes. A flush that dirties more than half of it writes and reads pages twice: random keys
+    /// dirty one page each, until every page is.
     pub cache_bytes: usize,
     /// Memory for updates that wait for a flush, in bytes; see [`Index::needs_flush`].
     pub overlay_bytes: usize,
@@ -59,15 +60,15 @@ impl Default for IndexOptions {
 
 /// The index of one store.
 pub struct Index<D: Disk> {
-    core: Arc<Core<D::File>>,
+    paged: Arc<PagedFile<D::File>>,
     tree: Option<Tree>,
     overlay: Overlay,
     checkpoint: Vec<u8>,
     options: IndexOptions,
 }
 
-impl<D: Disk> ::core::fmt::Debug for Index<D> {
-    fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+impl<D: Disk> core::fmt::Debug for Index<D> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Index").field("pending_bytes", &self.overlay.bytes()).finish_non_exhaustive()
     }
 }
@@ -96,10 +97,10 @@ impl<D: Disk> Index<D> {
     pub fn create(disk: &D, options: IndexOptions, secret: &Secret, rng: &mut EngineRng) -> Result<Self, IndexError> {
         // PA
         let file = disk.open(Volume::Index, &Self::file_name()?, OpenMode::CreateNew)?;
-        let core = Arc::new(Core::create(file, secret, rng)?);
-        let tree = Tree::create(&core, options.cache_bytes)?;
+        let paged = Arc::new(PagedFile::create(file, secret, rng)?);
+        let tree = Tree::create(&paged, options.cache_bytes)?;
         disk.sync_directory(Volume::Index)?;
-        Ok(Self { core, tree: Some(tree), overlay: Overlay::default(), checkpoint: Vec::new(), options })
+        Ok(Self { paged, tree: Some(tree), overlay: Overlay::default(), checkpoint: Vec::new(), options })
     }
 
     /// Opens the index. After an unclean end this reads all of it, to verify it; after a clean one, next to nothing.
@@ -114,11 +115,11 @@ impl<D: Disk> Index<D> {
             _ => IndexError::Disk(error),
         };
         let file = disk.open(Volume::Index, &Self::file_name()?, OpenMode::Write).map_err(missing)?;
-        let (core, clean) = Core::open(file, secret, rng)?;
-        let core = Arc::new(core);
-        let tree = Tree::open(&core, options.cache_bytes, clean)?;
-        let checkpoint = tree.checkpoint().map_err(|error| tree::explain(&core, error))?;
-        Ok(Self { core, tree: Some(tree), overlay: Overlay::default(), checkpoint, options })
+        let (paged, clean) = PagedFile::open(file, secret, rng)?;
+        let paged = Arc::new(paged);
+        let tree = Tree::open(&paged, options.cache_bytes, clean)?;
+        let checkpoint = tree.checkpoint().map_err(|error| tree::explain(&paged, error))?;
+        Ok(Self { paged, tree: Some(tree), overlay: Overlay::default(), checkpoint, options })
     }
 
     /// Removes the index's file, whatever state it is in. Nothing happens if there is none.
@@ -138,15 +139,15 @@ impl<D: Disk> Index<D> {
     /// [`IndexError`] when the clean mark could not be made durable. The index is then as after a crash.
     pub fn close(mut self) -> Result<(), IndexError> {
         // PA
-        if self.core.sync_failed() {
+        if self.paged.sync_failed() {
             return Err(IndexError::Unsynced);
         }
-        self.core.set_mode(Mode::Closing);
+        self.paged.set_mode(Mode::Closing);
         drop(self.tree.take());
-        if self.core.closed_cleanly() {
+        if self.paged.closed_cleanly() {
             return Ok(());
         }
-        Err(self.core.failure().map_or_else(|| IndexError::damaged("the B-tree did not close"), IndexError::from))
+        Err(self.paged.failure().map_or_else(|| IndexError::damaged("the B-tree did not close"), IndexError::from))
     }
 
     /// What was given to the last flush that succeeded; empty if there was none.
@@ -169,14 +170,14 @@ impl<D: Disk> Index<D> {
     }
 
     fn tree(&self) -> Result<&Tree, IndexError> {
-        self.tree.as_ref().ok_or_else(|| match self.core.failure() {
+        self.tree.as_ref().ok_or_else(|| match self.paged.failure() {
             Some(failure) => failure.into(),
             None => IndexError::damaged("it could not be opened again after a failure"),
         })
     }
 
     fn checked<T>(&self, result: Result<T, redb::StorageError>) -> Result<T, IndexError> {
-        result.map_err(|error| tree::explain(&self.core, error.into()))
+        result.map_err(|error| tree::explain(&self.paged, error.into()))
     }
 
     /// One row.
@@ -297,10 +298,10 @@ impl<D: Disk> Index<D> {
     /// free. [`IndexError::Unsynced`] once a sync has failed. [`IndexError::Damaged`].
     pub fn flush(&mut self, checkpoint: &[u8]) -> Result<(), IndexError> {
         // PA
-        if self.core.sync_failed() {
+        if self.paged.sync_failed() {
             return Err(IndexError::Unsynced);
         }
-        if self.tree.is_none() || self.core.failure().is_some() {
+        if self.tree.is_none() || self.paged.failure().is_some() {
             self.reload()?;
         }
         if self.overlay.is_empty() && self.checkpoint == checkpoint {
@@ -310,7 +311,7 @@ impl<D: Disk> Index<D> {
             return Err(IndexError::damaged("it could not be opened again after a failure"));
         };
         if let Err(error) = tree.commit(&self.overlay, checkpoint) {
-            let error = tree::explain(&self.core, error);
+            let error = tree::explain(&self.paged, error);
             // Whatever stopped this flush, reading goes on from the flush before.
             if !matches!(error, IndexError::Damaged(_)) {
                 self.reload()?;
@@ -329,13 +330,13 @@ impl<D: Disk> Index<D> {
     /// [`IndexError`]; the index then answers nothing but this.
     pub fn reload(&mut self) -> Result<(), IndexError> {
         // PA
-        if let Some(failure @ error::PageFailure::Damaged(_)) = self.core.failure() {
+        if let Some(failure @ error::PageFailure::Damaged(_)) = self.paged.failure() {
             return Err(failure.into());
         }
-        self.core.set_mode(Mode::Abandoned);
+        self.paged.set_mode(Mode::Abandoned);
         drop(self.tree.take());
-        self.core.rewind();
-        self.tree = Some(Tree::open(&self.core, self.options.cache_bytes, true)?);
+        self.paged.rewind();
+        self.tree = Some(Tree::open(&self.paged, self.options.cache_bytes, true)?);
         Ok(())
     }
 }
@@ -344,7 +345,7 @@ impl<D: Disk> Drop for Index<D> {
     fn drop(&mut self) {
         // Only `close` closes: dropping must not write, least of all in a process that is failing.
         if self.tree.is_some() {
-            self.core.set_mode(Mode::Abandoned);
+            self.paged.set_mode(Mode::Abandoned);
         }
     }
 }

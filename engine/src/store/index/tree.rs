@@ -1,9 +1,9 @@
 //! redb, opened over the paged file.
 
 use super::backend::PagedBackend;
-use super::core::{Core, Mode};
 use super::error::{IndexError, PageFailure};
 use super::overlay::Overlay;
+use super::paged::{Mode, PagedFile};
 use super::table::{NAMES, TABLES, TableId};
 use crate::env::DiskFile;
 use redb::{Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, StorageError, TableDefinition};
@@ -33,9 +33,9 @@ pub(super) struct Tree {
 }
 
 /// What an error of redb's means for the index.
-pub(super) fn explain<F: DiskFile>(core: &Core<F>, error: redb::Error) -> IndexError {
-    match core.failure() {
-        Some(PageFailure::Disk(_)) if core.sync_failed() => IndexError::Unsynced,
+pub(super) fn explain<F: DiskFile>(paged: &PagedFile<F>, error: redb::Error) -> IndexError {
+    match paged.failure() {
+        Some(PageFailure::Disk(_)) if paged.sync_failed() => IndexError::Unsynced,
         Some(failure) => failure.into(),
         None => IndexError::damaged(error.to_string()),
     }
@@ -43,20 +43,20 @@ pub(super) fn explain<F: DiskFile>(core: &Core<F>, error: redb::Error) -> IndexE
 
 impl Tree {
     /// Starts an empty B-tree with all tables.
-    pub(super) fn create<F: DiskFile>(core: &Arc<Core<F>>, cache_bytes: usize) -> Result<Self, IndexError> {
+    pub(super) fn create<F: DiskFile>(paged: &Arc<PagedFile<F>>, cache_bytes: usize) -> Result<Self, IndexError> {
         let create = || {
-            let database = builder(cache_bytes).create_with_backend(PagedBackend::new(core.clone()))?;
+            let database = builder(cache_bytes).create_with_backend(PagedBackend::new(paged.clone()))?;
             let mut tree = Self { view: Vec::new(), database };
             tree.commit(&Overlay::default(), &[])?;
             Ok(tree)
         };
-        create().map_err(|error: redb::Error| explain(core, error))
+        create().map_err(|error: redb::Error| explain(paged, error))
     }
 
-    /// Opens the B-tree. Unless `trusted`, the core must have asked for verification, and this refuses to return a tree
+    /// Opens the B-tree. Unless `trusted`, the paged file must have asked for verification, and this refuses to return a tree
     /// that redb has not verified from its root to its leaves.
     pub(super) fn open<F: DiskFile>(
-        core: &Arc<Core<F>>,
+        paged: &Arc<PagedFile<F>>,
         cache_bytes: usize,
         trusted: bool,
     ) -> Result<Self, IndexError> {
@@ -68,19 +68,19 @@ impl Tree {
             builder.set_repair_callback(move |_| verified.store(true, Ordering::Relaxed));
         }
         let open = || {
-            core.set_mode(Mode::Opening);
-            let database = builder.create_with_backend(PagedBackend::new(core.clone()))?;
-            core.set_mode(Mode::Open);
+            paged.set_mode(Mode::Opening);
+            let database = builder.create_with_backend(PagedBackend::new(paged.clone()))?;
+            paged.set_mode(Mode::Open);
             if !trusted {
                 if !verified.load(Ordering::Relaxed) {
                     return Err(StorageError::Corrupted("nothing was ever flushed to it".to_owned()).into());
                 }
-                core.verified();
+                paged.verified();
             }
             let view = view_of(&database)?;
             Ok(Self { view, database })
         };
-        open().map_err(|error: redb::Error| explain(core, error))
+        open().map_err(|error: redb::Error| explain(paged, error))
     }
 
     /// A table as of the last flush.

@@ -23,9 +23,14 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(0..4u8, 0..5)
 }
 
+/// Rows of a few bytes, and rows that need several pages of their own.
+fn size() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => 0..2000usize, 1 => 2000..40_000usize]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => (key(), prop::collection::vec(any::<u8>(), 0..2000)).prop_map(|(k, v)| Step::Put(k, v)),
+        12 => (key(), any::<u8>(), size()).prop_map(|(k, fill, len)| Step::Put(k, vec![fill; len])),
         4 => key().prop_map(Step::Remove),
         3 => Just(Step::Flush),
         1 => Just(Step::Reopen),

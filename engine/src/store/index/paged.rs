@@ -22,7 +22,7 @@ enum Unknown {
 }
 
 /// The file and its state, shared by the index and the B-tree's backend.
-pub(super) struct Core<F> {
+pub(super) struct PagedFile<F> {
     file: F,
     cipher: PageCipher,
     state: Mutex<State>,
@@ -65,7 +65,7 @@ fn pages(len: u64) -> u64 {
     len.div_ceil(PAGE_LEN as u64)
 }
 
-impl<F: DiskFile> Core<F> {
+impl<F: DiskFile> PagedFile<F> {
     /// Starts an empty file.
     pub(super) fn create(file: F, secret: &Secret, rng: &mut EngineRng) -> Result<Self, IndexError> {
         // PA
@@ -77,7 +77,7 @@ impl<F: DiskFile> Core<F> {
     }
 
     /// Opens a file. The flag tells whether it was closed cleanly; if not, everything the B-tree reads is taken as
-    /// authentic until [`Core::verified`] is called, and the caller must have verified it by then.
+    /// authentic until [`PagedFile::verified`] is called, and the caller must have verified it by then.
     pub(super) fn open(file: F, secret: &Secret, rng: &mut EngineRng) -> Result<(Self, bool), IndexError> {
         // PA
         let salt = slot::read_superblock(&file)?;
@@ -99,11 +99,11 @@ impl<F: DiskFile> Core<F> {
             (Some(map), _) => (map, Unknown::Refused),
             (None, _) => (vec![0; pages(durable.len) as usize], Unknown::Learnt),
         };
-        let core = Self::with(file, cipher, durable, map, unknown, Mode::Opening);
+        let paged = Self::with(file, cipher, durable, map, unknown, Mode::Opening);
         if !clean {
-            slot::demand_verification(&mut core.state().header);
+            slot::demand_verification(&mut paged.state().header);
         }
-        Ok((core, clean))
+        Ok((paged, clean))
     }
 
     fn with(file: F, cipher: PageCipher, durable: Slot, map: Vec<Fingerprint>, unknown: Unknown, mode: Mode) -> Self {
