@@ -219,10 +219,11 @@ pub(super) fn apply_tombstone<D: Disk>(
         let Some(mut key) = index.get::<Keys>(&blob.key_hash)? else { continue };
         key.heads.retain(|head| head.1 != removed.id);
         for ancestor in live_ancestors(index, &blob.parents)? {
-            if !has_live_descendant(index, ancestor)? && !key.heads.iter().any(|head| head.1 == ancestor) {
-                if let Some(row) = index.get::<Blobs>(&ancestor)? {
-                    key.heads.push((row.created, ancestor));
-                }
+            if !has_live_descendant(index, ancestor)?
+                && !key.heads.iter().any(|head| head.1 == ancestor)
+                && let Some(row) = index.get::<Blobs>(&ancestor)?
+            {
+                key.heads.push((row.created, ancestor));
             }
         }
         store_key(index, blob.key_hash, key)?;

@@ -396,10 +396,10 @@ impl<D: Disk> Engine<D> {
 
     /// Takes a checkpoint when enough has come together. That it fails loses nothing: the log is the truth.
     pub(super) fn checkpoint_if_due(&mut self, position: LogPosition) {
-        if self.index.needs_flush() || self.since_checkpoint >= self.limits.replay_len {
-            if let Err(failure) = self.write_checkpoint(position) {
-                tracing::warn!(%failure, "no checkpoint");
-            }
+        if (self.index.needs_flush() || self.since_checkpoint >= self.limits.replay_len)
+            && let Err(failure) = self.write_checkpoint(position)
+        {
+            tracing::warn!(%failure, "no checkpoint");
         }
     }
 

@@ -531,10 +531,10 @@ impl<D: Disk> Engine<D> {
         };
         outcome.results[ticket.slot] = Some(result);
         outcome.open -= 1;
-        if outcome.open == 0 {
-            if let Some(outcome) = self.puts.outcomes.remove(&ticket.request) {
-                self.reply(ticket.request, Reply::Put(outcome.results.into_iter().flatten().collect()));
-            }
+        if outcome.open == 0
+            && let Some(outcome) = self.puts.outcomes.remove(&ticket.request)
+        {
+            self.reply(ticket.request, Reply::Put(outcome.results.into_iter().flatten().collect()));
         }
     }
 

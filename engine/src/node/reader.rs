@@ -192,10 +192,10 @@ impl<D: Disk> Engine<D> {
         let Some(lookup) = self.reads.lookups.get_mut(&request) else { return };
         lookup.results[slot] = Some(result);
         lookup.open -= 1;
-        if lookup.open == 0 {
-            if let Some(lookup) = self.reads.lookups.remove(&request) {
-                self.reply(request, Reply::Got(lookup.results.into_iter().flatten().collect()));
-            }
+        if lookup.open == 0
+            && let Some(lookup) = self.reads.lookups.remove(&request)
+        {
+            self.reply(request, Reply::Got(lookup.results.into_iter().flatten().collect()));
         }
     }
 
@@ -276,12 +276,12 @@ impl<D: Disk> Engine<D> {
                 }
                 return;
             };
-            if depth > 0 {
-                if let Some(page) = self.reads.pages.get(&reference.seal_id) {
-                    read.pieces.remove(&at);
-                    read.expand(start, depth - 1, &page.chunks);
-                    continue;
-                }
+            if depth > 0
+                && let Some(page) = self.reads.pages.get(&reference.seal_id)
+            {
+                read.pieces.remove(&at);
+                read.expand(start, depth - 1, &page.chunks);
+                continue;
             }
             let fetching = Piece::Fetching { start, depth, reference: reference.clone(), all_slices: false };
             read.pieces.insert(at, fetching);

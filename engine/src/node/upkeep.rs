@@ -130,10 +130,10 @@ impl<D: Disk> Engine<D> {
     pub(super) fn committed(&mut self) {
         self.upkeep.uncommitted = false;
         let (seals, pages) = std::mem::take(&mut self.upkeep.to_collect);
-        if !(seals.is_empty() && pages.is_empty()) {
-            if let Err(failure) = self.collect(&seals, &pages) {
-                tracing::warn!(%failure, "dead seals stay until the next compaction");
-            }
+        if !(seals.is_empty() && pages.is_empty())
+            && let Err(failure) = self.collect(&seals, &pages)
+        {
+            tracing::warn!(%failure, "dead seals stay until the next compaction");
         }
         let compacting = |task: &Task| matches!(task, Task::Compact { .. });
         let busy = self.upkeep.task.as_ref().is_some_and(compacting) || self.upkeep.queue.iter().any(compacting);

@@ -139,7 +139,7 @@ impl Builder {
         let disk = FileDisk::create(layout.blocks(&self.directory), layout.index(&self.directory))?;
         let config = StoreConfig {
             realm: keyring.realm_id(),
-            chunker: self.chunker.clone(),
+            chunker: self.chunker,
             compression: self.compression,
             coding: self.coding,
             partition_bits: StoreConfig::PERSONAL_PARTITION_BITS,

@@ -20,8 +20,8 @@ use ouroboros_engine::env::Input;
 use ouroboros_engine::id::{BlobId, Domain, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
-    Base, CompactReport, DiffReply, Got, Limits, ListRequest, Opened, Page, PurgeTarget, Put, PutOptions,
-    PutSource, RecodeReport, Reply, Request, RequestId, ScrubReport, Select, Stats, Version, Written,
+    Base, CompactReport, DiffReply, Got, Limits, ListRequest, Opened, Page, PurgeTarget, Put, PutOptions, PutSource,
+    RecodeReport, Reply, Request, RequestId, ScrubReport, Select, Stats, Version, Written,
 };
 use ouroboros_engine::seal::Coding;
 use std::io::{Read, Write};
