@@ -1,4 +1,5 @@
 //! One node, the whole way, on a disk in memory: put, version, find, delete, heal, reopen.
+#![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
 use ouroboros_engine::env::MemoryDisk;
