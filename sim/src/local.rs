@@ -30,8 +30,12 @@ impl Clock for HandClock {
     }
 }
 
+/// Called with every reply at the moment it is delivered.
+type Told = Box<dyn FnMut(RequestId)>;
+
 #[derive(Default)]
 struct InlineHost {
+    told: Option<Told>,
     jobs: Vec<(JobId, Job)>,
     replies: BTreeMap<RequestId, Reply>,
     events: Vec<Event>,
@@ -44,6 +48,9 @@ impl Host for InlineHost {
     }
 
     fn reply(&mut self, id: RequestId, reply: Reply) {
+        if let Some(told) = &mut self.told {
+            told(id);
+        }
         self.replies.insert(id, reply);
     }
 
@@ -118,6 +125,11 @@ impl<D: Disk> Local<D> {
     pub fn set_time(&mut self, instant_nanos: u64, wall_millis: u64) {
         let now = Now { instant: Instant::from_nanos(instant_nanos), wall: WallTime::from_unix_millis(wall_millis) };
         self.driver.clock().now.set(now);
+    }
+
+    /// Calls `told` with every reply at the moment it is delivered, between two operations of the disk.
+    pub fn on_reply(&mut self, told: impl FnMut(RequestId) + 'static) {
+        self.host.told = Some(Box::new(told));
     }
 
     /// Sends a request without waiting for its answer.
@@ -200,6 +212,14 @@ impl<D: Disk> Local<D> {
     /// [`Failure`].
     pub fn close(mut self) -> Result<(), Failure> {
         self.ask(Request::Close)?;
+        self.shut_down()
+    }
+
+    /// Ends a node whose [`Request::Close`] was answered.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn shut_down(self) -> Result<(), Failure> {
         self.driver.into_parts().0.shut_down()
     }
 }

@@ -1,4 +1,6 @@
 //! What the end-to-end tests and the fuzz targets share.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod crash;
 pub mod fuzz_bodies;
 pub mod portable;

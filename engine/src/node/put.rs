@@ -61,6 +61,11 @@ pub(super) struct Puts {
 }
 
 impl Puts {
+    /// Whether headers can be made now: a commit frees the next version of a key without any input.
+    pub(super) fn wants_step(&self) -> bool {
+        !self.drafts.is_empty()
+    }
+
     /// A seal that is not yet referenced by a logged version, but will be.
     pub(super) fn pins(&self, seal: &SealId) -> bool {
         self.uploads.values().any(|upload| upload.seals.contains(seal))

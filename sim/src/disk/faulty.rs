@@ -8,6 +8,7 @@ use super::machine::{Machine, Power};
 use super::operation::{LogEntry, Operation};
 use super::plan::{FaultPlan, Injection};
 use super::undecided::Undecided;
+use super::watcher::Watcher;
 use ouroboros_engine::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, OpenMode, Volume};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -59,21 +60,28 @@ impl FaultyDisk {
     }
 
     /// A copy as of now, independent from here on, powered and in its first new life: contents are shared until either
-    /// side writes. Counters, streams and outstanding faults go along; open files and the operation log do not.
+    /// side writes. Counters, streams and outstanding faults go along; open files, the operation log and the watcher do
+    /// not.
     #[must_use]
     pub fn snapshot(&self) -> Self {
-        let mut machine = {
-            let mut original = lock(&self.machine);
-            let log = core::mem::take(&mut original.log);
-            let copy = original.clone();
-            original.log = log;
-            copy
-        };
-        for file in machine.files.values_mut() {
-            file.handles = 0;
-        }
+        Self::of(lock(&self.machine).copy())
+    }
+
+    pub(super) fn of(machine: Machine) -> Self {
         let life = machine.life;
         Self { machine: Arc::new(Mutex::new(machine)), life }
+    }
+
+    /// Calls `watch` before every operation that changes the disk, with the operation's number and a snapshot of the
+    /// disk as it then is. These snapshots, and one of the end, hold every crash point of a run: a crash in the middle
+    /// of a change leaves what a crash right behind it may leave. `watch` must not use this disk.
+    pub fn watch(&self, watch: impl FnMut(u64, &Operation, Self) + Send + 'static) {
+        lock(&self.machine).watcher = Some(Watcher::new(watch));
+    }
+
+    /// Ends [`watch`](Self::watch).
+    pub fn unwatch(&self) {
+        lock(&self.machine).watcher = None;
     }
 
     /// The power fails: `variant` decides what was undecided, and this life is over.

@@ -3,9 +3,11 @@
 use super::crash::CrashVariant;
 use super::directory::{Directory, FileId};
 use super::fault::{Fault, FaultCounts};
+use super::faulty::FaultyDisk;
 use super::file::{File, Mark};
 use super::operation::{LogEntry, Operation};
 use super::plan::{Chosen, Dice, FaultPlan};
+use super::watcher::Watcher;
 use ouroboros_engine::env::{DiskError, DiskFailure, FileName, OpenMode, Volume};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -39,6 +41,7 @@ pub(super) struct Machine {
     pub(super) log: VecDeque<LogEntry>,
     pub(super) log_limit: usize,
     pub(super) busy_nanos: u64,
+    pub(super) watcher: Option<Watcher>,
     // Whether the fault of the operation under way found something to strike.
     struck: bool,
 }
@@ -66,8 +69,20 @@ impl Machine {
             log: VecDeque::new(),
             log_limit: LOG_LIMIT,
             busy_nanos: 0,
+            watcher: None,
             struck: false,
         }
+    }
+
+    /// A copy that shares contents; without open handles, the operation log and the watcher.
+    pub(super) fn copy(&mut self) -> Self {
+        let (log, watcher) = (core::mem::take(&mut self.log), self.watcher.take());
+        let mut copy = self.clone();
+        (self.log, self.watcher) = (log, watcher);
+        for file in copy.files.values_mut() {
+            file.handles = 0;
+        }
+        copy
     }
 
     pub(super) fn directory(&self, volume: Volume) -> &Directory {
@@ -89,6 +104,11 @@ impl Machine {
             return Err(error(&operation, DiskFailure::Crashed));
         }
         let number = self.operations;
+        if operation.changes_disk()
+            && let Some(watcher) = self.watcher.clone()
+        {
+            watcher.show(number, &operation, FaultyDisk::of(self.copy()));
+        }
         self.operations += 1;
         self.busy_nanos = self.busy_nanos.saturating_add(self.dice.latency_nanos);
         let chosen = self.dice.choose(number, &operation);

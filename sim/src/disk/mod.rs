@@ -30,6 +30,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod undecided;
+mod watcher;
 
 pub use crash::CrashVariant;
 pub use fault::{Fault, FaultCounts};

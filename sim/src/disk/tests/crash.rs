@@ -252,3 +252,31 @@ fn what_only_handles_held_is_gone_with_them() {
         assert_eq!(next.used_bytes(), 0);
     }
 }
+
+#[test]
+fn a_watcher_is_shown_the_disk_before_every_change_and_nothing_else() {
+    use std::sync::{Arc, Mutex};
+    let disk = disk();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let shared = seen.clone();
+    disk.watch(move |number, operation, before| {
+        shared.lock().unwrap().push((
+            number,
+            operation.verb(),
+            contents(&before.after_crash(CrashVariant::AllKept), "a"),
+        ));
+    });
+    let file = create(&disk, "a");
+    file.write_at(0, &[b"one"]).unwrap();
+    read(&file).unwrap();
+    file.sync().unwrap();
+    disk.snapshot().sync_directory(Volume::Blocks).unwrap();
+    disk.unwatch();
+    disk.sync_directory(Volume::Blocks).unwrap();
+    let seen = seen.lock().unwrap();
+    let verbs: Vec<_> = seen.iter().map(|(_, verb, _)| *verb).collect();
+    assert_eq!(verbs, ["open", "write", "sync"], "reads change nothing, snapshots are not watched");
+    assert!(seen.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    let contents: Vec<_> = seen.iter().map(|(_, _, contents)| contents.as_deref()).collect();
+    assert_eq!(contents, [None, Some(b"".as_slice()), Some(b"one".as_slice())]);
+}

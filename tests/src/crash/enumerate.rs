@@ -1,0 +1,311 @@
+//! P7: a crash at every operation that changes the disk, and what is left after it.
+
+use super::judge::{PROBE_KEY, Seen, judge, observe};
+use super::model::{Model, Moment, key_name};
+use super::player::{Clerk, Player, create, open, put_now};
+use super::script::{Script, content};
+use core::fmt;
+use ouroboros_engine::node::{OpenError, Opened, Reply, Request};
+use ouroboros_sim::disk::{CrashVariant, FaultPlan, FaultyDisk};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Violations after which no more are looked for.
+const ENOUGH: usize = 12;
+
+/// How much is tried at each crash point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// Up to so many undecided units, every subset of them is tried.
+    pub every_subset_up_to: u64,
+    /// Otherwise all lost, all kept, and so many drawn subsets with torn sectors,
+    pub torn: u64,
+    /// and so many drawn subsets.
+    pub subsets: u64,
+    /// At every so many-th crash point, recovery itself crashes at each of its operations.
+    pub nested_every: usize,
+    /// After every so many-th recovery, the store is compacted and scrubbed, and read once more.
+    pub deep_every: usize,
+}
+
+impl Depth {
+    /// A few seconds, unoptimised.
+    pub const SLICE: Self = Self { every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 40, deep_every: 9 };
+    /// Minutes, optimised.
+    pub const FULL: Self = Self { every_subset_up_to: 3, torn: 2, subsets: 4, nested_every: 25, deep_every: 7 };
+}
+
+/// What was tried, and what was wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Crashes {
+    /// Versions that were acknowledged.
+    pub puts: u64,
+    /// Purges, compactions, recodings and scrubs that were acknowledged.
+    pub others: u64,
+    /// Operations of the script at which it crashed.
+    pub points: u64,
+    /// Operations of recoveries at which those crashed.
+    pub nested_points: u64,
+    /// Recoveries judged.
+    pub recoveries: u64,
+    /// Of those, with the index made anew from the whole log.
+    pub rebuilt: u64,
+    /// Of those, in which a write under way was torn and dropped.
+    pub torn: u64,
+    /// What was wrong.
+    pub violations: Vec<String>,
+}
+
+impl fmt::Display for Crashes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} puts and {} purges, compactions, recodings and scrubs; crash points: {} and {} during recovery, \
+             recoveries: {} ({} rebuilt the index, {} dropped a torn write), violations: {}",
+            self.puts,
+            self.others,
+            self.points,
+            self.nested_points,
+            self.recoveries,
+            self.rebuilt,
+            self.torn,
+            self.violations.len()
+        )?;
+        self.violations.iter().try_for_each(|violation| write!(f, "\n  {violation}"))
+    }
+}
+
+/// The disk right before an operation.
+struct CrashPoint {
+    disk: FaultyDisk,
+    at: Moment,
+    operation: String,
+}
+
+struct Recording {
+    points: Vec<CrashPoint>,
+    model: Model,
+    /// When the store had been made.
+    made: Moment,
+}
+
+fn record(script: &Script, tally: &mut Crashes) -> Result<Recording, String> {
+    let disk = FaultyDisk::new(FaultPlan::new(script.seed));
+    disk.limit_log(0);
+    let clerk = Clerk::default();
+    let points = Arc::new(Mutex::new(Vec::new()));
+    let (shared, times) = (points.clone(), clerk.clone());
+    disk.watch(move |number, operation, disk| {
+        let operation = format!("{number}, {operation:?}");
+        shared.lock().unwrap_or_else(PoisonError::into_inner).push(CrashPoint { disk, at: times.now(), operation });
+    });
+    let mut player = Player::new(disk.clone(), clerk.clone());
+    let mut made = 0;
+    for stage in 0..script.stages {
+        player.start(script, stage).map_err(|error| format!("stage {stage}: {error}"))?;
+        if stage == 0 {
+            made = clerk.tick();
+        }
+        let mut stream = script.stream(stage);
+        for _ in 0..script.groups {
+            let asks = script.group(&mut stream, &player.model);
+            player.play(asks)?;
+            if let Some((ask, failure)) = player.failed.pop() {
+                return Err(format!("{ask:?} failed on a good disk: {failure}"));
+            }
+        }
+        let model = player.model.clone();
+        judge(player.node()?, &model, Moment::MAX).map_err(|why| format!("without any crash, stage {stage}: {why}"))?;
+        player.end(stage).map_err(|failure| format!("the store does not close: {failure}"))?;
+    }
+    disk.unwatch();
+    let mut points = core::mem::take(&mut *points.lock().unwrap_or_else(PoisonError::into_inner));
+    points.push(CrashPoint { disk: player.disk.snapshot(), at: clerk.now(), operation: "the end".to_owned() });
+    tally.puts = player.puts;
+    tally.others = player.others;
+    tally.points = points.len() as u64;
+    Ok(Recording { points, model: player.model, made })
+}
+
+impl Depth {
+    fn variants(&self, seed: u64, units: u64) -> Vec<CrashVariant> {
+        if units <= self.every_subset_up_to {
+            return (0..1 << units).map(CrashVariant::ExactSubset).collect();
+        }
+        let mut variants = vec![CrashVariant::AllLost, CrashVariant::AllKept];
+        let seeds = |count: u64| (0..count).map(move |n| seed.wrapping_mul(64).wrapping_add(n));
+        variants.extend(seeds(self.torn).map(CrashVariant::Torn));
+        variants.extend(seeds(self.subsets).map(|seed| CrashVariant::Subset(!seed)));
+        variants
+    }
+}
+
+/// One recovery, and what is done with the store afterwards.
+struct Recovery<'a> {
+    recording: &'a Recording,
+    at: Moment,
+    seed: u64,
+    deep: bool,
+}
+
+impl Recovery<'_> {
+    fn judge(&self, disk: &FaultyDisk) -> Result<Opened, String> {
+        let model = &self.recording.model;
+        let (mut node, opened) = match open(disk, self.seed) {
+            Ok(opened) => opened,
+            // Nobody had been told that there is a store.
+            Err(OpenError::NoStore) if self.at < self.recording.made => {
+                let node =
+                    create(disk, self.seed).map_err(|error| format!("a half-made store is in the way: {error}"))?;
+                (node, Opened::default())
+            }
+            Err(error) => return Err(format!("it does not open: {error}")),
+        };
+        if !opened.damaged.is_empty() {
+            return Err(format!("a crash is taken for damage: {opened:?}"));
+        }
+        let mut seen = judge(&mut node, model, self.at)?;
+        let value = content(5000 + (self.seed % 9000) as usize, !self.seed);
+        let probe = |node: &mut _, key: usize, seen: Seen| -> Result<Seen, String> {
+            let written = put_now(node, key, self.seed, value.clone())?;
+            Ok(seen.with(&key_name(key), written.id))
+        };
+        seen = probe(&mut node, PROBE_KEY, seen)?;
+        if self.deep {
+            for request in [Request::Compact, Request::Scrub { repair: false }] {
+                match node.ask(request) {
+                    Ok(Reply::Scrubbed(report)) if !(report.damage.is_empty() && report.lost.is_empty()) => {
+                        return Err(format!("after a compaction: {report:?}"));
+                    }
+                    Ok(_) => {}
+                    Err(failure) => return Err(format!("upkeep fails after recovery: {failure}")),
+                }
+            }
+            if judge(&mut node, model, self.at)? != seen {
+                return Err("a compaction changed what there is".to_owned());
+            }
+        }
+        seen = probe(&mut node, PROBE_KEY, seen)?;
+        node.close().map_err(|failure| format!("it does not close: {failure}"))?;
+        let (mut node, again) = open(disk, self.seed ^ 1).map_err(|error| format!("it does not reopen: {error}"))?;
+        if again != Opened::default() {
+            return Err(format!("after a clean close: {again:?}"));
+        }
+        let after = if self.deep { judge(&mut node, model, self.at)? } else { observe(&mut node)? };
+        if after != seen {
+            return Err(format!("after a clean close there is {after:?} instead of {seen:?}"));
+        }
+        Ok(opened)
+    }
+}
+
+fn guarded(recovery: &Recovery<'_>, disk: &FaultyDisk) -> Result<Opened, String> {
+    catch_unwind(AssertUnwindSafe(|| recovery.judge(disk))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        Err(format!("panic: {}", text.or(panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()))
+    })
+}
+
+fn try_point(recording: &Recording, depth: &Depth, number: usize) -> Crashes {
+    let mut tally = Crashes::default();
+    let Some(point) = recording.points.get(number) else { return tally };
+    let nested = number.is_multiple_of(depth.nested_every);
+    for (place, variant) in depth.variants(number as u64, point.disk.undecided_units()).into_iter().enumerate() {
+        let seed = number as u64 * 16 + place as u64 + 2;
+        let deep = (number + place * 5).is_multiple_of(depth.deep_every);
+        let recovery = Recovery { recording, at: point.at, seed, deep };
+        let after = point.disk.after_crash(variant);
+        let shown = |why: &str| format!("crash at operation {}, {variant:?}: {why}", point.operation);
+        if nested {
+            let inner = Mutex::new(Vec::new());
+            let inner = Arc::new(inner);
+            let copy = after.snapshot();
+            let shared = inner.clone();
+            copy.watch(move |_, operation, disk| {
+                shared.lock().unwrap_or_else(PoisonError::into_inner).push((disk, format!("{operation:?}")));
+            });
+            let opened = catch_unwind(AssertUnwindSafe(|| drop(open(&copy, seed))));
+            if opened.is_err() {
+                tally.violations.push(shown("opening panics"));
+            }
+            copy.unwatch();
+            let inner = core::mem::take(&mut *inner.lock().unwrap_or_else(PoisonError::into_inner));
+            for (at, (disk, operation)) in inner.into_iter().enumerate() {
+                tally.nested_points += 1;
+                let variants = [CrashVariant::AllLost, CrashVariant::AllKept, CrashVariant::Torn(seed + at as u64)];
+                let few = if disk.undecided_units() == 0 { 1 } else { variants.len() };
+                for second in variants.into_iter().take(few) {
+                    let recovery = Recovery { recording, at: point.at, seed: seed + 1 + at as u64, deep: false };
+                    let result = guarded(&recovery, &disk.after_crash(second));
+                    let why = |why: &str| shown(&format!("crash of the recovery at {operation}, {second:?}: {why}"));
+                    tally.count(result, why);
+                }
+            }
+        }
+        tally.count(guarded(&recovery, &after), shown);
+        if tally.violations.len() >= ENOUGH {
+            break;
+        }
+    }
+    tally
+}
+
+impl Crashes {
+    fn count(&mut self, result: Result<Opened, String>, shown: impl Fn(&str) -> String) {
+        self.recoveries += 1;
+        match result {
+            Ok(opened) => {
+                self.rebuilt += u64::from(opened.index_rebuilt);
+                self.torn += u64::from(opened.torn);
+            }
+            Err(why) => self.violations.push(shown(&why)),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.nested_points += other.nested_points;
+        self.recoveries += other.recoveries;
+        self.rebuilt += other.rebuilt;
+        self.torn += other.torn;
+        self.violations.extend(other.violations);
+    }
+}
+
+/// Plays the script once, and recovers from a crash at every operation that changes the disk.
+///
+/// # Errors
+/// Text, when the script cannot be played even without a crash.
+pub fn enumerate_crashes(script: &Script, depth: &Depth) -> Result<Crashes, String> {
+    let mut tally = Crashes::default();
+    let recording = record(script, &mut tally)?;
+    let tally = Mutex::new(tally);
+    in_parallel(recording.points.len(), &|number| {
+        let found = try_point(&recording, depth, number);
+        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.add(found);
+        tally.violations.len() < ENOUGH
+    });
+    Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Does `work` for every number below `count`, until one says that it is enough.
+pub(super) fn in_parallel(count: usize, work: &(dyn Fn(usize) -> bool + Sync)) {
+    let next = AtomicUsize::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= count {
+                        return;
+                    }
+                    if !work(number) {
+                        next.store(count, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+}

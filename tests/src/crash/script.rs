@@ -1,0 +1,156 @@
+//! What clients ask: drawn from a seed and from what the model says is there.
+
+use super::model::Model;
+use bytes::Bytes;
+use ouroboros_engine::id::BlobId;
+use ouroboros_engine::seal::Coding;
+use ouroboros_sim::disk::Stream;
+use std::collections::BTreeSet;
+
+/// How much is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// Decides everything that is drawn.
+    pub seed: u64,
+    /// Stages. Between two of them the store is closed, or its process killed, and opened again.
+    pub stages: usize,
+    /// Groups of requests in a stage; the requests of a group are under way together.
+    pub groups: usize,
+    /// How many keys there are.
+    pub keys: usize,
+    /// The longest value, in bytes.
+    pub longest: u64,
+}
+
+/// The bytes of a new version.
+#[derive(Clone)]
+pub(super) enum Value {
+    Bytes(Bytes),
+    SameAs(BlobId),
+    Gone,
+}
+
+impl core::fmt::Debug for Value {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::SameAs(id) => write!(f, "as {id}"),
+            Self::Gone => f.write_str("gone"),
+        }
+    }
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    Put { key: usize, value: Value, base: Option<Vec<BlobId>>, pieces: usize },
+    PurgeKey(usize),
+    PurgeVersion(BlobId),
+    Compact,
+    Recode(Coding),
+    Scrub,
+}
+
+impl Script {
+    /// The draws of one stage.
+    pub(super) fn stream(&self, stage: usize) -> Stream {
+        Stream::new(self.seed.wrapping_mul(1_000_003).wrapping_add(stage as u64), "script")
+    }
+
+    /// Requests that are under way together.
+    pub(super) fn group(&self, stream: &mut Stream, model: &Model) -> Vec<Ask> {
+        let mut asks = Vec::new();
+        let mut busy = BTreeSet::new();
+        match stream.below(100) {
+            0..5 => asks.push(Ask::Compact),
+            5..8 => asks.push(Ask::Recode(coding(stream))),
+            8 => asks.push(Ask::Scrub),
+            9..14 => self.purge_key(stream, model, &mut busy, &mut asks),
+            14..24 => self.purge_version(stream, model, &mut busy, &mut asks),
+            _ => {}
+        }
+        let puts = if stream.below(5) < 2 { 1 } else { 1 + stream.below(5) };
+        for _ in 0..puts {
+            let key = stream.below(self.keys as u64) as usize;
+            if !busy.contains(&key) {
+                asks.push(self.put(stream, model, key, &busy));
+            }
+        }
+        asks
+    }
+
+    fn purge_key(&self, stream: &mut Stream, model: &Model, busy: &mut BTreeSet<usize>, asks: &mut Vec<Ask>) {
+        let key = stream.below(self.keys as u64) as usize;
+        if !model.live_of(key).is_empty() {
+            busy.insert(key);
+            asks.push(Ask::PurgeKey(key));
+        }
+    }
+
+    fn purge_version(&self, stream: &mut Stream, model: &Model, busy: &mut BTreeSet<usize>, asks: &mut Vec<Ask>) {
+        let live: Vec<BlobId> = model.live().into_iter().collect();
+        if let Some(id) = pick(stream, &live)
+            && let Some(version) = model.versions.get(&id)
+        {
+            busy.insert(version.key);
+            asks.push(Ask::PurgeVersion(id));
+        }
+    }
+
+    fn put(&self, stream: &mut Stream, model: &Model, key: usize, busy: &BTreeSet<usize>) -> Ask {
+        let versions = model.live_of(key);
+        let heads = model.heads_of(key);
+        let base = match stream.below(10) {
+            0 | 1 => pick(stream, &versions).map(|id| vec![id]),
+            2..5 if heads.len() > 1 => Some(heads),
+            _ => None,
+        };
+        let others: Vec<BlobId> = model
+            .live()
+            .into_iter()
+            .filter(|id| model.versions.get(id).is_some_and(|v| !busy.contains(&v.key)))
+            .collect();
+        let value = match stream.below(20) {
+            0 if !versions.is_empty() => Value::Gone,
+            1 | 2 => match pick(stream, &others) {
+                Some(id) => Value::SameAs(id),
+                None => Value::Gone,
+            },
+            _ => Value::Bytes(self.content(stream)),
+        };
+        let pieces = if matches!(value, Value::Bytes(_)) && stream.below(4) == 0 { 1 + stream.below(4) } else { 0 };
+        Ask::Put { key, value, base, pieces: pieces as usize }
+    }
+
+    fn content(&self, stream: &mut Stream) -> Bytes {
+        let len = match stream.below(20) {
+            0 => 0,
+            1..8 => stream.below(4097),
+            8..15 => 4000 + stream.below(12_000),
+            15..19 => stream.below(60_000),
+            _ => self.longest / 2 + stream.below(self.longest / 2 + 1),
+        };
+        // Few seeds, so that values share chunks with each other.
+        let seed = stream.below(40);
+        content(len.min(self.longest) as usize, seed)
+    }
+}
+
+fn coding(stream: &mut Stream) -> Coding {
+    let (data, parity) = [(8, 1), (4, 2), (2, 1), (3, 0)][stream.below(4) as usize];
+    Coding::new(data, parity).unwrap_or_default()
+}
+
+pub(super) fn pick(stream: &mut Stream, from: &[BlobId]) -> Option<BlobId> {
+    from.get(stream.below(from.len() as u64) as usize).copied()
+}
+
+/// Bytes of which every third kind can be compressed. Contents of one seed begin alike.
+pub(super) fn content(len: usize, seed: u64) -> Bytes {
+    let mut out = vec![0; len];
+    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut out);
+    if seed.is_multiple_of(3) {
+        out.iter_mut().for_each(|byte| *byte = b"abcdefgh"[usize::from(*byte % 8)]);
+    }
+    out.into()
+}
