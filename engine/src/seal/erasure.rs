@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn any_data_many_shards_give_the_data_back() {
         let layout = Layout::plan(5 * 4096, Coding::new(4, 3).unwrap());
-        let bytes = Bytes::from((0..5 * 4096).map(|i| (i * i >> 7) as u8).collect::<Vec<u8>>());
+        let bytes = Bytes::from((0..5 * 4096).map(|i| ((i * i) >> 7) as u8).collect::<Vec<u8>>());
         let data: Vec<Bytes> = (0..layout.data())
             .map(|index| {
                 let start = layout.shard_start(index) as usize;

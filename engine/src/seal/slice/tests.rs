@@ -45,7 +45,7 @@ fn a_header_tells_what_it_is() {
     assert_eq!(lens, seal.ciphertext_len);
     assert_eq!(last.payload_len(), last.shard_len());
     let short = a_seal(1, "8+1");
-    assert_eq!(short.slices[0].header.coding(), coding("4+1"));
+    assert_eq!(short.slices[0].header.coding(), coding("2+1"));
 }
 
 #[test]
