@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p ouroboros-engine --bench seal`
 //!
-//! With `RUSTFLAGS="--cfg chacha20_avx512"` the cipher may use AVX-512 (chosen at run time) and is 2.5 times as fast there.
+//! With `RUSTFLAGS="--cfg chacha20_avx512"` the cipher may use AVX-512 (chosen at run time) and is 2.5 times as fast
+//! there.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;

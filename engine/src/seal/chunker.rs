@@ -1,10 +1,11 @@
 //! Content-defined chunking.
 //!
-//! `cdc1`: a gear hash (Xia et al., "FastCDC", USENIX ATC 2016) over a secret table proposes a cut about every 256 bytes;
-//! at each proposal SipHash-2-4 over the last 64 bytes decides, against one threshold before the average length and one
-//! four times as high after it (FastCDC's normalised chunking). A gear table alone, secret or not, can be recovered from
-//! chunk lengths (arXiv 2504.02095; Truong et al., eprint 2025/558). Here lengths are visible in steps of 4 KiB only, each
-//! step holds about sixteen proposals, and which of them was taken is decided by a pseudorandom function.
+//! `cdc1`: a gear hash (Xia et al., "FastCDC", USENIX ATC 2016) over a secret table proposes a cut about every 256
+//! bytes; at each proposal SipHash-2-4 over the last 64 bytes decides, against one threshold before the average
+//! length and one four times as high after it (FastCDC's normalised chunking). A gear table alone, secret or not, can
+//! be recovered from chunk lengths (arXiv 2504.02095; Truong et al., eprint 2025/558). Here lengths are visible in
+//! steps of 4 KiB only, each step holds about sixteen proposals, and which of them was taken is decided by a
+//! pseudorandom function.
 
 use super::{ChunkerKind, ChunkerParams, ScopeKeys};
 use crate::id::Domain;
@@ -23,7 +24,8 @@ const WINDOW: usize = 64;
 const PREFILTER_BITS: u32 = 8;
 /// A gear hash below this proposes a cut: its highest bits are the ones that saw the whole window.
 const PREFILTER: u64 = 1 << (64 - PREFILTER_BITS);
-/// Places scanned at the same time, because one gear hash is a chain of dependent additions that leaves most of a core idle.
+/// Places scanned at the same time, because one gear hash is a chain of dependent additions that leaves most of a
+/// core idle.
 const LANES: usize = 4;
 /// Bytes that each lane covers per round. A power of two.
 const LANE_LEN: usize = 1024;
@@ -64,8 +66,8 @@ impl Chunker {
         self.max_len
     }
 
-    /// The length of the next chunk at the start of `data`, in bytes, never 0; `None` when more bytes are needed, that is
-    /// with less than [`Self::max_len`] bytes unless `end_of_input`, and at the end of everything.
+    /// The length of the next chunk at the start of `data`, in bytes, never 0; `None` when more bytes are needed,
+    /// that is with less than [`Self::max_len`] bytes unless `end_of_input`, and at the end of everything.
     #[must_use]
     pub fn cut(&self, data: &[u8], end_of_input: bool) -> Option<usize> {
         // PA
@@ -114,8 +116,8 @@ impl Cdc1 {
         keyed(SIPHASH, keys, &mut *key);
 
         // With d = average - minimum and cut rates 1/(2b) before the average and 2/b after it, the mean length is
-        // minimum + 2b(1-e) + e b/2 where e = exp(-d/2b); it equals the average for b = 0.863 d. Integers, so that every
-        // machine gets the same thresholds.
+        // minimum + 2b(1-e) + e b/2 where e = exp(-d/2b); it equals the average for b = 0.863 d. Integers, so that
+        // every machine gets the same thresholds.
         let spread = u128::from(params.avg_len.saturating_sub(params.min_len).max(1));
         let before_centre = ((1_u128 << (64 + PREFILTER_BITS)) / spread).saturating_mul(1000) / 1726;
         let threshold = |value: u128| u64::try_from(value).unwrap_or(u64::MAX);
@@ -138,6 +140,8 @@ impl Cdc1 {
             let lanes: &[[u8; LANE_LEN]; LANES] = round.as_chunks().0.first_chunk()?;
             let mut hashes: [u64; LANES] = core::array::from_fn(|lane| self.warm_up(data, at + lane * LANE_LEN));
             let mut counts = [0; LANES];
+            // Every lane in every step: zipping four iterators would hide that from reader and optimiser alike.
+            #[allow(clippy::needless_range_loop)]
             for offset in 0..LANE_LEN {
                 for lane in 0..LANES {
                     hashes[lane] = (hashes[lane] << 1).wrapping_add(self.gear[usize::from(lanes[lane][offset])]);

@@ -5,8 +5,8 @@ use crate::codec::DecodeError;
 
 /// Shards start at multiples of this at least: the leaf of a BLAKE3 tree.
 const MIN_UNIT: u32 = 1 << 10;
-/// Shards that are planned here start at multiples of this at least: shorter ones save little parity next to the headers of
-/// more slices, and BLAKE3 hashes them one leaf at a time.
+/// Shards that are planned here start at multiples of this at least: shorter ones save little parity next to the
+/// headers of more slices, and BLAKE3 hashes them one leaf at a time.
 const MIN_PLANNED_UNIT: u32 = 2 << 10;
 /// Wider units would only waste parity: BLAKE3 is at full width from 16 leaves on.
 const MAX_UNIT: u32 = 16 << 10;

@@ -49,7 +49,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_fast_scan_cuts_where_the_definition_says(len in 0_usize..200_000, seed: u8, text: bool, min_len in 512_u32..2000) {
+    fn the_fast_scan_cuts_where_the_definition_says(
+        len in 0_usize..200_000, seed: u8, text: bool, min_len in 512_u32..2000
+    ) {
         let params = params(ChunkerKind::Cdc1, min_len * 2);
         let data = if text { prose(seed, len) } else { noise(seed, len) };
         prop_assert_eq!(lens(&Chunker::new(&params, &keys()), &data), naive_lens(&params, &data));
@@ -188,8 +190,8 @@ fn cdc1_deduplicates_as_well_as_fastcdc() {
     assert!(saved(by_ours) >= saved(by_theirs) - 0.01, "{by_ours} against {by_theirs} of {total}");
 }
 
-/// The published attacks solve for the gear table by asking which tables put a proposal where a chunk was seen to end. What is
-/// seen here is the 4 KiB step in which it ends, and every table has a proposal in nearly every step.
+/// The published attacks solve for the gear table by asking which tables put a proposal where a chunk was seen to
+/// end. What is seen here is the 4 KiB step in which it ends, and every table has a proposal in nearly every step.
 #[test]
 fn visible_lengths_do_not_tell_gear_tables_apart() {
     let default = ChunkerParams::default();

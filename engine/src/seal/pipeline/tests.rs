@@ -108,8 +108,8 @@ fn another_scope_has_nothing_in_common() {
     assert_ne!(our_seal.slices[0].payload, their_seal.slices[0].payload);
 }
 
-/// The key is made of the root, the id is a one-way hash of the root, and the two use independent secrets: replacing the id
-/// secret changes every id and no seal; replacing the convergent secret changes both.
+/// The key is made of the root, the id is a one-way hash of the root, and the two use independent secrets: replacing
+/// the id secret changes every id and no seal; replacing the convergent secret changes both.
 #[test]
 fn the_key_does_not_follow_from_the_chunk_id() {
     let plain = Bytes::from(noise(1, 10_000));
@@ -168,8 +168,8 @@ fn lengths_are_visible_in_steps_only() {
     assert_eq!([0, 1, 4075, 4076, 8171, 8172].map(len), [4096, 4096, 4096, 8192, 8192, 12288]);
 }
 
-/// Part of the format: what other versions of this program sealed must stay what it is. Raw, so that zstd's version does not
-/// matter; the digest covers every byte of every record.
+/// Part of the format: what other versions of this program sealed must stay what it is. Raw, so that zstd's version
+/// does not matter; the digest covers every byte of every record.
 #[test]
 fn seals_are_what_they_always_were() {
     let plain = Bytes::from_static(b"the snake eats its tail");

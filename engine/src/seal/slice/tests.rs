@@ -102,7 +102,8 @@ proptest! {
 
     #[test]
     fn hostile_headers_are_refused_or_harmless(
-        hits in prop::collection::vec((0_usize..300, any::<u8>()), 1..6), tail in prop::collection::vec(any::<u8>(), 0..40)
+        hits in prop::collection::vec((0_usize..300, any::<u8>()), 1..6),
+        tail in prop::collection::vec(any::<u8>(), 0..40)
     ) {
         let seal = a_seal(20_000, "4+2");
         let mut bytes = seal.slices[3].header.encode();
