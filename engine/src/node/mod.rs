@@ -236,7 +236,8 @@ impl<D: Disk> Engine<D> {
     /// When [`Engine::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.upkeep.wants_step().then_some(Instant::default())
+        // A commit may have let the next version of a key go on; making it needs the time.
+        (self.upkeep.wants_step() || self.has_drafts()).then_some(Instant::default())
     }
 
     /// A job came to nothing through a defect of ours: whoever waits is told, and everything else goes on.

@@ -413,6 +413,11 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// Whether [`Self::make_drafts`] has something to do.
+    pub(super) fn has_drafts(&self) -> bool {
+        !self.puts.drafts.is_empty()
+    }
+
     /// Gives out jobs for all headers that can be made.
     pub(super) fn make_drafts(&mut self, now: Now) {
         let Some(keys) = self.keys.clone() else { return };
