@@ -90,7 +90,7 @@ enum JobContext {
     Get(Vec<Sought>),
     Read { request: RequestId, blob: crate::id::BlobId, range: std::ops::Range<u64> },
     Chunk { read: ReadId, at: u64 },
-    Diff(RequestId),
+    Diff { request: RequestId, versions: [crate::id::BlobId; 2] },
     DiffPage(WantedPage),
     Upkeep(UpkeepJob),
 }
@@ -213,7 +213,9 @@ impl<D: Disk> Engine<D> {
                 }
             }
             (JobContext::Chunk { read, at }, JobOutcome::Chunk(result)) => self.chunk_opened(read, at, result),
-            (JobContext::Diff(request), JobOutcome::Opened(bodies)) => self.diff_opened(request, bodies),
+            (JobContext::Diff { request, versions }, JobOutcome::Opened(bodies)) => {
+                self.diff_opened(request, versions, bodies);
+            }
             (JobContext::DiffPage(page), JobOutcome::Chunk(result)) => self.diff_page(page, result),
             (context, JobOutcome::Panicked(why)) => self.job_panicked(context, &why),
             (JobContext::Upkeep(job), outcome) => self.upkeep_job_done(job, outcome),
@@ -254,7 +256,7 @@ impl<D: Disk> Engine<D> {
                 let bodies = sought.iter().map(|_| Err(why.to_owned())).collect();
                 self.bodies_opened(sought, bodies);
             }
-            JobContext::Read { request, .. } | JobContext::Diff(request) => self.reply(request, Reply::Failed(failure)),
+            JobContext::Read { request, .. } | JobContext::Diff { request, .. } => self.reply(request, Reply::Failed(failure)),
             JobContext::Chunk { read, at } => self.chunk_opened(read, at, Err(why.to_owned())),
             JobContext::DiffPage(page) => self.diff_page(page, Err(why.to_owned())),
             JobContext::Upkeep(_) => self.fail_upkeep(&failure),

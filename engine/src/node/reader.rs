@@ -208,6 +208,10 @@ impl<D: Disk> Engine<D> {
             let failure = Failure::TooLarge { what: "one read, in bytes", found: len, limit };
             return self.reply(request, Reply::Failed(failure));
         }
+        // A body opened lately may outlive its version, which then must not be read any more.
+        if let Err(failure) = self.live_blob(blob) {
+            return self.reply(request, Reply::Failed(failure));
+        }
         if let Some(body) = self.reads.bodies.get(&blob) {
             return self.start_read(request, blob, range, &body);
         }
@@ -427,6 +431,7 @@ impl<D: Disk> Engine<D> {
 
     fn fail_read(&mut self, id: ReadId, failure: Failure) {
         if let Some(read) = self.reads.reads.remove(&id) {
+            let failure = self.live_blob(read.blob).err().unwrap_or(failure);
             self.reply(read.request, Reply::Failed(failure));
         }
     }
