@@ -251,7 +251,7 @@ impl<D: Disk> Engine<D> {
             JobContext::Make(uploads) => {
                 uploads.into_iter().for_each(|upload| self.fail_upload(upload, failure.clone()))
             }
-            JobContext::Seal { .. } => self.fail_all_uploads(&failure),
+            JobContext::Seal { name, charged } => self.seal_failed(name, charged, &failure),
             JobContext::Get(sought) => {
                 let bodies = sought.iter().map(|_| Err(why.to_owned())).collect();
                 self.bodies_opened(sought, bodies);
@@ -259,7 +259,7 @@ impl<D: Disk> Engine<D> {
             JobContext::Read { request, .. } | JobContext::Diff { request, .. } => self.reply(request, Reply::Failed(failure)),
             JobContext::Chunk { read, at } => self.chunk_opened(read, at, Err(why.to_owned())),
             JobContext::DiffPage(page) => self.diff_page(page, Err(why.to_owned())),
-            JobContext::Upkeep(_) => self.fail_upkeep(&failure),
+            JobContext::Upkeep(_) => self.upkeep_job_panicked(&failure),
         }
     }
 

@@ -353,6 +353,17 @@ impl<D: Disk> Engine<D> {
         self.advance(wanted.upload);
     }
 
+    /// No seal came of it: everybody who waits for this chunk fails, and nobody else.
+    pub(super) fn seal_failed(&mut self, name: ScopedChunk, charged: Option<(UploadId, usize)>, failure: &Failure) {
+        if let Some((upload, len)) = charged {
+            self.discharge(upload, len);
+        }
+        for wanted in self.puts.sealing.remove(&name).into_iter().flatten() {
+            self.fail_upload(wanted.upload, failure.clone());
+        }
+        self.release_stalled();
+    }
+
     /// Seals full pages of references of a level into the level above.
     fn promote(&mut self, id: UploadId, depth: usize, rest: bool) {
         loop {
