@@ -168,8 +168,9 @@ impl<D: Disk> Engine<D> {
 
     /// What is alive in which segment, by the index; and so which segments are worth the work.
     fn choose_victims(&mut self, stage: &mut Stage) -> Result<(), Failure> {
+        // What is not committed is not in the index: a segment that a long stream has filled would seem dead.
+        self.commit_for_upkeep();
         if !stage.only_mostly_dead {
-            self.commit_for_upkeep();
             self.log.roll().map_err(|error| self.log_failure(error))?;
         }
         let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
