@@ -7,7 +7,7 @@ use super::{Engine, JobContext};
 use crate::blob::{BlobKind, Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, ScopeTag, SealReferences};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, Now};
-use crate::id::{BlobId, ChunkId, KeyHash, SealId, Secret};
+use crate::id::{BlobId, ChunkId, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::DedupScope;
 use crate::seal::{Chunker, Sealed};
 use crate::store::index::ChunkKey;
@@ -64,6 +64,11 @@ impl Puts {
     /// A seal that is not yet referenced by a logged version, but will be.
     pub(super) fn pins(&self, seal: &SealId) -> bool {
         self.uploads.values().any(|upload| upload.seals.contains(seal))
+    }
+
+    /// A page of references that no logged version names yet, but one will.
+    pub(super) fn pins_page(&self, page: &RefPageId) -> bool {
+        self.uploads.values().any(|upload| upload.ref_pages.contains(page))
     }
 }
 
@@ -474,6 +479,7 @@ impl<D: Disk> Engine<D> {
         ref_pages.extend(references.page_ids());
         ref_pages.sort_unstable();
         ref_pages.dedup();
+        upload.ref_pages.clone_from(&ref_pages);
         let SealReferences { seals, pages } = references;
         let scope = upload.scope.clone();
         let draft = BlobDraft {
