@@ -177,7 +177,12 @@ impl<D: Disk> Engine<D> {
         let position = self.log.commit(&note).map_err(|error| self.log_failure(error))?;
         let batch = std::mem::take(&mut self.batch);
         self.since_checkpoint += batch.len;
-        self.learn(batch.seals, batch.chunks, batch.staged)?;
+        if let Err(failure) = self.learn(batch.seals, batch.chunks, batch.staged) {
+            for (request, _) in batch.replies {
+                self.reply(request, Reply::Failed(failure.clone()));
+            }
+            return Err(failure);
+        }
         for (upload, id) in written {
             let outcome = self.written(id);
             self.upload_committed(upload, outcome);
@@ -186,7 +191,10 @@ impl<D: Disk> Engine<D> {
             self.reply(request, reply);
         }
         if batch.checkpoint {
-            self.write_checkpoint(position)?;
+            // That it fails loses nothing: the next opening makes the index anew.
+            if let Err(failure) = self.write_checkpoint(position) {
+                tracing::warn!(%failure, "no checkpoint after a compaction");
+            }
         } else {
             self.checkpoint_if_due(position);
         }
