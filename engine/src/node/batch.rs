@@ -177,7 +177,15 @@ impl<D: Disk> Engine<D> {
         let position = self.log.commit(&note).map_err(|error| self.log_failure(error))?;
         let batch = std::mem::take(&mut self.batch);
         self.since_checkpoint += batch.len;
-        let mut outcomes = self.learn(batch.seals, batch.chunks, batch.staged)?;
+        let mut outcomes = match self.learn(batch.seals, batch.chunks, batch.staged) {
+            Ok(outcomes) => outcomes,
+            Err(failure) => {
+                for (request, _) in batch.replies {
+                    self.reply(request, Reply::Failed(failure.clone()));
+                }
+                return Err(failure);
+            }
+        };
         for (upload, id) in written {
             let outcome = outcomes.remove(&id).ok_or(Failure::NoSuchVersion(id));
             self.upload_committed(upload, outcome);
@@ -186,7 +194,10 @@ impl<D: Disk> Engine<D> {
             self.reply(request, reply);
         }
         if batch.checkpoint {
-            self.write_checkpoint(position)?;
+            // That it fails loses nothing: the next opening makes the index anew.
+            if let Err(failure) = self.write_checkpoint(position) {
+                tracing::warn!(%failure, "no checkpoint after a compaction");
+            }
         } else {
             self.checkpoint_if_due(position);
         }

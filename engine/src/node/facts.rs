@@ -69,7 +69,11 @@ impl BlobFacts {
 /// Whether a version that is not purged descends from `id`.
 fn has_live_descendant<D: Disk>(index: &Index<D>, id: BlobId) -> Result<bool, IndexError> {
     let mut stack = vec![id];
+    let mut seen = std::collections::BTreeSet::new();
     while let Some(parent) = stack.pop() {
+        if !seen.insert(parent) {
+            continue;
+        }
         for child in children(index, parent)? {
             match index.get::<Blobs>(&child)? {
                 Some(row) if !row.purged => return Ok(true),
@@ -138,11 +142,6 @@ pub(super) fn apply_blob<D: Disk>(
     }
     for &parent in &facts.row.parents {
         index.put::<Children>(&Child { parent, child: id }, &());
-    }
-    if replayed && index.get::<Tombstones>(&id)?.is_some() {
-        // Deleted before it was seen, in the order of this replay: only its place in the history remains.
-        index.put::<Blobs>(&id, &BlobRow { purged: true, ..facts.row.clone() });
-        return Ok(None);
     }
     index.put::<Blobs>(&id, &facts.row);
     let row = &facts.row;
@@ -218,7 +217,22 @@ pub(super) fn apply_tombstone<D: Disk>(
             created: tombstone.created,
         };
         index.put::<Tombstones>(&removed.id, &row);
-        let Some(mut blob) = index.get::<Blobs>(&removed.id)? else { continue };
+        let Some(mut blob) = index.get::<Blobs>(&removed.id)? else {
+            let hole = BlobRow {
+                location,
+                key_hash: tombstone.key_hash,
+                created: removed.created,
+                author: tombstone.author,
+                parents: removed.parents.clone(),
+                kind: 0,
+                gone: false,
+                len: 0,
+                dot: removed.dot,
+                purged: true,
+            };
+            apply_hole(index, removed.id, &hole)?;
+            continue;
+        };
         if blob.purged {
             continue;
         }
@@ -237,6 +251,24 @@ pub(super) fn apply_tombstone<D: Disk>(
             }
         }
         store_key(index, blob.key_hash, key)?;
+    }
+    Ok(())
+}
+
+/// A version is known from its tombstone alone, because its record was compacted away or comes later in this replay: its
+/// place in the history still connects what it followed with what follows it.
+fn apply_hole<D: Disk>(index: &mut Index<D>, id: BlobId, hole: &BlobRow) -> Result<(), IndexError> {
+    // PA
+    for &parent in &hole.parents {
+        index.put::<Children>(&Child { parent, child: id }, &());
+    }
+    index.put::<Blobs>(&id, hole);
+    if let Some(mut key) = index.get::<Keys>(&hole.key_hash)?
+        && has_live_descendant(index, id)?
+    {
+        let covered = live_ancestors(index, &hole.parents)?;
+        key.heads.retain(|head| !covered.contains(&head.1));
+        store_key(index, hole.key_hash, key)?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::{Engine, JobContext};
 use crate::blob::{BlobKind, Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, ScopeTag, SealReferences};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, Now};
-use crate::id::{BlobId, ChunkId, KeyHash, SealId, Secret};
+use crate::id::{BlobId, ChunkId, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::DedupScope;
 use crate::seal::{Chunker, Sealed};
 use crate::store::index::ChunkKey;
@@ -64,6 +64,11 @@ impl Puts {
     /// A seal that is not yet referenced by a logged version, but will be.
     pub(super) fn pins(&self, seal: &SealId) -> bool {
         self.uploads.values().any(|upload| upload.seals.contains(seal))
+    }
+
+    /// A page of references that no logged version names yet, but one will.
+    pub(super) fn pins_page(&self, page: &RefPageId) -> bool {
+        self.uploads.values().any(|upload| upload.ref_pages.contains(page))
     }
 }
 
@@ -352,6 +357,17 @@ impl<D: Disk> Engine<D> {
         self.advance(wanted.upload);
     }
 
+    /// No seal came of it: everybody who waits for this chunk fails, and nobody else.
+    pub(super) fn seal_failed(&mut self, name: ScopedChunk, charged: Option<(UploadId, usize)>, failure: &Failure) {
+        if let Some((upload, len)) = charged {
+            self.discharge(upload, len);
+        }
+        for wanted in self.puts.sealing.remove(&name).into_iter().flatten() {
+            self.fail_upload(wanted.upload, failure.clone());
+        }
+        self.release_stalled();
+    }
+
     /// Seals full pages of references of a level into the level above.
     fn promote(&mut self, id: UploadId, depth: usize, rest: bool) {
         loop {
@@ -412,6 +428,11 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// Whether [`Self::make_drafts`] has something to do.
+    pub(super) fn has_drafts(&self) -> bool {
+        !self.puts.drafts.is_empty()
+    }
+
     /// Gives out jobs for all headers that can be made.
     pub(super) fn make_drafts(&mut self, now: Now) {
         let (Some(keys), Some(names)) = (self.keys.clone(), self.name_keys.clone()) else { return };
@@ -458,6 +479,7 @@ impl<D: Disk> Engine<D> {
         ref_pages.extend(references.page_ids());
         ref_pages.sort_unstable();
         ref_pages.dedup();
+        upload.ref_pages.clone_from(&ref_pages);
         let SealReferences { seals, pages } = references;
         let scope = upload.scope.clone();
         let draft = BlobDraft {

@@ -214,10 +214,16 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn read(&mut self, request: RequestId, blob: BlobId, range: Range<u64>) {
-        let len = range.end.saturating_sub(range.start);
+        // Said once here: nothing below has to think of a range that ends before it begins.
+        let range = range.start..range.end.max(range.start);
+        let len = range.end - range.start;
         if len > self.limits.read_len {
             let limit = self.limits.read_len;
             let failure = Failure::TooLarge { what: "one read, in bytes", found: len, limit };
+            return self.reply(request, Reply::Failed(failure));
+        }
+        // A body opened lately may outlive its version, which then must not be read any more.
+        if let Err(failure) = self.live_blob(blob) {
             return self.reply(request, Reply::Failed(failure));
         }
         if let Some(body) = self.reads.bodies.get(&blob) {
@@ -439,6 +445,7 @@ impl<D: Disk> Engine<D> {
 
     fn fail_read(&mut self, id: ReadId, failure: Failure) {
         if let Some(read) = self.reads.reads.remove(&id) {
+            let failure = self.live_blob(read.blob).err().unwrap_or(failure);
             self.reply(read.request, Reply::Failed(failure));
         }
     }

@@ -18,7 +18,7 @@ use crate::store::log::{RecordKind, RecordView};
 use crate::store::{Location, SegmentId};
 use bytes::Bytes;
 use core::ops::{Bound, ControlFlow};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rows looked at in one step of the sweep.
 const SWEEP_STEP: usize = 2048;
@@ -119,6 +119,8 @@ impl<D: Disk> Engine<D> {
         let expected = stage.live.get(&victim.segment).copied().unwrap_or(0);
         if victim.seen < expected {
             tracing::warn!(segment = %victim.segment, "kept: not all of its live records could be read");
+            // Not again with every commit: a scrub comes first.
+            self.upkeep.dead.remove(&victim.segment);
         } else {
             self.flush_window()?;
             self.log.remove(victim.segment).map_err(|error| self.log_failure(error))?;
@@ -168,8 +170,9 @@ impl<D: Disk> Engine<D> {
 
     /// What is alive in which segment, by the index; and so which segments are worth the work.
     fn choose_victims(&mut self, stage: &mut Stage) -> Result<(), Failure> {
+        // What is not committed is not in the index: a segment that a long stream has filled would seem dead.
+        self.commit_for_upkeep();
         if !stage.only_mostly_dead {
-            self.commit_for_upkeep();
             self.log.roll().map_err(|error| self.log_failure(error))?;
         }
         let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
@@ -189,13 +192,11 @@ impl<D: Disk> Engine<D> {
                 })
             })
             .and_then(|()| {
-                let mut last = None;
+                // Several rows may stand for one record.
+                let mut counted = BTreeSet::new();
                 self.index.scan::<Tombstones>(all.0, all.1, Direction::Forward, &mut |_, row| {
-                    // Several rows may stand for one record; those that do not follow each other are counted anew,
-                    // which keeps a segment rather than losing a record.
-                    if last != Some(row.location) {
+                    if counted.insert((row.location.segment, row.location.offset)) {
                         add(row.location);
-                        last = Some(row.location);
                     }
                     true
                 })
