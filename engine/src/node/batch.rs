@@ -160,6 +160,12 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// Commits, and says whether it succeeded: for a step that builds on it.
+    pub(super) fn commit_or_fail(&mut self) -> Result<(), Failure> {
+        // PA
+        self.try_commit().inspect_err(|failure| self.abandon(failure))
+    }
+
     fn try_commit(&mut self) -> Result<(), Failure> {
         // PA
         self.writable()?;

@@ -1,7 +1,7 @@
 //! Compaction: what is alive in a segment moves to the end of the log, and the segment goes.
 //!
-//! The copies and the removal stand or fall with one commit. A segment is removed only when every live record that the
-//! index knows in it has been seen and copied; one that is damaged keeps its segment until it is mended.
+//! The copies are committed before the segment is removed. It is removed only when every live record that the index knows
+//! in it has been seen and copied; one that is damaged keeps its segment until it is mended.
 
 use crate::blob::{BlobRecord, RefPage};
 use crate::codec::Canonical;
@@ -122,11 +122,12 @@ impl<D: Disk> Engine<D> {
             // Not again with every commit: a scrub comes first.
             self.upkeep.dead.remove(&victim.segment);
         } else {
-            self.flush_window()?;
+            self.upkeep.dead.remove(&victim.segment);
+            // The copies first: the batch may have begun in the segment that goes.
+            self.commit_or_fail()?;
             self.log.remove(victim.segment).map_err(|error| self.log_failure(error))?;
             self.note.removals += 1;
             self.content.remove(&victim.segment);
-            self.upkeep.dead.remove(&victim.segment);
             report.segments_removed += 1;
             // An index that did not see this removal is made anew; spare the next opening that.
             self.batch.checkpoint = true;
