@@ -1,7 +1,6 @@
 //! What the index learns from a record: the same for a commit and for a replay of the log, in any order, any number of
 //! times. The index is a function of the set of records, and these are its terms.
 
-use super::request::Event;
 use crate::blob::{BlobRecord, Body, RefPage};
 use crate::deletion::TombstoneRecord;
 use crate::env::Disk;
@@ -112,11 +111,25 @@ fn live_ancestors<D: Disk>(index: &Index<D>, parents: &[BlobId]) -> Result<Vec<B
     Ok(live)
 }
 
-/// A version was logged, or its record was moved.
-pub(super) fn apply_blob<D: Disk>(index: &mut Index<D>, facts: &BlobFacts) -> Result<Option<Event>, IndexError> {
+/// Whether the index may have heard of a version before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Novelty {
+    /// It was made by this node just now: nothing descends from it and no tombstone names it.
+    Made,
+    /// It comes out of the log.
+    Replayed,
+}
+
+/// A version was logged. Returns the heads of its key, the winner last; none if that did not change them.
+pub(super) fn apply_blob<D: Disk>(
+    index: &mut Index<D>,
+    facts: &BlobFacts,
+    novelty: Novelty,
+) -> Result<Option<Vec<BlobId>>, IndexError> {
     // PA
     let id = facts.id;
-    if let Some(mut row) = index.get::<Blobs>(&id)? {
+    let replayed = novelty == Novelty::Replayed;
+    if replayed && let Some(mut row) = index.get::<Blobs>(&id)? {
         if !row.purged {
             row.location = facts.row.location;
             index.put::<Blobs>(&id, &row);
@@ -126,7 +139,7 @@ pub(super) fn apply_blob<D: Disk>(index: &mut Index<D>, facts: &BlobFacts) -> Re
     for &parent in &facts.row.parents {
         index.put::<Children>(&Child { parent, child: id }, &());
     }
-    if index.get::<Tombstones>(&id)?.is_some() {
+    if replayed && index.get::<Tombstones>(&id)?.is_some() {
         // Deleted before it was seen, in the order of this replay: only its place in the history remains.
         index.put::<Blobs>(&id, &BlobRow { purged: true, ..facts.row.clone() });
         return Ok(None);
@@ -150,28 +163,25 @@ pub(super) fn apply_blob<D: Disk>(index: &mut Index<D>, facts: &BlobFacts) -> Re
     }
     let covered = live_ancestors(index, &row.parents)?;
     key.heads.retain(|head| !covered.contains(&head.1));
-    if !has_live_descendant(index, id)? {
+    if !replayed || !has_live_descendant(index, id)? {
         key.heads.push((row.created, id));
     }
-    let diverged = key.heads.len() > 1;
-    let heads = key.heads.iter().map(|head| head.1).collect();
-    store_key(index, row.key_hash, key)?;
-    Ok(diverged.then_some(Event::Diverged { heads }))
+    Ok(Some(store_key(index, row.key_hash, key)?))
 }
 
 /// Writes a key's row, its heads in order and its winner's state.
-fn store_key<D: Disk>(index: &mut Index<D>, key_hash: KeyHash, mut key: KeyRow) -> Result<(), IndexError> {
+fn store_key<D: Disk>(index: &mut Index<D>, key_hash: KeyHash, mut key: KeyRow) -> Result<Vec<BlobId>, IndexError> {
     key.heads.sort_unstable();
     let Some(winner) = key.heads.last() else {
         if !key.name.is_empty() {
             index.remove::<Names>(&key.name);
         }
         index.remove::<Keys>(&key_hash);
-        return Ok(());
+        return Ok(Vec::new());
     };
     key.winner_gone = index.get::<Blobs>(&winner.1)?.is_some_and(|row| row.gone);
     index.put::<Keys>(&key_hash, &key);
-    Ok(())
+    Ok(key.heads.iter().map(|head| head.1).collect())
 }
 
 /// A page of references was logged, or moved.

@@ -110,7 +110,7 @@ pub struct Engine<D: Disk> {
     config: StoreConfig,
     limits: Limits,
     keys: Option<Arc<Keyring>>,
-    name_keys: Option<NameKeys>,
+    name_keys: Option<Arc<NameKeys>>,
     rng: EngineRng,
     clock: HlcClock,
     note: Note,

@@ -168,8 +168,7 @@ impl<D: Disk> Engine<D> {
         if self.puts.uploads.len() >= self.limits.uploads {
             return Err(Failure::Busy);
         }
-        let keys = self.keys.as_ref().ok_or(Failure::NoKeys)?;
-        let key_hash = keys.name_keys().key_hash(put.key.as_bytes());
+        let key_hash = self.hash_key(&put.key)?;
         if let Base::Versions(parents) = &put.options.base {
             self.check_parents(&put, key_hash, parents)?;
         }
@@ -415,7 +414,7 @@ impl<D: Disk> Engine<D> {
 
     /// Gives out jobs for all headers that can be made.
     pub(super) fn make_drafts(&mut self, now: Now) {
-        let Some(keys) = self.keys.clone() else { return };
+        let (Some(keys), Some(names)) = (self.keys.clone(), self.name_keys.clone()) else { return };
         let ids = std::mem::take(&mut self.puts.drafts);
         let mut drafts = Vec::new();
         let mut members = Vec::new();
@@ -429,12 +428,13 @@ impl<D: Disk> Engine<D> {
                 Err(failure) => self.fail_upload(id, failure),
             }
             if drafts.len() == DRAFTS_PER_JOB {
-                let job = Job::MakeBlobs { keys: keys.clone(), drafts: std::mem::take(&mut drafts) };
+                let job =
+                    Job::MakeBlobs { keys: keys.clone(), names: names.clone(), drafts: std::mem::take(&mut drafts) };
                 self.run(JobContext::Make(std::mem::take(&mut members)), job);
             }
         }
         if !drafts.is_empty() {
-            self.run(JobContext::Make(members), Job::MakeBlobs { keys, drafts });
+            self.run(JobContext::Make(members), Job::MakeBlobs { keys, names, drafts });
         }
     }
 
