@@ -23,6 +23,15 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    pub(super) fn exist(&self, versions: &[BlobId]) -> Result<Vec<bool>, Failure> {
+        let there = |id: &BlobId| match self.live_blob(*id) {
+            Ok(_) => Ok(true),
+            Err(Failure::NoSuchVersion(_)) => Ok(false),
+            Err(failure) => Err(failure),
+        };
+        versions.iter().map(there).collect()
+    }
+
     pub(super) fn key_row(&self, key: &KeyHash) -> Result<Option<KeyRow>, Failure> {
         self.index.get::<Keys>(key).map_err(|error| self.index_failure(error))
     }

@@ -158,6 +158,10 @@ impl<D: Disk> Engine<D> {
             Request::PutAbort { stream } => self.put_abort(id, stream),
             Request::Get(wanted) => self.get(id, wanted),
             Request::GetVersion(blob) => self.get_version(id, blob),
+            Request::Exist(versions) => {
+                let answer = self.exist(&versions).map(Reply::Exist);
+                self.answer(id, answer);
+            }
             Request::Read { blob, range } => self.read(id, blob, range),
             Request::Heads(key) => {
                 let answer = self.heads(&key).map(Reply::Versions);
