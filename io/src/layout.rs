@@ -44,6 +44,11 @@ impl Layout {
         directory.join(&self.index)
     }
 
+    /// Every directory of the store: its own, the log's and the index's.
+    pub(crate) fn directories(&self, directory: &Path) -> [PathBuf; 3] {
+        [directory.to_owned(), self.blocks(directory), self.index(directory)]
+    }
+
     pub(crate) fn read(directory: &Path) -> Result<Self, Error> {
         let file = directory.join(FILE);
         let text = match std::fs::read_to_string(&file) {

@@ -4,10 +4,10 @@
 //! loop turns until the answer is there.
 
 use ouroboros_engine::env::{Clock, Disk, Driver, Host, Input, Instant, NoNetwork, Now, WallTime};
-use ouroboros_engine::id::Secret;
+use ouroboros_engine::id::{EngineRng, Secret};
 use ouroboros_engine::keys::{Keyring, MasterSecret};
 use ouroboros_engine::node::{
-    Engine, Event, Failure, Job, JobDone, JobId, Limits, OpenError, OpenOptions, Opened, Reply, Request, RequestId,
+    Engine, Event, Failure, Job, JobDone, JobId, JobOutcome, Limits, OpenError, OpenOptions, Opened, Reply, Request, RequestId,
     StoreConfig,
 };
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression, Scratch};
@@ -32,6 +32,25 @@ impl Clock for HandClock {
 
 /// Called with every reply at the moment it is delivered.
 type Told = Box<dyn FnMut(RequestId)>;
+
+/// In which order jobs come back, and which of them fail: what a pool of threads and a defect in a job look like.
+struct Disorder {
+    rng: EngineRng,
+    /// Whether this job is to fail as if it had panicked.
+    fails: Box<dyn FnMut(&Job) -> bool>,
+}
+
+impl Disorder {
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.rng.next_u64() % limit.max(1) as u64).unwrap_or(0)
+    }
+
+    /// Some of the jobs, in any order; the others take longer.
+    fn pick(&mut self, jobs: &mut Vec<(JobId, Job)>) -> Vec<(JobId, Job)> {
+        let count = self.below(jobs.len() + 1);
+        (0..count).map(|_| jobs.swap_remove(self.below(jobs.len()))).collect()
+    }
+}
 
 #[derive(Default)]
 struct InlineHost {
@@ -63,6 +82,7 @@ impl Host for InlineHost {
 pub struct Local<D: Disk> {
     driver: Driver<HandClock, D, NoNetwork>,
     host: InlineHost,
+    disorder: Option<Disorder>,
     next: u64,
 }
 
@@ -118,7 +138,7 @@ impl<D: Disk> Local<D> {
     }
 
     fn over(engine: Engine<D>, clock: HandClock) -> Self {
-        Self { driver: Driver::new(engine, clock, NoNetwork), host: InlineHost::default(), next: 1 }
+        Self { driver: Driver::new(engine, clock, NoNetwork), host: InlineHost::default(), disorder: None, next: 1 }
     }
 
     /// Lets time pass, or the wall clock jump.
@@ -130,6 +150,24 @@ impl<D: Disk> Local<D> {
     /// Calls `told` with every reply at the moment it is delivered, between two operations of the disk.
     pub fn on_reply(&mut self, told: impl FnMut(RequestId) + 'static) {
         self.host.told = Some(Box::new(told));
+    }
+
+    /// From now on jobs come back in any order, some of them late, and those fail for which `fails` says so: as on a pool of
+    /// threads, but the same for the same seed.
+    pub fn disorder(&mut self, seed: u64, fails: impl FnMut(&Job) -> bool + 'static) {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        self.disorder = Some(Disorder { rng: EngineRng::from_seed(bytes), fails: Box::new(fails) });
+    }
+
+    /// Sends requests in one turn, as they lie in a mailbox, without waiting for their answers.
+    pub fn send_all(&mut self, requests: Vec<Request>) -> Vec<RequestId> {
+        let first = self.next;
+        self.next += requests.len() as u64;
+        let ids = (first..self.next).map(RequestId);
+        let inputs: Vec<Input> = ids.clone().zip(requests).map(|(id, request)| Input::Request(id, request)).collect();
+        self.turn(inputs);
+        ids.collect()
     }
 
     /// Sends a request without waiting for its answer.
@@ -144,14 +182,23 @@ impl<D: Disk> Local<D> {
         self.driver.turn(inputs, &mut self.host)
     }
 
-    /// One turn of the loop with all jobs done; false when there is nothing left to do.
+    /// One turn of the loop with all jobs done, or with [disorder](Self::disorder) some of them; false when there is
+    /// nothing left to do.
     pub fn step(&mut self) -> bool {
-        let jobs = std::mem::take(&mut self.host.jobs);
-        let idle = jobs.is_empty();
-        let done: Vec<Input> = jobs
-            .into_iter()
-            .map(|(id, job)| Input::JobDone(JobDone { id, outcome: job.run(&mut self.host.scratch) }))
-            .collect();
+        let idle = self.host.jobs.is_empty();
+        let jobs = match &mut self.disorder {
+            Some(disorder) => disorder.pick(&mut self.host.jobs),
+            None => std::mem::take(&mut self.host.jobs),
+        };
+        let mut done = Vec::with_capacity(jobs.len());
+        for (id, job) in jobs {
+            let fails = self.disorder.as_mut().is_some_and(|disorder| (disorder.fails)(&job));
+            let outcome = match fails {
+                true => JobOutcome::Panicked("planted".into()),
+                false => job.run(&mut self.host.scratch),
+            };
+            done.push(Input::JobDone(JobDone { id, outcome }));
+        }
         let due = self.turn(done);
         !idle || due.is_some() || !self.host.jobs.is_empty()
     }

@@ -1,6 +1,6 @@
 //! How a run ends: the exit codes, and errors that say what to do next.
 
-use crate::store::Error;
+use crate::store::{Error, LockError, OpenError, Refusal, is_full};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -60,32 +60,55 @@ impl Failure {
 /// The exit code of an error of the library. The only place that knows.
 pub(crate) fn exit_of(error: &Error) -> Exit {
     match error {
-        Error::NotFound(_) => Exit::NotFound,
-        Error::Damaged(_) => Exit::Damaged,
-        Error::InUse(_) => Exit::InUse,
-        Error::WrongKeys(_) => Exit::Keys,
-        Error::Usage(_) => Exit::Usage,
-        Error::Full(_) | Error::Io(_) => Exit::Failed,
+        Error::Request(refusal) => match refusal {
+            Refusal::NoSuchKey(_) | Refusal::Gone { .. } | Refusal::NoSuchVersion(_) | Refusal::OtherKey { .. } => {
+                Exit::NotFound
+            }
+            Refusal::Damaged { .. } => Exit::Damaged,
+            Refusal::NoKeys => Exit::Keys,
+            Refusal::TooLarge { .. } => Exit::Usage,
+            Refusal::Full | Refusal::Disk(_) | Refusal::Busy | Refusal::Invalid(_) | Refusal::Closed => Exit::Failed,
+        },
+        Error::InUse(LockError::InUse { .. }) => Exit::InUse,
+        Error::Open(OpenError::WrongKeys { .. }) | Error::NoKeyring => Exit::Keys,
+        Error::Open(OpenError::Config(_)) => Exit::Damaged,
+        Error::KeyName(_) => Exit::Usage,
+        _ => Exit::Failed,
     }
 }
 
 fn advice_for(error: &Error) -> Option<&'static str> {
-    match error {
-        Error::NotFound(_) => {
-            Some("`ouroboros ls --recursive` lists the keys, `ouroboros log KEY` the versions of one")
+    Some(match exit_of(error) {
+        Exit::NotFound => match error {
+            Error::Request(Refusal::Gone { .. }) => {
+                "`ouroboros log KEY` shows the versions before, `ouroboros restore KEY ID` brings one back"
+            }
+            _ => "`ouroboros ls --recursive` lists the keys, `ouroboros log KEY` the versions of one",
+        },
+        Exit::Damaged => {
+            "`ouroboros scrub --repair` heals what can be healed and names the rest; `ouroboros log KEY` shows older \
+             versions"
         }
-        Error::Damaged(_) => Some(
-            "`ouroboros scrub --repair` heals what can be healed and names the rest; `ouroboros log KEY` shows older versions",
-        ),
-        Error::InUse(_) => Some("wait for the other process or end it, or use another --store"),
-        Error::WrongKeys(_) => {
-            Some("pass the store's own keyring with --keyring, or make it anew: `ouroboros keys recover`")
+        Exit::InUse => "wait for the other process or end it, or use another --store",
+        Exit::Keys => "pass the store's own keyring with --keyring, or make it anew: `ouroboros keys recover`",
+        _ if is_full(error) => {
+            "nothing that was acknowledged is lost and reading works; free space on the disk, or `ouroboros purge` and \
+             `ouroboros compact`"
         }
-        Error::Full(_) => Some(
-            "nothing that was acknowledged is lost and reading works; free space on the disk, or `ouroboros purge` and `ouroboros compact`",
-        ),
-        Error::Usage(_) | Error::Io(_) => None,
-    }
+        _ => match error {
+            Error::Conflict(_) => {
+                "look at the heads (`ouroboros heads KEY`, `ouroboros get KEY --version ID`), then put the merged value \
+                 with one --based-on for each head; or choose another --resolver"
+            }
+            Error::Request(Refusal::Disk(_)) | Error::Disk(_) => {
+                "look at the disk and the system's log, then run the command again; everything acknowledged is kept"
+            }
+            Error::Open(_) => {
+                "`ouroboros doctor` may say more; the blocks directory holds everything, the index is a cache"
+            }
+            _ => return None,
+        },
+    })
 }
 
 impl From<Error> for Failure {
@@ -100,16 +123,28 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_of_the_manual() {
-        let cases: [(Error, u8); 6] = [
-            (Error::NotFound(String::new()), 3),
-            (Error::Damaged(String::new()), 4),
-            (Error::InUse(String::new()), 5),
-            (Error::WrongKeys(String::new()), 6),
-            (Error::Usage(String::new()), 2),
-            (Error::Full(String::new()), 1),
+        use crate::store::KeyName;
+        use ouroboros_engine::id::{BlobId, RealmId};
+        let key = KeyName::new("k").unwrap();
+        let version = BlobId::from_bytes([1; 32]);
+        let realm = RealmId::from_bytes([1; 32]);
+        let cases: [(Error, u8); 12] = [
+            (Refusal::NoSuchKey(key.clone()).into(), 3),
+            (Refusal::Gone { key: key.clone(), version }.into(), 3),
+            (Refusal::NoSuchVersion(version).into(), 3),
+            (Refusal::OtherKey { version, key }.into(), 3),
+            (Refusal::Damaged { place: String::new() }.into(), 4),
+            (LockError::InUse { store: "/s".into(), process: None }.into(), 5),
+            (OpenError::WrongKeys { found: realm, expected: realm }.into(), 6),
+            (Error::NoKeyring, 6),
+            (KeyName::new("").unwrap_err().into(), 2),
+            (Refusal::Full.into(), 1),
+            (Error::NoStore("/s".into()), 1),
+            (Error::Closed, 1),
         ];
         for (error, code) in cases {
             assert_eq!(exit_of(&error) as u8, code, "{error:?}");
         }
+        assert!(Failure::from(Error::from(Refusal::Full)).advice.unwrap().contains("compact"));
     }
 }

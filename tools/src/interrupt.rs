@@ -24,11 +24,6 @@ pub(crate) fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)
 }
 
-/// Whether to go on, for the progress callbacks of the library.
-pub(crate) fn flow() -> std::ops::ControlFlow<()> {
-    if asked() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
-}
-
 /// An error if the user asked us to stop.
 pub(crate) fn check(message: &str) -> Outcome {
     if asked() { Err(Failure::interrupted(message)) } else { Ok(()) }

@@ -31,6 +31,11 @@ pub(crate) fn read(path: &Path) -> Outcome<Vec<u8>> {
     fs::read(path).map_err(|e| Failure { exit: Exit::Keys, ..Failure::file("read", path, e) })
 }
 
+/// What trying one passphrase on the keyring at `path` costs.
+pub(crate) fn cost(path: &Path) -> Outcome<KdfParams> {
+    Vault::params(&read(path)?).map_err(|e| Failure::new(Exit::Keys, format!("{}: {e}", path.display())))
+}
+
 /// Opens sealed keyring bytes that were read from `path`.
 pub(crate) fn unseal(path: &Path, sealed: &[u8], passphrase: &[u8]) -> Outcome<Keyring> {
     // PA
@@ -46,10 +51,10 @@ pub(crate) fn unseal(path: &Path, sealed: &[u8], passphrase: &[u8]) -> Outcome<K
 
 /// Seals the keyring under a passphrase and puts it at `path`, durably, in one step. An older file is replaced only
 /// when `replace` says so.
-pub(crate) fn write(path: &Path, keyring: &Keyring, passphrase: &[u8], replace: bool) -> Outcome {
+pub(crate) fn write(path: &Path, keyring: &Keyring, passphrase: &[u8], kdf: KdfParams, replace: bool) -> Outcome {
     // PA
     let mut rng = EngineRng::from_seed(crate::store::entropy()?);
-    let sealed = Vault::seal(keyring, passphrase, KdfParams::DEFAULT, &mut rng)
+    let sealed = Vault::seal(keyring, passphrase, kdf, &mut rng)
         .map_err(|e| Failure::new(Exit::Keys, format!("cannot seal the keyring: {e}")))?;
     place(path, &sealed, replace).map_err(|e| Failure::file("write the keyring", path, e))
 }

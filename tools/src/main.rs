@@ -6,7 +6,6 @@
 mod args;
 mod bench;
 mod commands;
-mod db_standin;
 mod exit;
 mod interrupt;
 mod keyring_file;

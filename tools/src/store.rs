@@ -1,27 +1,38 @@
-//! The one place where the command meets the library: it opens stores, and renames what it uses.
+//! The one place where the command meets the library: it opens stores, and names what it uses.
 
-pub(crate) use crate::db_standin::{
-    Coding, Db, Entry, Error, Got, KdfParams, KeyName, Keyring, ListOptions, MasterSecret, MergeStrategy, Put,
-    PutOptions, ScrubOptions, Severity, SnapshotInfo, Stats, Vault, VaultError, Version, VersionKind, VersionSelector,
+pub(crate) use ouroboros_engine::blob::{Attributes, BlobKind};
+pub(crate) use ouroboros_engine::keys::{KdfParams, Keyring, MasterSecret, Vault, VaultError};
+pub(crate) use ouroboros_engine::names::KeyName;
+pub(crate) use ouroboros_engine::node::{
+    Base, DamageOutcome, Entry, EntryKind, Event, Failure as Refusal, Got, ListRequest, OpenError, PurgeTarget, Put,
+    PutOptions, PutSource, ScrubReport, Select, Stats, Version, Written,
 };
+pub(crate) use ouroboros_engine::seal::Coding;
+pub(crate) use ouroborosdb::lock::{LOCK_FILE, LockError};
+pub(crate) use ouroborosdb::{Builder, Db, Error, SNAPSHOTS};
 
 use crate::args::Globals;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Output;
 use crate::passphrase::{self, Passphrase};
 use crate::{keyring_file, paths};
+use ouroboros_engine::env::DiskFailure;
 use ouroboros_engine::id::{EngineRng, RealmId};
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Keys that begin so are the store's own: snapshots, and whatever else is to come.
+pub(crate) const RESERVED: &[u8] = b".ouroboros/";
 
 /// Bytes as text without loss: what does not print stands as `\xNN`, a backslash as `\x5c`.
 pub(crate) fn escape(bytes: &[u8]) -> String {
-    crate::db_standin::escape(bytes).to_string()
+    ouroboros_engine::names::escape(bytes).to_string()
 }
 
 /// The bytes that [`escape`] showed.
 pub(crate) fn unescape(text: &str) -> Outcome<Vec<u8>> {
-    crate::db_standin::unescape(text)
+    ouroboros_engine::names::unescape(text)
         .map_err(|e| Failure::usage(format!("'{text}' is no escaped key: {e}")).advise("write \\x5c for a backslash"))
 }
 
@@ -32,47 +43,6 @@ pub(crate) fn entropy<const N: usize>() -> Outcome<[u8; N]> {
     getrandom::fill(&mut bytes)
         .map_err(|e| Failure::new(Exit::Failed, format!("the operating system gives no random bytes: {e}")))?;
     Ok(bytes)
-}
-
-/// Where a store keeps its two halves, when not in its own directory. Written by `init`, read by every later command.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Layout {
-    /// The index's directory.
-    pub(crate) index_dir: Option<PathBuf>,
-    /// The log's directory.
-    pub(crate) blocks_dir: Option<PathBuf>,
-    /// The coding of new data.
-    pub(crate) redundancy: Option<String>,
-}
-
-impl Layout {
-    /// The file that holds it, in the store's directory.
-    const FILE: &'static str = "ouroboros.json";
-
-    fn read(store: &Path) -> Outcome<Self> {
-        let path = store.join(Self::FILE);
-        match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| {
-                Failure::file("understand", &path, e)
-                    .advise("restore the file, or write it anew: {\"index_dir\":…,\"blocks_dir\":…}")
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(Failure::file("read", &path, error)),
-        }
-    }
-
-    fn write(&self, store: &Path) -> Outcome {
-        let path = store.join(Self::FILE);
-        let write = || -> std::io::Result<()> {
-            std::fs::create_dir_all(store)?;
-            let temporary = store.join(format!("{}.new", Self::FILE));
-            std::fs::write(&temporary, serde_json::to_vec(self)?)?;
-            std::fs::File::open(&temporary)?.sync_all()?;
-            std::fs::rename(&temporary, &path)?;
-            std::fs::File::open(store)?.sync_all()
-        };
-        write().map_err(|e| Failure::file("write", &path, e))
-    }
 }
 
 /// A store's two places, before either is opened.
@@ -92,9 +62,18 @@ impl Place {
         Ok(Self { store, keyring })
     }
 
-    /// Whether there is a store, finished or not.
+    /// Whether there is a store.
     pub(crate) fn has_store(&self) -> bool {
-        std::fs::read_dir(&self.store).is_ok_and(|mut entries| entries.next().is_some())
+        Builder::is_store(&self.store)
+    }
+
+    /// Whether something else is in the store's place. What a crash left of the making of a store is nothing else.
+    fn is_taken(&self) -> bool {
+        let own = [LOCK_FILE, "blocks", "index", "ouroboros.toml.new"];
+        let foreign = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.is_ok_and(|entry| !own.iter().any(|name| entry.file_name() == *name))
+        };
+        !self.has_store() && std::fs::read_dir(&self.store).is_ok_and(|mut entries| entries.any(foreign))
     }
 
     /// Opens the keyring with the passphrase that is given, typed, or empty.
@@ -126,87 +105,127 @@ impl Place {
     }
 
     /// Makes a keyring file with fresh keys.
-    fn new_keyring(&self, globals: &Globals, out: &mut Output) -> Outcome<Keyring> {
+    fn new_keyring(&self, globals: &Globals, kdf: KdfParams, out: &mut Output) -> Outcome<Keyring> {
         // PA
         let chosen: Passphrase = passphrase::for_new(globals, out)?;
         let mut rng = EngineRng::from_seed(entropy()?);
         let keyring = Keyring::generate(&mut rng);
-        keyring_file::write(&self.keyring, &keyring, &chosen, false)?;
+        keyring_file::write(&self.keyring, &keyring, &chosen, kdf, false)?;
         Ok(keyring)
     }
 
     /// Opens the store.
-    pub(crate) fn open(&self, globals: &Globals) -> Outcome<Db> {
+    pub(crate) fn open(&self, globals: &Globals, steps: &Steps) -> Outcome<Db> {
         if !self.has_store() {
             return Err(Failure::new(Exit::Failed, format!("there is no store in {}", self.store.display())).advise(
                 "`ouroboros init` makes one, and so does a first put or import; or say where yours is: --store DIR",
             ));
         }
-        let layout = Layout::read(&self.store)?;
         let keyring = self.open_keyring(globals)?;
-        Ok(self.builder(&layout, keyring)?.open()?)
+        Ok(self.builder(keyring, steps).open()?)
     }
 
     /// Opens the store, or makes it and says so. A store whose making was cut short is finished.
-    pub(crate) fn open_or_create(&self, globals: &Globals, out: &mut Output) -> Outcome<Db> {
-        if !self.has_store() {
-            return self.create(globals, &Layout::default(), out).map(|(db, _)| db);
+    pub(crate) fn open_or_create(&self, globals: &Globals, out: &mut Output, steps: &Steps) -> Outcome<Db> {
+        if self.has_store() {
+            return self.open(globals, steps);
         }
-        let layout = Layout::read(&self.store)?;
-        let keyring = self.open_keyring(globals)?;
-        Ok(self.builder(&layout, keyring)?.open_or_create()?)
+        self.create(globals, NewStore::default(), out, steps).map(|(db, _)| db)
     }
 
     /// Makes the store, and the keyring if there is none yet, and says where both are.
-    pub(crate) fn create(&self, globals: &Globals, layout: &Layout, out: &mut Output) -> Outcome<(Db, RealmId)> {
+    pub(crate) fn create(
+        &self,
+        globals: &Globals,
+        new: NewStore,
+        out: &mut Output,
+        steps: &Steps,
+    ) -> Outcome<(Db, RealmId)> {
         // PA
-        if self.has_store() {
-            return Err(Failure::new(Exit::Failed, format!("{} is not empty", self.store.display()))
+        if self.has_store() || self.is_taken() {
+            let what = if self.has_store() { "holds a store already" } else { "is not empty" };
+            return Err(Failure::new(Exit::Failed, format!("{} {what}", self.store.display()))
                 .advise("use the store that is there, or choose another place: --store DIR"));
         }
         let found = keyring_file::exists(&self.keyring);
-        // Keys first, then where the halves are, then the store: cut short anywhere, the next write finishes the work.
-        let keyring = if found { self.open_keyring(globals)? } else { self.new_keyring(globals, out)? };
+        // Keys first, then the store: cut short anywhere, the next write finishes the work.
+        let keyring = if found { self.open_keyring(globals)? } else { self.new_keyring(globals, new.kdf, out)? };
         let realm = keyring.realm_id();
-        layout.write(&self.store)?;
-        let db = self.builder(layout, keyring)?.open_or_create()?;
+        let builder = self.builder(keyring, steps);
+        let builder = builder.blocks_directory(new.blocks).index_directory(new.index).coding(new.coding);
+        let db = builder.open_or_create()?;
         out.created(&self.store, &self.keyring, found);
         Ok((db, realm))
     }
 
-    fn builder(&self, layout: &Layout, keyring: Keyring) -> Outcome<crate::db_standin::Builder> {
-        let mut builder = Db::builder().store_dir(&self.store).keyring(keyring);
-        if let Some(path) = &layout.index_dir {
-            builder = builder.index_dir(path);
+    fn builder(&self, keyring: Keyring, steps: &Steps) -> Builder {
+        let steps = steps.clone();
+        Db::builder().directory(&self.store).keyring(keyring).on_event(move |event| steps.note(event))
+    }
+}
+
+/// What a new store is to be like.
+#[derive(Clone, Debug)]
+pub(crate) struct NewStore {
+    /// The log's directory, if not in the store's own.
+    pub(crate) blocks: Option<PathBuf>,
+    /// The index's directory, if not in the store's own.
+    pub(crate) index: Option<PathBuf>,
+    /// The coding of what is stored.
+    pub(crate) coding: Coding,
+    /// What trying a passphrase on the keyring is to cost.
+    pub(crate) kdf: KdfParams,
+}
+
+impl Default for NewStore {
+    fn default() -> Self {
+        Self { blocks: None, index: None, coding: Coding::default(), kdf: KdfParams::DEFAULT }
+    }
+}
+
+/// How far the store has come with something long: told on the engine's thread, read on ours.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Steps(Arc<(AtomicU64, AtomicU64)>);
+
+impl Steps {
+    fn note(&self, event: &Event) {
+        if let Event::Progress { done, total, .. } = event {
+            self.0.0.store(*done, Ordering::Relaxed);
+            self.0.1.store(*total, Ordering::Relaxed);
         }
-        if let Some(path) = &layout.blocks_dir {
-            builder = builder.blocks_dir(path);
-        }
-        if let Some(text) = &layout.redundancy {
-            builder = builder.redundancy(text.parse::<Coding>().map_err(|e| Failure::usage(e.to_string()))?);
-        }
-        Ok(builder)
     }
 
-    /// Remembers another coding for new data.
-    pub(crate) fn remember_redundancy(&self, coding: Coding) -> Outcome {
-        let layout = Layout::read(&self.store)?;
-        Layout { redundancy: Some(coding.to_string()), ..layout }.write(&self.store)
+    /// Bytes done, and bytes in all if that is known.
+    pub(crate) fn get(&self) -> (u64, Option<u64>) {
+        let total = self.0.1.load(Ordering::Relaxed);
+        (self.0.0.load(Ordering::Relaxed), (total > 0).then_some(total))
     }
+}
 
-    /// Every directory that belongs to the store.
-    pub(crate) fn directories(&self) -> Outcome<Vec<PathBuf>> {
-        let layout = Layout::read(&self.store)?;
-        Ok([Some(self.store.clone()), layout.index_dir, layout.blocks_dir].into_iter().flatten().collect())
+/// Whether an error says that a disk is full.
+pub(crate) fn is_full(error: &Error) -> bool {
+    match error {
+        Error::Request(Refusal::Full) => true,
+        Error::Disk(disk) => disk.failure == DiskFailure::Full,
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+        _ => false,
     }
 }
 
 /// The figures of a store, each with its name and whether it counts bytes.
-pub(crate) fn figures(stats: &Stats) -> Vec<(&'static str, u64, bool)> {
+pub(crate) fn figures(stats: &Stats, snapshots: u64) -> Vec<(&'static str, u64, bool)> {
     vec![
         ("keys", stats.keys, false),
         ("versions", stats.versions, false),
-        ("snapshots", stats.snapshots, false),
-        ("bytes", stats.bytes, true),
+        ("snapshots", snapshots, false),
+        ("conflicts", stats.conflicts, false),
+        ("tombstones", stats.tombstones, false),
+        ("chunks", stats.seals, false),
+        ("degraded_chunks", stats.degraded_seals, false),
+        ("logical_bytes", stats.logical_bytes, true),
+        ("sealed_bytes", stats.sealed_bytes, true),
+        ("live_bytes", stats.live_bytes, true),
+        ("log_bytes", stats.log_bytes, true),
+        ("segments", stats.segments, false),
     ]
 }

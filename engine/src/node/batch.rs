@@ -4,10 +4,10 @@
 //! only then does the index learn of any of it, and only then is anybody told. Until the sync has succeeded nothing in
 //! the batch is visible, so a failed commit leaves nothing to undo: the batch is abandoned as a whole.
 
-use super::facts::{BlobFacts, apply_blob, apply_ref_page, apply_tombstone};
+use super::facts::{BlobFacts, Novelty, apply_blob, apply_ref_page, apply_tombstone};
 use super::job::MadeBlob;
 use super::put::ScopedChunk;
-use super::request::{Failure, Reply, RequestId, Written};
+use super::request::{Event, Failure, Reply, RequestId, Written};
 use super::upkeep::Moved;
 use super::upload::UploadId;
 use super::window::{Window, order};
@@ -160,6 +160,12 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// Commits, and says whether it succeeded: for a step that builds on it.
+    pub(super) fn commit_or_fail(&mut self) -> Result<(), Failure> {
+        // PA
+        self.try_commit().inspect_err(|failure| self.abandon(failure))
+    }
+
     fn try_commit(&mut self) -> Result<(), Failure> {
         // PA
         self.writable()?;
@@ -177,16 +183,27 @@ impl<D: Disk> Engine<D> {
         let position = self.log.commit(&note).map_err(|error| self.log_failure(error))?;
         let batch = std::mem::take(&mut self.batch);
         self.since_checkpoint += batch.len;
-        self.learn(batch.seals, batch.chunks, batch.staged)?;
+        let mut outcomes = match self.learn(batch.seals, batch.chunks, batch.staged) {
+            Ok(outcomes) => outcomes,
+            Err(failure) => {
+                for (request, _) in batch.replies {
+                    self.reply(request, Reply::Failed(failure.clone()));
+                }
+                return Err(failure);
+            }
+        };
         for (upload, id) in written {
-            let outcome = self.written(id);
+            let outcome = outcomes.remove(&id).ok_or(Failure::NoSuchVersion(id));
             self.upload_committed(upload, outcome);
         }
         for (request, reply) in batch.replies {
             self.reply(request, reply);
         }
         if batch.checkpoint {
-            self.write_checkpoint(position)?;
+            // That it fails loses nothing: the next opening makes the index anew.
+            if let Err(failure) = self.write_checkpoint(position) {
+                tracing::warn!(%failure, "no checkpoint after a compaction");
+            }
         } else {
             self.checkpoint_if_due(position);
         }
@@ -203,15 +220,15 @@ impl<D: Disk> Engine<D> {
         Ok(BlobFacts::of(&record, location, &made.summary))
     }
 
-    /// Lets the index know what has become durable.
+    /// Lets the index know what has become durable; returns what to say of each new version.
     fn learn(
         &mut self,
         seals: BTreeMap<SealId, SealRow>,
         chunks: BTreeMap<ScopedChunk, ChunkRow>,
         staged: Vec<Staged>,
-    ) -> Result<(), Failure> {
+    ) -> Result<BTreeMap<BlobId, Written>, Failure> {
         let index = &mut self.index;
-        let mut events = Vec::new();
+        let mut written = BTreeMap::new();
         let result = (|| {
             for (id, row) in seals {
                 index.put::<Seals>(&id, &row);
@@ -221,7 +238,10 @@ impl<D: Disk> Engine<D> {
             }
             for staged in staged {
                 match staged {
-                    Staged::Blob(facts) => events.extend(apply_blob(index, &facts)?),
+                    Staged::Blob(facts) => {
+                        let heads = apply_blob(index, &facts, Novelty::Made)?.unwrap_or_default();
+                        written.insert(facts.id, Written { id: facts.id, created: facts.row.created, heads });
+                    }
                     Staged::RefPage(id, page, location) => apply_ref_page(index, id, &page, location)?,
                     Staged::Tombstone(record, location) => apply_tombstone(index, &record, location)?,
                     Staged::Moved(moved) => moved.apply(index)?,
@@ -229,14 +249,11 @@ impl<D: Disk> Engine<D> {
             }
             Ok(())
         })();
-        self.outputs.extend(events.into_iter().map(Output::Event));
-        result.map_err(|error| self.index_failure(error))
-    }
-
-    fn written(&self, id: BlobId) -> Result<Written, Failure> {
-        let row = self.live_blob(id)?;
-        let heads = self.key_row(&row.key_hash)?.map(|row| row.heads).unwrap_or_default();
-        Ok(Written { id, created: row.created, heads: heads.into_iter().map(|head| head.1).collect() })
+        result.map_err(|error| self.index_failure(error))?;
+        for heads in written.values().map(|written| &written.heads).filter(|heads| heads.len() > 1) {
+            self.outputs.push_back(Output::Event(Event::Diverged { heads: heads.clone() }));
+        }
+        Ok(written)
     }
 
     /// Gives up the batch: nobody was told, the index knows nothing, the log forgets.

@@ -23,6 +23,7 @@ struct Side {
 /// A comparison under way.
 #[derive(Debug)]
 pub(super) struct Comparison {
+    versions: [BlobId; 2],
     sides: [Side; 2],
 }
 
@@ -48,12 +49,20 @@ impl<D: Disk> Engine<D> {
             return self.reply(request, Reply::Failed(Failure::NoKeys));
         };
         match self.read_blob(from).and_then(|from| Ok(vec![from, self.read_blob(to)?])) {
-            Ok(records) => self.run(JobContext::Diff(request), Job::OpenBodies { keys, records }),
+            Ok(records) => {
+                let versions = [from, to];
+                self.run(JobContext::Diff { request, versions }, Job::OpenBodies { keys, records });
+            }
             Err(failure) => self.reply(request, Reply::Failed(failure)),
         }
     }
 
-    pub(super) fn diff_opened(&mut self, request: RequestId, bodies: Vec<Result<Body, String>>) {
+    pub(super) fn diff_opened(
+        &mut self,
+        request: RequestId,
+        versions: [BlobId; 2],
+        bodies: Vec<Result<Body, String>>,
+    ) {
         let opened: Result<Vec<Body>, String> = bodies.into_iter().collect();
         let contents: Vec<Content> = match opened {
             Ok(bodies) => bodies.into_iter().map(|body| body.content).collect(),
@@ -75,7 +84,7 @@ impl<D: Disk> Engine<D> {
                 return self.reply(request, Reply::Diff(DiffReply { ranges }));
             }
         };
-        self.comparisons.insert(request, Comparison { sides });
+        self.comparisons.insert(request, Comparison { versions, sides });
         self.continue_diff(request);
     }
 
@@ -125,7 +134,10 @@ impl<D: Disk> Engine<D> {
     }
 
     fn fail_diff(&mut self, request: RequestId, failure: Failure) {
-        self.comparisons.remove(&request);
-        self.reply(request, Reply::Failed(failure));
+        let comparison = self.comparisons.remove(&request);
+        let versions = comparison.map(|comparison| comparison.versions);
+        // What was purged meanwhile is not damaged: it is gone.
+        let gone = versions.into_iter().flatten().find_map(|version| self.live_blob(version).err());
+        self.reply(request, Reply::Failed(gone.unwrap_or(failure)));
     }
 }

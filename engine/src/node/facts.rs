@@ -1,7 +1,6 @@
 //! What the index learns from a record: the same for a commit and for a replay of the log, in any order, any number of
 //! times. The index is a function of the set of records, and these are its terms.
 
-use super::request::Event;
 use crate::blob::{BlobRecord, Body, RefPage};
 use crate::deletion::TombstoneRecord;
 use crate::env::Disk;
@@ -70,7 +69,11 @@ impl BlobFacts {
 /// Whether a version that is not purged descends from `id`.
 fn has_live_descendant<D: Disk>(index: &Index<D>, id: BlobId) -> Result<bool, IndexError> {
     let mut stack = vec![id];
+    let mut seen = std::collections::BTreeSet::new();
     while let Some(parent) = stack.pop() {
+        if !seen.insert(parent) {
+            continue;
+        }
         for child in children(index, parent)? {
             match index.get::<Blobs>(&child)? {
                 Some(row) if !row.purged => return Ok(true),
@@ -112,11 +115,25 @@ fn live_ancestors<D: Disk>(index: &Index<D>, parents: &[BlobId]) -> Result<Vec<B
     Ok(live)
 }
 
-/// A version was logged, or its record was moved.
-pub(super) fn apply_blob<D: Disk>(index: &mut Index<D>, facts: &BlobFacts) -> Result<Option<Event>, IndexError> {
+/// Whether the index may have heard of a version before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Novelty {
+    /// It was made by this node just now: nothing descends from it and no tombstone names it.
+    Made,
+    /// It comes out of the log.
+    Replayed,
+}
+
+/// A version was logged. Returns the heads of its key, the winner last; none if that did not change them.
+pub(super) fn apply_blob<D: Disk>(
+    index: &mut Index<D>,
+    facts: &BlobFacts,
+    novelty: Novelty,
+) -> Result<Option<Vec<BlobId>>, IndexError> {
     // PA
     let id = facts.id;
-    if let Some(mut row) = index.get::<Blobs>(&id)? {
+    let replayed = novelty == Novelty::Replayed;
+    if replayed && let Some(mut row) = index.get::<Blobs>(&id)? {
         if !row.purged {
             row.location = facts.row.location;
             index.put::<Blobs>(&id, &row);
@@ -125,11 +142,6 @@ pub(super) fn apply_blob<D: Disk>(index: &mut Index<D>, facts: &BlobFacts) -> Re
     }
     for &parent in &facts.row.parents {
         index.put::<Children>(&Child { parent, child: id }, &());
-    }
-    if index.get::<Tombstones>(&id)?.is_some() {
-        // Deleted before it was seen, in the order of this replay: only its place in the history remains.
-        index.put::<Blobs>(&id, &BlobRow { purged: true, ..facts.row.clone() });
-        return Ok(None);
     }
     index.put::<Blobs>(&id, &facts.row);
     let row = &facts.row;
@@ -150,28 +162,25 @@ pub(super) fn apply_blob<D: Disk>(index: &mut Index<D>, facts: &BlobFacts) -> Re
     }
     let covered = live_ancestors(index, &row.parents)?;
     key.heads.retain(|head| !covered.contains(&head.1));
-    if !has_live_descendant(index, id)? {
+    if !replayed || !has_live_descendant(index, id)? {
         key.heads.push((row.created, id));
     }
-    let diverged = key.heads.len() > 1;
-    let heads = key.heads.iter().map(|head| head.1).collect();
-    store_key(index, row.key_hash, key)?;
-    Ok(diverged.then_some(Event::Diverged { heads }))
+    Ok(Some(store_key(index, row.key_hash, key)?))
 }
 
 /// Writes a key's row, its heads in order and its winner's state.
-fn store_key<D: Disk>(index: &mut Index<D>, key_hash: KeyHash, mut key: KeyRow) -> Result<(), IndexError> {
+fn store_key<D: Disk>(index: &mut Index<D>, key_hash: KeyHash, mut key: KeyRow) -> Result<Vec<BlobId>, IndexError> {
     key.heads.sort_unstable();
     let Some(winner) = key.heads.last() else {
         if !key.name.is_empty() {
             index.remove::<Names>(&key.name);
         }
         index.remove::<Keys>(&key_hash);
-        return Ok(());
+        return Ok(Vec::new());
     };
     key.winner_gone = index.get::<Blobs>(&winner.1)?.is_some_and(|row| row.gone);
     index.put::<Keys>(&key_hash, &key);
-    Ok(())
+    Ok(key.heads.iter().map(|head| head.1).collect())
 }
 
 /// A page of references was logged, or moved.
@@ -208,7 +217,22 @@ pub(super) fn apply_tombstone<D: Disk>(
             created: tombstone.created,
         };
         index.put::<Tombstones>(&removed.id, &row);
-        let Some(mut blob) = index.get::<Blobs>(&removed.id)? else { continue };
+        let Some(mut blob) = index.get::<Blobs>(&removed.id)? else {
+            let hole = BlobRow {
+                location,
+                key_hash: tombstone.key_hash,
+                created: removed.created,
+                author: tombstone.author,
+                parents: removed.parents.clone(),
+                kind: 0,
+                gone: false,
+                len: 0,
+                dot: removed.dot,
+                purged: true,
+            };
+            apply_hole(index, removed.id, &hole)?;
+            continue;
+        };
         if blob.purged {
             continue;
         }
@@ -227,6 +251,24 @@ pub(super) fn apply_tombstone<D: Disk>(
             }
         }
         store_key(index, blob.key_hash, key)?;
+    }
+    Ok(())
+}
+
+/// A version is known from its tombstone alone, because its record was compacted away or comes later in this replay: its
+/// place in the history still connects what it followed with what follows it.
+fn apply_hole<D: Disk>(index: &mut Index<D>, id: BlobId, hole: &BlobRow) -> Result<(), IndexError> {
+    // PA
+    for &parent in &hole.parents {
+        index.put::<Children>(&Child { parent, child: id }, &());
+    }
+    index.put::<Blobs>(&id, hole);
+    if let Some(mut key) = index.get::<Keys>(&hole.key_hash)?
+        && has_live_descendant(index, id)?
+    {
+        let covered = live_ancestors(index, &hole.parents)?;
+        key.heads.retain(|head| !covered.contains(&head.1));
+        store_key(index, hole.key_hash, key)?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Questions about versions and names that the index answers by itself.
 
 use super::Engine;
+use super::reader::Found;
 use super::request::{Entry, EntryKind, Failure, ListRequest, Page, Reply, RequestId, Select, Version};
 use crate::blob::BlobKind;
 use crate::dag::{Ancestry, BasesError, Parents, merge_bases};
@@ -20,6 +21,15 @@ impl<D: Disk> Engine<D> {
             Some(row) if !row.purged => Ok(row),
             _ => Err(Failure::NoSuchVersion(id)),
         }
+    }
+
+    pub(super) fn exist(&self, versions: &[BlobId]) -> Result<Vec<bool>, Failure> {
+        let there = |id: &BlobId| match self.live_blob(*id) {
+            Ok(_) => Ok(true),
+            Err(Failure::NoSuchVersion(_)) => Ok(false),
+            Err(failure) => Err(failure),
+        };
+        versions.iter().map(there).collect()
     }
 
     pub(super) fn key_row(&self, key: &KeyHash) -> Result<Option<KeyRow>, Failure> {
@@ -44,41 +54,36 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn version(&self, id: BlobId) -> Result<Version, Failure> {
-        let row = self.live_blob(id)?;
-        let is_head = self.key_row(&row.key_hash)?.is_some_and(|key| key.heads.iter().any(|head| head.1 == id));
-        Ok(Version {
-            id,
-            created: row.created,
-            author: row.author,
-            kind: kind_of(row.kind),
-            parents: row.parents,
-            len: row.len,
-            gone: row.gone,
-            is_head,
-        })
+        self.found_version(id, self.live_blob(id)?).map(version_of)
+    }
+
+    /// A version with what its key's row says of it.
+    pub(super) fn found_version(&self, id: BlobId, row: BlobRow) -> Result<Found, Failure> {
+        let key = self.key_row(&row.key_hash)?;
+        Ok(Found { id, row, heads: heads_of(key) })
     }
 
     /// Which version of a key is meant, and that it has content.
-    pub(super) fn select(&self, key: &KeyName, select: Select) -> Result<BlobId, Failure> {
+    pub(super) fn select(&self, key: &KeyName, select: Select) -> Result<Found, Failure> {
         let key_hash = self.hash_key(key)?;
         let no_key = || Failure::NoSuchKey(key.clone());
+        let heads = heads_of(self.key_row(&key_hash)?);
         let id = match select {
-            Select::Winner => self.winner(key_hash)?.ok_or_else(no_key)?,
-            Select::Version(id) => {
-                if self.live_blob(id)?.key_hash != key_hash {
-                    return Err(Failure::OtherKey { version: id, key: key.clone() });
-                }
-                id
-            }
+            Select::Winner => heads.last().copied().ok_or_else(no_key)?,
+            Select::Version(id) => id,
             Select::At(time) => {
                 let newest = self.versions_before(key_hash, Some((time, BlobId::from_bytes([0xff; 32]))), 1)?;
                 newest.first().map(|key| key.blob).ok_or_else(no_key)?
             }
         };
-        if self.live_blob(id)?.gone {
+        let row = self.live_blob(id)?;
+        if row.key_hash != key_hash {
+            return Err(Failure::OtherKey { version: id, key: key.clone() });
+        }
+        if row.gone {
             return Err(Failure::Gone { key: key.clone(), version: id });
         }
-        Ok(id)
+        Ok(Found { id, row, heads })
     }
 
     /// Versions of a key in falling order, starting at or below `from` (the newest if absent).
@@ -183,6 +188,26 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn answer(&mut self, request: RequestId, answer: Result<Reply, Failure>) {
         self.reply(request, answer.unwrap_or_else(Reply::Failed));
+    }
+}
+
+/// The heads in a key's row, the winner last.
+fn heads_of(key: Option<KeyRow>) -> Vec<BlobId> {
+    key.map(|key| key.heads.into_iter().map(|head| head.1).collect()).unwrap_or_default()
+}
+
+/// What history shows of a version.
+pub(super) fn version_of(found: Found) -> Version {
+    let Found { id, row, heads } = found;
+    Version {
+        id,
+        created: row.created,
+        author: row.author,
+        kind: kind_of(row.kind),
+        parents: row.parents,
+        len: row.len,
+        gone: row.gone,
+        is_head: heads.contains(&id),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::blob::{
 };
 use crate::codec::DecodeError;
 use crate::id::{BlobId, EngineRng, Hlc, KeyHash, RefPageId, SealId, Secret};
-use crate::keys::{GroupWrap, Keyring};
+use crate::keys::{GroupWrap, Keyring, NameKeys};
 use crate::names::{KeyName, SealedComponent, SealedPath, seal_path};
 use crate::seal::{
     AssembleError, Chunker, Coding, Compression, Identified, ScopeKeys, Scratch, Sealed, SealedSlice, SliceIndex,
@@ -108,6 +108,8 @@ pub enum Job {
     MakeBlobs {
         /// The keys.
         keys: Arc<Keyring>,
+        /// The keys of names.
+        names: Arc<NameKeys>,
         /// The versions.
         drafts: Vec<BlobDraft>,
     },
@@ -207,8 +209,8 @@ impl Job {
             Self::Seal { scope, identified, plain, compression, coding } => {
                 JobOutcome::Sealed(Box::new(seal(&scope.keys, &identified, &plain, compression, coding, scratch)))
             }
-            Self::MakeBlobs { keys, drafts } => {
-                JobOutcome::Made(drafts.into_iter().map(|draft| make_blob(&keys, draft)).collect())
+            Self::MakeBlobs { keys, names, drafts } => {
+                JobOutcome::Made(drafts.into_iter().map(|draft| make_blob(&keys, &names, draft)).collect())
             }
             Self::OpenBodies { keys, records } => {
                 JobOutcome::Opened(records.iter().map(|record| open_record(&keys, record)).collect())
@@ -265,7 +267,7 @@ fn cut(scope: &ScopeContext, carry: Bytes, piece: Bytes, end: bool) -> JobOutcom
     JobOutcome::Cut { chunks, carry: piece }
 }
 
-fn make_blob(keys: &Keyring, draft: BlobDraft) -> Result<MadeBlob, DecodeError> {
+fn make_blob(keys: &Keyring, names: &NameKeys, draft: BlobDraft) -> Result<MadeBlob, DecodeError> {
     // PA
     let mut rng = EngineRng::from_seed(draft.seed);
     let body_key = Secret::new(rng.bytes());
@@ -285,7 +287,7 @@ fn make_blob(keys: &Keyring, draft: BlobDraft) -> Result<MadeBlob, DecodeError> 
         realm: keys.realm_id(),
         epoch: keys.realm_epoch(),
         key_hash: draft.key_hash,
-        path: sealed_components(&seal_path(&keys.name_keys(), &draft.key)),
+        path: sealed_components(&seal_path(names, &draft.key)),
         parents: draft.parents,
         created: draft.created,
         author: keys.author(),

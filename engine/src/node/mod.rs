@@ -90,7 +90,7 @@ enum JobContext {
     Get(Vec<Sought>),
     Read { request: RequestId, blob: crate::id::BlobId, range: std::ops::Range<u64> },
     Chunk { read: ReadId, at: u64 },
-    Diff(RequestId),
+    Diff { request: RequestId, versions: [crate::id::BlobId; 2] },
     DiffPage(WantedPage),
     Upkeep(UpkeepJob),
 }
@@ -110,7 +110,7 @@ pub struct Engine<D: Disk> {
     config: StoreConfig,
     limits: Limits,
     keys: Option<Arc<Keyring>>,
-    name_keys: Option<NameKeys>,
+    name_keys: Option<Arc<NameKeys>>,
     rng: EngineRng,
     clock: HlcClock,
     note: Note,
@@ -158,6 +158,10 @@ impl<D: Disk> Engine<D> {
             Request::PutAbort { stream } => self.put_abort(id, stream),
             Request::Get(wanted) => self.get(id, wanted),
             Request::GetVersion(blob) => self.get_version(id, blob),
+            Request::Exist(versions) => {
+                let answer = self.exist(&versions).map(Reply::Exist);
+                self.answer(id, answer);
+            }
             Request::Read { blob, range } => self.read(id, blob, range),
             Request::Heads(key) => {
                 let answer = self.heads(&key).map(Reply::Versions);
@@ -213,7 +217,9 @@ impl<D: Disk> Engine<D> {
                 }
             }
             (JobContext::Chunk { read, at }, JobOutcome::Chunk(result)) => self.chunk_opened(read, at, result),
-            (JobContext::Diff(request), JobOutcome::Opened(bodies)) => self.diff_opened(request, bodies),
+            (JobContext::Diff { request, versions }, JobOutcome::Opened(bodies)) => {
+                self.diff_opened(request, versions, bodies);
+            }
             (JobContext::DiffPage(page), JobOutcome::Chunk(result)) => self.diff_page(page, result),
             (context, JobOutcome::Panicked(why)) => self.job_panicked(context, &why),
             (JobContext::Upkeep(job), outcome) => self.upkeep_job_done(job, outcome),
@@ -236,7 +242,8 @@ impl<D: Disk> Engine<D> {
     /// When [`Engine::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (self.upkeep.wants_step() || self.puts.wants_step()).then_some(Instant::default())
+        // A commit may have let the next version of a key go on; making it needs the time.
+        (self.upkeep.wants_step() || self.has_drafts()).then_some(Instant::default())
     }
 
     /// A job came to nothing through a defect of ours: whoever waits is told, and everything else goes on.
@@ -248,15 +255,15 @@ impl<D: Disk> Engine<D> {
             JobContext::Make(uploads) => {
                 uploads.into_iter().for_each(|upload| self.fail_upload(upload, failure.clone()))
             }
-            JobContext::Seal { .. } => self.fail_all_uploads(&failure),
+            JobContext::Seal { name, charged } => self.seal_failed(name, charged, &failure),
             JobContext::Get(sought) => {
                 let bodies = sought.iter().map(|_| Err(why.to_owned())).collect();
                 self.bodies_opened(sought, bodies);
             }
-            JobContext::Read { request, .. } | JobContext::Diff(request) => self.reply(request, Reply::Failed(failure)),
+            JobContext::Read { request, .. } | JobContext::Diff { request, .. } => self.reply(request, Reply::Failed(failure)),
             JobContext::Chunk { read, at } => self.chunk_opened(read, at, Err(why.to_owned())),
             JobContext::DiffPage(page) => self.diff_page(page, Err(why.to_owned())),
-            JobContext::Upkeep(_) => self.fail_upkeep(&failure),
+            JobContext::Upkeep(_) => self.upkeep_job_panicked(&failure),
         }
     }
 

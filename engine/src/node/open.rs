@@ -1,7 +1,7 @@
 //! Creating and opening: the log is the truth, the index is brought up to it.
 
 use super::batch::Batch;
-use super::facts::{BlobFacts, BodySummary, apply_blob, apply_ref_page, apply_tombstone};
+use super::facts::{BlobFacts, BodySummary, Novelty, apply_blob, apply_ref_page, apply_tombstone};
 use super::job::open_record;
 use super::policy::Policy;
 use super::put::Puts;
@@ -193,7 +193,7 @@ impl<D: Disk> Replay<'_, D> {
             }
         };
         self.chunks(record, &body);
-        apply_blob(self.index, &BlobFacts::of(record, place, &BodySummary::of(&body)))?;
+        apply_blob(self.index, &BlobFacts::of(record, place, &BodySummary::of(&body)), Novelty::Replayed)?;
         Ok(())
     }
 
@@ -340,7 +340,7 @@ impl<D: Disk> Engine<D> {
         let mut engine = Self {
             config,
             limits: options.limits.clone(),
-            name_keys: Some(options.keys.name_keys()),
+            name_keys: Some(Arc::new(options.keys.name_keys())),
             keys: Some(options.keys.clone()),
             rng: EngineRng::from_seed(rng.bytes()),
             clock: hlc,

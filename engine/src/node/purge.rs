@@ -93,7 +93,9 @@ impl<D: Disk> Engine<D> {
         // PA
         let mut candidates = seals.to_vec();
         for &page in pages {
-            if is_referenced(&self.index, Target::Page(page)).map_err(|error| self.index_failure(error))? {
+            if self.puts.pins_page(&page)
+                || is_referenced(&self.index, Target::Page(page)).map_err(|error| self.index_failure(error))?
+            {
                 continue;
             }
             candidates.extend(self.drop_ref_page(page)?);

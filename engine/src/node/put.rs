@@ -7,7 +7,7 @@ use super::{Engine, JobContext};
 use crate::blob::{BlobKind, Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, ScopeTag, SealReferences};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, Now};
-use crate::id::{BlobId, ChunkId, KeyHash, SealId, Secret};
+use crate::id::{BlobId, ChunkId, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::DedupScope;
 use crate::seal::{Chunker, Sealed};
 use crate::store::index::ChunkKey;
@@ -61,14 +61,14 @@ pub(super) struct Puts {
 }
 
 impl Puts {
-    /// Whether headers can be made now: a commit frees the next version of a key without any input.
-    pub(super) fn wants_step(&self) -> bool {
-        !self.drafts.is_empty()
-    }
-
     /// A seal that is not yet referenced by a logged version, but will be.
     pub(super) fn pins(&self, seal: &SealId) -> bool {
         self.uploads.values().any(|upload| upload.seals.contains(seal))
+    }
+
+    /// A page of references that no logged version names yet, but one will.
+    pub(super) fn pins_page(&self, page: &RefPageId) -> bool {
+        self.uploads.values().any(|upload| upload.ref_pages.contains(page))
     }
 }
 
@@ -173,8 +173,7 @@ impl<D: Disk> Engine<D> {
         if self.puts.uploads.len() >= self.limits.uploads {
             return Err(Failure::Busy);
         }
-        let keys = self.keys.as_ref().ok_or(Failure::NoKeys)?;
-        let key_hash = keys.name_keys().key_hash(put.key.as_bytes());
+        let key_hash = self.hash_key(&put.key)?;
         if let Base::Versions(parents) = &put.options.base {
             self.check_parents(&put, key_hash, parents)?;
         }
@@ -358,6 +357,17 @@ impl<D: Disk> Engine<D> {
         self.advance(wanted.upload);
     }
 
+    /// No seal came of it: everybody who waits for this chunk fails, and nobody else.
+    pub(super) fn seal_failed(&mut self, name: ScopedChunk, charged: Option<(UploadId, usize)>, failure: &Failure) {
+        if let Some((upload, len)) = charged {
+            self.discharge(upload, len);
+        }
+        for wanted in self.puts.sealing.remove(&name).into_iter().flatten() {
+            self.fail_upload(wanted.upload, failure.clone());
+        }
+        self.release_stalled();
+    }
+
     /// Seals full pages of references of a level into the level above.
     fn promote(&mut self, id: UploadId, depth: usize, rest: bool) {
         loop {
@@ -418,9 +428,14 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// Whether [`Self::make_drafts`] has something to do.
+    pub(super) fn has_drafts(&self) -> bool {
+        !self.puts.drafts.is_empty()
+    }
+
     /// Gives out jobs for all headers that can be made.
     pub(super) fn make_drafts(&mut self, now: Now) {
-        let Some(keys) = self.keys.clone() else { return };
+        let (Some(keys), Some(names)) = (self.keys.clone(), self.name_keys.clone()) else { return };
         let ids = std::mem::take(&mut self.puts.drafts);
         let mut drafts = Vec::new();
         let mut members = Vec::new();
@@ -434,12 +449,13 @@ impl<D: Disk> Engine<D> {
                 Err(failure) => self.fail_upload(id, failure),
             }
             if drafts.len() == DRAFTS_PER_JOB {
-                let job = Job::MakeBlobs { keys: keys.clone(), drafts: std::mem::take(&mut drafts) };
+                let job =
+                    Job::MakeBlobs { keys: keys.clone(), names: names.clone(), drafts: std::mem::take(&mut drafts) };
                 self.run(JobContext::Make(std::mem::take(&mut members)), job);
             }
         }
         if !drafts.is_empty() {
-            self.run(JobContext::Make(members), Job::MakeBlobs { keys, drafts });
+            self.run(JobContext::Make(members), Job::MakeBlobs { keys, names, drafts });
         }
     }
 
@@ -463,6 +479,7 @@ impl<D: Disk> Engine<D> {
         ref_pages.extend(references.page_ids());
         ref_pages.sort_unstable();
         ref_pages.dedup();
+        upload.ref_pages.clone_from(&ref_pages);
         let SealReferences { seals, pages } = references;
         let scope = upload.scope.clone();
         let draft = BlobDraft {

@@ -1,5 +1,6 @@
 //! Reading: from a version to its bytes, touching only the chunks that the range needs.
 
+use super::history::version_of;
 use super::job::Job;
 use super::request::{Damage, DamageOutcome, Event, Failure, Got, Reply, RequestId, Select};
 use super::{Engine, JobContext, Output};
@@ -8,7 +9,7 @@ use crate::env::Disk;
 use crate::id::{BlobId, SealId};
 use crate::names::KeyName;
 use crate::seal::{SealedSlice, SliceIndex};
-use crate::store::index::SealRow;
+use crate::store::index::{BlobRow, SealRow};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -53,7 +54,16 @@ struct Lookup {
 pub(super) struct Sought {
     request: RequestId,
     slot: usize,
-    blob: BlobId,
+    found: Found,
+}
+
+/// A version that a lookup has found in the index.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) id: BlobId,
+    pub(super) row: BlobRow,
+    /// The heads of its key, the winner last.
+    pub(super) heads: Vec<BlobId>,
 }
 
 /// All reads under way, and what was opened lately.
@@ -104,7 +114,11 @@ impl<D: Disk> Engine<D> {
     /// Reads and checks the record of a version.
     pub(super) fn read_blob(&self, id: BlobId) -> Result<BlobRecord, Failure> {
         // PA
-        let row = self.live_blob(id)?;
+        self.read_record(id, &self.live_blob(id)?)
+    }
+
+    fn read_record(&self, id: BlobId, row: &BlobRow) -> Result<BlobRecord, Failure> {
+        // PA
         let payload = self.log.read(row.location).map_err(|error| Failure::Damaged { place: error.to_string() })?;
         let damaged = |why: String| Failure::Damaged { place: format!("version {id} at {}: {why}", row.location) };
         let record = BlobRecord::decode(&payload).map_err(|error| damaged(error.to_string()))?;
@@ -120,11 +134,11 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn get_version(&mut self, request: RequestId, blob: BlobId) {
-        let sought = vec![self.live_blob(blob).map(|_| blob)];
+        let sought = vec![self.live_blob(blob).and_then(|row| self.found_version(blob, row))];
         self.look_up(request, sought);
     }
 
-    fn look_up(&mut self, request: RequestId, sought: Vec<Result<BlobId, Failure>>) {
+    fn look_up(&mut self, request: RequestId, sought: Vec<Result<Found, Failure>>) {
         let Some(keys) = self.keys.clone() else {
             return self.reply(request, Reply::Failed(Failure::NoKeys));
         };
@@ -136,9 +150,9 @@ impl<D: Disk> Engine<D> {
         let mut members = Vec::new();
         let mut records = Vec::new();
         for (slot, found) in sought.into_iter().enumerate() {
-            match found.and_then(|blob| Ok((blob, self.read_blob(blob)?))) {
-                Ok((blob, record)) => {
-                    members.push(Sought { request, slot, blob });
+            match found.and_then(|found| Ok((self.read_record(found.id, &found.row)?, found))) {
+                Ok((record, found)) => {
+                    members.push(Sought { request, slot, found });
                     records.push(record);
                 }
                 Err(failure) => self.found(request, slot, Err(failure)),
@@ -154,18 +168,18 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn bodies_opened(&mut self, sought: Vec<Sought>, bodies: Vec<Result<Body, String>>) {
-        for (Sought { request, slot, blob }, body) in sought.into_iter().zip(bodies) {
+        for (Sought { request, slot, found }, body) in sought.into_iter().zip(bodies) {
             let result = body
-                .map_err(|why| Failure::Damaged { place: format!("version {blob}: {why}") })
-                .and_then(|body| self.got(blob, body));
+                .map_err(|why| Failure::Damaged { place: format!("version {}: {why}", found.id) })
+                .and_then(|body| self.got(found, body));
             self.found(request, slot, result);
         }
     }
 
-    fn got(&mut self, blob: BlobId, body: Body) -> Result<Got, Failure> {
-        let version = self.version(blob)?;
-        let heads = self.key_row(&self.live_blob(blob)?.key_hash)?.map(|row| row.heads).unwrap_or_default();
-        let others = heads.into_iter().map(|head| head.1).filter(|head| *head != blob).collect();
+    fn got(&mut self, found: Found, body: Body) -> Result<Got, Failure> {
+        let blob = found.id;
+        let others = found.heads.iter().copied().filter(|head| *head != blob).collect();
+        let version = version_of(found);
         let key = KeyName::new(body.name.clone())
             .map_err(|error| Failure::Damaged { place: format!("version {blob}: {error}") })?;
         let inline = match &body.content {
@@ -200,10 +214,16 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn read(&mut self, request: RequestId, blob: BlobId, range: Range<u64>) {
-        let len = range.end.saturating_sub(range.start);
+        // Said once here: nothing below has to think of a range that ends before it begins.
+        let range = range.start..range.end.max(range.start);
+        let len = range.end - range.start;
         if len > self.limits.read_len {
             let limit = self.limits.read_len;
             let failure = Failure::TooLarge { what: "one read, in bytes", found: len, limit };
+            return self.reply(request, Reply::Failed(failure));
+        }
+        // A body opened lately may outlive its version, which then must not be read any more.
+        if let Err(failure) = self.live_blob(blob) {
             return self.reply(request, Reply::Failed(failure));
         }
         if let Some(body) = self.reads.bodies.get(&blob) {
@@ -425,6 +445,7 @@ impl<D: Disk> Engine<D> {
 
     fn fail_read(&mut self, id: ReadId, failure: Failure) {
         if let Some(read) = self.reads.reads.remove(&id) {
+            let failure = self.live_blob(read.blob).err().unwrap_or(failure);
             self.reply(read.request, Reply::Failed(failure));
         }
     }

@@ -124,6 +124,8 @@ pub enum Request {
     },
     /// Finds and opens versions. One [`Reply::Got`], an entry for each.
     Get(Vec<(KeyName, Select)>),
+    /// Says which versions are there: neither unknown nor purged. [`Reply::Exist`]; nothing is read but the index.
+    Exist(Vec<BlobId>),
     /// Opens a version by id alone.
     GetVersion(BlobId),
     /// Reads bytes of a version. [`Reply::Data`]; at most [`crate::node::Limits::read_len`] bytes.
@@ -437,6 +439,8 @@ pub enum Reply {
     Put(Vec<Result<Written, Failure>>),
     /// These versions were found.
     Got(Vec<Result<Got, Failure>>),
+    /// Whether each version is there, in the order asked.
+    Exist(Vec<bool>),
     /// The bytes, in order, in pieces.
     Data(Vec<Bytes>),
     /// Versions.

@@ -262,6 +262,12 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// A job of upkeep came to nothing. The task is given up; the next one may start when its other jobs are done.
+    pub(super) fn upkeep_job_panicked(&mut self, failure: &Failure) {
+        self.upkeep.jobs = self.upkeep.jobs.saturating_sub(1);
+        self.fail_upkeep(failure);
+    }
+
     /// Gives up the task under way.
     pub(super) fn fail_upkeep(&mut self, failure: &Failure) {
         self.upkeep.uncommitted = false;

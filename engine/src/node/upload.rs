@@ -103,7 +103,7 @@ pub(super) struct Upload {
     pub(super) pending: usize,
     /// Every seal referenced.
     pub(super) seals: BTreeSet<SealId>,
-    /// Pages of seal references taken over from a copied version.
+    /// Pages of seal references: taken over from a copied version, and later those of its own.
     pub(super) ref_pages: Vec<RefPageId>,
     /// The content, once it is known.
     pub(super) content: Option<Content>,

@@ -15,8 +15,8 @@ use std::sync::Arc;
 pub enum AssembleError {
     /// Too few good slices of any one coding.
     #[error(
-        "seal {seal_id}: {good} good slices where {needed} are needed ({damaged} damaged); find more of them on other nodes \
-         or disks", damaged = damaged.len()
+        "seal {seal_id}: {good} good slices where {needed} are needed ({damaged} damaged); find more of them on other \
+         nodes or disks", damaged = damaged.len()
     )]
     TooFewSlices {
         /// The seal.
@@ -103,8 +103,8 @@ impl Ciphertext {
         &self.family.commitment
     }
 
-    /// Makes lost slices again, byte for byte as they were, in the order asked for. `None` for an index that the coding does
-    /// not have, and for a parity slice that a dishonest writer never made from this ciphertext.
+    /// Makes lost slices again, byte for byte as they were, in the order asked for. `None` for an index that the
+    /// coding does not have, and for a parity slice that a dishonest writer never made from this ciphertext.
     #[must_use]
     pub fn rebuild(&self, lost: &[SliceIndex]) -> Option<Vec<SealedSlice>> {
         // PA
@@ -142,8 +142,8 @@ struct Group {
 }
 
 /// Puts a seal together from its slices, in any order and mixture: slices of other seals are passed over, of several
-/// codings each is tried. With all data slices intact there is one hash pass and no copy; else what is missing or damaged
-/// is rebuilt from parity, and the damaged slices are named.
+/// codings each is tried. With all data slices intact there is one hash pass and no copy; else what is missing or
+/// damaged is rebuilt from parity, and the damaged slices are named.
 ///
 /// # Errors
 /// [`AssembleError`]; wrong bytes are never returned.

@@ -1,10 +1,11 @@
 //! Content-defined chunking.
 //!
-//! `cdc1`: a gear hash (Xia et al., "FastCDC", USENIX ATC 2016) over a secret table proposes a cut about every 256 bytes;
-//! at each proposal SipHash-2-4 over the last 64 bytes decides, against one threshold before the average length and one
-//! four times as high after it (FastCDC's normalised chunking). A gear table alone, secret or not, can be recovered from
-//! chunk lengths (arXiv 2504.02095; Truong et al., eprint 2025/558). Here lengths are visible in steps of 4 KiB only, each
-//! step holds about sixteen proposals, and which of them was taken is decided by a pseudorandom function.
+//! `cdc1`: a gear hash (Xia et al., "FastCDC", USENIX ATC 2016) over a secret table proposes a cut about every 256
+//! bytes; at each proposal SipHash-2-4 over the last 64 bytes decides, against one threshold before the average
+//! length and one four times as high after it (FastCDC's normalised chunking). A gear table alone, secret or not, can
+//! be recovered from chunk lengths (arXiv 2504.02095; Truong et al., eprint 2025/558). Here lengths are visible in
+//! steps of 4 KiB only, each step holds about sixteen proposals, and which of them was taken is decided by a
+//! pseudorandom function.
 
 use super::{ChunkerKind, ChunkerParams, ScopeKeys};
 use crate::id::Domain;
@@ -23,9 +24,11 @@ const WINDOW: usize = 64;
 const PREFILTER_BITS: u32 = 8;
 /// A gear hash below this proposes a cut: its highest bits are the ones that saw the whole window.
 const PREFILTER: u64 = 1 << (64 - PREFILTER_BITS);
-/// Bytes that each lane of the scan covers per round. Two lanes, because one gear hash is a chain of dependent
-/// additions that leaves most of a core idle. A power of two.
-const LANE: usize = 2048;
+/// Places scanned at the same time, because one gear hash is a chain of dependent additions that leaves most of a
+/// core idle.
+const LANES: usize = 4;
+/// Bytes that each lane covers per round. A power of two.
+const LANE_LEN: usize = 1024;
 
 /// Cuts plaintext into chunks.
 pub struct Chunker {
@@ -41,12 +44,14 @@ enum Algorithm {
 }
 
 impl Chunker {
-    /// A chunker for one scope. Parameters out of range are brought into it by the caller:
-    /// see [`ChunkerParams::check`].
+    /// A chunker for one scope.
+    ///
+    /// # Panics
+    /// When `params` do not pass [`ChunkerParams::check`]; decoded ones always do.
     #[must_use]
     pub fn new(params: &ChunkerParams, keys: &ScopeKeys) -> Self {
         // PA
-        debug_assert_eq!(params.check(), Ok(()));
+        assert_eq!(params.check(), Ok(()), "chunker parameters are checked where they enter");
         let algorithm = match params.kind {
             ChunkerKind::Cdc1 => Algorithm::Cdc1(Box::new(Cdc1::new(params, keys))),
             ChunkerKind::FastCdc => Algorithm::FastCdc(FastCdc::new(params, keys)),
@@ -61,8 +66,8 @@ impl Chunker {
         self.max_len
     }
 
-    /// The length of the next chunk at the start of `data`, in bytes, never 0; `None` when more bytes are needed, that is
-    /// with less than [`Self::max_len`] bytes unless `end_of_input`, and at the end of everything.
+    /// The length of the next chunk at the start of `data`, in bytes, never 0; `None` when more bytes are needed,
+    /// that is with less than [`Self::max_len`] bytes unless `end_of_input`, and at the end of everything.
     #[must_use]
     pub fn cut(&self, data: &[u8], end_of_input: bool) -> Option<usize> {
         // PA
@@ -111,8 +116,8 @@ impl Cdc1 {
         keyed(SIPHASH, keys, &mut *key);
 
         // With d = average - minimum and cut rates 1/(2b) before the average and 2/b after it, the mean length is
-        // minimum + 2b(1-e) + e b/2 where e = exp(-d/2b); it equals the average for b = 0.863 d. Integers, so that every
-        // machine gets the same thresholds.
+        // minimum + 2b(1-e) + e b/2 where e = exp(-d/2b); it equals the average for b = 0.863 d. Integers, so that
+        // every machine gets the same thresholds.
         let spread = u128::from(params.avg_len.saturating_sub(params.min_len).max(1));
         let before_centre = ((1_u128 << (64 + PREFILTER_BITS)) / spread).saturating_mul(1000) / 1726;
         let threshold = |value: u128| u64::try_from(value).unwrap_or(u64::MAX);
@@ -130,36 +135,36 @@ impl Cdc1 {
         // A chunk of length n is decided by its last byte, n - 1, and the 63 before it.
         let mut at = lens.start - 1;
         let end = lens.end - 1;
-        let mut left = self.warm_up(data, at);
-        let (mut left_hits, mut right_hits) = ([0_u16; LANE], [0_u16; LANE]);
-        while let Some((left_lane, rest)) = data[at..end].split_first_chunk::<LANE>()
-            && let Some((right_lane, _)) = rest.split_first_chunk::<LANE>()
-        {
-            let mut right = self.warm_up(data, at + LANE);
-            let (mut left_count, mut right_count) = (0, 0);
-            for (offset, (&left_byte, &right_byte)) in left_lane.iter().zip(right_lane).enumerate() {
-                left = (left << 1).wrapping_add(self.gear[usize::from(left_byte)]);
-                right = (right << 1).wrapping_add(self.gear[usize::from(right_byte)]);
-                if left < PREFILTER {
-                    left_hits[left_count % LANE] = offset as u16;
-                    left_count += 1;
-                }
-                if right < PREFILTER {
-                    right_hits[right_count % LANE] = offset as u16;
-                    right_count += 1;
+        let mut hits = [[0_u16; LANE_LEN]; LANES];
+        while let Some((round, _)) = data[at..end].split_first_chunk::<{ LANES * LANE_LEN }>() {
+            let lanes: &[[u8; LANE_LEN]; LANES] = round.as_chunks().0.first_chunk()?;
+            let mut hashes: [u64; LANES] = core::array::from_fn(|lane| self.warm_up(data, at + lane * LANE_LEN));
+            let mut counts = [0; LANES];
+            // Every lane in every step: zipping four iterators would hide that from reader and optimiser alike.
+            #[allow(clippy::needless_range_loop)]
+            for offset in 0..LANE_LEN {
+                for lane in 0..LANES {
+                    hashes[lane] = (hashes[lane] << 1).wrapping_add(self.gear[usize::from(lanes[lane][offset])]);
+                    if hashes[lane] < PREFILTER {
+                        hits[lane][counts[lane] % LANE_LEN] = offset as u16;
+                        counts[lane] += 1;
+                    }
                 }
             }
-            let left_hits = left_hits[..left_count].iter().map(|&offset| at + usize::from(offset));
-            let right_hits = right_hits[..right_count].iter().map(|&offset| at + LANE + usize::from(offset));
-            if let Some(last_byte) = left_hits.chain(right_hits).find(|&last_byte| decide.cuts_after(last_byte)) {
-                return Some(last_byte + 1);
+            for (lane, (hits, count)) in hits.iter().zip(counts).enumerate() {
+                for &offset in &hits[..count] {
+                    let last_byte = at + lane * LANE_LEN + usize::from(offset);
+                    if decide.cuts_after(last_byte) {
+                        return Some(last_byte + 1);
+                    }
+                }
             }
-            left = right;
-            at += 2 * LANE;
+            at += LANES * LANE_LEN;
         }
+        let mut hash = self.warm_up(data, at);
         for (offset, &byte) in data[at..end].iter().enumerate() {
-            left = (left << 1).wrapping_add(self.gear[usize::from(byte)]);
-            if left < PREFILTER && decide.cuts_after(at + offset) {
+            hash = (hash << 1).wrapping_add(self.gear[usize::from(byte)]);
+            if hash < PREFILTER && decide.cuts_after(at + offset) {
                 return Some(at + offset + 1);
             }
         }

@@ -1,8 +1,8 @@
 //! The committed, convergent cipher: ChaCha20-Poly1305 (RFC 8439) under a key that is a function of the message.
 //!
-//! ChaCha20-Poly1305 does not commit to its key (Len, Grubbs, Ristenpart, "Partitioning Oracle Attacks", USENIX Security
-//! 2021), so a 32-byte commitment is derived beside the key, bound as associated data and by the seal id, and compared
-//! before anything is decrypted.
+//! ChaCha20-Poly1305 does not commit to its key (Len, Grubbs, Ristenpart, "Partitioning Oracle Attacks", USENIX
+//! Security 2021), so a 32-byte commitment is derived beside the key, bound as associated data and by the seal id,
+//! and compared before anything is decrypted.
 
 use crate::codec::DecodeError;
 use crate::id::{Domain, Secret};

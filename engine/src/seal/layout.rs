@@ -5,6 +5,9 @@ use crate::codec::DecodeError;
 
 /// Shards start at multiples of this at least: the leaf of a BLAKE3 tree.
 const MIN_UNIT: u32 = 1 << 10;
+/// Shards that are planned here start at multiples of this at least: shorter ones save little parity next to the
+/// headers of more slices, and BLAKE3 hashes them one leaf at a time.
+const MIN_PLANNED_UNIT: u32 = 2 << 10;
 /// Wider units would only waste parity: BLAKE3 is at full width from 16 leaves on.
 const MAX_UNIT: u32 = 16 << 10;
 
@@ -23,7 +26,7 @@ impl Layout {
     pub fn plan(ciphertext_len: u32, coding: Coding) -> Self {
         let exact = ciphertext_len.div_ceil(u32::from(coding.data()));
         let mut unit = MAX_UNIT;
-        while unit > MIN_UNIT && unit > exact / 8 {
+        while unit > MIN_PLANNED_UNIT && unit > exact / 8 {
             unit /= 2;
         }
         let shard_len = exact.next_multiple_of(unit);

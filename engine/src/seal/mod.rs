@@ -1,9 +1,10 @@
-//! Seals: how a piece of plaintext becomes slices that anybody can store, verify and repair, and only a reader can open.
+//! Seals: how a piece of plaintext becomes slices that anybody can store, verify and repair, and only a reader can
+//! open.
 //!
 //! ```text
 //! plaintext ── Chunker ──▶ chunk ── identify ──▶ chunk id, root
 //!                            │
-//!                            └─ seal ─▶ zstd or raw ─▶ pad to 4 KiB ─▶ ChaCha20-Poly1305 ─▶ Reed–Solomon k+m ─▶ slices
+//!                            └─ seal ─▶ zstd or raw ─▶ pad to 4 KiB ─▶ ChaCha20-Poly1305 ─▶ Reed–Solomon ─▶ slices
 //! slices ── assemble ──▶ Ciphertext ── open ──▶ chunk
 //!                            └─ rebuild / recode ──▶ slices again, without any key
 //! ```
@@ -15,10 +16,11 @@
 //! * **One key, one message.** The key is a function of the exact bytes encrypted, which is what makes the fixed nonce
 //!   safe. It does not follow from any public id.
 //! * **Never wrong bytes.** What [`assemble`] returns hashes to the seal id; what [`open`] returns was authenticated.
-//! * **One hash pass** over the plaintext and one over the ciphertext: seal id and slice hashes come from one BLAKE3 tree.
+//! * **One hash pass** over the plaintext and one over the ciphertext: seal id and slice hashes come from one
+//!   BLAKE3 tree.
 //!
-//! Read in this order: `scope`, `params`, `chunker`, `compress`, `cipher`, `tree`, `layout`, `erasure`, `slice`, `assemble`,
-//! `pipeline`.
+//! Read in this order: `scope`, `params`, `chunker`, `compress`, `cipher`, `tree`, `layout`, `erasure`, `slice`,
+//! `assemble`, `pipeline`.
 
 mod assemble;
 mod chunker;

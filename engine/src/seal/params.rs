@@ -162,8 +162,8 @@ pub enum ChunkerKind {
     /// A secret gear hash proposes, SipHash-2-4 decides: visible lengths say nothing about the secret.
     #[default]
     Cdc1,
-    /// FastCDC (2020) with a seeded gear table. Slightly faster; chunk lengths let an observer recover the seed and then
-    /// recognise files (arXiv 2504.02095, eprint 2025/558), so use it only where storage nodes are trusted.
+    /// FastCDC (2020) with a seeded gear table. Slightly faster; chunk lengths let an observer recover the seed and
+    /// then recognise files (arXiv 2504.02095, eprint 2025/558), so use it only where storage nodes are trusted.
     FastCdc,
 }
 

@@ -45,8 +45,8 @@ pub struct Identified {
     pub root: Secret,
 }
 
-/// Hashes a chunk: the one pass over its plaintext. The id is a keyed hash of the root, so that neither it nor the scope's
-/// id secret leads to the root, and thus to the key.
+/// Hashes a chunk: the one pass over its plaintext. The id is a keyed hash of the root, so that neither it nor the
+/// scope's id secret leads to the root, and thus to the key.
 #[must_use]
 pub fn identify(keys: &ScopeKeys, plain: &[u8]) -> Identified {
     // PA
@@ -184,8 +184,8 @@ pub enum OpenError {
     },
 }
 
-/// Decrypts and decompresses. The plaintext is authenticated: it is what somebody with the secret sealed. That it is the
-/// chunk a body names is for the caller to check, by [`identify`].
+/// Decrypts and decompresses. The plaintext is authenticated: it is what somebody with the secret sealed. That it is
+/// the chunk a body names is for the caller to check, by [`identify`].
 ///
 /// # Errors
 /// [`OpenError`].

@@ -273,8 +273,8 @@ impl SliceHeader {
     /// Reads a header at the start of `bytes`; gives its length as well, where the payload starts.
     ///
     /// # Errors
-    /// [`DecodeError`] for anything but one header that [`Self::encode`] made. A wrong index that is in range is found out
-    /// by [`SealedSlice::verify`].
+    /// [`DecodeError`] for anything but one header that [`Self::encode`] made. A wrong index that is in range is
+    /// found out by [`SealedSlice::verify`].
     pub fn decode(bytes: &[u8]) -> Result<(Self, usize), DecodeError> {
         // PA
         let malformed = |why: &str| DecodeError::malformed(WHAT, why);

@@ -124,6 +124,14 @@ impl AsyncDb {
         }
     }
 
+    /// See [`Db::exist`](super::Db::exist).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn exist(&self, versions: Vec<BlobId>) -> Result<Vec<bool>, Error> {
+        ops::exist(versions).run(&self.client).await
+    }
+
     /// See [`Db::heads`](super::Db::heads).
     ///
     /// # Errors

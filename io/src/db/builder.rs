@@ -134,6 +134,12 @@ impl Builder {
         if Layout::exists(&self.directory) {
             return Err(Error::StoreExists(self.directory));
         }
+        self.make(lock, false)
+    }
+
+    /// Makes the store, or, with `finish`, finishes one whose making was cut short before it had a description.
+    fn make(self, lock: StoreLock, finish: bool) -> Result<Db, Error> {
+        // PA
         let layout = Layout::new(self.blocks.as_deref(), self.index.as_deref())?;
         let keyring = self.keys()?;
         let disk = FileDisk::create(layout.blocks(&self.directory), layout.index(&self.directory))?;
@@ -146,13 +152,16 @@ impl Builder {
         };
         let clock = SystemClock::new();
         let options = OpenOptions { keys: keyring, limits: self.limits.clone(), seed: os_seed()? };
-        let engine = Engine::create(disk, config, options, Clock::now(&clock)).map_err(|error| match error {
-            OpenError::Exists => Error::StoreExists(self.directory.clone()),
-            error => error.into(),
-        })?;
+        let (engine, opened) = match Engine::create(disk.clone(), config, options.clone(), Clock::now(&clock)) {
+            Ok(engine) => (engine, Opened::default()),
+            Err(OpenError::Exists) if finish => Engine::open(disk, options, Clock::now(&clock))?,
+            Err(OpenError::Exists) => return Err(Error::StoreExists(self.directory)),
+            Err(error) => return Err(error.into()),
+        };
         // Last: only a whole store has a description.
         layout.write(&self.directory)?;
-        self.start(engine, clock, lock, Opened::default())
+        let directories = layout.directories(&self.directory);
+        self.start(engine, clock, lock, opened, directories)
     }
 
     /// Opens a store.
@@ -173,15 +182,27 @@ impl Builder {
             OpenError::NoStore => Error::NoStore(self.directory.clone()),
             error => error.into(),
         })?;
-        self.start(engine, clock, lock, opened)
+        let directories = layout.directories(&self.directory);
+        self.start(engine, clock, lock, opened, directories)
     }
 
-    /// Opens the store, or makes it if there is none.
+    /// Opens the store, or makes it if there is none. A store whose making was cut short by a crash is finished.
     ///
     /// # Errors
     /// [`Error`].
     pub fn open_or_create(self) -> Result<Db, Error> {
-        if Layout::exists(&self.directory) { self.open() } else { self.create() }
+        if Layout::exists(&self.directory) {
+            return self.open();
+        }
+        std::fs::create_dir_all(&self.directory)
+            .map_err(|error| Error::io(format!("creating {}", self.directory.display()), error))?;
+        let lock = StoreLock::acquire(&self.directory)?;
+        if Layout::exists(&self.directory) {
+            // Another process was faster, and has ended already.
+            drop(lock);
+            return self.open();
+        }
+        self.make(lock, true)
     }
 
     /// Whether there is a store in a directory.
@@ -194,7 +215,14 @@ impl Builder {
         self.keyring.clone().ok_or(Error::NoKeyring)
     }
 
-    fn start(self, engine: Engine<FileDisk>, clock: SystemClock, lock: StoreLock, opened: Opened) -> Result<Db, Error> {
+    fn start(
+        self,
+        engine: Engine<FileDisk>,
+        clock: SystemClock,
+        lock: StoreLock,
+        opened: Opened,
+        directories: [PathBuf; 3],
+    ) -> Result<Db, Error> {
         let mailbox = Arc::new(Mailbox::new(MAILBOX_LEN));
         let waiting = Arc::new(Waiting::default());
         let threads = match self.threads {
@@ -211,6 +239,7 @@ impl Builder {
             thread: Mutex::new(Some(thread)),
             limits: self.limits,
             opened,
+            directories,
             _lock: lock,
         };
         Ok(Db { client: Arc::new(client) })

@@ -26,6 +26,7 @@ use ouroboros_engine::node::{
 use ouroboros_engine::seal::Coding;
 use std::io::{Read, Write};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -52,6 +53,7 @@ pub(crate) struct Client {
     thread: Mutex<Option<JoinHandle<()>>>,
     limits: Limits,
     opened: Opened,
+    directories: [PathBuf; 3],
     _lock: StoreLock,
 }
 
@@ -137,6 +139,12 @@ impl Db {
     #[must_use]
     pub fn opened(&self) -> &Opened {
         &self.client.opened
+    }
+
+    /// Where the store lies: its own directory, its log's, and its index's.
+    #[must_use]
+    pub fn directories(&self) -> &[PathBuf; 3] {
+        &self.client.directories
     }
 
     /// Writes a value under a key, following the key's winner.
@@ -237,6 +245,14 @@ impl Db {
     pub fn get_bytes(&self, key: &KeyName) -> Result<Bytes, Error> {
         let got = self.get(key, Select::Winner)?;
         self.read(&got, 0..u64::MAX)
+    }
+
+    /// For each version, whether it is there: neither unknown nor purged. Asks the index alone, so that many cost little.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn exist(&self, versions: Vec<BlobId>) -> Result<Vec<bool>, Error> {
+        ops::exist(versions).wait(&self.client)
     }
 
     /// The heads of a key, winner first.

@@ -69,6 +69,10 @@ pub(crate) fn get_version(version: BlobId) -> Call<Got> {
     }
 }
 
+pub(crate) fn exist(versions: Vec<BlobId>) -> Call<Vec<bool>> {
+    Call { request: Request::Exist(versions), read: expect!(Reply::Exist(known) => known) }
+}
+
 pub(crate) fn versions(request: Request) -> Call<Vec<Version>> {
     Call { request, read: expect!(Reply::Versions(versions) => versions) }
 }

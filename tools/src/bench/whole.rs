@@ -2,7 +2,7 @@
 
 use super::{Measured, Plan, random_bytes, time_bytes, time_operations};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::store::{Db, KeyName, Keyring, PutOptions, VersionSelector, entropy};
+use crate::store::{Db, KeyName, Keyring, Put, PutOptions, PutSource, Select, entropy};
 use bytes::Bytes;
 use ouroboros_engine::id::EngineRng;
 use redb::{ReadableDatabase as _, TableDefinition};
@@ -15,7 +15,7 @@ const BATCH: usize = 1000;
 pub(crate) fn measure(plan: &Plan) -> Outcome<Vec<Measured>> {
     let scratch = plan.scratch()?;
     let keyring = Keyring::generate(&mut EngineRng::from_seed(entropy()?));
-    let db = Db::builder().store_dir(scratch.0.join("store")).keyring(keyring).create()?;
+    let db = Db::builder().directory(scratch.0.join("store")).keyring(keyring).create()?;
     let mut measured = large(&db, plan)?;
     let values = values(plan)?;
     if !values.is_empty() {
@@ -33,9 +33,9 @@ fn large(db: &Db, plan: &Plan) -> Outcome<Vec<Measured>> {
     let mut stream = Counting { piece, at: 0, round: 0 }.take(plan.bytes);
     let (put, _) =
         time_bytes("put random bytes", plan.bytes, || Ok(db.put_reader(&key, &mut stream, PutOptions::default())?))?;
-    let (get, ()) = time_bytes("get them", plan.bytes, || {
-        let got = db.get(&key, VersionSelector::Winner)?;
-        Ok(db.write_to(&got, 0..got.len, &mut io::sink())?)
+    let (get, _) = time_bytes("get them", plan.bytes, || {
+        let got = db.get(&key, Select::Winner)?;
+        Ok(db.write_to(&got, 0..got.version.len, &mut io::sink())?)
     })?;
     Ok(vec![put, get])
 }
@@ -85,16 +85,22 @@ fn small(db: &Db, values: &[(KeyName, Bytes)]) -> Outcome<Vec<Measured>> {
     let count = values.len() as u64;
     let (put, ()) = time_operations("put small values, batched", count, || {
         for batch in values.chunks(BATCH) {
-            let puts = batch.iter().map(|(key, value)| (key.clone(), value.clone(), PutOptions::default()));
-            db.put_many(puts.collect())?;
+            let put = |(key, value): &(KeyName, Bytes)| Put {
+                key: key.clone(),
+                source: PutSource::Value(value.clone()),
+                options: PutOptions::default(),
+            };
+            for written in db.put_many(batch.iter().map(put).collect())? {
+                written?;
+            }
         }
         Ok(())
     })?;
     let (get, ()) = time_operations("get them in another order", count, || {
         for index in shuffled(values.len()) {
             let (key, value) = &values[index];
-            let got = db.get(key, VersionSelector::Winner)?;
-            if db.read(&got, 0..got.len)? != *value {
+            let got = db.get(key, Select::Winner)?;
+            if db.read(&got, 0..got.version.len)? != *value {
                 return Err(Failure::new(Exit::Damaged, format!("{key} reads back wrong")));
             }
         }

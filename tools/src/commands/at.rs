@@ -4,8 +4,9 @@ use super::Session;
 use crate::exit::Outcome;
 use crate::interrupt;
 use crate::output::parse_time;
-use crate::store::VersionSelector;
+use crate::store::Select;
 use clap::Args;
+use ouroboros_engine::id::Hlc;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -26,6 +27,6 @@ pub(super) fn run(session: &mut Session<'_>, args: AtArgs) -> Outcome {
     let time = parse_time(&args.time)?;
     let db = session.open()?;
     interrupt::watch()?;
-    let got = db.get(&key, VersionSelector::At(time))?;
+    let got = db.get(&key, Select::At(Hlc::end_of(time)))?;
     super::get::write(session, &db, &key, &got, Default::default(), args.output.as_deref())
 }

@@ -1,10 +1,9 @@
 //! `ouroboros compact`
 
-use super::Session;
+use super::{Session, long};
 use crate::exit::Outcome;
-use crate::interrupt;
 use crate::output::{Report, size, thousands};
-use crate::progress::{Bar, Unit};
+use crate::store::Db;
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -16,8 +15,10 @@ pub(crate) struct CompactArgs {}
 #[derive(Serialize)]
 struct Compacted {
     freed_bytes: u64,
-    moved_bytes: u64,
+    bytes_before: u64,
+    bytes_after: u64,
     segments: u64,
+    chunks: u64,
 }
 
 impl Report for Compacted {
@@ -25,26 +26,26 @@ impl Report for Compacted {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         writeln!(
             page,
-            "gave {} back, moved {}, from {} segments",
+            "gave {} back ({} to {}): {} segments rewritten, {} chunks that nothing refers to any more",
             size(self.freed_bytes),
-            size(self.moved_bytes),
-            thousands(self.segments)
+            size(self.bytes_before),
+            size(self.bytes_after),
+            thousands(self.segments),
+            thousands(self.chunks)
         )
     }
 }
 
 pub(super) fn run(session: &mut Session<'_>, _args: CompactArgs) -> Outcome {
     let db = session.open()?;
-    interrupt::watch()?;
-    let mut bar = Bar::new(session.out, "compact", Unit::Bytes);
-    let report = db.compact(&mut |progress| {
-        bar.set(progress.done, Some(progress.total));
-        interrupt::flow()
-    });
-    drop(bar);
-    let report = report?;
+    let stopped = "interrupted; what was given back so far stays so";
+    let report = long::run(session, &db, "compact", stopped, Db::compact)?;
     db.close()?;
-    let (freed_bytes, moved_bytes, segments) = (report.freed_bytes, report.moved_bytes, report.segments);
-    session.out.emit(&Compacted { freed_bytes, moved_bytes, segments })?;
-    interrupt::check("interrupted; what was given back so far stays so")
+    session.out.emit(&Compacted {
+        freed_bytes: report.bytes_before.saturating_sub(report.bytes_after),
+        bytes_before: report.bytes_before,
+        bytes_after: report.bytes_after,
+        segments: report.segments_removed,
+        chunks: report.seals_collected,
+    })
 }

@@ -3,7 +3,7 @@
 use super::{Session, versions};
 use crate::exit::Outcome;
 use crate::output::{Report, size, thousands};
-use crate::store::{Db, Got, VersionSelector};
+use crate::store::{Db, Got, Select};
 use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -46,9 +46,10 @@ pub(super) fn run(session: &mut Session<'_>, args: DiffArgs) -> Outcome {
     let key = session.key(&args.key)?;
     let db = session.open()?;
     let (a, b) = (versions::resolve(&db, &key, &args.a)?, versions::resolve(&db, &key, &args.b)?);
+    // Also says so when one of them is no version of this key.
+    let versions_of = (db.get(&key, Select::Version(a))?, db.get(&key, Select::Version(b))?);
     if !args.bytes && !session.out.is_json() {
-        let texts = (db.get(&key, VersionSelector::Id(a))?, db.get(&key, VersionSelector::Id(b))?);
-        if let (Some(before), Some(after)) = (text(&db, &texts.0)?, text(&db, &texts.1)?) {
+        if let (Some(before), Some(after)) = (text(&db, &versions_of.0)?, text(&db, &versions_of.1)?) {
             let mut options = diffy::DiffOptions::new();
             let patch = options
                 .set_original_filename(format!("{key}@{}", &a.to_string()[..12]))
@@ -58,16 +59,16 @@ pub(super) fn run(session: &mut Session<'_>, args: DiffArgs) -> Outcome {
             return if before == after { Ok(()) } else { session.out.say(patch.trim_end()) };
         }
     }
-    for range in db.diff(&key, a, b)?.ranges {
-        session.out.emit(&Differing { a: [range.a.start, range.a.end], b: [range.b.start, range.b.end] })?;
+    for (before, after) in db.diff(a, b)?.ranges {
+        session.out.emit(&Differing { a: [before.start, before.end], b: [after.start, after.end] })?;
     }
     Ok(())
 }
 
 fn text(db: &Db, got: &Got) -> Outcome<Option<String>> {
-    if got.len > LONGEST_TEXT {
+    if got.version.len > LONGEST_TEXT {
         return Ok(None);
     }
-    let bytes = db.read(got, 0..got.len)?;
+    let bytes = db.read(got, 0..got.version.len)?;
     Ok(String::from_utf8(bytes.to_vec()).ok().filter(|text| !text.contains('\0')))
 }

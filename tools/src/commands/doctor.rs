@@ -1,72 +1,192 @@
 //! `ouroboros doctor`
 
-use super::Session;
+use super::{Session, long, scrub};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::keyring_file;
-use crate::output::Report;
-use crate::store::Severity;
+use crate::output::{Report, size, thousands};
+use crate::store::{DamageOutcome, Db, Place};
+use crate::tree::snapshot;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
 
+/// Less free space than this is worth a word.
+const TIGHT: u64 = 1 << 30;
+
 /// What `doctor` takes.
 #[derive(Debug, Args)]
-pub(crate) struct DoctorArgs {}
+pub(crate) struct DoctorArgs {
+    /// Do not read everything again; say only what is known already.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Severity {
+    Good,
+    Note,
+    Warning,
+    Lost,
+}
 
 #[derive(Serialize)]
-struct Told {
-    severity: &'static str,
+struct Finding {
+    severity: Severity,
     text: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     advice: String,
 }
 
-impl Told {
-    fn new(severity: Severity, text: String, advice: String) -> Self {
-        let severity = match severity {
-            Severity::Good => "good",
-            Severity::Note => "note",
-            Severity::Warning => "warning",
-            Severity::Lost => "lost",
-        };
-        Self { severity, text, advice }
-    }
-
-    const fn style(&self) -> Style {
-        match self.severity.as_bytes() {
-            b"good" => AnsiColor::Green.on_default(),
-            b"warning" => AnsiColor::Yellow.on_default().bold(),
-            b"lost" => AnsiColor::Red.on_default().bold(),
-            _ => Style::new(),
-        }
-    }
-}
-
-impl Report for Told {
+impl Report for Finding {
     const TYPE: &'static str = "finding";
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let style = self.style();
-        writeln!(page, "{style}{:>7}{style:#}  {}", self.severity, self.text)?;
+        let (word, style) = match self.severity {
+            Severity::Good => ("good", AnsiColor::Green.on_default()),
+            Severity::Note => ("note", Style::new()),
+            Severity::Warning => ("warning", AnsiColor::Yellow.on_default().bold()),
+            Severity::Lost => ("lost", AnsiColor::Red.on_default().bold()),
+        };
+        writeln!(page, "{style}{word:>7}{style:#}  {}", self.text)?;
         if self.advice.is_empty() { Ok(()) } else { writeln!(page, "         what to do: {}", self.advice) }
     }
 }
 
-pub(super) fn run(session: &mut Session<'_>, _args: DoctorArgs) -> Outcome {
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, severity: Severity, text: impl Into<String>, advice: impl Into<String>) {
+        self.0.push(Finding { severity, text: text.into(), advice: advice.into() });
+    }
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: DoctorArgs) -> Outcome {
     let place = session.place()?;
     let db = session.open()?;
-    let findings = db.doctor()?;
-    db.close()?;
-    let lost = findings.iter().filter(|f| f.severity == Severity::Lost).count();
-    let own = keyring_file::worries(&place.keyring, &place.store).into_iter();
-    let own = own.map(|(text, advice)| Told::new(Severity::Warning, text, advice));
-    let told: Vec<Told> = findings.into_iter().map(|f| Told::new(f.severity, f.text, f.advice)).chain(own).collect();
-    told.iter().try_for_each(|finding| session.out.emit(finding))?;
-    if told.is_empty() {
-        session.out.say("the store is well")?;
+    let mut findings = Findings::default();
+    opening(&db, &mut findings);
+    figures(&db, &mut findings)?;
+    if !args.quick {
+        reading(session, &db, &mut findings)?;
     }
+    surroundings(&db, &place, &mut findings);
+    db.close()?;
+    findings.0.iter().try_for_each(|finding| session.out.emit(finding))?;
+    let lost = findings.0.iter().filter(|finding| finding.severity == Severity::Lost).count();
     if lost == 0 {
         return Ok(());
     }
     Err(Failure::new(Exit::Damaged, format!("{lost} findings mean lost data")).advise("see above"))
+}
+
+/// What opening the store has shown.
+fn opening(db: &Db, findings: &mut Findings) {
+    let opened = db.opened();
+    if opened.torn {
+        findings.add(
+            Severity::Note,
+            "the last write was cut short by a crash; it was not acknowledged, and nothing that was is missing",
+            "",
+        );
+    }
+    if opened.index_rebuilt {
+        let records = thousands(opened.replayed);
+        findings.add(Severity::Note, format!("the index was made anew from {records} records of the log"), "");
+    }
+    for damage in &opened.damaged {
+        let text = format!("found while opening: {damage}");
+        findings.add(Severity::Warning, text, "`ouroboros scrub --repair` heals what can be healed");
+    }
+}
+
+/// What the store says of itself.
+fn figures(db: &Db, findings: &mut Findings) -> Outcome {
+    let stats = db.stats()?;
+    let snapshots = snapshot::all(db)?.len() as u64;
+    findings.add(
+        Severity::Good,
+        format!(
+            "{} keys with {} versions and {} snapshots: {} of values in {} on disk",
+            thousands(stats.keys.saturating_sub(snapshots)),
+            thousands(stats.versions),
+            thousands(snapshots),
+            size(stats.logical_bytes),
+            size(stats.log_bytes)
+        ),
+        "",
+    );
+    if stats.conflicts > 0 {
+        findings.add(
+            Severity::Note,
+            format!("{} keys have more than one head, from writes that did not know of each other", stats.conflicts),
+            "`ouroboros ls -R --long` shows them, `ouroboros merge KEY` joins them",
+        );
+    }
+    if stats.degraded_seals > 0 {
+        findings.add(
+            Severity::Warning,
+            format!("{} chunks have lost a part of their redundancy", thousands(stats.degraded_seals)),
+            "`ouroboros scrub --repair` makes it anew",
+        );
+    }
+    let dead = stats.log_bytes.saturating_sub(stats.live_bytes);
+    if dead > stats.log_bytes / 2 && dead > 16 << 20 {
+        let text = format!("{} of {} on disk belong to nothing any more", size(dead), size(stats.log_bytes));
+        findings.add(Severity::Note, text, "`ouroboros compact` gives the space back");
+    }
+    Ok(())
+}
+
+/// What reading everything again shows.
+fn reading(session: &Session<'_>, db: &Db, findings: &mut Findings) -> Outcome {
+    let report = long::run(session, db, "doctor", "interrupted", |db| db.scrub(false))?;
+    let read = format!("{} records and {} chunks", thousands(report.records), thousands(report.seals));
+    let count = |outcome| report.damage.iter().filter(|damage| damage.outcome == outcome).count() as u64;
+    if report.damage.is_empty() && report.lost.is_empty() {
+        findings.add(
+            Severity::Good,
+            format!("{read} were read again ({}), and every one is whole", size(report.bytes)),
+            "",
+        );
+    }
+    for damage in report.damage.iter().filter(|damage| damage.outcome == DamageOutcome::Healable).take(5) {
+        findings.add(Severity::Warning, format!("damaged, and can be healed: {}", damage.place), "");
+    }
+    let healable = count(DamageOutcome::Healable);
+    if healable > 0 {
+        let text =
+            format!("{} damaged places can be healed; nothing that is stored is lost by them", thousands(healable));
+        findings.add(Severity::Warning, text, "`ouroboros scrub --repair`, soon: a second fault may be one too many");
+    }
+    for lost in scrub::lost(db, &report) {
+        findings.add(
+            Severity::Lost,
+            format!("damaged beyond repair: {lost}"),
+            "put it again from where it came from, or fall back on an older version (`ouroboros log KEY`)",
+        );
+    }
+    Ok(())
+}
+
+/// What stands around the store.
+fn surroundings(db: &Db, place: &Place, findings: &mut Findings) {
+    for directory in db.directories() {
+        let Ok(disk) = rustix::fs::statvfs(directory) else { continue };
+        let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+        if free < TIGHT && free < all / 20 {
+            let text = format!("only {} are free where {} lies", size(free), directory.display());
+            findings.add(Severity::Warning, text, "free some space; a full disk stops writing, and loses nothing");
+        }
+    }
+    for (text, advice) in keyring_file::worries(&place.keyring, &place.store) {
+        findings.add(Severity::Warning, text, advice);
+    }
+    findings.add(
+        Severity::Note,
+        format!("without the keyring {} or its recovery phrase, all of this is lost", place.keyring.display()),
+        "keep the phrase that `ouroboros keys phrase` prints away from this machine",
+    );
 }

@@ -5,8 +5,9 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{Report, size, thousands};
 use crate::progress::{Bar, Unit};
-use crate::store::{Db, SnapshotInfo};
+use crate::store::Db;
 use crate::tree::export::{self, Counts, Event, Options};
+use crate::tree::snapshot::{self, Snapshot};
 use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -57,17 +58,17 @@ impl Report for Exported {
 }
 
 /// The snapshot that is meant.
-pub(super) fn find(db: &Db, typed: &str) -> Outcome<SnapshotInfo> {
-    let snapshots = db.snapshots()?;
+pub(super) fn find(db: &Db, typed: &str) -> Outcome<Snapshot> {
+    let snapshots = snapshot::all(db)?;
     let none = || {
         Failure::new(Exit::NotFound, format!("there is no snapshot {typed}"))
             .advise("`ouroboros snapshots` lists them, `ouroboros import` makes one")
     };
     if typed == "latest" {
-        return snapshots.into_iter().max_by_key(|s| (s.created, s.id)).ok_or_else(none);
+        return snapshots.into_iter().next_back().ok_or_else(none);
     }
-    let id = versions::pick(snapshots.iter().map(|s| s.id), typed, "snapshot")?;
-    snapshots.into_iter().find(|s| s.id == id).ok_or_else(none)
+    let id = versions::pick(snapshots.iter().map(Snapshot::id), typed, "snapshot")?;
+    snapshots.into_iter().find(|s| s.id() == id).ok_or_else(none)
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: ExportArgs) -> Outcome {
@@ -76,10 +77,11 @@ pub(super) fn run(session: &mut Session<'_>, args: ExportArgs) -> Outcome {
     let db = session.open()?;
     interrupt::watch()?;
     let snapshot = find(&db, &args.snapshot)?;
+    let (id, entries) = (snapshot.id(), snapshot.entries);
     let options =
-        Options { snapshot: snapshot.id, directory: args.dir, prefix: prefix.clone(), overwrite: args.overwrite };
+        Options { snapshot: snapshot.got, directory: args.dir, prefix: prefix.clone(), overwrite: args.overwrite };
     let mut bar = Bar::new(session.out, "export", Unit::Items);
-    let total = prefix.is_empty().then_some(snapshot.entries);
+    let total = prefix.is_empty().then_some(entries);
     let mut printed = Ok(());
     let counts = export::export(&db, &options, &mut |event| match event {
         Event::Progress(entries, bytes) => {
@@ -104,7 +106,7 @@ pub(super) fn run(session: &mut Session<'_>, args: ExportArgs) -> Outcome {
     let counts = counts?;
     let directory = options.directory.display().to_string();
     let seconds = started.elapsed().as_secs_f64();
-    session.out.emit(&Exported { snapshot: snapshot.id.to_string(), directory, counts, seconds })?;
+    session.out.emit(&Exported { snapshot: id.to_string(), directory, counts, seconds })?;
     if counts.problems == 0 {
         return Ok(());
     }

@@ -1,11 +1,11 @@
 //! `ouroboros get`, and how values are written for `at` too.
 
 use super::{Session, versions};
-use crate::exit::{Exit, Failure, Outcome};
+use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::output::{self, Report, rfc3339};
 use crate::progress::{Bar, Unit};
-use crate::store::{Db, Got, KeyName, VersionSelector};
+use crate::store::{Db, Got, KeyName, Select};
 use crate::tree::entry::Entry;
 use clap::Args;
 use serde::Serialize;
@@ -64,8 +64,8 @@ pub(super) fn run(session: &mut Session<'_>, args: GetArgs) -> Outcome {
     let db = session.open()?;
     interrupt::watch()?;
     let selector = match &args.version {
-        Some(typed) => VersionSelector::Id(versions::resolve(&db, &key, typed)?),
-        None => VersionSelector::Winner,
+        Some(typed) => Select::Version(versions::resolve(&db, &key, typed)?),
+        None => Select::Winner,
     };
     let got = db.get(&key, selector)?;
     if args.version.is_none() && !got.others.is_empty() {
@@ -116,11 +116,7 @@ pub(super) fn write(
     bounds: Bounds,
     to: Option<&Path>,
 ) -> Outcome {
-    if got.gone {
-        return Err(Failure::new(Exit::NotFound, format!("{key} was removed"))
-            .advise("`ouroboros log KEY` shows the versions before, `ouroboros restore KEY ID` brings one back"));
-    }
-    let range = bounds.within(got.len)?;
+    let range = bounds.within(got.version.len)?;
     let to = to.filter(|path| *path != Path::new("-"));
     let bar = Bar::new(session.out, "get", Unit::Bytes);
     match to {
@@ -148,9 +144,9 @@ pub(super) fn write(
     });
     session.out.emit(&Value {
         key: key.to_string(),
-        version: got.id.to_string(),
-        created: rfc3339(got.created),
-        len: got.len,
+        version: got.version.id.to_string(),
+        created: rfc3339(got.version.created),
+        len: got.version.len,
         range: [range.start, range.end],
         other_heads: got.others.len(),
         output: to.map(|path| path.display().to_string()),
@@ -184,12 +180,12 @@ fn to_file(db: &Db, got: &Got, range: Range<u64>, path: &Path, bar: Bar) -> Outc
 }
 
 fn settle(
-    outcome: Result<(), crate::store::Error>,
+    outcome: Result<u64, crate::store::Error>,
     failed: Option<io::Error>,
     failure: impl FnOnce(io::Error) -> Failure,
 ) -> Outcome {
     match (outcome, failed) {
-        (Ok(()), _) => Ok(()),
+        (Ok(_), _) => Ok(()),
         (Err(_), _) if interrupt::asked() => Err(Failure::interrupted("interrupted")),
         (Err(_), Some(error)) => Err(failure(error)),
         (Err(error), None) => Err(error.into()),

@@ -5,9 +5,9 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{Report, size, thousands};
 use crate::progress::{Bar, Unit};
-use crate::store::{Db, Place, escape};
-use crate::tree::import::{Counts, Event, Options};
-use crate::tree::{import, previous, walk};
+use crate::store::{Db, escape};
+use crate::tree::import::{Carried, Counts, Event, Options};
+use crate::tree::{import, snapshot, walk};
 use clap::Args;
 use ouroboros_engine::id::BlobId;
 use serde::Serialize;
@@ -100,18 +100,17 @@ pub(super) fn run(session: &mut Session<'_>, args: ImportArgs) -> Outcome {
         Some(name) => name.clone(),
         None => name_of(&args.paths, &prefix)?,
     };
-    let place = session.place()?;
     let db = session.open_or_create()?;
     interrupt::watch()?;
     let options = Options {
-        limits: limits(&place, args.one_file_system)?,
+        limits: walk::Limits { one_file_system: args.one_file_system, ..walk::Limits::excluding(db.directories()) },
         previous: previous_of(&db, &args, &name)?,
         identity: !args.ignore_inode,
         roots,
     };
     let (entries, counts) = carry(session, &db, &options)?;
     let count = entries.len() as u64;
-    let snapshot = db.snapshot(&name, entries)?;
+    let snapshot = snapshot::make(&db, &name, &entries)?;
     db.close()?;
     let seconds = started.elapsed().as_secs_f64();
     session.out.emit(&Imported { snapshot: snapshot.to_string(), name, entries: count, counts, seconds })?;
@@ -122,34 +121,32 @@ pub(super) fn run(session: &mut Session<'_>, args: ImportArgs) -> Outcome {
         .advise("see the warnings above; special files are never stored"))
 }
 
-fn limits(place: &Place, one_file_system: bool) -> Outcome<walk::Limits> {
-    Ok(walk::Limits { one_file_system, ..walk::Limits::excluding(&place.directories()?) })
-}
-
+/// The list of the import before, if there is one.
 fn previous_of(db: &Db, args: &ImportArgs, name: &str) -> Outcome<Option<BlobId>> {
     if args.force {
         return Ok(None);
     }
-    let snapshots = db.snapshots()?;
-    match &args.parent {
-        Some(typed) => versions::pick(snapshots.iter().map(|s| s.id), typed, "snapshot").map(Some),
-        None => Ok(previous::choose(&snapshots, name)),
-    }
+    let mut snapshots = snapshot::all(db)?;
+    let chosen = match &args.parent {
+        Some(typed) => {
+            let id = versions::pick(snapshots.iter().map(snapshot::Snapshot::id), typed, "snapshot")?;
+            snapshots.retain(|snapshot| snapshot.id() == id);
+            snapshots.pop()
+        }
+        None => snapshot::choose(snapshots, name),
+    };
+    Ok(chosen.and_then(|snapshot| snapshot.list()))
 }
 
-fn carry(
-    session: &mut Session<'_>,
-    db: &Db,
-    options: &Options,
-) -> Outcome<(Vec<(crate::store::KeyName, BlobId)>, Counts)> {
+fn carry(session: &mut Session<'_>, db: &Db, options: &Options) -> Outcome<(Vec<Carried>, Counts)> {
     let mut bar = Bar::new(session.out, "import", Unit::Bytes);
     let count = bar.is_wanted();
     let mut printed = Ok(());
     let result = import::import(db, options, count, &mut |event| match event {
         Event::Progress(done, total) => bar.set(done, total),
         Event::Taken(taken) => {
-            tracing::debug!(key = %taken.key, fate = ?taken.fate, len = taken.len, "taken");
-            bar.tell(taken.key.to_string());
+            tracing::debug!(key = %taken.carried.key, fate = ?taken.fate, len = taken.len, "taken");
+            bar.tell(taken.carried.key.to_string());
         }
         Event::Problem(problem) => {
             let report = |out: &mut crate::output::Output| {

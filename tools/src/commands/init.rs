@@ -3,8 +3,8 @@
 use super::Session;
 use crate::exit::Outcome;
 use crate::output::Report;
-use crate::store::{Coding, Layout};
-use clap::Args;
+use crate::store::{Coding, KdfParams, NewStore};
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -21,6 +21,16 @@ pub(crate) struct InitArgs {
     /// Keep the data here, on a large disk.
     #[arg(long, value_name = "DIR")]
     blocks_dir: Option<PathBuf>,
+    /// What trying a passphrase costs. `testing` costs nothing and protects nothing.
+    #[arg(long, value_enum, default_value = "default", hide = true)]
+    kdf: Kdf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Kdf {
+    Default,
+    Mobile,
+    Testing,
 }
 
 #[derive(Serialize)]
@@ -41,12 +51,20 @@ pub(super) fn run(session: &mut Session<'_>, args: InitArgs) -> Outcome {
     let place = session.place()?;
     let absolute = |path: Option<PathBuf>| path.map(std::path::absolute).transpose();
     let failed = |e| crate::exit::Failure::usage(format!("no such place: {e}"));
-    let layout = Layout {
-        index_dir: absolute(args.index_dir).map_err(failed)?,
-        blocks_dir: absolute(args.blocks_dir).map_err(failed)?,
-        redundancy: args.redundancy.map(|coding| coding.to_string()),
+    let new = NewStore {
+        index: absolute(args.index_dir).map_err(failed)?,
+        blocks: absolute(args.blocks_dir).map_err(failed)?,
+        coding: args.redundancy.unwrap_or_default(),
+        kdf: match args.kdf {
+            Kdf::Default => KdfParams::DEFAULT,
+            Kdf::Mobile => KdfParams::MOBILE,
+            Kdf::Testing => {
+                session.out.warn("this keyring is made for a test: its passphrase protects nothing");
+                KdfParams::TESTING
+            }
+        },
     };
-    let (db, realm) = place.create(&session.globals, &layout, session.out)?;
+    let (db, realm) = place.create(&session.globals, new, session.out, &session.steps)?;
     db.close()?;
     session.out.emit(&Made {
         store: place.store.display().to_string(),

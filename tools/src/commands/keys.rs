@@ -3,7 +3,7 @@
 use super::Session;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Report;
-use crate::store::{Keyring, MasterSecret};
+use crate::store::{KdfParams, Keyring, MasterSecret};
 use crate::{keyring_file, passphrase};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -101,7 +101,9 @@ fn change(session: &mut Session<'_>, new_file: Option<std::path::PathBuf>) -> Ou
     globals.passphrase_file = new_file;
     globals.passphrase_fd = None;
     let chosen = passphrase::replacement(&globals, session.out)?;
-    keyring_file::write(&place.keyring, &keyring, &chosen, true)?;
+    // As dear as it was.
+    let kdf = keyring_file::cost(&place.keyring)?;
+    keyring_file::write(&place.keyring, &keyring, &chosen, kdf, true)?;
     session.out.note("the passphrase is changed; copies of the old file still open with the old one");
     report(session, &keyring, &place)
 }
@@ -132,7 +134,7 @@ fn recover(session: &mut Session<'_>, force: bool) -> Outcome {
     })?;
     let keyring = Keyring::from_master(master);
     let chosen = passphrase::for_new(&session.globals, session.out)?;
-    keyring_file::write(&place.keyring, &keyring, &chosen, force)?;
+    keyring_file::write(&place.keyring, &keyring, &chosen, KdfParams::DEFAULT, force)?;
     session.out.note(format_args!("made the keyring {} anew", place.keyring.display()));
     report(session, &keyring, &place)
 }

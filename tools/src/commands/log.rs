@@ -14,6 +14,7 @@ pub(crate) struct LogArgs {
 
 pub(super) fn run(session: &mut Session<'_>, args: LogArgs) -> Outcome {
     let key = session.key(&args.key)?;
-    let versions = session.open()?.log(&key)?;
-    versions::show(session.out, &key, &versions)
+    let db = session.open()?;
+    let found = versions::log(&db, &key)?;
+    versions::show(session.out, &key, &found)
 }

@@ -4,14 +4,15 @@ use super::Session;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{Report, rfc3339, size, time};
-use crate::store::{Entry, ListOptions, escape};
+use crate::store::{Entry, EntryKind, ListRequest, RESERVED, escape};
 use clap::Args;
+use ouroboros_engine::id::Hlc;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{self, Write};
 
 /// Entries fetched at a time.
-const PAGE: usize = 1024;
+const PAGE: usize = 1000;
 
 /// What `ls` takes.
 #[derive(Debug, Args)]
@@ -36,7 +37,7 @@ struct Listed {
     #[serde(skip_serializing_if = "Option::is_none")]
     created: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    heads: Option<usize>,
+    heads: Option<u32>,
     #[serde(skip)]
     long: Option<String>,
 }
@@ -53,23 +54,29 @@ impl Report for Listed {
 
 impl Listed {
     fn new(entry: &Entry, long: bool) -> Self {
-        let mut key = escape(&entry.name);
-        if entry.is_directory && !key.ends_with('/') {
-            key.push('/');
-        }
-        let many = if entry.heads > 1 { format!("{} heads", entry.heads) } else { String::new() };
-        let columns = || {
-            let len = entry.len.map(size).unwrap_or_default();
-            let created = entry.created.map(time).unwrap_or_default();
+        let key = escape(&entry.name);
+        let columns = |len: Option<u64>, created: Option<Hlc>, heads: u32| {
+            let many = if heads > 1 { format!("{heads} heads") } else { String::new() };
+            let (len, created) = (len.map(size).unwrap_or_default(), created.map(time).unwrap_or_default());
             format!("{len:>10}  {created:19}  {many:8}")
         };
-        Self {
-            key,
-            directory: entry.is_directory,
-            len: entry.len,
-            created: entry.created.map(rfc3339),
-            heads: (!entry.is_directory).then_some(entry.heads),
-            long: long.then(columns),
+        match entry.kind {
+            EntryKind::Directory => Self {
+                key,
+                directory: true,
+                len: None,
+                created: None,
+                heads: None,
+                long: long.then(|| columns(None, None, 0)),
+            },
+            EntryKind::Key { created, len, heads, .. } => Self {
+                key,
+                directory: false,
+                len: Some(len),
+                created: Some(rfc3339(created)),
+                heads: Some(heads),
+                long: long.then(|| columns(Some(len), Some(created), heads)),
+            },
         }
     }
 }
@@ -78,13 +85,16 @@ pub(super) fn run(session: &mut Session<'_>, args: LsArgs) -> Outcome {
     let prefix = session.bytes(&args.prefix)?;
     let db = session.open()?;
     interrupt::watch()?;
+    // The store's own keys are shown to those who ask for them.
+    let own = prefix.starts_with(RESERVED.strip_suffix(b"/").unwrap_or(RESERVED));
     let mut after = None;
     let mut listed = false;
     loop {
         interrupt::check("interrupted")?;
-        let options = ListOptions { recursive: args.recursive, after, limit: PAGE };
-        let page = db.list(&prefix, options)?;
-        for entry in &page.entries {
+        let request =
+            ListRequest { prefix: prefix.clone(), after, recursive: args.recursive, include_gone: false, limit: PAGE };
+        let page = db.list(request)?;
+        for entry in page.entries.iter().filter(|entry| own || !entry.name.starts_with(RESERVED)) {
             listed = true;
             session.out.emit(&Listed::new(entry, args.long))?;
         }

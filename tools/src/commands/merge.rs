@@ -2,8 +2,8 @@
 
 use super::{Session, versions};
 use crate::exit::Outcome;
-use crate::store::MergeStrategy;
 use clap::{Args, ValueEnum};
+use ouroboros_engine::dag::merge::{self, Lww, Text3, UnionLines};
 use std::ffi::OsString;
 
 /// What `merge` takes.
@@ -34,12 +34,12 @@ pub(super) fn run(session: &mut Session<'_>, args: MergeArgs) -> Outcome {
         session.out.note(format_args!("{key} has one head; there is nothing to merge"));
         return versions::show(session.out, &key, &heads);
     }
-    let strategy = match args.resolver {
-        Resolver::Lww => MergeStrategy::Lww,
-        Resolver::Union => MergeStrategy::Union,
-        Resolver::Text3 => MergeStrategy::Text3,
+    let resolver: &dyn merge::Resolver = match args.resolver {
+        Resolver::Lww => &Lww,
+        Resolver::Union => &UnionLines,
+        Resolver::Text3 => &Text3,
     };
-    let put = db.merge(&key, strategy)?;
+    let put = db.merge(&key, resolver)?;
     db.close()?;
     session.out.emit(&versions::Written::new("merged", &key, &put))
 }

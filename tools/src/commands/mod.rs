@@ -13,6 +13,7 @@ pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod log;
+mod long;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod merge;
@@ -29,7 +30,7 @@ mod versions;
 use crate::args::{Cli, Command, Globals};
 use crate::exit::{Failure, Outcome};
 use crate::output::Output;
-use crate::store::{Db, KeyName, Place, unescape};
+use crate::store::{Db, KeyName, Place, RESERVED, Steps, unescape};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -37,6 +38,8 @@ use std::os::unix::ffi::OsStrExt as _;
 pub(crate) struct Session<'a> {
     pub(crate) globals: Globals,
     pub(crate) out: &'a mut Output,
+    /// How far the store has come with something long.
+    pub(crate) steps: Steps,
 }
 
 impl Session<'_> {
@@ -47,12 +50,12 @@ impl Session<'_> {
 
     /// The store, which must be there.
     pub(crate) fn open(&self) -> Outcome<Db> {
-        self.place()?.open(&self.globals)
+        self.place()?.open(&self.globals, &self.steps)
     }
 
     /// The store, made if it is not there.
     pub(crate) fn open_or_create(&mut self) -> Outcome<Db> {
-        self.place()?.open_or_create(&self.globals, self.out)
+        self.place()?.open_or_create(&self.globals, self.out, &self.steps)
     }
 
     /// A key, or the start of one, as it was typed.
@@ -70,11 +73,21 @@ impl Session<'_> {
         let bytes = self.bytes(typed)?;
         KeyName::new(bytes).map_err(|e| Failure::usage(format!("'{}' is no key: {e}", typed.display())))
     }
+
+    /// A key to write to, as it was typed.
+    pub(crate) fn key_to_write(&self, typed: &OsStr) -> Outcome<KeyName> {
+        let key = self.key(typed)?;
+        if key.as_bytes().starts_with(RESERVED) {
+            return Err(Failure::usage(format!("{key} is the store's own: keys below .ouroboros/ cannot be written"))
+                .advise("choose another key"));
+        }
+        Ok(key)
+    }
 }
 
 /// Does what the command line asks.
 pub(crate) fn run(cli: Cli, out: &mut Output) -> Outcome {
-    let mut session = Session { globals: cli.globals, out };
+    let mut session = Session { globals: cli.globals, out, steps: Steps::default() };
     let session = &mut session;
     match cli.command {
         Command::Init(args) => init::run(session, args),

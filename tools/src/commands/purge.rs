@@ -3,6 +3,7 @@
 use super::Session;
 use crate::exit::{Failure, Outcome};
 use crate::output::Report;
+use crate::store::PurgeTarget;
 use clap::Args;
 use ouroboros_engine::id::BlobId;
 use serde::Serialize;
@@ -45,8 +46,8 @@ pub(super) fn run(session: &mut Session<'_>, args: PurgeArgs) -> Outcome {
     let what = if id.is_some() { "version" } else { "every version of" };
     confirm(session, args.yes, &format!("destroy {what} {target} for ever? [y/N] "))?;
     let versions = match (id, &key) {
-        (Some(id), _) => db.purge_version(id).map(|()| 1)?,
-        (None, Some(key)) => db.purge_key(key)?,
+        (Some(id), _) => db.purge(PurgeTarget::Version(id))?,
+        (None, Some(key)) => db.purge(PurgeTarget::Key(key.clone()))?,
         (None, None) => 0,
     };
     db.close()?;

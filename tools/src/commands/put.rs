@@ -4,7 +4,7 @@ use super::{Session, versions};
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::progress::{Bar, Unit};
-use crate::store::{Coding, PutOptions};
+use crate::store::{Base, Coding, PutOptions};
 use clap::Args;
 use std::ffi::OsString;
 use std::fs::File;
@@ -27,7 +27,7 @@ pub(crate) struct PutArgs {
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: PutArgs) -> Outcome {
-    let key = session.key(&args.key)?;
+    let key = session.key_to_write(&args.key)?;
     // A file that is not there should not make a store.
     let source = args.file.filter(|path| path != Path::new("-"));
     let (mut file, total): (Box<dyn Read>, Option<u64>) = match &source {
@@ -46,7 +46,7 @@ pub(super) fn run(session: &mut Session<'_>, args: PutArgs) -> Outcome {
     interrupt::watch()?;
     let based_on = args.based_on.iter().map(|id| versions::resolve(&db, &key, id)).collect::<Outcome<Vec<_>>>()?;
     let options = PutOptions {
-        based_on: (!based_on.is_empty()).then_some(based_on),
+        base: if based_on.is_empty() { Base::Winner } else { Base::Versions(based_on) },
         coding: args.redundancy,
         ..PutOptions::default()
     };

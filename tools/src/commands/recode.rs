@@ -1,10 +1,8 @@
 //! `ouroboros recode`
 
-use super::Session;
-use crate::exit::Outcome;
-use crate::interrupt;
+use super::{Session, long};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Report, thousands};
-use crate::progress::{Bar, Unit};
 use crate::store::Coding;
 use clap::Args;
 use serde::Serialize;
@@ -21,29 +19,36 @@ pub(crate) struct RecodeArgs {
 #[derive(Serialize)]
 struct Recoded {
     coding: String,
-    seals: u64,
+    recoded: u64,
+    unchanged: u64,
+    damaged: u64,
 }
 
 impl Report for Recoded {
     const TYPE: &'static str = "recode";
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let seals = thousands(self.seals);
-        writeln!(page, "{seals} chunks are coded {} now, and so will new ones be", self.coding)
+        let (recoded, unchanged) = (thousands(self.recoded), thousands(self.unchanged));
+        writeln!(
+            page,
+            "{recoded} chunks are coded {} now and so will new ones be; {unchanged} were so already. `ouroboros compact` \
+             gives the space of the old slices back",
+            self.coding
+        )
     }
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: RecodeArgs) -> Outcome {
     let db = session.open()?;
-    interrupt::watch()?;
-    let mut bar = Bar::new(session.out, "recode", Unit::Bytes);
-    let seals = db.recode(args.coding, &mut |progress| {
-        bar.set(progress.done, Some(progress.total));
-        interrupt::flow()
-    });
-    drop(bar);
-    let seals = seals?;
+    let coding = args.coding;
+    let stopped = "interrupted; what was recoded so far stays so, the rest is as it was: recode again to finish";
+    let report = long::run(session, &db, "recode", stopped, move |db| db.recode(coding))?;
     db.close()?;
-    interrupt::check("interrupted; what was recoded so far stays so, the rest is as it was")?;
-    session.place()?.remember_redundancy(args.coding)?;
-    session.out.emit(&Recoded { coding: args.coding.to_string(), seals })
+    let damaged = report.damaged.len() as u64;
+    let (recoded, unchanged) = (report.recoded, report.unchanged);
+    session.out.emit(&Recoded { coding: coding.to_string(), recoded, unchanged, damaged })?;
+    if damaged == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Damaged, format!("{damaged} chunks cannot be read and stay as they are"))
+        .advise("`ouroboros scrub --repair` names what is damaged"))
 }

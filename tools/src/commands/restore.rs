@@ -2,6 +2,7 @@
 
 use super::{Session, versions};
 use crate::exit::Outcome;
+use crate::store::Select;
 use clap::Args;
 use std::ffi::OsString;
 
@@ -15,9 +16,11 @@ pub(crate) struct RestoreArgs {
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: RestoreArgs) -> Outcome {
-    let key = session.key(&args.key)?;
+    let key = session.key_to_write(&args.key)?;
     let db = session.open()?;
     let id = versions::resolve(&db, &key, &args.id)?;
+    // Says so when it is no version of this key.
+    db.get(&key, Select::Version(id))?;
     let put = db.restore(&key, id)?;
     db.close()?;
     session.out.emit(&versions::Written::new("restored", &key, &put))

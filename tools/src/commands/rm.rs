@@ -3,12 +3,12 @@
 use super::{Session, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
-use crate::store::{Db, KeyName, ListOptions, escape};
+use crate::store::{Db, KeyName, ListRequest, escape};
 use clap::Args;
 use std::ffi::OsString;
 
 /// Keys fetched at a time.
-const PAGE: usize = 1024;
+const PAGE: usize = 1000;
 
 /// What `rm` takes.
 #[derive(Debug, Args)]
@@ -36,6 +36,12 @@ pub(super) fn run(session: &mut Session<'_>, args: RmArgs) -> Outcome {
 }
 
 fn one(session: &mut Session<'_>, db: &Db, key: &KeyName) -> Outcome {
+    let removed = |version| format!("{key} was removed already, by version {version}");
+    if let Some(winner) = db.heads(key)?.first().filter(|winner| winner.gone) {
+        return Err(
+            Failure::new(Exit::NotFound, removed(winner.id)).advise("`ouroboros purge KEY` destroys its history too")
+        );
+    }
     let put = db.remove(key)?;
     session.out.emit(&versions::Written::new("removed", key, &put))
 }
@@ -51,8 +57,9 @@ fn below(session: &mut Session<'_>, db: &Db, key: &KeyName) -> Outcome {
     let mut after = None;
     loop {
         interrupt::check("interrupted; what was removed so far stays removed")?;
-        let page = db.list(&prefix, ListOptions { recursive: true, after, limit: PAGE })?;
-        for entry in page.entries.iter().filter(|entry| !entry.is_directory) {
+        let request = ListRequest { prefix: prefix.clone(), after, recursive: true, include_gone: false, limit: PAGE };
+        let page = db.list(request)?;
+        for entry in &page.entries {
             let name = KeyName::new(entry.name.as_slice())
                 .map_err(|e| Failure::new(Exit::Failed, format!("{}: {e}", escape(&entry.name))))?;
             one(session, db, &name)?;

@@ -1,11 +1,9 @@
 //! `ouroboros scrub`
 
-use super::Session;
+use super::{Session, long};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::interrupt;
 use crate::output::{Report, size, thousands};
-use crate::progress::{Bar, Unit};
-use crate::store::ScrubOptions;
+use crate::store::{DamageOutcome, Db, ScrubReport};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -21,19 +19,51 @@ pub(crate) struct ScrubArgs {
 #[derive(Serialize)]
 struct Damage {
     what: String,
-    healed: bool,
+    outcome: &'static str,
 }
 
 impl Report for Damage {
     const TYPE: &'static str = "damage";
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        writeln!(page, "{}  {}", if self.healed { "healed " } else { "damaged" }, self.what)
+        writeln!(page, "{:8}  {}", self.outcome, self.what)
     }
+}
+
+/// A version that cannot be read back in full.
+#[derive(Serialize)]
+pub(super) struct Lost {
+    version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+}
+
+impl Report for Lost {
+    const TYPE: &'static str = "lost";
+    fn human(&self, page: &mut dyn Write) -> io::Result<()> {
+        writeln!(page, "lost      {self}")
+    }
+}
+
+impl std::fmt::Display for Lost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let version = &self.version[..12];
+        match &self.key {
+            Some(key) => write!(f, "{key}, version {version}"),
+            None => write!(f, "version {version}, whose name cannot be read"),
+        }
+    }
+}
+
+/// What is lost, with names where they can be read.
+pub(super) fn lost(db: &Db, report: &ScrubReport) -> Vec<Lost> {
+    let name = |id| db.get_version(id).ok().map(|got| got.key.to_string());
+    report.lost.iter().map(|id| Lost { version: id.to_string(), key: name(*id) }).collect()
 }
 
 #[derive(Serialize)]
 struct Scrubbed {
     records: u64,
+    chunks: u64,
     bytes: u64,
     damaged: u64,
     healed: u64,
@@ -45,8 +75,9 @@ impl Report for Scrubbed {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         writeln!(
             page,
-            "read {} records, {}: {} damaged, {} healed, {} lost",
+            "read {} records and {} chunks, {}: {} damaged, {} healed, {} versions lost",
             thousands(self.records),
+            thousands(self.chunks),
             size(self.bytes),
             thousands(self.damaged),
             thousands(self.healed),
@@ -55,37 +86,62 @@ impl Report for Scrubbed {
     }
 }
 
+/// The word for what became of a damaged place.
+pub(super) const fn word(outcome: DamageOutcome) -> &'static str {
+    match outcome {
+        DamageOutcome::Healed => "healed",
+        DamageOutcome::Healable => "healable",
+        DamageOutcome::Harmless => "harmless",
+        DamageOutcome::Lost => "lost",
+    }
+}
+
+/// Scrubs. A repair that leaves something open is followed by a second look, which has the last word: what the log could
+/// not heal by itself, the chunks' own parity may have healed after it.
+fn scrub(db: &Db, repair: bool) -> Result<ScrubReport, crate::store::Error> {
+    let mut report = db.scrub(repair)?;
+    let open = |report: &ScrubReport| report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Healable);
+    if repair && open(&report) {
+        let after = db.scrub(false)?;
+        for damage in &mut report.damage {
+            let stays = after.damage.iter().any(|left| left.place == damage.place);
+            if damage.outcome == DamageOutcome::Healable && !stays {
+                damage.outcome = DamageOutcome::Healed;
+            }
+        }
+        report.lost = after.lost;
+    }
+    Ok(report)
+}
+
 pub(super) fn run(session: &mut Session<'_>, args: ScrubArgs) -> Outcome {
     let db = session.open()?;
-    interrupt::watch()?;
-    let mut bar = Bar::new(session.out, "scrub", Unit::Bytes);
-    let report = db.scrub(ScrubOptions { repair: args.repair }, &mut |progress| {
-        bar.set(progress.done, Some(progress.total));
-        interrupt::flow()
-    });
-    drop(bar);
-    let report = report?;
+    let repair = args.repair;
+    let stopped = "interrupted; what was healed so far stays healed";
+    let report = long::run(session, &db, "scrub", stopped, move |db| scrub(db, repair))?;
+    let lost = lost(&db, &report);
     db.close()?;
-    for damage in &report.damaged {
-        session.out.emit(&Damage { what: damage.what.clone(), healed: damage.healed })?;
+    for damage in &report.damage {
+        session.out.emit(&Damage { what: damage.place.clone(), outcome: word(damage.outcome) })?;
     }
+    lost.iter().try_for_each(|lost| session.out.emit(lost))?;
+    let count = |outcome| report.damage.iter().filter(|damage| damage.outcome == outcome).count() as u64;
     session.out.emit(&Scrubbed {
         records: report.records,
+        chunks: report.seals,
         bytes: report.bytes,
-        damaged: report.damaged.len() as u64,
-        healed: report.healed,
-        lost: report.lost,
+        damaged: report.damage.len() as u64,
+        healed: count(DamageOutcome::Healed),
+        lost: lost.len() as u64,
     })?;
-    interrupt::check("interrupted; what was healed so far stays healed")?;
-    if report.lost > 0 {
-        return Err(Failure::new(Exit::Damaged, format!("{} records are damaged beyond repair", report.lost)).advise(
+    if !lost.is_empty() {
+        return Err(Failure::new(Exit::Damaged, format!("{} versions are damaged beyond repair", lost.len())).advise(
             "restore them from another copy: `ouroboros log KEY` and `ouroboros snapshots` show what else there is",
         ));
     }
-    let open = report.damaged.iter().filter(|damage| !damage.healed).count();
-    if open > 0 {
-        return Err(Failure::new(Exit::Failed, format!("{open} records are damaged and can be healed"))
-            .advise("`ouroboros scrub --repair`"));
+    match count(DamageOutcome::Healable) {
+        0 => Ok(()),
+        open => Err(Failure::new(Exit::Failed, format!("{open} places are damaged and can be healed"))
+            .advise("`ouroboros scrub --repair`")),
     }
-    Ok(())
 }

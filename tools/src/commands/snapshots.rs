@@ -3,6 +3,7 @@
 use super::Session;
 use crate::exit::Outcome;
 use crate::output::{Report, rfc3339, short, table, thousands, time};
+use crate::tree::snapshot;
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -27,13 +28,12 @@ impl Report for Line {
 }
 
 pub(super) fn run(session: &mut Session<'_>, _args: SnapshotsArgs) -> Outcome {
-    let mut snapshots = session.open()?.snapshots()?;
-    snapshots.sort_by_key(|s| (s.created, s.id));
+    let snapshots = snapshot::all(&session.open()?)?;
     if session.out.is_json() {
         return snapshots.iter().try_for_each(|s| {
             session.out.emit(&Line {
-                snapshot: s.id.to_string(),
-                created: rfc3339(s.created),
+                snapshot: s.id().to_string(),
+                created: rfc3339(s.created()),
                 name: s.name.clone(),
                 entries: s.entries,
             })
@@ -43,6 +43,6 @@ pub(super) fn run(session: &mut Session<'_>, _args: SnapshotsArgs) -> Outcome {
         session.out.note("there is no snapshot; `ouroboros import` makes one");
         return Ok(());
     }
-    let rows = snapshots.iter().map(|s| [short(s.id), time(s.created), thousands(s.entries), s.name.clone()]);
+    let rows = snapshots.iter().map(|s| [short(s.id()), time(s.created()), thousands(s.entries), s.name.clone()]);
     session.out.say(table(["snapshot", "created", ">entries", "name"], rows))
 }

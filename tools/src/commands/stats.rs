@@ -4,6 +4,7 @@ use super::Session;
 use crate::exit::Outcome;
 use crate::output::{Report, size, thousands};
 use crate::store::figures;
+use crate::tree::snapshot;
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -36,7 +37,8 @@ impl Report for Figures {
 
 pub(super) fn run(session: &mut Session<'_>, _args: StatsArgs) -> Outcome {
     let place = session.place()?;
-    let figures = figures(&session.open()?.stats()?);
+    let db = session.open()?;
+    let figures = figures(&db.stats()?, snapshot::all(&db)?.len() as u64);
     let shown = |value: u64, is_bytes: bool| if is_bytes { size(value) } else { thousands(value) };
     session.out.emit(&Figures {
         store: place.store.display().to_string(),

@@ -2,7 +2,7 @@
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Report, rfc3339, short, size, table, time};
-use crate::store::{Db, KeyName, Put, Version, VersionKind};
+use crate::store::{BlobKind, Db, KeyName, Version};
 use ouroboros_engine::id::BlobId;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -10,12 +10,29 @@ use std::io::{self, Write};
 /// The fewest digits that name a version.
 const FEWEST_DIGITS: usize = 4;
 
+/// Versions fetched at a time.
+const PAGE: usize = 1000;
+
+/// Every version of a key, newest first.
+pub(crate) fn log(db: &Db, key: &KeyName) -> Outcome<Vec<Version>> {
+    let mut found: Vec<Version> = Vec::new();
+    loop {
+        let after = found.last().map(|version| (version.created, version.id));
+        let page = db.log(key, after, PAGE)?;
+        let last = page.len() < PAGE;
+        found.extend(page);
+        if last {
+            return Ok(found);
+        }
+    }
+}
+
 /// The version of `key` whose id starts with `typed`.
 pub(crate) fn resolve(db: &Db, key: &KeyName, typed: &str) -> Outcome<BlobId> {
     if let Some(id) = BlobId::from_hex(typed) {
         return Ok(id);
     }
-    let ids = db.log(key)?.into_iter().map(|version| version.id);
+    let ids = log(db, key)?.into_iter().map(|version| version.id);
     pick(ids, typed, "version").map_err(|f| f.advise(format!("`ouroboros log` shows the versions of {key}")))
 }
 
@@ -65,11 +82,11 @@ impl VersionLine {
     }
 }
 
-const fn kind(kind: VersionKind) -> &'static str {
+const fn kind(kind: BlobKind) -> &'static str {
     match kind {
-        VersionKind::Child => "child",
-        VersionKind::Merger => "merger",
-        VersionKind::VersionVector => "snapshot",
+        BlobKind::Child => "child",
+        BlobKind::Merger => "merger",
+        BlobKind::VersionVector => "snapshot",
     }
 }
 
@@ -106,7 +123,7 @@ pub(crate) struct Written {
 
 impl Written {
     /// A report that says `verb`.
-    pub(crate) fn new(verb: &'static str, key: &KeyName, put: &Put) -> Self {
+    pub(crate) fn new(verb: &'static str, key: &KeyName, put: &crate::store::Written) -> Self {
         Self {
             key: key.to_string(),
             version: put.id.to_string(),

@@ -1,10 +1,11 @@
 //! Tests of a tree's whole way: imported, changed, imported again, exported.
 
 use super::entry::{Entry, Extent, Kind};
-use super::{export, import, walk};
-use crate::store::{Db, KeyName, Keyring, PutOptions};
+use super::{export, import, snapshot, walk};
+use crate::store::{BlobKind, Db, Got, KeyName, Keyring, PurgeTarget, PutOptions, Select};
 use bytes::Bytes;
-use ouroboros_engine::id::{BlobId, EngineRng};
+use ouroboros_engine::blob::{SnapshotEntry, SnapshotWriter};
+use ouroboros_engine::id::EngineRng;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use std::ffi::OsStr;
 use std::fs;
@@ -21,7 +22,7 @@ impl World {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let keyring = Keyring::generate(&mut EngineRng::from_seed([1; 32]));
-        let db = Db::builder().store_dir(directory.path().join("store")).keyring(keyring).create().unwrap();
+        let db = Db::builder().directory(directory.path().join("store")).keyring(keyring).create().unwrap();
         fs::create_dir(directory.path().join("t")).unwrap();
         Self { directory, db }
     }
@@ -30,11 +31,11 @@ impl World {
         self.directory.path().join(relative)
     }
 
-    fn import(&self, previous: Option<BlobId>) -> (BlobId, import::Counts, Vec<String>) {
+    fn import(&self, previous: Option<&Got>) -> (Got, import::Counts, Vec<String>) {
         let options = import::Options {
             roots: walk::roots(&[self.path("t")], b"").unwrap(),
             limits: walk::Limits::excluding(&[self.path("store")]),
-            previous,
+            previous: previous.map(|got| got.version.parents[0]),
             identity: true,
         };
         let mut problems = Vec::new();
@@ -44,13 +45,14 @@ impl World {
             }
         })
         .unwrap();
-        assert!(entries.is_sorted());
-        (self.db.snapshot("t", entries).unwrap(), counts, problems)
+        assert!(entries.is_sorted_by_key(|carried| &carried.key));
+        let id = snapshot::make(&self.db, "t", &entries).unwrap();
+        (self.db.get_version(id).unwrap(), counts, problems)
     }
 
-    fn export(&self, snapshot: BlobId, to: &str, overwrite: bool) -> (export::Counts, Vec<String>) {
+    fn export(&self, snapshot: &Got, to: &str, overwrite: bool) -> (export::Counts, Vec<String>) {
         let directory = self.path(to);
-        let options = export::Options { snapshot, directory, prefix: Vec::new(), overwrite };
+        let options = export::Options { snapshot: snapshot.clone(), directory, prefix: Vec::new(), overwrite };
         let mut problems = Vec::new();
         let counts = export::export(&self.db, &options, &mut |event| {
             if let export::Event::Problem(problem) = event {
@@ -62,18 +64,23 @@ impl World {
     }
 
     /// A snapshot of entries that no import would make.
-    fn forge(&self, entries: &[(&[u8], Option<Kind>, &'static [u8])]) -> BlobId {
-        let mut named: Vec<(KeyName, BlobId)> = Vec::new();
-        for (key, kind, content) in entries {
-            // Names that cannot even be keys need no defence here.
-            let Ok(key) = KeyName::new(*key) else { continue };
+    fn forge(&self, entries: &[(&[u8], Option<Kind>, &'static [u8])]) -> Got {
+        let mut named = Vec::new();
+        for (number, (name, kind, content)) in entries.iter().enumerate() {
+            // A list may say anything, also what is no key.
+            let key = KeyName::new(*name).or_else(|_| KeyName::new(format!("forged/{number}"))).unwrap();
             let attributes = kind.clone().map(|kind| super::entry::tests::sample(kind).to_attributes());
             let options = PutOptions { attributes: attributes.unwrap_or_default(), ..PutOptions::default() };
-            let put = self.db.put(&key, Bytes::from_static(content), options).unwrap();
-            named.push((key, put.id));
+            let id = self.db.put(&key, Bytes::from_static(content), options).unwrap().id;
+            named.push(SnapshotEntry { name: name.to_vec(), id });
         }
         named.sort();
-        self.db.snapshot("forged", named).unwrap()
+        let mut writer = SnapshotWriter::new();
+        let mut list = writer.start().to_vec();
+        named.iter().for_each(|entry| writer.push(entry, &mut list).unwrap());
+        let options = PutOptions { kind: BlobKind::VersionVector, ..PutOptions::default() };
+        let id = self.db.put(&KeyName::new("list").unwrap(), list, options).unwrap().id;
+        self.db.get_version(id).unwrap()
     }
 }
 
@@ -137,7 +144,7 @@ fn a_tree_comes_back_as_it_went_in() {
     plant(&world);
     let (snapshot, counts, problems) = world.import(None);
     assert_eq!((problems.len(), counts.changed, counts.unchanged), (0, 0, 0));
-    let (written, problems) = world.export(snapshot, "out", false);
+    let (written, problems) = world.export(&snapshot, "out", false);
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!(describe(&world.path("out/t")), describe(&world.path("t")));
     assert_eq!(written.hard_links, 2);
@@ -158,18 +165,18 @@ fn what_did_not_change_is_not_read_again_and_what_did_is() {
     plant(&world);
     let (first, counts, _) = world.import(None);
     let all = counts.new;
-    let (second, counts, _) = world.import(Some(first));
+    let (second, counts, _) = world.import(Some(&first));
     assert_eq!((counts.new, counts.changed, counts.unchanged, counts.stored_bytes), (0, 0, all, 0));
     fs::write(world.path("t/a/small"), "other").unwrap();
     fs::write(world.path("t/a/new"), "new").unwrap();
     fs::remove_file(world.path("t/secret")).unwrap();
-    let (third, counts, _) = world.import(Some(second));
+    let (third, counts, _) = world.import(Some(&second));
     // Of what was there, the file and the two directories whose lists changed.
     assert_eq!((counts.new, counts.changed, counts.unchanged), (1, 3, all - 4));
     assert_eq!(counts.stored_bytes, 8);
-    world.export(third, "out", false);
+    world.export(&third, "out", false);
     assert_eq!(describe(&world.path("out/t")), describe(&world.path("t")));
-    world.export(first, "old", false);
+    world.export(&first, "old", false);
     assert_eq!(fs::read(world.path("old/t/a/small")).unwrap(), b"hello");
 }
 
@@ -178,10 +185,10 @@ fn a_version_purged_since_is_stored_again() {
     let world = World::new();
     fs::write(world.path("t/f"), "content").unwrap();
     let (first, ..) = world.import(None);
-    world.db.purge_key(&KeyName::new("t/f").unwrap()).unwrap();
-    let (second, counts, _) = world.import(Some(first));
+    world.db.purge(PurgeTarget::Key(KeyName::new("t/f").unwrap())).unwrap();
+    let (second, counts, _) = world.import(Some(&first));
     assert_eq!((counts.changed, counts.unchanged), (1, 1));
-    world.export(second, "out", false);
+    world.export(&second, "out", false);
     assert_eq!(fs::read(world.path("out/t/f")).unwrap(), b"content");
 }
 
@@ -198,9 +205,8 @@ fn names_that_lead_out_are_left_out_and_the_rest_is_written() {
         (b"double//slash", None, b"x"),
         (b"good", None, b"y"),
     ]);
-    let entries = world.db.snapshots().unwrap()[0].entries;
-    let (counts, problems) = world.export(snapshot, "out", false);
-    assert_eq!((counts.files, counts.problems), (1, entries - 1), "{problems:?}");
+    let (counts, problems) = world.export(&snapshot, "out", false);
+    assert_eq!((counts.files, counts.problems), (1, 5), "{problems:?}");
     assert!(!outside.exists());
     assert_eq!(fs::read(world.path("out/good")).unwrap(), b"y");
 }
@@ -219,7 +225,7 @@ fn nothing_is_written_through_a_symlink_of_the_snapshot_or_of_the_directory() {
     ]);
     fs::create_dir(world.path("out")).unwrap();
     symlink(&outside, world.path("out/there")).unwrap();
-    let (counts, problems) = world.export(snapshot, "out", true);
+    let (counts, problems) = world.export(&snapshot, "out", true);
     // Which of `link` and `link/…` comes first is up to the workers; nothing gets out either way.
     assert!(counts.problems >= 2, "{problems:?}");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
@@ -232,7 +238,7 @@ fn a_forged_group_links_to_nothing_that_the_export_did_not_write() {
     fs::write(world.path("out/mine"), "mine").unwrap();
     let member = |group: &[u8]| Some(Kind::File { size: 5, group: Some(group.to_vec()), extents: None });
     let snapshot = world.forge(&[(b"a", member(b"mine"), b"first"), (b"b", member(b"mine"), b"first")]);
-    let (counts, problems) = world.export(snapshot, "out", true);
+    let (counts, problems) = world.export(&snapshot, "out", true);
     assert!(problems.is_empty(), "{problems:?}");
     assert_eq!((counts.files, counts.hard_links), (1, 1));
     assert_eq!(fs::read(world.path("out/a")).unwrap(), b"first");
@@ -246,7 +252,7 @@ fn lying_extents_lose_no_byte() {
     let unsound = Some(vec![Extent { offset: u64::MAX, len: 9 }]);
     let file = |extents| Some(Kind::File { size: 3, group: None, extents });
     let snapshot = world.forge(&[(b"a", file(extents), b"abc"), (b"b", file(unsound), b"abc")]);
-    assert_eq!(world.export(snapshot, "out", false).0.files, 2);
+    assert_eq!(world.export(&snapshot, "out", false).0.files, 2);
     assert_eq!(fs::read(world.path("out/a")).unwrap(), b"abc");
     assert_eq!(fs::read(world.path("out/b")).unwrap(), b"abc");
 }
@@ -257,10 +263,11 @@ fn a_directory_that_is_not_empty_is_left_alone_unless_told() {
     let snapshot = world.forge(&[(b"f", None, b"new"), (b"dir", None, b"file now")]);
     fs::create_dir_all(world.path("out/dir/full")).unwrap();
     fs::write(world.path("out/f"), "old").unwrap();
-    let options = export::Options { snapshot, directory: world.path("out"), prefix: Vec::new(), overwrite: false };
+    let (prefix, directory) = (Vec::new(), world.path("out"));
+    let options = export::Options { snapshot: snapshot.clone(), directory, prefix, overwrite: false };
     assert!(export::export(&world.db, &options, &mut |_| {}).is_err());
     assert_eq!(fs::read(world.path("out/f")).unwrap(), b"old");
-    let (counts, _) = world.export(snapshot, "out", true);
+    let (counts, _) = world.export(&snapshot, "out", true);
     assert_eq!((counts.files, counts.problems), (1, 1));
     assert_eq!(fs::read(world.path("out/f")).unwrap(), b"new");
     assert!(world.path("out/dir/full").is_dir());
@@ -270,7 +277,7 @@ fn a_directory_that_is_not_empty_is_left_alone_unless_told() {
 fn the_set_user_id_bit_comes_back_only_with_its_owner() {
     let world = World::new();
     let snapshot = world.forge(&[(b"f", Some(Kind::File { size: 1, group: None, extents: None }), b"x")]);
-    world.export(snapshot, "out", false);
+    world.export(&snapshot, "out", false);
     let metadata = fs::metadata(world.path("out/f")).unwrap();
     let root = rustix::process::geteuid().is_root();
     assert_eq!(metadata.mode() & 0o7777, if root { 0o4755 } else { 0o755 });
@@ -285,7 +292,7 @@ fn what_cannot_be_read_is_named_and_the_rest_is_kept() {
     let (snapshot, counts, problems) = world.import(None);
     assert_eq!((counts.problems, problems.len(), counts.new), (1, 1, 2));
     assert!(problems[0].contains("socket"));
-    let got = world.db.get(&KeyName::new("t/f").unwrap(), crate::store::VersionSelector::Winner).unwrap();
+    let got = world.db.get(&KeyName::new("t/f").unwrap(), Select::Winner).unwrap();
     assert!(Entry::from_attributes(&got.attributes).is_some());
-    assert_eq!(world.export(snapshot, "out", false).0.files, 1);
+    assert_eq!(world.export(&snapshot, "out", false).0.files, 1);
 }

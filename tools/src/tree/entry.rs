@@ -1,7 +1,7 @@
 //! What is kept of a file besides its bytes, and how that stands in a version's attributes.
 
+use crate::store::Attributes;
 use borsh::{BorshDeserialize, BorshSerialize};
-use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -71,6 +71,23 @@ pub(crate) struct Entry {
     pub(crate) device: u64,
 }
 
+/// A fingerprint of what an entry is known by, without what its bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Print {
+    /// All of it.
+    pub(crate) full: [u8; 16],
+    /// Without inode and change time, for file systems that make them up.
+    pub(crate) loose: [u8; 16],
+}
+
+impl Print {
+    /// Whether nothing suggests that the file is another than `earlier`. Without `identity`, inode and change time are not
+    /// looked at.
+    pub(crate) fn is_unchanged_since(&self, earlier: &Self, identity: bool) -> bool {
+        if identity { self.full == earlier.full } else { self.loose == earlier.loose }
+    }
+}
+
 impl Entry {
     /// The entry of a file that was looked at.
     pub(crate) fn new(metadata: &Metadata, kind: Kind) -> Self {
@@ -87,33 +104,45 @@ impl Entry {
         }
     }
 
-    /// Whether nothing suggests that the file is another than `earlier`: restic's rule of size, modification time and
-    /// inode, sharpened by the change time. Without `identity`, inode and change time are not looked at, for file
-    /// systems that make them up.
-    pub(crate) fn is_unchanged_since(&self, earlier: &Self, identity: bool) -> bool {
-        let same_kind = match (&self.kind, &earlier.kind) {
-            (Kind::File { size, group, .. }, Kind::File { size: earlier_size, group: earlier_group, .. }) => {
-                let same_file = !identity || (self.inode == earlier.inode && self.ctime == earlier.ctime);
-                size == earlier_size && group == earlier_group && same_file
-            }
-            (own, other) => own == other,
+    /// What later imports know it by: restic's rule of size, modification time and inode, sharpened by the change time.
+    pub(crate) fn print(&self) -> Print {
+        let known_by = match &self.kind {
+            Kind::File { size, group, .. } => (0u8, *size, group.as_deref().unwrap_or_default()),
+            Kind::Directory => (1, 0, &[][..]),
+            Kind::Symlink { target } => (2, 0, target.as_slice()),
         };
-        let outside = |e: &Self| (e.mode, e.uid, e.gid, e.mtime);
-        same_kind && outside(self) == outside(earlier)
+        let (mut loose, mut identity) = (Vec::with_capacity(128), Vec::with_capacity(32));
+        let outside = (known_by, self.mode, self.uid, self.gid, self.mtime);
+        // Of a directory and a link, nothing else is ever looked at.
+        let inside = matches!(self.kind, Kind::File { .. }).then_some((self.inode, self.ctime));
+        // Writing to memory does not fail.
+        let _ = BorshSerialize::serialize(&outside, &mut loose);
+        let _ = BorshSerialize::serialize(&inside, &mut identity);
+        let short = |hasher: &blake3::Hasher| {
+            let mut out = [0; 16];
+            hasher.finalize_xof().fill(&mut out);
+            out
+        };
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&loose);
+        let loose = short(&hasher);
+        hasher.update(&identity);
+        Print { full: short(&hasher), loose }
     }
 
     /// As a version's attributes.
-    pub(crate) fn to_attributes(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    pub(crate) fn to_attributes(&self) -> Attributes {
         let mut bytes = vec![VERSION];
-        // Writing to memory does not fail.
-        if BorshSerialize::serialize(self, &mut bytes).is_err() {
-            bytes.clear();
+        // Writing to memory does not fail, and the longest entry is a symlink's, of 4 KiB.
+        let mut attributes = Attributes::new();
+        if BorshSerialize::serialize(self, &mut bytes).is_ok() {
+            let _ = attributes.set(ATTRIBUTE, bytes);
         }
-        BTreeMap::from([(ATTRIBUTE.to_vec(), bytes)])
+        attributes
     }
 
     /// From a version's attributes; `None` if it came from no import, or from a later version of this program.
-    pub(crate) fn from_attributes(attributes: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<Self> {
+    pub(crate) fn from_attributes(attributes: &Attributes) -> Option<Self> {
         let (version, bytes) = attributes.get(ATTRIBUTE)?.split_first()?;
         let entry: Self = if *version == VERSION { borsh::from_slice(bytes).ok()? } else { return None };
         let times_are_sound = entry.mtime.nanos < 1_000_000_000 && entry.ctime.nanos < 1_000_000_000;
@@ -158,8 +187,12 @@ pub(crate) mod tests {
 
     #[test]
     fn foreign_truncated_and_extended_attributes_are_no_entry() {
-        let good = file(1).to_attributes()[ATTRIBUTE].clone();
-        let decode = |bytes: &[u8]| Entry::from_attributes(&BTreeMap::from([(ATTRIBUTE.to_vec(), bytes.to_vec())]));
+        let good = file(1).to_attributes().get(ATTRIBUTE).unwrap().to_vec();
+        let decode = |bytes: &[u8]| {
+            let mut attributes = Attributes::new();
+            attributes.set(ATTRIBUTE, bytes).unwrap();
+            Entry::from_attributes(&attributes)
+        };
         assert!(decode(&good).is_some());
         for end in 0..good.len() {
             assert!(decode(&good[..end]).is_none(), "cut at {end}");
@@ -172,8 +205,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_file_counts_as_changed_when_anything_it_is_known_by_changed() {
-        let earlier = file(1);
-        assert!(earlier.is_unchanged_since(&earlier, true));
+        let unchanged = |one: &Entry, identity| one.print().is_unchanged_since(&file(1).print(), identity);
+        assert!(unchanged(&file(1), true) && unchanged(&file(1), false));
         let later = FileTime { seconds: 9, nanos: 0 };
         let changes = [
             file(2),
@@ -185,9 +218,9 @@ pub(crate) mod tests {
             sample(Kind::Directory),
         ];
         for changed in &changes {
-            assert!(!changed.is_unchanged_since(&earlier, true), "{changed:?}");
+            assert!(!unchanged(changed, true), "{changed:?}");
         }
-        assert!(changes[1].is_unchanged_since(&earlier, false));
-        assert!(Entry { device: 99, ..file(1) }.is_unchanged_since(&earlier, true));
+        assert!(unchanged(&changes[1], false) && unchanged(&changes[2], false) && !unchanged(&changes[3], false));
+        assert!(unchanged(&Entry { device: 99, ..file(1) }, true));
     }
 }

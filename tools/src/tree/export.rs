@@ -1,12 +1,12 @@
 //! Writing a snapshot's files anew: one thread reads the snapshot, several write files, then come the further names of
 //! files and, from the deepest up, the modes and times of directories.
 
-use super::place::{Placed, Placer, Style, sort_out};
+use super::place::{Placed, Placer, Style, Trouble, sort_out};
 use super::rooted::Rooted;
 use super::{Problem, workers};
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
-use crate::store::{Db, KeyName};
+use crate::store::{Db, Error, Got, KeyName, Select};
 use ouroboros_engine::id::BlobId;
 use rustix::fd::OwnedFd;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How to export.
 pub(crate) struct Options {
     /// What.
-    pub(crate) snapshot: BlobId,
+    pub(crate) snapshot: Got,
     /// Where to.
     pub(crate) directory: PathBuf,
     /// Only keys that are this, or below it.
@@ -102,7 +102,7 @@ pub(crate) fn export(db: &Db, options: &Options, watch: &mut dyn FnMut(Event<'_>
         tally.collect(&reports_out, watch, &written);
     });
     tally.check()?;
-    tally.finish(placer(), watch)?;
+    tally.finish(db, placer(), watch)?;
     // One sync for all: files that were written and renamed singly would take one each.
     rustix::fs::syncfs(&root).map_err(|e| Failure::file("sync", &options.directory, e))?;
     Ok(tally.counts)
@@ -130,24 +130,29 @@ fn umask() -> u32 {
 }
 
 fn plan(db: &Db, options: &Options, batches: &SyncSender<Batch>, reports: &Sender<Report>) {
-    let mut after: Option<KeyName> = None;
-    loop {
-        let page = match db.snapshot_entries(options.snapshot, after.as_ref(), 16 * BATCH) {
-            Ok(page) => page,
-            Err(error) => return drop(reports.send(Report::Failed(error.into()))),
-        };
-        after = page.entries.last().map(|(key, _)| key.clone());
-        let mut wanted =
-            page.entries.into_iter().filter(|(key, _)| is_below(key.as_bytes(), &options.prefix)).peekable();
-        while wanted.peek().is_some() {
-            let batch: Batch = wanted.by_ref().take(BATCH).collect();
-            if interrupt::asked() || batches.send(batch).is_err() {
-                return;
+    let mut batch = Batch::with_capacity(BATCH);
+    let read = db.snapshot_entries(&options.snapshot, &mut |entry| {
+        if !is_below(&entry.name, &options.prefix) {
+            return Ok(());
+        }
+        match KeyName::new(entry.name.as_slice()) {
+            Ok(key) => batch.push((key, entry.id)),
+            Err(error) => {
+                let problem = Problem::of(&entry.name, format!("left out, its name is no key: {error}"));
+                drop(reports.send(Report::Problem(problem)));
             }
         }
-        if page.next.is_none() {
-            return;
+        if batch.len() < BATCH {
+            return Ok(());
         }
+        // Nobody takes any more: a writer failed and has said so.
+        let stopped = interrupt::asked() || batches.send(std::mem::take(&mut batch)).is_err();
+        if stopped { Err(Error::Closed) } else { Ok(()) }
+    });
+    match read {
+        Ok(()) => drop(batches.send(batch)),
+        Err(Error::Closed) => {}
+        Err(error) => drop(reports.send(Report::Failed(error.into()))),
     }
 }
 
@@ -158,11 +163,16 @@ fn is_below(key: &[u8], prefix: &[u8]) -> bool {
 
 fn write(placer: &mut Placer<'_>, batch: Batch) -> Vec<Report> {
     let mut reports = Vec::with_capacity(batch.len() + 1);
-    for (key, id) in batch {
+    let wanted = batch.iter().map(|(key, id)| (key.clone(), Select::Version(*id))).collect();
+    let found = match placer.db.get_many(wanted) {
+        Ok(found) => found,
+        Err(error) => return vec![Report::Failed(error.into())],
+    };
+    for ((key, _), got) in batch.into_iter().zip(found) {
         if interrupt::asked() {
             break;
         }
-        let report = match placer.place(&key, id, true) {
+        let report = match got.map_err(Trouble::from).and_then(|got| placer.place(&key, &got, true)) {
             Ok(placed) => Report::Placed(placed),
             Err(trouble) => sort_out(&key, trouble).map_or_else(Report::Failed, Report::Problem),
         };
@@ -232,7 +242,7 @@ impl Tally {
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    fn finish(&mut self, mut placer: Placer<'_>, watch: &mut dyn FnMut(Event<'_>)) -> Outcome {
+    fn finish(&mut self, db: &Db, mut placer: Placer<'_>, watch: &mut dyn FnMut(Event<'_>)) -> Outcome {
         for (key, id, group) in std::mem::take(&mut self.links) {
             interrupt::check("interrupted")?;
             // Only a name that this export wrote may lead: what stood there before is another file.
@@ -242,7 +252,8 @@ impl Tally {
                 self.counts.hard_links += 1;
                 continue;
             }
-            match placer.place(&key, id, false) {
+            let got = db.get(&key, Select::Version(id)).map_err(Trouble::from);
+            match got.and_then(|got| placer.place(&key, &got, false)) {
                 Ok(placed) => {
                     self.leaders.insert(group, key);
                     self.add(Report::Placed(placed), watch);

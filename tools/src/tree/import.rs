@@ -2,7 +2,8 @@
 //!
 //! What is in flight is bounded: a few batches of at most [`BATCH_FILES`] files or [`BATCH_BYTES`] bytes.
 
-use super::previous::Previous;
+use super::entry::Print;
+use super::manifest::Previous;
 use super::take::{Fate, Planned, Report, SMALL, Taken, Taker};
 use super::walk::{Found, Limits, Walk};
 use super::{Problem, Root, workers};
@@ -30,10 +31,23 @@ pub(crate) struct Options {
     pub(crate) roots: Vec<Root>,
     /// What not to enter.
     pub(crate) limits: Limits,
-    /// The snapshot to compare with.
+    /// The list of the import to compare with.
     pub(crate) previous: Option<BlobId>,
     /// Whether inode and change time count in the comparison.
     pub(crate) identity: bool,
+}
+
+/// A file that is safely stored, for the snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct Carried {
+    /// Its place in the walk.
+    pub(crate) place: u64,
+    /// Its key.
+    pub(crate) key: KeyName,
+    /// Its version.
+    pub(crate) id: BlobId,
+    /// What it looked like.
+    pub(crate) print: Print,
 }
 
 /// What was carried.
@@ -82,7 +96,7 @@ pub(crate) fn import(
     options: &Options,
     count: bool,
     watch: &mut dyn FnMut(Event<'_>),
-) -> Outcome<(Vec<(KeyName, BlobId)>, Counts)> {
+) -> Outcome<(Vec<Carried>, Counts)> {
     let (read, total) = (AtomicU64::new(0), Mutex::new(None));
     let (batches_in, batches_out) = mpsc::sync_channel::<Vec<Planned>>(2);
     let batches_out = Mutex::new(Some(batches_out));
@@ -126,7 +140,7 @@ fn collect(
     reports: &Receiver<Report>,
     watch: &mut dyn FnMut(Event<'_>),
     progress: &dyn Fn() -> (u64, Option<u64>),
-) -> Outcome<(Vec<(KeyName, BlobId)>, Counts)> {
+) -> Outcome<(Vec<Carried>, Counts)> {
     let mut entries = Vec::new();
     let mut counts = Counts::default();
     let mut failed: Option<Failure> = None;
@@ -135,7 +149,7 @@ fn collect(
             Ok(Report::Taken(taken)) => {
                 counts.add(&taken);
                 watch(Event::Taken(&taken));
-                entries.push((taken.place, taken.key, taken.id));
+                entries.push(taken.carried);
             }
             Ok(Report::Problem(problem)) => {
                 counts.problems += 1;
@@ -158,18 +172,16 @@ fn collect(
     if let Some(failure) = failed {
         return Err(failure);
     }
-    entries.sort_unstable_by_key(|(place, ..)| *place);
-    Ok((entries.into_iter().map(|(_, key, id)| (key, id)).collect(), counts))
+    entries.sort_unstable_by_key(|carried: &Carried| carried.place);
+    Ok((entries, counts))
 }
 
 fn plan(db: &Db, options: &Options, batches: &SyncSender<Vec<Planned>>, reports: &Sender<Report>) {
-    let mut planner = Planner {
-        previous: Previous::new(db.clone(), options.previous),
-        groups: BTreeMap::new(),
-        batch: Vec::new(),
-        bytes: 0,
-        place: 0,
+    let previous = match options.previous.map_or_else(|| Ok(Previous::none()), |list| Previous::read(db, list)) {
+        Ok(previous) => previous,
+        Err(failure) => return drop(reports.send(Report::Failed(failure))),
     };
+    let mut planner = Planner { previous, groups: BTreeMap::new(), batch: Vec::new(), bytes: 0, place: 0 };
     for step in Walk::new(&options.roots, options.limits.clone()) {
         if interrupt::asked() {
             return;
@@ -212,7 +224,7 @@ impl Planner {
             .map_err(|e| Report::Problem(Problem::at(&path, format_args!("left out, its path makes no key: {e}"))))?;
         let group = (metadata.is_file() && metadata.nlink() > 1)
             .then(|| self.groups.entry((metadata.dev(), metadata.ino())).or_insert(key).clone());
-        let previous = self.previous.find(&name).map_err(Report::Failed)?;
+        let previous = self.previous.find(&name);
         self.place += 1;
         Ok(Planned { place: self.place, key: name, path, metadata, group, previous })
     }

@@ -6,9 +6,10 @@ mod carried;
 pub(crate) mod entry;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod manifest;
 mod place;
-pub(crate) mod previous;
 mod rooted;
+pub(crate) mod snapshot;
 mod sparse;
 mod take;
 pub(crate) mod walk;
@@ -29,7 +30,11 @@ pub(crate) struct Problem {
 impl Problem {
     fn at(path: &std::path::Path, why: impl std::fmt::Display) -> Self {
         use std::os::unix::ffi::OsStrExt as _;
-        Self { what: crate::store::escape(path.as_os_str().as_bytes()), why: why.to_string(), damaged: false }
+        Self::of(path.as_os_str().as_bytes(), why.to_string())
+    }
+
+    fn of(name: &[u8], why: String) -> Self {
+        Self { what: crate::store::escape(name), why, damaged: false }
     }
 }
 

@@ -5,7 +5,7 @@ use super::rooted::{Rooted, name, parts, settle};
 use super::sparse::{HoleWriter, are_sound};
 use crate::exit::{Exit, Failure, Outcome, exit_of};
 use crate::interrupt;
-use crate::store::{Db, Error, Got, KeyName, VersionSelector};
+use crate::store::{Db, Error, Got, KeyName};
 use ouroboros_engine::id::BlobId;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -88,11 +88,11 @@ impl Trouble {
 
 impl Placer<'_> {
     /// Places one entry of a snapshot. `linked` tells whether further names of a file wait for the end.
-    pub(crate) fn place(&mut self, key: &KeyName, id: BlobId, linked: bool) -> Result<Placed, Trouble> {
+    pub(crate) fn place(&mut self, key: &KeyName, got: &Got, linked: bool) -> Result<Placed, Trouble> {
         // PA
+        let id = got.version.id;
         let parts = parts(key.as_bytes()).map_err(|e| Trouble::here(e.to_string()))?;
         let Some((last, above)) = parts.split_last() else { return Err(Trouble::here("it has no name")) };
-        let got = self.db.get(key, VersionSelector::Id(id))?;
         let entry = Entry::from_attributes(&got.attributes);
         match entry.as_ref().map(|entry| &entry.kind) {
             Some(Kind::Directory) => {
@@ -120,11 +120,11 @@ impl Placer<'_> {
                     above,
                     last,
                     &temporary,
-                    |own, parent| own.file(parent, &temporary, &got, entry.as_ref()),
+                    |own, parent| own.file(parent, &temporary, got, entry.as_ref()),
                     None,
                 )?;
                 let leads = matches!(&entry, Some(Entry { kind: Kind::File { group: Some(_), .. }, .. }));
-                Ok(Placed::Done { word: "file", len: got.len, leads: leads.then(|| key.clone()) })
+                Ok(Placed::Done { word: "file", len: got.version.len, leads: leads.then(|| key.clone()) })
             }
         }
     }
@@ -199,19 +199,21 @@ impl Placer<'_> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(fs::openat(parent, name(temporary), flags, Mode::RUSR | Mode::WUSR)?);
         let extents = match entry.map(|entry| &entry.kind) {
-            Some(Kind::File { extents: Some(extents), .. }) if are_sound(extents, got.len) => Some(extents.as_slice()),
+            Some(Kind::File { extents: Some(extents), .. }) if are_sound(extents, got.version.len) => {
+                Some(extents.as_slice())
+            }
             _ => None,
         };
         let writer = HoleWriter::new(&file, extents, 0);
         let mut counted = Counted { writer, written: self.written, failed: None };
-        let outcome = self.db.write_to(got, 0..got.len, &mut counted);
+        let outcome = self.db.write_to(got, 0..got.version.len, &mut counted);
         match (outcome, counted.failed) {
-            (Ok(()), _) => {}
+            (Ok(_), _) => {}
             (Err(_), Some(error)) => return Err(self.unwritable(&error)),
             (Err(error), None) => return Err(error.into()),
         }
         if extents.is_some() {
-            file.set_len(got.len).map_err(|e| self.unwritable(&e))?;
+            file.set_len(got.version.len).map_err(|e| self.unwritable(&e))?;
         }
         match entry {
             Some(entry) => dress(file.as_fd(), entry, &self.style)?,

@@ -2,10 +2,12 @@
 
 use super::Problem;
 use super::entry::{Entry, Kind};
+use super::import::Carried;
+use super::manifest::Row;
 use super::sparse::{HoleReader, extents};
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
-use crate::store::{Db, Error, KeyName, PutOptions, VersionSelector};
+use crate::store::{Db, KeyName, Put, PutOptions, PutSource};
 use bytes::Bytes;
 use ouroboros_engine::id::BlobId;
 use rustix::fs::{Mode, OFlags};
@@ -32,8 +34,8 @@ pub(crate) struct Planned {
     pub(crate) metadata: Metadata,
     /// The key of its first name, if it has several names.
     pub(crate) group: Option<Vec<u8>>,
-    /// Its version in the snapshot before.
-    pub(crate) previous: Option<BlobId>,
+    /// What it was in the import before.
+    pub(crate) previous: Option<Row>,
 }
 
 /// What became of a file.
@@ -46,9 +48,7 @@ pub(crate) enum Fate {
 
 /// A file that is safely stored.
 pub(crate) struct Taken {
-    pub(crate) place: u64,
-    pub(crate) key: KeyName,
-    pub(crate) id: BlobId,
+    pub(crate) carried: Carried,
     pub(crate) fate: Fate,
     pub(crate) word: &'static str,
     /// Bytes of the file.
@@ -74,19 +74,33 @@ pub(crate) struct Taker<'a> {
 
 struct Waiting {
     taken: Taken,
-    put: (KeyName, Bytes, PutOptions),
+    len: usize,
+    put: Put,
+}
+
+/// A file that was looked at.
+struct Looked {
+    planned: Planned,
+    entry: Entry,
+    /// The version that it seems to be still.
+    same: Option<BlobId>,
 }
 
 impl Taker<'_> {
     /// Takes a batch. What is reported as taken is durable.
     pub(crate) fn take(&self, batch: Vec<Planned>) -> Outcome {
-        let mut waiting: Vec<Waiting> = Vec::with_capacity(batch.len());
+        let looked: Vec<Looked> = batch.into_iter().filter_map(|planned| self.look(planned)).collect();
+        // Purged since, a version cannot be named again: the file is here, so store it again.
+        let there = self.db.exist(looked.iter().filter_map(|looked| looked.same).collect())?;
+        let mut there = there.into_iter();
+        let mut waiting: Vec<Waiting> = Vec::with_capacity(looked.len());
         let mut bytes = 0;
-        for planned in batch {
-            match self.one(planned)? {
+        for Looked { planned, entry, same } in looked {
+            let unchanged = same.filter(|_| there.next() == Some(true));
+            match self.one(planned, entry, unchanged)? {
                 Step::Done(report) => (self.report)(report),
                 Step::Put(put) => {
-                    bytes += put.put.1.len();
+                    bytes += put.len;
                     waiting.push(*put);
                 }
             }
@@ -104,29 +118,39 @@ impl Taker<'_> {
             return Ok(());
         }
         let (taken, puts): (Vec<_>, Vec<_>) = waiting.into_iter().map(|w| (w.taken, w.put)).unzip();
-        for (mut taken, put) in taken.into_iter().zip(self.db.put_many(puts)?) {
-            taken.id = put.id;
+        for (mut taken, written) in taken.into_iter().zip(self.db.put_many(puts)?) {
+            taken.carried.id = written?.id;
             (self.report)(Report::Taken(taken));
         }
         Ok(())
     }
 
-    fn one(&self, planned: Planned) -> Outcome<Step> {
-        let kind = match self.kind(&planned) {
-            Ok(kind) => kind,
-            Err(error) => return Ok(Step::problem(&planned, &error)),
-        };
-        let entry = Entry::new(&planned.metadata, kind);
-        let len = if matches!(entry.kind, Kind::File { .. }) { planned.metadata.len() } else { 0 };
-        let fate = if planned.previous.is_some() { Fate::Changed } else { Fate::New };
-        if let Some(id) = planned.previous
-            && self.is_unchanged(&planned.key, id, &entry)?
-        {
-            let (place, key, word) = (planned.place, planned.key, entry.word());
-            self.read.fetch_add(len, Ordering::Relaxed);
-            return Ok(Step::Done(Report::Taken(Taken { place, key, id, fate: Fate::Unchanged, word, len })));
+    fn look(&self, planned: Planned) -> Option<Looked> {
+        match self.kind(&planned) {
+            Ok(kind) => {
+                let entry = Entry::new(&planned.metadata, kind);
+                let same = |row: &&Row| entry.print().is_unchanged_since(&row.print, self.identity);
+                let same = planned.previous.as_ref().filter(same).map(|row| row.id);
+                Some(Looked { planned, entry, same })
+            }
+            Err(error) => {
+                (self.report)(Report::Problem(Problem::at(&planned.path, format_args!("left out: {error}"))));
+                None
+            }
         }
-        if matches!(entry.kind, Kind::File { .. }) {
+    }
+
+    fn one(&self, planned: Planned, entry: Entry, unchanged: Option<BlobId>) -> Outcome<Step> {
+        let is_file = matches!(entry.kind, Kind::File { .. });
+        let len = if is_file { planned.metadata.len() } else { 0 };
+        let fate = if planned.previous.is_some() { Fate::Changed } else { Fate::New };
+        if let Some(id) = unchanged {
+            self.read.fetch_add(len, Ordering::Relaxed);
+            let carried = Carried { place: planned.place, key: planned.key, id, print: entry.print() };
+            let taken = Taken { carried, fate: Fate::Unchanged, word: entry.word(), len };
+            return Ok(Step::Done(Report::Taken(taken)));
+        }
+        if is_file {
             return self.file(planned, fate);
         }
         Ok(Step::put(planned, &entry, Bytes::new(), fate))
@@ -141,18 +165,6 @@ impl Taker<'_> {
             Ok(Kind::Symlink { target: target.as_os_str().as_bytes().to_vec() })
         } else {
             Ok(Kind::File { size: metadata.len(), group: planned.group.clone(), extents: None })
-        }
-    }
-
-    fn is_unchanged(&self, key: &KeyName, id: BlobId, entry: &Entry) -> Outcome<bool> {
-        match self.db.get(key, VersionSelector::Id(id)) {
-            Ok(got) => {
-                let earlier = Entry::from_attributes(&got.attributes);
-                Ok(earlier.is_some_and(|earlier| entry.is_unchanged_since(&earlier, self.identity)))
-            }
-            // Purged or damaged since: the file is here, so store it again.
-            Err(Error::NotFound(_) | Error::Damaged(_)) => Ok(false),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -190,8 +202,9 @@ impl Taker<'_> {
         let options = PutOptions { attributes: entry.to_attributes(), ..PutOptions::default() };
         match (self.db.put_reader(&planned.key, from, options), from.failed.take()) {
             (Ok(put), _) => {
-                let (place, key, len) = (planned.place, planned.key, planned.metadata.len());
-                Ok(Step::Done(Report::Taken(Taken { place, key, id: put.id, fate, word: "file", len })))
+                let len = planned.metadata.len();
+                let carried = Carried { place: planned.place, key: planned.key, id: put.id, print: entry.print() };
+                Ok(Step::Done(Report::Taken(Taken { carried, fate, word: "file", len })))
             }
             (Err(_), Some(Stopped::Asked)) => Err(Failure::interrupted("interrupted")),
             (Err(_), Some(Stopped::Unreadable(why))) => Ok(Step::problem(&planned, &why)),
@@ -215,8 +228,10 @@ impl Step {
         let len = content.len() as u64;
         // The id is known when the put is done.
         let id = BlobId::from_bytes([0; 32]);
-        let taken = Taken { place: planned.place, key: planned.key.clone(), id, fate, word: entry.word(), len };
-        Self::Put(Box::new(Waiting { taken, put: (planned.key, content, options) }))
+        let carried = Carried { place: planned.place, key: planned.key.clone(), id, print: entry.print() };
+        let taken = Taken { carried, fate, word: entry.word(), len };
+        let put = Put { key: planned.key, source: PutSource::Value(content), options };
+        Self::Put(Box::new(Waiting { taken, len: len as usize, put }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Compaction: what is alive in a segment moves to the end of the log, and the segment goes.
 //!
-//! The copies and the removal stand or fall with one commit. A segment is removed only when every live record that the
-//! index knows in it has been seen and copied; one that is damaged keeps its segment until it is mended.
+//! The copies are committed before the segment is removed. It is removed only when every live record that the index knows
+//! in it has been seen and copied; one that is damaged keeps its segment until it is mended.
 
 use crate::blob::{BlobRecord, RefPage};
 use crate::codec::Canonical;
@@ -18,7 +18,7 @@ use crate::store::log::{RecordKind, RecordView};
 use crate::store::{Location, SegmentId};
 use bytes::Bytes;
 use core::ops::{Bound, ControlFlow};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rows looked at in one step of the sweep.
 const SWEEP_STEP: usize = 2048;
@@ -119,12 +119,15 @@ impl<D: Disk> Engine<D> {
         let expected = stage.live.get(&victim.segment).copied().unwrap_or(0);
         if victim.seen < expected {
             tracing::warn!(segment = %victim.segment, "kept: not all of its live records could be read");
+            // Not again with every commit: a scrub comes first.
+            self.upkeep.dead.remove(&victim.segment);
         } else {
-            self.flush_window()?;
+            self.upkeep.dead.remove(&victim.segment);
+            // The copies first: the batch may have begun in the segment that goes.
+            self.commit_or_fail()?;
             self.log.remove(victim.segment).map_err(|error| self.log_failure(error))?;
             self.note.removals += 1;
             self.content.remove(&victim.segment);
-            self.upkeep.dead.remove(&victim.segment);
             report.segments_removed += 1;
             // An index that did not see this removal is made anew; spare the next opening that.
             self.batch.checkpoint = true;
@@ -168,8 +171,9 @@ impl<D: Disk> Engine<D> {
 
     /// What is alive in which segment, by the index; and so which segments are worth the work.
     fn choose_victims(&mut self, stage: &mut Stage) -> Result<(), Failure> {
+        // What is not committed is not in the index: a segment that a long stream has filled would seem dead.
+        self.commit_for_upkeep();
         if !stage.only_mostly_dead {
-            self.commit_for_upkeep();
             self.log.roll().map_err(|error| self.log_failure(error))?;
         }
         let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
@@ -189,13 +193,11 @@ impl<D: Disk> Engine<D> {
                 })
             })
             .and_then(|()| {
-                let mut last = None;
+                // Several rows may stand for one record.
+                let mut counted = BTreeSet::new();
                 self.index.scan::<Tombstones>(all.0, all.1, Direction::Forward, &mut |_, row| {
-                    // Several rows may stand for one record; those that do not follow each other are counted anew,
-                    // which keeps a segment rather than losing a record.
-                    if last != Some(row.location) {
+                    if counted.insert((row.location.segment, row.location.offset)) {
                         add(row.location);
-                        last = Some(row.location);
                     }
                     true
                 })

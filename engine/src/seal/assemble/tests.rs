@@ -43,7 +43,8 @@ proptest! {
             }
         }
         let missing = |index: usize| hit.contains(&index) && !damaged.contains(&SliceIndex(index as u8));
-        let mut given: Vec<SealedSlice> = (0..).zip(given).filter(|(index, _)| !missing(*index)).map(|(_, slice)| slice).collect();
+        let mut given: Vec<SealedSlice> =
+            (0..).zip(given).filter(|(index, _)| !missing(*index)).map(|(_, slice)| slice).collect();
         // In any order.
         let turn = at % given.len();
         given.rotate_left(turn);

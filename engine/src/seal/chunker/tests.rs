@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use super::super::cipher::{SealHeader, TAG_LEN};
+use super::super::compress::PREFIX_LEN;
 use super::super::fixtures::{keys, noise, prose};
 use super::*;
 use crate::id::{EngineRng, Epoch, Secret};
@@ -47,7 +49,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn the_fast_scan_cuts_where_the_definition_says(len in 0_usize..200_000, seed: u8, text: bool, min_len in 512_u32..2000) {
+    fn the_fast_scan_cuts_where_the_definition_says(
+        len in 0_usize..200_000, seed: u8, text: bool, min_len in 512_u32..2000
+    ) {
         let params = params(ChunkerKind::Cdc1, min_len * 2);
         let data = if text { prose(seed, len) } else { noise(seed, len) };
         prop_assert_eq!(lens(&Chunker::new(&params, &keys()), &data), naive_lens(&params, &data));
@@ -184,6 +188,44 @@ fn cdc1_deduplicates_as_well_as_fastcdc() {
     }
     let saved = |stored: usize| (total - stored) as f64 / total as f64;
     assert!(saved(by_ours) >= saved(by_theirs) - 0.01, "{by_ours} against {by_theirs} of {total}");
+}
+
+/// The published attacks solve for the gear table by asking which tables put a proposal where a chunk was seen to
+/// end. What is seen here is the 4 KiB step in which it ends, and every table has a proposal in nearly every step.
+#[test]
+fn visible_lengths_do_not_tell_gear_tables_apart() {
+    let default = ChunkerParams::default();
+    let chunker = Chunker::new(&default, &keys());
+    let strangers = ScopeKeys::derive(&Secret::new([99; 32]), Epoch(0), b"realm");
+    let (right, wrong) = (Cdc1::new(&default, &keys()), Cdc1::new(&default, &strangers));
+    for data in [noise(1, 16 << 20), prose(1, 16 << 20)] {
+        let (mut start, mut steps, mut by_right, mut by_wrong) = (0, 0, 0, 0);
+        for len in lens(&chunker, &data).into_iter().filter(|&len| len < default.max_len as usize) {
+            let visible = SealHeader::for_inner_len(PREFIX_LEN + len).ciphertext_len() as usize;
+            let last_bytes = (start + visible - 4096 - PREFIX_LEN - TAG_LEN)..(start + visible - PREFIX_LEN - TAG_LEN);
+            let proposes = |cdc1: &Cdc1| {
+                let mut hash = cdc1.warm_up(&data, last_bytes.start);
+                data[last_bytes.start..last_bytes.end.min(data.len())].iter().any(|&byte| {
+                    hash = (hash << 1).wrapping_add(cdc1.gear[usize::from(byte)]);
+                    hash < PREFILTER
+                })
+            };
+            steps += 1;
+            by_right += usize::from(proposes(&right));
+            by_wrong += usize::from(proposes(&wrong));
+            start += len;
+        }
+        assert!(steps > 40);
+        assert!(by_right == steps && by_wrong >= steps - 1, "{by_right} and {by_wrong} of {steps}");
+    }
+}
+
+/// Part of the format: realms that agree on the name `cdc1` must agree on this.
+#[test]
+fn cdc1_cuts_where_it_always_did() {
+    let chunker = Chunker::new(&ChunkerParams::default(), &keys());
+    let lens = lens(&chunker, &noise(1, 2 << 20));
+    assert_eq!(lens, [311_408, 164_565, 335_986, 265_768, 116_013, 398_619, 318_031, 186_762]);
 }
 
 #[test]

@@ -108,8 +108,8 @@ fn another_scope_has_nothing_in_common() {
     assert_ne!(our_seal.slices[0].payload, their_seal.slices[0].payload);
 }
 
-/// The key is made of the root, the id is a one-way hash of the root, and the two use independent secrets: replacing the id
-/// secret changes every id and no seal; replacing the convergent secret changes both.
+/// The key is made of the root, the id is a one-way hash of the root, and the two use independent secrets: replacing
+/// the id secret changes every id and no seal; replacing the convergent secret changes both.
 #[test]
 fn the_key_does_not_follow_from_the_chunk_id() {
     let plain = Bytes::from(noise(1, 10_000));
@@ -166,4 +166,27 @@ fn lengths_are_visible_in_steps_only() {
     let len =
         |plain_len: usize| sealed(&noise(3, plain_len).into(), Compression::Raw, Coding::default()).ciphertext_len;
     assert_eq!([0, 1, 4075, 4076, 8171, 8172].map(len), [4096, 4096, 4096, 8192, 8192, 12288]);
+}
+
+/// Part of the format: what other versions of this program sealed must stay what it is. Raw, so that zstd's version
+/// does not matter; the digest covers every byte of every record.
+#[test]
+fn seals_are_what_they_always_were() {
+    let plain = Bytes::from_static(b"the snake eats its tail");
+    let id = identify(&keys(), &plain);
+    let sealed = sealed(&plain, Compression::Raw, Coding::default());
+    let mut records = blake3::Hasher::new();
+    for slice in &sealed.slices {
+        records.update(&slice.header.encode()).update(&slice.payload);
+    }
+    let secret = blake3::Hash::from_bytes(*sealed.secret.expose()).to_hex();
+    let found =
+        [id.chunk_id.to_string(), secret.to_string(), sealed.seal_id.to_string(), records.finalize().to_string()];
+    let expected = [
+        "9eab4657dcbc5ce90ecb460ccb6ee085c4ded93279e85518c80a4b65976a9029",
+        "2d31b2ee41c081983696ca484b479dd233d1d43b88675176706485e7e5aec0a5",
+        "5c7c666209b2472bafe53dae8864d1c3b095f7d6fe77d2681d57cbbe631463bb",
+        "4623fc45fbf099d9356ab53b9981272f9738ae3fabf66ae8148136e55afe982c",
+    ];
+    assert_eq!(found, expected);
 }

@@ -45,7 +45,7 @@ fn a_header_tells_what_it_is() {
     assert_eq!(lens, seal.ciphertext_len);
     assert_eq!(last.payload_len(), last.shard_len());
     let short = a_seal(1, "8+1");
-    assert_eq!(short.slices[0].header.coding(), coding("4+1"));
+    assert_eq!(short.slices[0].header.coding(), coding("2+1"));
 }
 
 #[test]
@@ -102,7 +102,8 @@ proptest! {
 
     #[test]
     fn hostile_headers_are_refused_or_harmless(
-        hits in prop::collection::vec((0_usize..300, any::<u8>()), 1..6), tail in prop::collection::vec(any::<u8>(), 0..40)
+        hits in prop::collection::vec((0_usize..300, any::<u8>()), 1..6),
+        tail in prop::collection::vec(any::<u8>(), 0..40)
     ) {
         let seal = a_seal(20_000, "4+2");
         let mut bytes = seal.slices[3].header.encode();

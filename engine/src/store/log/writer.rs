@@ -112,7 +112,8 @@ impl<D: Disk> Log<D> {
     }
 
     /// Takes a segment out of the log. The next commit makes it so, and then deletes the file: copies of its live
-    /// records that were appended before stand or fall with the removal.
+    /// records that were appended before stand or fall with the removal. Only if the batch under way has records in
+    /// that segment itself, a footer for instance, is it committed first: without them nobody could tell that it is whole.
     ///
     /// # Errors
     /// [`LogError::Active`], [`LogError::NoSegment`], and those of [`Self::append`].
@@ -125,6 +126,10 @@ impl<D: Disk> Log<D> {
             return Err(LogError::NoSegment(segment));
         }
         self.writable()?;
+        if self.batch.first.is_some_and(|first| first.segment <= segment) {
+            let note = self.note.clone();
+            self.commit(&note)?;
+        }
         self.ensure_active()?;
         self.condemned.insert(segment);
         self.removing.insert(segment);

@@ -146,6 +146,25 @@ fn removed_segments_are_gone_and_missing_ones_are_named() {
 }
 
 #[test]
+fn a_batch_that_began_in_a_segment_it_removes_is_found_whole() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[b"moves"]).unwrap();
+    log.commit(b"one").unwrap();
+    // The footer that seals the segment belongs to the next batch.
+    log.roll().unwrap();
+    let copy = log.append(RecordKind::Blob, RecordFlags::NONE, &[b"moves"]).unwrap();
+    assert!(copy.segment > first.segment);
+    log.remove(first.segment).unwrap();
+    log.commit(b"two").unwrap();
+    drop(log);
+    let (_, recovery, seen) = open(&disk);
+    assert_eq!(recovery.torn, None);
+    assert_eq!(recovery.note, b"two");
+    assert_eq!(seen.iter().map(|(_, _, payload)| payload.as_slice()).collect::<Vec<_>>(), [b"moves"]);
+}
+
+#[test]
 fn a_scan_shows_everything_and_can_be_resumed_anywhere() {
     let disk = MemoryDisk::new();
     let mut log = create(&disk);

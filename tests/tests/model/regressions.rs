@@ -1,0 +1,1 @@
+//! What the model test found, each under the name of what it was.
