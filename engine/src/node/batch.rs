@@ -6,6 +6,7 @@
 
 use super::facts::{BlobFacts, Novelty, apply_blob, apply_ref_page, apply_tombstone};
 use super::job::MadeBlob;
+use super::policy::Policy;
 use super::put::ScopedChunk;
 use super::request::{Event, Failure, Reply, RequestId, Written};
 use super::upkeep::Moved;
@@ -34,6 +35,8 @@ pub(super) enum Staged {
     Tombstone(TombstoneRecord, Location),
     /// A record that was moved; the index follows.
     Moved(Moved),
+    /// How new seals are coded.
+    Policy(Policy),
 }
 
 /// See the module's text.
@@ -123,9 +126,19 @@ impl<D: Disk> Engine<D> {
         Ok(())
     }
 
+    /// Appends a record to the batch. If that fails, the whole batch is given up.
     pub(super) fn append(&mut self, kind: RecordKind, spread: bool, parts: &[&[u8]]) -> Result<Location, Failure> {
         let flags = if spread { RecordFlags::SPREAD } else { RecordFlags::NONE };
-        let location = self.log.append(kind, flags, parts).map_err(|error| self.log_failure(error))?;
+        let location = match self.log.append(kind, flags, parts) {
+            Ok(location) => location,
+            Err(error) => {
+                // Somebody counts on every record of the batch: slices of many seals lie between each other, and a purge
+                // may need several tombstones. Without one of them, none may ever be committed.
+                let failure = self.log_failure(error);
+                self.abandon(&failure);
+                return Err(failure);
+            }
+        };
         self.batch.len += u64::from(location.len);
         *self.content.entry(location.segment).or_default() += u64::from(location.len);
         Ok(location)
@@ -245,6 +258,7 @@ impl<D: Disk> Engine<D> {
                     Staged::RefPage(id, page, location) => apply_ref_page(index, id, &page, location)?,
                     Staged::Tombstone(record, location) => apply_tombstone(index, &record, location)?,
                     Staged::Moved(moved) => moved.apply(index)?,
+                    Staged::Policy(policy) => self.policy = Some(policy),
                 }
             }
             Ok(())
@@ -263,6 +277,7 @@ impl<D: Disk> Engine<D> {
         self.window = Window::default();
         let batch = std::mem::take(&mut self.batch);
         self.log.abandon();
+        self.config.coding = self.durable_coding();
         for (request, _) in batch.replies {
             self.reply(request, Reply::Failed(failure.clone()));
         }

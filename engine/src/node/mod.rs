@@ -260,7 +260,9 @@ impl<D: Disk> Engine<D> {
                 let bodies = sought.iter().map(|_| Err(why.to_owned())).collect();
                 self.bodies_opened(sought, bodies);
             }
-            JobContext::Read { request, .. } | JobContext::Diff { request, .. } => self.reply(request, Reply::Failed(failure)),
+            JobContext::Read { request, .. } | JobContext::Diff { request, .. } => {
+                self.reply(request, Reply::Failed(failure))
+            }
             JobContext::Chunk { read, at } => self.chunk_opened(read, at, Err(why.to_owned())),
             JobContext::DiffPage(page) => self.diff_page(page, Err(why.to_owned())),
             JobContext::Upkeep(_) => self.upkeep_job_panicked(&failure),
@@ -302,6 +304,11 @@ impl<D: Disk> Engine<D> {
 
     /// What a failure of the index means for the node: it is a cache, and is rebuilt at the next opening.
     fn index_failure(&self, error: IndexError) -> Failure {
+        if let IndexError::Disk(disk) = &error
+            && disk.failure == DiskFailure::Full
+        {
+            return Failure::Full;
+        }
         tracing::error!(%error, "the index failed");
         Failure::Disk(error.to_string())
     }

@@ -13,7 +13,7 @@ use super::{Engine, Health, Limits, Note, Output, StoreConfig};
 use crate::blob::{BlobRecord, Body, Content, RefPage};
 use crate::codec::{Canonical, DecodeError};
 use crate::deletion::TombstoneRecord;
-use crate::env::{Disk, Now};
+use crate::env::{Disk, DiskFailure, Now};
 use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, Partition, RealmId, Sequence};
 use crate::keys::Keyring;
 use crate::seal::{SealedSlice, SliceHeader};
@@ -296,7 +296,11 @@ impl<D: Disk> Engine<D> {
             replay.visit(record).map_err(trouble)?;
             if replay.index.needs_flush() {
                 let unchanged = replay.checkpoint.clone();
-                replay.index.flush(&unchanged).map_err(trouble)?;
+                match replay.index.flush(&unchanged) {
+                    // On a full disk what was learnt stays in memory: reading, and deleting, must be possible.
+                    Err(IndexError::Disk(error)) if error.failure == DiskFailure::Full => {}
+                    flushed => flushed.map_err(trouble)?,
+                }
             }
             Ok(())
         });
@@ -364,7 +368,10 @@ impl<D: Disk> Engine<D> {
         };
         let _ = now;
         if replayed > 0 || from != Some(position) {
-            engine.write_checkpoint(position).map_err(|failure| OpenFailure::StaleIndex(failure.to_string()))?;
+            match engine.write_checkpoint(position) {
+                Err(Failure::Full) => tracing::warn!("no checkpoint: the disk is full"),
+                written => written.map_err(|failure| OpenFailure::StaleIndex(failure.to_string()))?,
+            }
         }
         for place in &damaged {
             let damage = Damage { place: place.clone(), outcome: DamageOutcome::Healable };

@@ -47,6 +47,8 @@ pub(super) struct Puts {
     next: u64,
     outcomes: BTreeMap<RequestId, PutOutcome>,
     pub(super) streams: BTreeMap<RequestId, UploadId>,
+    /// Streams that failed before their end, and why: the next request about one is told.
+    failed_streams: BTreeMap<RequestId, Failure>,
     /// Chunks being sealed, and who wants them.
     sealing: BTreeMap<ScopedChunk, Vec<Wanted>>,
     /// Keys with a version being made, and the uploads that wait for it.
@@ -101,7 +103,8 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn put_data(&mut self, request: RequestId, stream: RequestId, data: Bytes) {
         let Some((id, upload)) = self.stream(stream) else {
-            return self.reply(request, Reply::Failed(no_stream()));
+            let failure = self.puts.failed_streams.get(&stream).cloned().unwrap_or_else(no_stream);
+            return self.reply(request, Reply::Failed(failure));
         };
         upload.charged += data.len();
         let len = data.len();
@@ -117,7 +120,8 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn put_end(&mut self, request: RequestId, stream: RequestId) {
         let Some((id, upload)) = self.stream(stream) else {
-            return self.reply(request, Reply::Failed(no_stream()));
+            let failure = self.puts.failed_streams.remove(&stream).unwrap_or_else(no_stream);
+            return self.reply(request, Reply::Failed(failure));
         };
         upload.ended = true;
         upload.ticket = Ticket { request, slot: 0 };
@@ -130,6 +134,7 @@ impl<D: Disk> Engine<D> {
         if let Some(id) = self.puts.streams.remove(&stream) {
             self.drop_upload(id);
         }
+        self.puts.failed_streams.remove(&stream);
         self.reply(request, Reply::Ready);
         self.release_stalled();
     }
@@ -545,9 +550,15 @@ impl<D: Disk> Engine<D> {
     fn put_done(&mut self, ticket: Ticket, result: Result<Written, Failure>) {
         let Some(outcome) = self.puts.outcomes.get_mut(&ticket.request) else {
             // A stream that failed before its end was announced: the next piece is told so.
-            if let Err(failure) = result {
-                self.puts.streams.remove(&ticket.request);
+            if let Err(failure) = result
+                && self.puts.streams.remove(&ticket.request).is_some()
+            {
                 tracing::debug!(%failure, "a stream failed");
+                // A client that is gone asks no more; those that failed first are forgotten first.
+                if self.puts.failed_streams.len() >= self.limits.uploads {
+                    self.puts.failed_streams.pop_first();
+                }
+                self.puts.failed_streams.insert(ticket.request, failure);
             }
             return;
         };
@@ -575,5 +586,5 @@ impl<D: Disk> Engine<D> {
 }
 
 fn no_stream() -> Failure {
-    Failure::Invalid("there is no such stream; it may have failed".into())
+    Failure::Invalid("there is no such stream".into())
 }

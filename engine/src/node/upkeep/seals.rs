@@ -1,8 +1,11 @@
 //! Walks over seals: mending what is rotten, and coding anew.
 
 use super::UpkeepJob;
+use crate::codec::Canonical;
 use crate::env::Disk;
 use crate::id::SealId;
+use crate::node::batch::Staged;
+use crate::node::config::StoreConfig;
 use crate::node::job::{Job, Mended};
 use crate::node::policy::Policy;
 use crate::node::request::{Damage, DamageOutcome, Event, Failure, RecodeReport, ScrubReport};
@@ -160,14 +163,24 @@ impl<D: Disk> Engine<D> {
 
     /// Writes down that new seals are coded so from now on.
     fn set_policy(&mut self, coding: Coding) -> Result<(), Failure> {
-        use crate::codec::Canonical;
         self.clock.recover(crate::id::Hlc(self.clock.last().0.saturating_add(1)));
         let policy = Policy { created: self.clock.last(), coding };
         self.append(RecordKind::Note, false, &[&policy.encode()])?;
+        // At once for what is sealed from now on; should the batch be given up, the former coding holds again.
         self.config.coding = coding;
-        self.policy = Some(policy);
+        self.batch.staged.push(Staged::Policy(policy));
         self.batch.forced = true;
         Ok(())
+    }
+
+    /// The coding of new seals that the log knows of.
+    pub(in crate::node) fn durable_coding(&self) -> Coding {
+        match (&self.policy, StoreConfig::decode(self.log.config())) {
+            (Some(policy), _) => policy.coding,
+            (None, Ok(config)) => config.coding,
+            // It was decoded when the store was opened.
+            (None, Err(_)) => self.config.coding,
+        }
     }
 
     pub(super) fn recoded(

@@ -12,17 +12,24 @@
 //!    [32] digest                        over the batch's record headers in order
 //!    u64, u32, u32 segments             location of the latest Segments record
 //!    u32 length, bytes                  the note
+//!    u32 length, zeros                  so many that the record ends where a sector does
 //! ```
+//!
+//! A commit ends at the end of a sector, so that no sector that holds anything durable is ever written again: what a
+//! power failure makes of the sector under way (half of it, or noise) then costs nothing that was acknowledged.
 //!
 //! History is what lies before `proven`, and the batch from `first` on. What lies between the two was never
 //! acknowledged, or was written anew in this batch: it is dead.
 
 use super::place::Point;
-use super::record::{HEADER_LEN, RecordHeader, RecordKind};
+use super::record::{HEADER_LEN, RecordHeader, RecordKind, record_len};
 use super::{Location, LogPosition, StoreId};
 use crate::codec::{Canonical, DecodeError};
 use crate::id::{Domain, DomainHasher};
 use borsh::{BorshDeserialize, BorshSerialize};
+
+/// What a disk writes as a whole, or leaves in any state, in bytes.
+pub(super) const SECTOR_LEN: u32 = 512;
 
 /// Longest note of a commit, in bytes.
 pub const MAX_NOTE_LEN: usize = 64 << 10;
@@ -41,15 +48,19 @@ pub(super) struct Commit {
     pub(super) digest: [u8; 32],
     pub(super) segments: Location,
     pub(super) note: Vec<u8>,
+    pub(super) padding: Vec<u8>,
 }
 
 impl Canonical for Commit {
     const WHAT: &'static str = "commit record";
-    const MAX_LEN: usize = MAX_NOTE_LEN + 256;
+    const MAX_LEN: usize = MAX_NOTE_LEN + 256 + SECTOR_LEN as usize;
 
     fn validate(&self) -> Result<(), DecodeError> {
         if self.note.len() > MAX_NOTE_LEN {
             return Err(DecodeError::malformed(Self::WHAT, "note too long"));
+        }
+        if self.padding.len() >= SECTOR_LEN as usize || self.padding.iter().any(|byte| *byte != 0) {
+            return Err(DecodeError::malformed(Self::WHAT, "padding that is none"));
         }
         if self.proven.commit > self.proven.end || self.proven.end_point() > self.first {
             return Err(DecodeError::malformed(Self::WHAT, "the batch starts before what it builds on ends"));
@@ -87,6 +98,16 @@ impl Batch {
     /// Whether this is exactly the batch that `commit` covers.
     pub(super) fn matches(&self, commit: &Commit) -> bool {
         self.records == commit.records && self.lasting == commit.lasting && self.digest() == commit.digest
+    }
+}
+
+impl Commit {
+    /// Encodes the commit for a place in its segment, padded so that its record ends where a sector does.
+    pub(super) fn encode_at(mut self, offset: u32) -> Vec<u8> {
+        self.padding.clear();
+        let end = u64::from(offset) + record_len(self.encode().len() as u32);
+        self.padding.resize((end.next_multiple_of(u64::from(SECTOR_LEN)) - end) as usize, 0);
+        self.encode()
     }
 }
 

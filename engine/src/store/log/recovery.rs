@@ -179,7 +179,7 @@ impl<D: Disk> Log<D> {
             for id in inventory.stubs.iter().copied().chain(core::mem::take(&mut log.condemned)) {
                 let _ = log.disk.remove(Volume::Blocks, &id.file_name());
             }
-            log.resume(&tail.last)?;
+            log.resume(&tail.last, from.is_some_and(|from| from >= tail.last.at))?;
         } else {
             recovery.uncommitted_bytes = log.drop_uncommitted(&mut inventory, tail.last.at)?;
             log.condemned.retain(|id| *id <= tail.last.at.segment);

@@ -24,8 +24,9 @@ const CHUNK_LEN: usize = 256 << 10;
 type Visit<'v> = dyn FnMut(RecordView<'_>) -> Result<(), LogError> + 'v;
 
 impl<D: Disk> Log<D> {
-    /// Goes on writing to the last segment, right behind its last commit.
-    pub(super) fn resume(&mut self, last: &FoundCommit) -> Result<(), LogError> {
+    /// Goes on writing to the last segment, right behind its last commit. `sure` says that this commit is known to be
+    /// durable.
+    pub(super) fn resume(&mut self, last: &FoundCommit, sure: bool) -> Result<(), LogError> {
         // PA
         let at = last.at;
         let Some(segment) = self.segments.get(&at.segment).cloned() else { return Ok(()) };
@@ -40,9 +41,11 @@ impl<D: Disk> Log<D> {
             cover: Cover::new(self.options.parity_group_len),
         };
         let intact = take_up(&mut active)?;
-        // The last batch may be in the system's cache only. Written again, byte for byte, it is part of the next sync.
-        let again = last.commit.first.segment == at.segment
-            && write_again(&*active.file, u64::from(last.commit.first.offset), u64::from(at.end)).is_ok();
+        // The last batch, which holds nothing but parity then, may be in the system's cache only. Written again, byte for
+        // byte, it is part of the next sync. What is durable is not touched: a crash may tear any sector under way.
+        let again = sure
+            || last.commit.first.segment == at.segment
+                && write_again(&*active.file, u64::from(last.commit.first.offset), u64::from(at.end)).is_ok();
         // A segment that is damaged, or does not take the write, is left as it is; the next append starts another.
         if intact && again {
             self.has_content = true;

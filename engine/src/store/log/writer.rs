@@ -66,8 +66,9 @@ impl<D: Disk> Log<D> {
             digest: self.batch.digest(),
             segments: self.list,
             note: note.to_vec(),
+            padding: Vec::new(),
         };
-        let payload = commit.encode();
+        let payload = commit.encode_at(here.offset);
         let header = RecordHeader::of(RecordKind::Commit, RecordFlags::NONE, payload.len() as u32, &[&payload]);
         let footer = active.footer.mark();
         let put = active.put(&header, &[&payload], self.options.write_buffer_len);
