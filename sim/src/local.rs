@@ -7,8 +7,8 @@ use ouroboros_engine::env::{Clock, Disk, Driver, Host, Input, Instant, NoNetwork
 use ouroboros_engine::id::{EngineRng, Secret};
 use ouroboros_engine::keys::{Keyring, MasterSecret};
 use ouroboros_engine::node::{
-    Engine, Event, Failure, Job, JobDone, JobId, JobOutcome, Limits, OpenError, OpenOptions, Opened, Reply, Request, RequestId,
-    StoreConfig,
+    Engine, Event, Failure, Job, JobDone, JobId, JobOutcome, Limits, OpenError, OpenOptions, Opened, Reply, Request,
+    RequestId, StoreConfig,
 };
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression, Scratch};
 use std::cell::Cell;

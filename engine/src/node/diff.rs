@@ -57,12 +57,7 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    pub(super) fn diff_opened(
-        &mut self,
-        request: RequestId,
-        versions: [BlobId; 2],
-        bodies: Vec<Result<Body, String>>,
-    ) {
+    pub(super) fn diff_opened(&mut self, request: RequestId, versions: [BlobId; 2], bodies: Vec<Result<Body, String>>) {
         let opened: Result<Vec<Body>, String> = bodies.into_iter().collect();
         let contents: Vec<Content> = match opened {
             Ok(bodies) => bodies.into_iter().map(|body| body.content).collect(),

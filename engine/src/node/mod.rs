@@ -260,7 +260,9 @@ impl<D: Disk> Engine<D> {
                 let bodies = sought.iter().map(|_| Err(why.to_owned())).collect();
                 self.bodies_opened(sought, bodies);
             }
-            JobContext::Read { request, .. } | JobContext::Diff { request, .. } => self.reply(request, Reply::Failed(failure)),
+            JobContext::Read { request, .. } | JobContext::Diff { request, .. } => {
+                self.reply(request, Reply::Failed(failure))
+            }
             JobContext::Chunk { read, at } => self.chunk_opened(read, at, Err(why.to_owned())),
             JobContext::DiffPage(page) => self.diff_page(page, Err(why.to_owned())),
             JobContext::Upkeep(_) => self.upkeep_job_panicked(&failure),

@@ -6,9 +6,7 @@ use super::world::{Task, Want, World};
 use bytes::Bytes;
 use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
-use ouroboros_engine::node::{
-    Entry, Failure, Got, ListRequest, PurgeTarget, Reply, Request, Select, Stats, Version,
-};
+use ouroboros_engine::node::{Entry, Failure, Got, ListRequest, PurgeTarget, Reply, Request, Select, Stats, Version};
 use ouroboros_engine::seal::Coding;
 use std::collections::BTreeMap;
 
@@ -58,7 +56,11 @@ impl World {
                 Ok(Reply::Data(data)) => data.iter().for_each(|piece| out.extend_from_slice(piece)),
                 other => panic!("reading version {id} at {start}: {other:?}"),
             }
-            assert!(out.len() as u64 > start, "version {id} ends at {start}, and should have {} bytes", got.version.len);
+            assert!(
+                out.len() as u64 > start,
+                "version {id} ends at {start}, and should have {} bytes",
+                got.version.len
+            );
         }
         if let Some(inline) = got.inline {
             assert_eq!(inline, out, "what comes along is what is read");
@@ -332,9 +334,8 @@ impl World {
         if self.is_planted(failure) || want.refusal.as_ref() == Some(failure) {
             return;
         }
-        let named = |id: BlobId| {
-            want.source == Some(id) || want.parents.as_ref().is_some_and(|parents| parents.contains(&id))
-        };
+        let named =
+            |id: BlobId| want.source == Some(id) || want.parents.as_ref().is_some_and(|parents| parents.contains(&id));
         let excused = match failure {
             Failure::NoSuchVersion(id) => {
                 named(*id)
@@ -343,7 +344,9 @@ impl World {
             // A stream that was refused at its opening is not there when it ends.
             Failure::Invalid(_) => {
                 matches!(task.op, Op::Stream { .. })
-                    && (want.refusal.is_some() || self.has_panics() || want.parents.iter().flatten().any(|id| purging(*id, &want.key)))
+                    && (want.refusal.is_some()
+                        || self.has_panics()
+                        || want.parents.iter().flatten().any(|id| purging(*id, &want.key)))
             }
             _ => false,
         };
@@ -390,7 +393,7 @@ impl World {
             (PurgeTarget::Version(id), Reply::Purged { versions }) => {
                 assert_eq!(*versions, 1);
                 assert!(self.model.versions[id].purged, "{id} was purged and is there");
-                assert!(before.live(*id).is_some() , "{id} was purged twice");
+                assert!(before.live(*id).is_some(), "{id} was purged twice");
             }
             (PurgeTarget::Key(key), Reply::Purged { versions }) => {
                 assert!(before.history(key).iter().all(|(_, id)| self.model.versions[id].purged), "{key} was purged");
@@ -403,10 +406,13 @@ impl World {
                 assert!(key == other && (others || before.history(key).is_empty()));
             }
             (target, Reply::Failed(failure)) if self.is_planted(failure) => {
-                assert!(vanished(&match target {
-                    PurgeTarget::Key(key) => key.clone(),
-                    PurgeTarget::Version(id) => self.model.versions[id].key.clone(),
-                }) == 0 || others);
+                assert!(
+                    vanished(&match target {
+                        PurgeTarget::Key(key) => key.clone(),
+                        PurgeTarget::Version(id) => self.model.versions[id].key.clone(),
+                    }) == 0
+                        || others
+                );
             }
             (target, reply) => panic!("{reply:?} is no answer to purging {target:?}"),
         }

@@ -8,8 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Keys that stand in each other's way: one the other's prefix, or next to a separator, or at the end of all bytes.
-pub(crate) const KEYS: [&[u8]; 8] =
-    [b"a", b"a/b", b"a/b/c", b"a-b", b"a/b-c", b"b/\x01", b"\xff", b"\xff\xff/\xff"];
+pub(crate) const KEYS: [&[u8]; 8] = [b"a", b"a/b", b"a/b/c", b"a-b", b"a/b-c", b"b/\x01", b"\xff", b"\xff\xff/\xff"];
 
 /// Where listings begin.
 pub(crate) const PREFIXES: [&[u8]; 9] = [b"", b"a", b"a/", b"a/b", b"a/b/", b"b", b"\xff", b"\xff\xff", b"zz"];
@@ -124,7 +123,13 @@ pub(crate) enum Op {
     Log(u8, u8),
     Bases(Vec<u16>),
     Diff(u16, u16),
-    List { prefix: u8, recursive: bool, gone: bool, limit: u8, after: Option<u8> },
+    List {
+        prefix: u8,
+        recursive: bool,
+        gone: bool,
+        limit: u8,
+        after: Option<u8>,
+    },
     Scrub(bool),
     Compact,
     Recode(u8, u8),
@@ -210,8 +215,12 @@ fn how() -> impl Strategy<Value = How> {
     let coding = prop_oneof![5 => Just(None), 1 => coding().prop_map(Some)];
     let scope = prop_oneof![6 => Just(Scope::Realm), 1 => Just(Scope::User), 1 => (0u8..2).prop_map(Scope::None)];
     let attribute = prop_oneof![3 => Just(0u8), 1 => 1u8..4];
-    (follow, coding, scope, attribute)
-        .prop_map(|(follow, coding, scope, attribute)| How { follow, coding, scope, attribute })
+    (follow, coding, scope, attribute).prop_map(|(follow, coding, scope, attribute)| How {
+        follow,
+        coding,
+        scope,
+        attribute,
+    })
 }
 
 fn coding() -> impl Strategy<Value = (u8, u8)> {
@@ -231,9 +240,8 @@ const ANY_KEY: core::ops::Range<u8> = 0..KEYS.len() as u8;
 /// What can be under way together with others.
 fn request() -> impl Strategy<Value = Op> {
     let stream = (ANY_KEY, value(), how(), prop::collection::vec(any::<u16>(), 0..5), any::<bool>());
-    let stream = (stream, prop::option::weighted(0.2, 0u8..4)).prop_map(
-        |((key, value, how, cuts, patient), abort)| Op::Stream { key, value, how, cuts, patient, abort },
-    );
+    let stream = (stream, prop::option::weighted(0.2, 0u8..4))
+        .prop_map(|((key, value, how, cuts, patient), abort)| Op::Stream { key, value, how, cuts, patient, abort });
     let list = (0..PREFIXES.len() as u8, any::<bool>(), any::<bool>(), 0u8..6, prop::option::weighted(0.3, ANY_KEY));
     prop_oneof![
         10 => (ANY_KEY, value(), how()).prop_map(|(key, value, how)| Op::Put(key, value, how)),

@@ -194,8 +194,7 @@ impl World {
         }
         self.limits = budget;
         self.openings += 1;
-        let (node, opened) =
-            Local::open(self.disk.clone(), self.keys.clone(), limits(budget), self.openings).unwrap();
+        let (node, opened) = Local::open(self.disk.clone(), self.keys.clone(), limits(budget), self.openings).unwrap();
         assert!(opened.damaged.is_empty(), "{opened:?}");
         assert!(!lose_index || opened.index_rebuilt);
         self.node = node;
@@ -380,8 +379,15 @@ impl World {
                 Some(sorted.into_iter().collect())
             }
         };
-        let mut want =
-            Want { key: key.clone(), content: None, attributes, chunks: BTreeSet::new(), parents, refusal, source: None };
+        let mut want = Want {
+            key: key.clone(),
+            content: None,
+            attributes,
+            chunks: BTreeSet::new(),
+            parents,
+            refusal,
+            source: None,
+        };
         match &source {
             PutSource::Gone => {}
             PutSource::SameAs(from) => match self.model.versions.get(from) {
@@ -500,12 +506,20 @@ impl World {
                     let like = |want: &&Want| {
                         want.key == *key && want.content == content && want.content.is_none() == version.gone
                     };
-                    let at = unknown.iter().position(|want| like(want) && want.parents.as_ref().is_none_or(|parents| *parents == version.parents));
+                    let at = unknown.iter().position(|want| {
+                        like(want) && want.parents.as_ref().is_none_or(|parents| *parents == version.parents)
+                    });
                     let at = at.unwrap_or_else(|| panic!("nobody asked for version {version:?} of {key}"));
                     unknown.remove(at).clone()
                 }
             };
-            self.check_parents(&before, &want, version, &shown, purging_key(key) || tasks.iter().any(|task| task.purge.is_some()));
+            self.check_parents(
+                &before,
+                &want,
+                version,
+                &shown,
+                purging_key(key) || tasks.iter().any(|task| task.purge.is_some()),
+            );
             self.add(*id, &want, version.parents.clone(), version.created);
         }
         for (id, (want, outcome)) in written {
