@@ -19,6 +19,10 @@ mod tree;
 use clap::Parser as _;
 use std::process::ExitCode;
 
+/// Buffers of megabytes come and go: this allocator keeps them, where the system's gives them back and faults them in anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
     let mut out = output::Output::new(&cli.globals);

@@ -48,16 +48,17 @@ pub(super) fn run(session: &mut Session<'_>, args: DiffArgs) -> Outcome {
     let (a, b) = (versions::resolve(&db, &key, &args.a)?, versions::resolve(&db, &key, &args.b)?);
     // Also says so when one of them is no version of this key.
     let versions_of = (db.get(&key, Select::Version(a))?, db.get(&key, Select::Version(b))?);
-    if !args.bytes && !session.out.is_json() {
-        if let (Some(before), Some(after)) = (text(&db, &versions_of.0)?, text(&db, &versions_of.1)?) {
-            let mut options = diffy::DiffOptions::new();
-            let patch = options
-                .set_original_filename(format!("{key}@{}", &a.to_string()[..12]))
-                .set_modified_filename(format!("{key}@{}", &b.to_string()[..12]))
-                .create_patch(&before, &after)
-                .to_string();
-            return if before == after { Ok(()) } else { session.out.say(patch.trim_end()) };
-        }
+    if !args.bytes
+        && !session.out.is_json()
+        && let (Some(before), Some(after)) = (text(&db, &versions_of.0)?, text(&db, &versions_of.1)?)
+    {
+        let mut options = diffy::DiffOptions::new();
+        let patch = options
+            .set_original_filename(format!("{key}@{}", &a.to_string()[..12]))
+            .set_modified_filename(format!("{key}@{}", &b.to_string()[..12]))
+            .create_patch(&before, &after)
+            .to_string();
+        return if before == after { Ok(()) } else { session.out.say(patch.trim_end()) };
     }
     for (before, after) in db.diff(a, b)?.ranges {
         session.out.emit(&Differing { a: [before.start, before.end], b: [after.start, after.end] })?;

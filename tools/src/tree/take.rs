@@ -57,7 +57,7 @@ pub(crate) struct Taken {
 
 /// What a worker reports.
 pub(crate) enum Report {
-    Taken(Taken),
+    Taken(Box<Taken>),
     Problem(Problem),
     Failed(Failure),
 }
@@ -120,7 +120,7 @@ impl Taker<'_> {
         let (taken, puts): (Vec<_>, Vec<_>) = waiting.into_iter().map(|w| (w.taken, w.put)).unzip();
         for (mut taken, written) in taken.into_iter().zip(self.db.put_many(puts)?) {
             taken.carried.id = written?.id;
-            (self.report)(Report::Taken(taken));
+            (self.report)(Report::Taken(Box::new(taken)));
         }
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Taker<'_> {
             self.read.fetch_add(len, Ordering::Relaxed);
             let carried = Carried { place: planned.place, key: planned.key, id, print: entry.print() };
             let taken = Taken { carried, fate: Fate::Unchanged, word: entry.word(), len };
-            return Ok(Step::Done(Report::Taken(taken)));
+            return Ok(Step::Done(Report::Taken(Box::new(taken))));
         }
         if is_file {
             return self.file(planned, fate);
@@ -204,7 +204,7 @@ impl Taker<'_> {
             (Ok(put), _) => {
                 let len = planned.metadata.len();
                 let carried = Carried { place: planned.place, key: planned.key, id: put.id, print: entry.print() };
-                Ok(Step::Done(Report::Taken(Taken { carried, fate, word: "file", len })))
+                Ok(Step::Done(Report::Taken(Box::new(Taken { carried, fate, word: "file", len }))))
             }
             (Err(_), Some(Stopped::Asked)) => Err(Failure::interrupted("interrupted")),
             (Err(_), Some(Stopped::Unreadable(why))) => Ok(Step::problem(&planned, &why)),
