@@ -106,10 +106,28 @@ fn live_ancestors<D: Disk>(index: &Index<D>, parents: &[BlobId]) -> Result<Vec<B
         match index.get::<Blobs>(&id)? {
             Some(row) if row.purged => stack.extend(row.parents),
             Some(_) => live.push(id),
-            None => {}
+            // Of a version whose record was collected, the tombstone still knows the parents.
+            None => stack.extend(index.get::<Tombstones>(&id)?.into_iter().flat_map(|row| row.parents)),
         }
     }
     Ok(live)
+}
+
+/// A hole in a key's history has become known: what was a head only because nobody saw that a live version lies beyond
+/// the hole is none any more.
+fn bridge<D: Disk>(index: &mut Index<D>, key_hash: KeyHash, parents: &[BlobId]) -> Result<(), IndexError> {
+    // PA
+    let Some(mut key) = index.get::<Keys>(&key_hash)? else { return Ok(()) };
+    let heads = key.heads.len();
+    for ancestor in live_ancestors(index, parents)? {
+        if has_live_descendant(index, ancestor)? {
+            key.heads.retain(|head| head.1 != ancestor);
+        }
+    }
+    if key.heads.len() < heads {
+        store_key(index, key_hash, key)?;
+    }
+    Ok(())
 }
 
 /// A version was logged, or its record was moved.
@@ -129,6 +147,7 @@ pub(super) fn apply_blob<D: Disk>(index: &mut Index<D>, facts: &BlobFacts) -> Re
     if index.get::<Tombstones>(&id)?.is_some() {
         // Deleted before it was seen, in the order of this replay: only its place in the history remains.
         index.put::<Blobs>(&id, &BlobRow { purged: true, ..facts.row.clone() });
+        bridge(index, facts.row.key_hash, &facts.row.parents)?;
         return Ok(None);
     }
     index.put::<Blobs>(&id, &facts.row);
@@ -208,7 +227,13 @@ pub(super) fn apply_tombstone<D: Disk>(
             created: tombstone.created,
         };
         index.put::<Tombstones>(&removed.id, &row);
-        let Some(mut blob) = index.get::<Blobs>(&removed.id)? else { continue };
+        for &parent in &removed.parents {
+            index.put::<Children>(&Child { parent, child: removed.id }, &());
+        }
+        let Some(mut blob) = index.get::<Blobs>(&removed.id)? else {
+            bridge(index, tombstone.key_hash, &removed.parents)?;
+            continue;
+        };
         if blob.purged {
             continue;
         }
