@@ -49,7 +49,6 @@ fn check(what: &str, store: &Store, cases: &[Case], demand: Demand) {
 }
 
 #[test]
-#[ignore = "finds what the next commits fix"]
 fn one_rotten_sector_anywhere_costs_nothing() {
     let store = Store::make(SIZE, shelf::limits(), true);
     for ((volume, name), bytes) in &store.files {

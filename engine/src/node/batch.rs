@@ -151,6 +151,7 @@ impl<D: Disk> Engine<D> {
         if let Err(failure) = self.try_commit() {
             self.abandon(&failure);
         }
+        self.heal_index();
     }
 
     /// Commits in the middle of a step of upkeep, if anything is open.
@@ -177,7 +178,14 @@ impl<D: Disk> Engine<D> {
         let position = self.log.commit(&note).map_err(|error| self.log_failure(error))?;
         let batch = std::mem::take(&mut self.batch);
         self.since_checkpoint += batch.len;
-        self.learn(batch.seals, batch.chunks, batch.staged)?;
+        if let Err(failure) = self.learn(batch.seals, batch.chunks, batch.staged) {
+            // It is durable. An index that cannot take it in is made anew from the log, which has it.
+            self.distrust_index();
+            self.heal_index();
+            if !self.index_is_sound() {
+                return Err(failure);
+            }
+        }
         for (upload, id) in written {
             let outcome = self.written(id);
             self.upload_committed(upload, outcome);
