@@ -164,6 +164,7 @@ impl<D: Disk> Engine<D> {
         if let Err(failure) = self.try_commit() {
             self.abandon(&failure);
         }
+        self.heal_index();
     }
 
     /// Commits in the middle of a step of upkeep, if anything is open.
@@ -197,16 +198,25 @@ impl<D: Disk> Engine<D> {
         let batch = std::mem::take(&mut self.batch);
         self.since_checkpoint += batch.len;
         let mut outcomes = match self.learn(batch.seals, batch.chunks, batch.staged) {
-            Ok(outcomes) => outcomes,
+            Ok(outcomes) => Some(outcomes),
             Err(failure) => {
-                for (request, _) in batch.replies {
-                    self.reply(request, Reply::Failed(failure.clone()));
+                // It is durable. An index that cannot take it in is made anew from the log, which has it.
+                self.distrust_index();
+                self.heal_index();
+                if !self.index_is_sound() {
+                    for (request, _) in batch.replies {
+                        self.reply(request, Reply::Failed(failure.clone()));
+                    }
+                    return Err(failure);
                 }
-                return Err(failure);
+                None
             }
         };
         for (upload, id) in written {
-            let outcome = outcomes.remove(&id).ok_or(Failure::NoSuchVersion(id));
+            let outcome = match &mut outcomes {
+                Some(outcomes) => outcomes.remove(&id).ok_or(Failure::NoSuchVersion(id)),
+                None => self.written(id),
+            };
             self.upload_committed(upload, outcome);
         }
         for (request, reply) in batch.replies {
@@ -268,6 +278,13 @@ impl<D: Disk> Engine<D> {
             self.outputs.push_back(Output::Event(Event::Diverged { heads: heads.clone() }));
         }
         Ok(written)
+    }
+
+    /// What to say of a version that the index knows.
+    fn written(&self, id: BlobId) -> Result<Written, Failure> {
+        let row = self.live_blob(id)?;
+        let heads = self.key_row(&row.key_hash)?.map(|row| row.heads).unwrap_or_default();
+        Ok(Written { id, created: row.created, heads: heads.into_iter().map(|head| head.1).collect() })
     }
 
     /// Gives up the batch: nobody was told, the index knows nothing, the log forgets.

@@ -90,7 +90,8 @@ impl<D: Disk> Engine<D> {
             let reference = of.references[place].1.clone();
             let page = WantedPage { request, side, place };
             match self.fetch(&reference.seal_id, true) {
-                Ok(slices) => {
+                Ok(fetched) => {
+                    let slices = fetched.slices;
                     let job = Job::OpenChunk { seal: reference.seal_id, secret: reference.secret, slices };
                     self.run(JobContext::DiffPage(page), job);
                 }

@@ -19,7 +19,8 @@ impl<D: Disk> Engine<D> {
     pub(super) fn live_blob(&self, id: BlobId) -> Result<BlobRow, Failure> {
         match self.index.get::<Blobs>(&id).map_err(|error| self.index_failure(error))? {
             Some(row) if !row.purged => Ok(row),
-            _ => Err(Failure::NoSuchVersion(id)),
+            Some(_) => Err(Failure::NoSuchVersion(id)),
+            None => Err(self.absent(Failure::NoSuchVersion(id))),
         }
     }
 
@@ -66,7 +67,7 @@ impl<D: Disk> Engine<D> {
     /// Which version of a key is meant, and that it has content.
     pub(super) fn select(&self, key: &KeyName, select: Select) -> Result<Found, Failure> {
         let key_hash = self.hash_key(key)?;
-        let no_key = || Failure::NoSuchKey(key.clone());
+        let no_key = || self.absent(Failure::NoSuchKey(key.clone()));
         let heads = heads_of(self.key_row(&key_hash)?);
         let id = match select {
             Select::Winner => heads.last().copied().ok_or_else(no_key)?,
@@ -106,7 +107,7 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn heads(&self, key: &KeyName) -> Result<Vec<Version>, Failure> {
-        let row = self.key_row(&self.hash_key(key)?)?.ok_or_else(|| Failure::NoSuchKey(key.clone()))?;
+        let row = self.key_row(&self.hash_key(key)?)?.ok_or_else(|| self.absent(Failure::NoSuchKey(key.clone())))?;
         row.heads.iter().rev().map(|head| self.version(head.1)).collect()
     }
 
@@ -122,7 +123,7 @@ impl<D: Disk> Engine<D> {
         if let Some(after) = after {
             found.retain(|version| (version.created, version.blob) != after);
         } else if found.is_empty() {
-            return Err(Failure::NoSuchKey(key.clone()));
+            return Err(self.absent(Failure::NoSuchKey(key.clone())));
         }
         found.truncate(limit);
         found.into_iter().map(|version| self.version(version.blob)).collect()

@@ -10,6 +10,7 @@ mod batch;
 mod config;
 mod diff;
 mod facts;
+mod heal;
 mod history;
 mod job;
 mod note;
@@ -38,11 +39,12 @@ use crate::env::{Disk, DiskFailure, Instant, Now};
 use crate::id::{EngineRng, HlcClock, Partition, Sequence};
 use crate::keys::{Keyring, NameKeys};
 use crate::store::SegmentId;
-use crate::store::index::{Index, IndexError};
+use crate::store::index::Index;
 use crate::store::log::{Log, LogError};
 use batch::Batch;
 use bytes::Bytes;
 use diff::{Comparisons, WantedPage};
+use heal::Heal;
 pub use policy::Policy;
 use put::{Puts, ScopedChunk};
 use reader::{ReadId, Reads, Sought};
@@ -123,6 +125,7 @@ pub struct Engine<D: Disk> {
     /// Bytes of log since the index was last brought up to it.
     since_checkpoint: u64,
     health: Health,
+    heal: Heal,
     window: Window,
     batch: Batch,
     puts: Puts,
@@ -150,12 +153,32 @@ impl<D: Disk> Engine<D> {
         if self.health == Health::Closed {
             return self.reply(id, Reply::Failed(Failure::Closed));
         }
+        self.heal_index();
+        if !self.index_is_sound() && !matches!(request, Request::Close | Request::PutAbort { .. }) {
+            let why = "it could not be made anew from the log".to_owned();
+            return self.reply(id, Reply::Failed(Failure::Index(why)));
+        }
+        self.note_question(id, &request);
         match request {
             Request::Put(puts) => self.put(id, puts),
             Request::PutOpen(put) => self.put_open(id, *put),
             Request::PutData { stream, data } => self.put_data(id, stream, data),
             Request::PutEnd { stream } => self.put_end(id, stream),
             Request::PutAbort { stream } => self.put_abort(id, stream),
+            Request::Purge(target) => self.purge(now, id, &target),
+            Request::Scrub { repair } => self.start_scrub(id, repair),
+            Request::Recode(coding) => self.start_recode(id, coding),
+            Request::Compact => self.start_compact(id),
+            Request::Close => self.close(id),
+            question => self.answer_question(id, question),
+        }
+        self.heal_index();
+        self.make_drafts(now);
+    }
+
+    /// Answers what changes nothing.
+    fn answer_question(&mut self, id: RequestId, request: Request) {
+        match request {
             Request::Get(wanted) => self.get(id, wanted),
             Request::GetVersion(blob) => self.get_version(id, blob),
             Request::Exist(versions) => {
@@ -180,17 +203,12 @@ impl<D: Disk> Engine<D> {
                 let answer = self.list(&request).map(Reply::Listing);
                 self.answer(id, answer);
             }
-            Request::Purge(target) => self.purge(now, id, &target),
-            Request::Scrub { repair } => self.start_scrub(id, repair),
-            Request::Recode(coding) => self.start_recode(id, coding),
-            Request::Compact => self.start_compact(id),
             Request::Stats => {
                 let answer = self.stats().map(Reply::Stats);
                 self.answer(id, answer);
             }
-            Request::Close => self.close(id),
+            other => unreachable!("{other:?} is no question"),
         }
-        self.make_drafts(now);
     }
 
     /// A frame came from a peer. A store of one node has no peers: the frame is dropped.
@@ -225,12 +243,14 @@ impl<D: Disk> Engine<D> {
             (JobContext::Upkeep(job), outcome) => self.upkeep_job_done(job, outcome),
             (context, outcome) => unreachable!("{outcome:?} is no outcome for {context:?}"),
         }
+        self.heal_index();
         self.make_drafts(now);
     }
 
     /// The instant from [`Engine::poll_timeout`] is reached.
     pub fn handle_timeout(&mut self, now: Now) {
         self.continue_upkeep();
+        self.heal_index();
         self.make_drafts(now);
     }
 
@@ -269,10 +289,6 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    fn reply(&mut self, id: RequestId, reply: Reply) {
-        self.outputs.push_back(Output::Reply { id, reply });
-    }
-
     fn run(&mut self, context: JobContext, job: Job) {
         let id = JobId(self.next_job);
         self.next_job += 1;
@@ -299,17 +315,6 @@ impl<D: Disk> Engine<D> {
             }
             _ => {}
         }
-        Failure::Disk(error.to_string())
-    }
-
-    /// What a failure of the index means for the node: it is a cache, and is rebuilt at the next opening.
-    fn index_failure(&self, error: IndexError) -> Failure {
-        if let IndexError::Disk(disk) = &error
-            && disk.failure == DiskFailure::Full
-        {
-            return Failure::Full;
-        }
-        tracing::error!(%error, "the index failed");
         Failure::Disk(error.to_string())
     }
 }

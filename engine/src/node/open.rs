@@ -2,6 +2,7 @@
 
 use super::batch::Batch;
 use super::facts::{BlobFacts, BodySummary, Novelty, apply_blob, apply_ref_page, apply_tombstone};
+use super::heal::{Heal, Unread, repair, unread};
 use super::job::open_record;
 use super::policy::Policy;
 use super::put::Puts;
@@ -99,10 +100,12 @@ struct Checkpoint {
     sequences: BTreeMap<Partition, Sequence>,
     policy: Option<Policy>,
     content: BTreeMap<SegmentId, u64>,
+    /// What the index could not be told, because it could not be read.
+    unread: Vec<Unread>,
 }
 
 impl Limits {
-    fn index_options(&self) -> IndexOptions {
+    pub(super) fn index_options(&self) -> IndexOptions {
         IndexOptions { cache_bytes: self.index_cache_len, overlay_bytes: self.index_overlay_len }
     }
 
@@ -123,18 +126,47 @@ fn verify(kind: RecordKind, payload: &[u8]) -> bool {
 }
 
 /// The state of a replay.
-struct Replay<'a, D: Disk> {
+pub(super) struct Replay<'a, D: Disk> {
     index: &'a mut Index<D>,
     keys: &'a Keyring,
     checkpoint: Vec<u8>,
     clock: Hlc,
-    policy: Option<Policy>,
-    content: BTreeMap<SegmentId, u64>,
+    pub(super) policy: Option<Policy>,
+    pub(super) content: BTreeMap<SegmentId, u64>,
     replayed: u64,
     damaged: Vec<String>,
 }
 
-impl<D: Disk> Replay<'_, D> {
+impl<'a, D: Disk> Replay<'a, D> {
+    /// A replay into an index that stands at `checkpoint`.
+    pub(super) fn new(index: &'a mut Index<D>, keys: &'a Keyring, checkpoint: Vec<u8>) -> Self {
+        Self {
+            index,
+            keys,
+            checkpoint,
+            clock: Hlc::default(),
+            policy: None,
+            content: BTreeMap::new(),
+            replayed: 0,
+            damaged: Vec::new(),
+        }
+    }
+
+    /// Lets the index learn of a record.
+    pub(super) fn take(&mut self, record: RecordView<'_>) -> Result<(), LogError> {
+        // PA
+        let trouble = |error: IndexError| LogError::Visitor(error.to_string());
+        self.visit(record).map_err(trouble)?;
+        if self.index.needs_flush() {
+            match self.index.flush(&self.checkpoint) {
+                // On a full disk what was learnt stays in memory: reading, and deleting, must be possible.
+                Err(IndexError::Disk(error)) if error.failure == DiskFailure::Full => {}
+                flushed => flushed.map_err(trouble)?,
+            }
+        }
+        Ok(())
+    }
+
     fn visit(&mut self, record: RecordView<'_>) -> Result<(), IndexError> {
         // PA
         self.replayed += 1;
@@ -281,35 +313,32 @@ impl<D: Disk> Engine<D> {
             ),
         };
         let from = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
-        let mut replay = Replay {
-            index: &mut index,
-            keys: &options.keys,
-            checkpoint: stored,
-            clock: Hlc::default(),
-            policy: checkpoint.as_ref().and_then(|checkpoint| checkpoint.policy.clone()),
-            content: checkpoint.as_ref().map(|checkpoint| checkpoint.content.clone()).unwrap_or_default(),
-            replayed: 0,
-            damaged: Vec::new(),
-        };
-        let opened = Log::open(disk.clone(), options.limits.log_options(), from, rng, &verify, &mut |record| {
-            let trouble = |error: IndexError| LogError::Visitor(error.to_string());
-            replay.visit(record).map_err(trouble)?;
-            if replay.index.needs_flush() {
-                let unchanged = replay.checkpoint.clone();
-                match replay.index.flush(&unchanged) {
-                    // On a full disk what was learnt stays in memory: reading, and deleting, must be possible.
-                    Err(IndexError::Disk(error)) if error.failure == DiskFailure::Full => {}
-                    flushed => flushed.map_err(trouble)?,
+        let mut healed = Vec::new();
+        let (log, recovery, replay) = loop {
+            let mut replay = Replay::new(&mut index, &options.keys, stored.clone());
+            if let Some(known) = &checkpoint {
+                replay.policy.clone_from(&known.policy);
+                replay.content.clone_from(&known.content);
+            }
+            let opened = Log::open(disk.clone(), options.limits.log_options(), from, rng, &verify, &mut |record| {
+                replay.take(record)
+            });
+            let (mut log, recovery) = match opened {
+                Ok(opened) => opened,
+                Err(error @ (LogError::CheckpointAhead(_) | LogError::Visitor(_))) => {
+                    return Err(OpenFailure::StaleIndex(error.to_string()));
+                }
+                Err(error) => return Err(OpenFailure::Open(error.into())),
+            };
+            // A record that could not be shown is shown once its place is repaired: to say where in history it stands is
+            // the log's affair, so it is opened once more.
+            if healed.is_empty() && !recovery.damaged.is_empty() {
+                healed = repair(&mut log, &recovery.damaged);
+                if !healed.is_empty() {
+                    continue;
                 }
             }
-            Ok(())
-        });
-        let (log, recovery) = match opened {
-            Ok(opened) => opened,
-            Err(error @ (LogError::CheckpointAhead(_) | LogError::Visitor(_))) => {
-                return Err(OpenFailure::StaleIndex(error.to_string()));
-            }
-            Err(error) => return Err(OpenFailure::Open(error.into())),
+            break (log, recovery, replay);
         };
         let Replay { clock, policy, content, replayed, mut damaged, .. } = replay;
         let config = StoreConfig::decode(&recovery.config).map_err(|error| OpenFailure::Open(error.into()))?;
@@ -323,8 +352,12 @@ impl<D: Disk> Engine<D> {
             return Err(OpenFailure::StaleIndex("it knows segments that were removed since".into()));
         }
         damaged.extend(recovery.damaged.iter().map(ToString::to_string));
-        damaged.extend(recovery.missing.iter().map(|segment| format!("segment {segment}: its file is missing")));
-        damaged.extend(recovery.unreadable.iter().map(|segment| format!("segment {segment}: unreadable as a whole")));
+        let missing = recovery.missing.iter().map(|segment| format!("segment {segment}: its file is missing"));
+        let unreadable = recovery.unreadable.iter().map(|segment| format!("segment {segment}: unreadable as a whole"));
+        let gone: Vec<String> = missing.chain(unreadable).collect();
+        damaged.extend(gone.iter().cloned());
+        let mut hidden = checkpoint.as_ref().map(|known| known.unread.clone()).unwrap_or_default();
+        hidden.extend(unread(&recovery.damaged));
 
         // Sequence numbers go on only where all of them are known; else a new life begins.
         let (incarnation, sequences) = match &checkpoint {
@@ -356,6 +389,7 @@ impl<D: Disk> Engine<D> {
             index,
             since_checkpoint: 0,
             health: Health::Good,
+            heal: Heal::new(hidden, gone),
             window: Window::default(),
             batch: Batch::default(),
             puts: Puts::default(),
@@ -373,9 +407,10 @@ impl<D: Disk> Engine<D> {
                 written => written.map_err(|failure| OpenFailure::StaleIndex(failure.to_string()))?,
             }
         }
-        for place in &damaged {
-            let damage = Damage { place: place.clone(), outcome: DamageOutcome::Healable };
-            engine.outputs.push_back(Output::Event(Event::Integrity(damage)));
+        let found = damaged.iter().map(|place| (place.clone(), DamageOutcome::Healable));
+        let mended = healed.iter().map(|range| (range.to_string(), DamageOutcome::Healed));
+        for (place, outcome) in mended.chain(found) {
+            engine.outputs.push_back(Output::Event(Event::Integrity(Damage { place, outcome })));
         }
         let opened = Opened { index_rebuilt: false, replayed, torn: recovery.torn.is_some(), damaged };
         Ok((engine, opened))
@@ -391,6 +426,7 @@ impl<D: Disk> Engine<D> {
             sequences: self.sequences.clone(),
             policy: self.policy.clone(),
             content: self.content.clone(),
+            unread: self.heal.unread.clone(),
         };
         let bytes = match borsh::to_vec(&checkpoint) {
             Ok(bytes) => bytes,

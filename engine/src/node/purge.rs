@@ -80,7 +80,7 @@ impl<D: Disk> Engine<D> {
                     found.push((id, self.live_blob(id)?));
                 }
                 if found.is_empty() {
-                    return Err(Failure::NoSuchKey(key.clone()));
+                    return Err(self.absent(Failure::NoSuchKey(key.clone())));
                 }
                 Ok((key_hash, found))
             }

@@ -3,7 +3,7 @@
 use super::history::version_of;
 use super::job::Job;
 use super::request::{Damage, DamageOutcome, Event, Failure, Got, Reply, RequestId, Select};
-use super::{Engine, JobContext, Output};
+use super::{Engine, Health, JobContext, Output};
 use crate::blob::{BlobRecord, Body, ChunkList, ChunkRef, Content};
 use crate::env::Disk;
 use crate::id::{BlobId, SealId};
@@ -28,9 +28,27 @@ enum Piece {
     /// Content that lies below a reference, not yet fetched.
     Wanted { start: u64, depth: u8, reference: ChunkRef },
     /// Being fetched.
-    Fetching { start: u64, depth: u8, reference: ChunkRef, all_slices: bool },
+    Fetching { start: u64, depth: u8, reference: ChunkRef, effort: Effort },
     /// The bytes, cut to the range.
     Data(Bytes),
+}
+
+/// What is done to get a chunk, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effort {
+    /// As many slices as it takes.
+    Enough,
+    /// All slices there are.
+    All,
+    /// All slices, after parity did what it can for where they lie.
+    Healed,
+}
+
+/// Slices of a seal, and those that could not be read.
+#[derive(Debug, Default)]
+pub(super) struct Fetched {
+    pub(super) slices: Vec<SealedSlice>,
+    pub(super) unreadable: Vec<SliceIndex>,
 }
 
 #[derive(Debug)]
@@ -111,13 +129,22 @@ impl<K: Ord + Copy, V> Cache<K, V> {
 }
 
 impl<D: Disk> Engine<D> {
-    /// Reads and checks the record of a version.
-    pub(super) fn read_blob(&self, id: BlobId) -> Result<BlobRecord, Failure> {
+    /// Reads and checks the record of a version; if it is damaged, once more after what parity can do.
+    pub(super) fn read_blob(&mut self, id: BlobId) -> Result<BlobRecord, Failure> {
         // PA
-        self.read_record(id, &self.live_blob(id)?)
+        let row = self.live_blob(id)?;
+        self.read_record(id, &row)
     }
 
-    fn read_record(&self, id: BlobId, row: &BlobRow) -> Result<BlobRecord, Failure> {
+    fn read_record(&mut self, id: BlobId, row: &BlobRow) -> Result<BlobRecord, Failure> {
+        // PA
+        match self.read_record_at(id, row) {
+            Err(_) if self.heal_segments([row.location.segment]) => self.read_record_at(id, row),
+            result => result,
+        }
+    }
+
+    fn read_record_at(&self, id: BlobId, row: &BlobRow) -> Result<BlobRecord, Failure> {
         // PA
         let payload = self.log.read(row.location).map_err(|error| Failure::Damaged { place: error.to_string() })?;
         let damaged = |why: String| Failure::Damaged { place: format!("version {id} at {}: {why}", row.location) };
@@ -303,14 +330,34 @@ impl<D: Disk> Engine<D> {
                 read.expand(start, depth - 1, &page.chunks);
                 continue;
             }
-            let fetching = Piece::Fetching { start, depth, reference: reference.clone(), all_slices: false };
-            read.pieces.insert(at, fetching);
-            read.fetching += 1;
-            match self.fetch(&reference.seal_id, false) {
-                Ok(slices) => self.open_chunk(id, at, &reference, slices),
-                Err(failure) => return self.fail_read(id, failure),
+            if !self.fetch_chunk(id, at, (start, depth, reference), Effort::Enough) {
+                return;
             }
         }
+    }
+
+    /// Sends for a chunk, with more effort than that if it takes more. False: it cannot be had, and the read has failed.
+    fn fetch_chunk(&mut self, id: ReadId, at: u64, wanted: (u64, u8, ChunkRef), mut effort: Effort) -> bool {
+        let (start, depth, reference) = wanted;
+        let seal = reference.seal_id;
+        let fetched = loop {
+            match self.fetch(&seal, effort != Effort::Enough) {
+                Ok(fetched) => break fetched,
+                Err(_) if effort != Effort::Healed && self.heal_seal(&seal) => effort = Effort::Healed,
+                Err(failure) => {
+                    self.fail_read(id, failure);
+                    return false;
+                }
+            }
+        };
+        if !fetched.unreadable.is_empty() {
+            self.note_damage(seal, &fetched.unreadable);
+        }
+        let Some(read) = self.reads.reads.get_mut(&id) else { return false };
+        read.pieces.insert(at, Piece::Fetching { start, depth, reference: reference.clone(), effort });
+        read.fetching += 1;
+        self.open_chunk(id, at, &reference, fetched.slices);
+        true
     }
 
     fn open_chunk(&mut self, id: ReadId, at: u64, reference: &ChunkRef, slices: Vec<SealedSlice>) {
@@ -319,12 +366,12 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Reads slices of a seal: the data slices, and as many more as it takes if some are missing; or all.
-    pub(super) fn fetch(&self, seal: &SealId, all: bool) -> Result<Vec<SealedSlice>, Failure> {
+    pub(super) fn fetch(&self, seal: &SealId, all: bool) -> Result<Fetched, Failure> {
         // PA
         let Some(row) = self.seal_row(seal)? else {
             return Err(Failure::Damaged { place: format!("seal {seal}: no slice of it is known") });
         };
-        let mut slices = Vec::with_capacity(row.slices.len());
+        let Fetched { mut slices, mut unreadable } = Fetched::default();
         let mut trouble = None;
         for (index, location) in row.slices.iter().enumerate() {
             if !all && slices.len() >= usize::from(row.data) {
@@ -335,6 +382,7 @@ impl<D: Disk> Engine<D> {
                 Ok(None) => {}
                 Err(why) => {
                     tracing::warn!(%seal, index, ?location, %why, "a slice cannot be read");
+                    unreadable.push(SliceIndex(index as u8));
                     trouble = Some(why);
                 }
             }
@@ -346,7 +394,7 @@ impl<D: Disk> Engine<D> {
                 place: format!("seal {seal}: {found} slices can be read, {needed} are needed; the last trouble: {why}"),
             });
         }
-        Ok(slices)
+        Ok(Fetched { slices, unreadable })
     }
 
     pub(super) fn fetch_slice(
@@ -366,34 +414,34 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn chunk_opened(&mut self, id: ReadId, at: u64, result: Result<(Bytes, Vec<SliceIndex>), String>) {
         let Some(read) = self.reads.reads.get_mut(&id) else { return };
-        let Some(Piece::Fetching { start, depth, reference, all_slices }) = read.pieces.remove(&at) else { return };
+        let Some(Piece::Fetching { start, depth, reference, effort }) = read.pieces.remove(&at) else { return };
         read.fetching -= 1;
         let blob = read.blob;
-        match result {
+        let seal = reference.seal_id;
+        let why = match result {
             Ok((plain, bad)) => {
-                if all_slices || !bad.is_empty() {
-                    self.note_damage(reference.seal_id, &bad);
+                if !bad.is_empty() {
+                    self.note_damage(seal, &bad);
                 }
                 if let Err(failure) = self.take_chunk(id, at, start, depth, &reference, plain) {
                     return self.fail_read(id, failure);
                 }
-                self.continue_read(id);
+                return self.continue_read(id);
             }
-            Err(why) if all_slices => {
-                let place = format!("version {blob}: {why}");
-                self.fail_read(id, Failure::Damaged { place });
+            Err(why) => why,
+        };
+        // Some slice is rotten: once more, with everything there is, and then with what parity can restore of it.
+        tracing::debug!(%seal, %why, ?effort, "a chunk could not be opened");
+        let more = match effort {
+            Effort::Enough => Some(Effort::All),
+            Effort::All => self.heal_seal(&seal).then_some(Effort::Healed),
+            Effort::Healed => None,
+        };
+        match more {
+            Some(effort) => {
+                self.fetch_chunk(id, at, (start, depth, reference), effort);
             }
-            Err(why) => {
-                // Some data slice is rotten: once more, with everything there is.
-                tracing::debug!(seal = %reference.seal_id, %why, "reading again with all slices");
-                read.pieces
-                    .insert(at, Piece::Fetching { start, depth, reference: reference.clone(), all_slices: true });
-                read.fetching += 1;
-                match self.fetch(&reference.seal_id, true) {
-                    Ok(slices) => self.open_chunk(id, at, &reference, slices),
-                    Err(failure) => self.fail_read(id, failure),
-                }
-            }
+            None => self.fail_read(id, Failure::Damaged { place: format!("version {blob}: {why}") }),
         }
     }
 
@@ -453,7 +501,10 @@ impl<D: Disk> Engine<D> {
     fn note_damage(&mut self, seal: SealId, bad: &[SliceIndex]) {
         let place = format!("seal {seal}: slices {bad:?}");
         self.outputs.push_back(Output::Event(Event::Integrity(Damage { place, outcome: DamageOutcome::Healable })));
-        self.upkeep.mend_later(seal);
+        if self.health == Health::Good {
+            self.upkeep.mend_later(seal);
+            self.start_mending();
+        }
     }
 }
 

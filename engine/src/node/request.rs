@@ -400,6 +400,9 @@ pub enum Failure {
         /// What, and where it lies.
         place: String,
     },
+    /// The index ran into damage. It is a cache, and is made anew from the log before the next request.
+    #[error("the index is damaged ({0}); it is made anew from the log: try again")]
+    Index(String),
     /// The disk is full. Nothing was lost; free space and try again.
     #[error("the disk is full; nothing stored was lost: free some space and try again")]
     Full,

@@ -7,7 +7,9 @@ mod seals;
 pub(super) use compact::Moved;
 
 use super::job::JobOutcome;
-use super::request::{CompactReport, Failure, RecodeReport, Reply, RequestId, ScrubReport, Stats};
+use super::request::{
+    CompactReport, Damage, DamageOutcome, Failure, RecodeReport, Reply, RequestId, ScrubReport, Stats,
+};
 use super::{Engine, Health, JobContext};
 use crate::env::Disk;
 use crate::id::{RefPageId, SealId};
@@ -19,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Seals that may wait to be mended; more are found by the next scrub.
 const MEND_LEN: usize = 4096;
+/// How often a task is begun again because the index failed it.
+const MAX_RESTARTS: u8 = 3;
 /// A segment is compacted without being asked when more than half of it is dead.
 const DEAD_SHARE: u64 = 2;
 
@@ -49,6 +53,37 @@ enum Task {
     },
 }
 
+impl Task {
+    /// The same task from its beginning, because the index failed it. What only mends is not worth it: the next reader
+    /// or scrub finds it again.
+    fn anew(&self) -> Option<Self> {
+        Some(match self {
+            Self::Mend(_) => return None,
+            Self::Scrub { request, repair, .. } => {
+                let place = "the index: damaged, and made anew from the log".to_owned();
+                let damage = vec![Damage { place, outcome: DamageOutcome::Healed }];
+                let report = ScrubReport { damage, ..ScrubReport::default() };
+                Self::Scrub { request: *request, repair: *repair, report, stage: scrub::Stage::default() }
+            }
+            Self::Recode { request, coding, .. } => Self::Recode {
+                request: *request,
+                coding: *coding,
+                report: RecodeReport::default(),
+                walk: seals::Walk::default(),
+            },
+            Self::Compact { request, report, .. } => {
+                let report = CompactReport { bytes_before: report.bytes_before, ..CompactReport::default() };
+                let stage = match request {
+                    Some(_) => compact::Stage::default(),
+                    None => compact::Stage::mostly_dead(),
+                };
+                Self::Compact { request: *request, report, stage }
+            }
+            Self::Close { request } => Self::Close { request: *request },
+        })
+    }
+}
+
 /// What a job of upkeep is for.
 #[derive(Clone, Debug)]
 pub(super) enum UpkeepJob {
@@ -67,6 +102,8 @@ pub(super) struct Upkeep {
     uncommitted: bool,
     to_mend: BTreeSet<SealId>,
     to_collect: (Vec<SealId>, Vec<RefPageId>),
+    /// How often the task was begun again because the index failed it.
+    restarts: u8,
     /// Dead bytes by segment, as far as this process has seen them die.
     dead: BTreeMap<SegmentId, u64>,
 }
@@ -142,6 +179,11 @@ impl<D: Disk> Engine<D> {
             let stage = compact::Stage::mostly_dead();
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
         }
+        self.start_mending();
+    }
+
+    /// Sees to the seals that were found damaged.
+    pub(super) fn start_mending(&mut self) {
         if !self.upkeep.to_mend.is_empty() && !self.upkeep.queue.iter().any(|task| matches!(task, Task::Mend(_))) {
             let walk = seals::Walk::over(std::mem::take(&mut self.upkeep.to_mend));
             self.upkeep.enqueue(Task::Mend(walk));
@@ -167,9 +209,18 @@ impl<D: Disk> Engine<D> {
                 None => return,
             },
         };
+        let anew = task.anew();
         match self.step(task) {
-            Ok(next) => self.upkeep.task = next,
+            Ok(next) => {
+                if next.is_none() {
+                    self.upkeep.restarts = 0;
+                }
+                self.upkeep.task = next;
+            }
             Err((request, failure)) => {
+                if self.start_again(&failure, anew) {
+                    return;
+                }
                 tracing::warn!(%failure, "upkeep was given up");
                 if let Some(request) = request {
                     self.reply(request, Reply::Failed(failure));
@@ -268,9 +319,27 @@ impl<D: Disk> Engine<D> {
         self.fail_upkeep(failure);
     }
 
+    /// Puts off a task that ran into a damaged index; when its turn comes, the index has been made anew.
+    fn start_again(&mut self, failure: &Failure, task: Option<Task>) -> bool {
+        let again = matches!(failure, Failure::Index(_)) && self.upkeep.restarts < MAX_RESTARTS;
+        match task {
+            Some(task) if again => {
+                self.upkeep.restarts += 1;
+                self.upkeep.queue.push_front(task);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Gives up the task under way.
     pub(super) fn fail_upkeep(&mut self, failure: &Failure) {
         self.upkeep.uncommitted = false;
+        let anew = self.upkeep.task.as_ref().and_then(Task::anew);
+        if self.start_again(failure, anew) {
+            self.upkeep.task = None;
+            return;
+        }
         let request = match self.upkeep.task.take() {
             Some(Task::Scrub { request, .. } | Task::Recode { request, .. } | Task::Close { request }) => Some(request),
             Some(Task::Compact { request, .. }) => request,

@@ -3,7 +3,7 @@
 //! The script is the same every time: times from a list, contents from a hash, one keyring. What it writes is therefore
 //! the same too, byte for byte, for as long as format and engine stay what they are.
 // Each test that shares this uses a part of it.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
 use ouroboros_engine::blob::{Attributes, BlobKind};

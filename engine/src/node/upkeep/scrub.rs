@@ -5,13 +5,18 @@ use crate::env::Disk;
 use crate::id::BlobId;
 use crate::node::Engine;
 use crate::node::request::{Damage, DamageOutcome, Failure, ScrubReport};
+use crate::seal::SealedSlice;
 use crate::store::SegmentId;
-use crate::store::index::{Blobs, Direction};
+use crate::store::index::{Blobs, Direction, Index, Place, Seals};
+use crate::store::log::{RecordKind, RecordView};
+use bytes::Bytes;
 use core::ops::{Bound, ControlFlow};
 use std::collections::VecDeque;
 
 /// Versions checked in one step.
 const VERSIONS_STEP: usize = 256;
+/// Rows of the index checked in one step.
+const ROWS_STEP: usize = 4096;
 
 /// How far a scrub has come.
 #[derive(Debug, Default)]
@@ -24,6 +29,8 @@ pub(in crate::node) enum Stage {
     Seals(Walk),
     /// The records of all versions.
     Versions(Option<BlobId>),
+    /// All rows of the index.
+    Index(Option<Place>),
 }
 
 impl<D: Disk> Engine<D> {
@@ -36,6 +43,7 @@ impl<D: Disk> Engine<D> {
         // PA
         match stage {
             Stage::Start => {
+                self.heal.hope_again();
                 // What waits in buffers is written first, so that all there is can be read back.
                 self.commit_for_upkeep();
                 if repair {
@@ -53,35 +61,50 @@ impl<D: Disk> Engine<D> {
                     *stage = Stage::Versions(None);
                 }
             }
-            Stage::Versions(last) => return self.scrub_versions(last, report),
+            Stage::Versions(last) => {
+                if !self.scrub_versions(last, report)? {
+                    *stage = Stage::Index(None);
+                }
+            }
+            Stage::Index(place) => {
+                *place = self.index.verify(place.take(), ROWS_STEP).map_err(|error| self.index_failure(error))?;
+                return Ok(place.is_some());
+            }
         }
         Ok(true)
     }
 
     fn scrub_segment(&mut self, segment: SegmentId, repair: bool, report: &mut ScrubReport) -> Result<(), Failure> {
         // PA
-        let check = |engine: &mut Self| {
-            let mut records = 0;
-            let mut bytes = 0;
+        let mut harmless = Vec::new();
+        let mut check = |engine: &mut Self, first: bool| {
+            let index = &engine.index;
             let scanned = engine.log.scan(segment, 0, &mut |record| {
-                records += 1;
-                bytes += record.payload.len() as u64;
+                if first {
+                    report.records += 1;
+                    report.bytes += record.payload.len() as u64;
+                }
+                if first && is_dead_and_rotten(index, &record) {
+                    harmless.push(record.location);
+                }
                 ControlFlow::Continue(())
             });
-            scanned.map(|scan| (scan.damaged, records, bytes)).map_err(|error| engine.log_failure(error))
+            scanned.map(|scan| scan.damaged).map_err(|error| engine.log_failure(error))
         };
-        let (damaged, records, bytes) = check(self)?;
-        report.records += records;
-        report.bytes += bytes;
-        if damaged.is_empty() && !repair {
-            return Ok(());
-        }
+        let damaged = check(self, true)?;
         let mut healed = Vec::new();
         if repair {
             let repaired = self.log.repair(segment).map_err(|error| self.log_failure(error))?;
             healed.extend(repaired.healed.iter().map(ToString::to_string));
         }
-        let left = if repair { check(self)?.0 } else { damaged.clone() };
+        let left = if healed.is_empty() { damaged.clone() } else { check(self, false)? };
+        for location in harmless {
+            let place = format!("{location}: a slice that nothing refers to any more");
+            report.damage.push(Damage { place, outcome: DamageOutcome::Harmless });
+        }
+        if !healed.is_empty() {
+            self.repaired(segment);
+        }
         let mut places: Vec<String> = damaged.iter().map(ToString::to_string).collect();
         places.extend(healed.into_iter().filter(|place| !damaged.iter().any(|range| range.to_string() == *place)));
         for place in places {
@@ -124,4 +147,15 @@ impl<D: Disk> Engine<D> {
         }
         Ok(true)
     }
+}
+
+/// Whether the record is a slice that the index does not point to, and is not what was written. No seal answers for those.
+fn is_dead_and_rotten<D: Disk>(index: &Index<D>, record: &RecordView<'_>) -> bool {
+    if record.kind != RecordKind::Slice {
+        return false;
+    }
+    let Ok(slice) = SealedSlice::from_record(Bytes::copy_from_slice(record.payload)) else { return true };
+    let row = index.get::<Seals>(&slice.header.seal_id()).ok().flatten();
+    let known = row.and_then(|row| row.slices.get(usize::from(slice.header.index().0)).copied().flatten());
+    known != Some(record.location) && slice.verify().is_err()
 }

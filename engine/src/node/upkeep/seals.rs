@@ -127,7 +127,12 @@ impl<D: Disk> Engine<D> {
         let index = usize::from(slice.header.index().0);
         if let Some(location) = row.slices.get(index).copied().flatten() {
             let record = [header.as_slice(), &slice.payload].concat();
-            match self.log.rewrite_in_place(location, &record) {
+            let mut rewritten = self.log.rewrite_in_place(location, &record);
+            // Its header may be what is damaged; that is under group parity.
+            if rewritten.is_err() && self.heal_segments([location.segment]) {
+                rewritten = self.log.rewrite_in_place(location, &record);
+            }
+            match rewritten {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::warn!(%seal, index, %error, "a slice cannot be written in its place"),
             }

@@ -58,6 +58,10 @@ impl Default for IndexOptions {
     }
 }
 
+/// How far [`Index::verify`] has come: a table, and the last key seen in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place(usize, Vec<u8>);
+
 /// The index of one store.
 pub struct Index<D: Disk> {
     paged: Arc<PagedFile<D::File>>,
@@ -289,6 +293,26 @@ impl<D: Disk> Index<D> {
         }
         let stored = self.checked(self.tree()?.table(table)?.range::<&[u8]>((from, to)))?;
         self.checked(Merged::new(self.overlay.table(table), stored, from, to, direction)).map(Some)
+    }
+
+    /// Reads up to `limit` rows behind `after` (all tables, one after the other) for no other purpose than to see that
+    /// they can be read; returns where to go on, or `None` at the end.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn verify(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, IndexError> {
+        // PA
+        let Place(table, key) = after.unwrap_or_default();
+        if table >= table::TABLES {
+            return Ok(None);
+        }
+        let from = if key.is_empty() { Bound::Unbounded } else { Bound::Excluded(key.as_slice()) };
+        let stored = self.checked(self.tree()?.table(TableId(table))?.range::<&[u8]>((from, Bound::Unbounded)))?;
+        let mut last = None;
+        for row in stored.take(limit) {
+            last = Some(self.checked(row)?.0.value().to_vec());
+        }
+        Ok(Some(last.map_or(Place(table + 1, Vec::new()), |key| Place(table, key))))
     }
 
     /// Writes all pending updates, together with `checkpoint`, in one transaction, and makes it durable.

@@ -154,6 +154,12 @@ impl<D: Disk> Log<D> {
         self.durable
     }
 
+    /// The disk that the log is on.
+    #[must_use]
+    pub const fn disk(&self) -> &D {
+        &self.disk
+    }
+
     /// The configuration that the log was created with.
     #[must_use]
     pub fn config(&self) -> &[u8] {

@@ -194,6 +194,27 @@ impl<D: Disk> Log<D> {
     }
 }
 
+impl<D: Disk> Log<D> {
+    /// Shows every content record up to the last commit to `visit`, as opening does, and returns what is damaged: for
+    /// an index that is made anew while the log stays open. Nothing is written.
+    ///
+    /// # Errors
+    /// Those of `visit`, and [`LogError::Disk`].
+    pub fn replay(
+        &self,
+        visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
+    ) -> Result<Vec<DamagedRange>, LogError> {
+        // PA
+        let handles = Handles::new(self.disk.clone(), self.options.open_files as usize);
+        let inventory = Inventory::take(&self.disk, &handles)?.ok_or(LogError::NoLog)?;
+        let others = inventory.segments.keys().filter(|id| !self.segments.contains_key(id)).copied().collect();
+        let mut damaged = Vec::new();
+        let all = (Point::default(), self.durable.end_point());
+        replay(&inventory, &handles, all, &others, visit, &mut damaged)?;
+        Ok(damaged)
+    }
+}
+
 /// Decides what the end of the log is worth.
 fn judge<D: Disk>(
     inventory: &Inventory,

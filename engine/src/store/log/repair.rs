@@ -42,6 +42,7 @@ impl<D: Disk> Log<D> {
         for list in patient.lists()?.into_values() {
             patient.heal_group(&list)?;
         }
+        patient.heal_padding()?;
         if !active {
             patient.heal_footer()?;
         }
@@ -79,7 +80,8 @@ impl<D: Disk> Log<D> {
         if header.len != location.len || payload.len() != location.len as usize || !header.checks(payload) {
             return Err(damaged("the bytes offered are not the record's"));
         }
-        file.write_at(u64::from(location.offset) + HEADER_LEN as u64, &[payload, padding(header.len)])?;
+        let record = [payload, padding(header.len)].concat();
+        write_over(&*file, u64::from(location.offset) + HEADER_LEN as u64, &record)?;
         self.sync(&file)
     }
 
@@ -117,7 +119,7 @@ impl<F: DiskFile> Patient<'_, F> {
         if self.get(offset, bytes.len())?.is_some_and(|found| found == bytes) {
             return Ok(());
         }
-        self.file.write_at(u64::from(offset), &[bytes])?;
+        write_over(self.file, u64::from(offset), bytes)?;
         self.report.healed.push(self.range(offset, bytes.len(), what));
         Ok(())
     }
@@ -251,6 +253,21 @@ impl<F: DiskFile> Patient<'_, F> {
         self.set(offset, &record, Damage::Record(kind))
     }
 
+    /// Fills up spread records again: nothing else covers the zeros behind their payloads.
+    fn heal_padding(&mut self) -> Result<(), LogError> {
+        // PA
+        let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
+        while let Some(item) = scanner.next()? {
+            let Item::Record(offset, header) = item else { continue };
+            let zeros = padding(header.len);
+            if header.flags.is_spread() && !zeros.is_empty() {
+                let at = offset.saturating_add(HEADER_LEN as u32).saturating_add(header.len);
+                self.set(at, zeros, Damage::Record(header.kind))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the footer again if it is the only thing wrong.
     fn heal_footer(&mut self) -> Result<(), LogError> {
         // PA
@@ -286,4 +303,39 @@ impl<F: DiskFile> Patient<'_, F> {
         }
         Ok(())
     }
+}
+
+/// The smallest piece that a disk refuses to read by itself, in bytes.
+const SECTOR_LEN: u64 = 512;
+/// The largest, in bytes: what disks call a physical sector.
+const PHYSICAL_LEN: u64 = 4096;
+
+/// Writes over what may be unreadable. A disk makes a bad sector readable again only when all of it is written, so a write
+/// that ends inside of one takes the rest along: as zeros, since what stood there is lost already, and is healed
+/// by what covers it.
+fn write_over<F: DiskFile>(file: &F, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
+    // PA
+    let end = offset.saturating_add(bytes.len() as u64);
+    let before = surroundings(file, offset / PHYSICAL_LEN * PHYSICAL_LEN, offset)?;
+    let after = surroundings(file, end, end.next_multiple_of(PHYSICAL_LEN).min(file.len()?.max(end)))?;
+    Ok(file.write_at(offset - before.len() as u64, &[&before, bytes, &after])?)
+}
+
+/// The bytes between two offsets, zeros for those that the disk refuses to read; none at all when it refuses nothing.
+fn surroundings<F: DiskFile>(file: &F, from: u64, to: u64) -> Result<Vec<u8>, LogError> {
+    let mut bytes = vec![0; to.saturating_sub(from) as usize];
+    if bytes.is_empty() || matches!(fetch(file, from, &mut bytes)?, Fetched::Bytes(_)) {
+        return Ok(Vec::new());
+    }
+    let mut rest = bytes.as_mut_slice();
+    let mut at = from;
+    while !rest.is_empty() {
+        let next = (at / SECTOR_LEN + 1) * SECTOR_LEN;
+        let (piece, later) = rest.split_at_mut(rest.len().min((next - at) as usize));
+        if matches!(fetch(file, at, piece)?, Fetched::Unreadable(_)) {
+            piece.fill(0);
+        }
+        (at, rest) = (next, later);
+    }
+    Ok(bytes)
 }

@@ -1,0 +1,318 @@
+//! Healing in service: nobody is told of a loss that the log can make good.
+//!
+//! * A damaged index is made anew from the log before anything else is asked of it, and questions that ran into the
+//!   damage are asked again.
+//! * A record that cannot be read is restored from its segment's parity, once, before its reader is refused.
+//! * What could not be read when the index was made is remembered: a key that is not found may be there.
+
+use super::open::Replay;
+use super::request::{Damage, DamageOutcome, Event, Failure, Reply, Request, RequestId};
+use super::{Engine, Health, Output};
+use crate::env::{Disk, DiskFailure};
+use crate::id::{EngineRng, SealId};
+use crate::store::SegmentId;
+use crate::store::index::{Index, IndexError};
+use crate::store::log::{DamagedRange, Log, LogError, RecordKind};
+use borsh::{BorshDeserialize, BorshSerialize};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How often a question is asked again: of an index that was opened again, and of one made anew.
+const ATTEMPTS: u8 = 2;
+/// Places that are remembered as not readable; where there are more, the rest goes unnamed.
+const UNREAD_LEN: usize = 256;
+
+/// What is wrong with the index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Trouble {
+    #[default]
+    None,
+    /// The disk refused to read a part of it.
+    Refused,
+    /// It cannot be believed, or lacks what the log has.
+    Damaged,
+}
+
+/// A stretch of the log that could not be read when the index was made: what it holds is not known.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct Unread {
+    segment: SegmentId,
+    from: u32,
+    to: u32,
+    what: String,
+}
+
+/// All healing under way and due.
+#[derive(Debug, Default)]
+pub(super) struct Heal {
+    trouble: Cell<Trouble>,
+    /// Questions under way, and how often they were asked.
+    asked: BTreeMap<RequestId, (Request, u8)>,
+    /// Questions to be asked again, and what is answered if that cannot be.
+    again: Vec<(RequestId, Request, u8, Reply)>,
+    /// Segments that were repaired to no avail.
+    hopeless: BTreeSet<SegmentId>,
+    /// Part of the checkpoint.
+    pub(super) unread: Vec<Unread>,
+    /// Segments whose files are missing or hold nothing that can be read.
+    gone: Vec<String>,
+}
+
+impl Heal {
+    /// What opening could not read.
+    pub(super) fn new(unread: Vec<Unread>, gone: Vec<String>) -> Self {
+        Self { unread, gone, ..Self::default() }
+    }
+
+    /// Lets segments be repaired again that were repaired to no avail.
+    pub(super) fn hope_again(&mut self) {
+        self.hopeless.clear();
+    }
+}
+
+/// The places among `damaged` that may hide versions or deletions.
+pub(super) fn unread(damaged: &[DamagedRange]) -> Vec<Unread> {
+    use crate::store::log::Damage as What;
+    let hides = |range: &&DamagedRange| match range.what {
+        What::SegmentHeader | What::Covered => false,
+        What::Unknown | What::Unreadable => true,
+        What::Record(kind) => kind.is_content() && kind != RecordKind::Slice,
+    };
+    let place = |range: &DamagedRange| Unread {
+        segment: range.segment,
+        from: range.from,
+        to: range.to,
+        what: range.to_string(),
+    };
+    damaged.iter().filter(hides).map(place).take(UNREAD_LEN).collect()
+}
+
+/// Repairs the segments in which something is damaged; returns what was healed.
+pub(super) fn repair<D: Disk>(log: &mut Log<D>, damaged: &[DamagedRange]) -> Vec<DamagedRange> {
+    // PA
+    let segments: BTreeSet<SegmentId> = damaged.iter().map(|range| range.segment).collect();
+    let mut healed = Vec::new();
+    for segment in segments {
+        match log.repair(segment) {
+            Ok(report) => healed.extend(report.healed),
+            // What cannot be written now is healed by a later scrub.
+            Err(error) => tracing::warn!(%segment, %error, "a segment cannot be repaired"),
+        }
+    }
+    healed
+}
+
+impl Request {
+    /// Whether it changes nothing and is answered from what is stored: such a question can be asked again.
+    fn only_reads(&self) -> bool {
+        match self {
+            Self::Get(_)
+            | Self::GetVersion(_)
+            | Self::Exist(_)
+            | Self::Read { .. }
+            | Self::Heads(_)
+            | Self::Log { .. }
+            | Self::MergeBases(_)
+            | Self::Diff { .. }
+            | Self::List(_)
+            | Self::Stats => true,
+            Self::Put(_)
+            | Self::PutOpen(_)
+            | Self::PutData { .. }
+            | Self::PutEnd { .. }
+            | Self::PutAbort { .. }
+            | Self::Purge(_)
+            | Self::Scrub { .. }
+            | Self::Recode(_)
+            | Self::Compact
+            | Self::Close => false,
+        }
+    }
+}
+
+impl Reply {
+    /// Whether the index is why something could not be answered.
+    fn blames_index(&self) -> bool {
+        match self {
+            Self::Failed(failure) => matches!(failure, Failure::Index(_)),
+            Self::Got(results) => results.iter().any(|result| matches!(result, Err(Failure::Index(_)))),
+            _ => false,
+        }
+    }
+}
+
+impl<D: Disk> Engine<D> {
+    /// What a failure of the index means for the node. It is a cache: what cannot be believed is made anew.
+    pub(super) fn index_failure(&self, error: IndexError) -> Failure {
+        if let IndexError::Disk(disk) = &error
+            && disk.failure == DiskFailure::Full
+        {
+            return Failure::Full;
+        }
+        let trouble = match &error {
+            IndexError::Missing | IndexError::Damaged(_) => Trouble::Damaged,
+            IndexError::Disk(disk) if disk.operation == "read" && disk.failure != DiskFailure::Crashed => {
+                Trouble::Refused
+            }
+            IndexError::Disk(_) | IndexError::Unsynced => Trouble::None,
+        };
+        tracing::error!(%error, ?trouble, "the index failed");
+        if trouble == Trouble::None {
+            return Failure::Disk(error.to_string());
+        }
+        if self.heal.trouble.get() != Trouble::Damaged {
+            self.heal.trouble.set(trouble);
+        }
+        Failure::Index(error.to_string())
+    }
+
+    /// The index lacks something that the log has.
+    pub(super) fn distrust_index(&mut self) {
+        self.heal.trouble.set(Trouble::Damaged);
+    }
+
+    /// Whether the index can be asked.
+    pub(super) fn index_is_sound(&self) -> bool {
+        self.heal.trouble.get() == Trouble::None
+    }
+
+    /// Remembers a question until it is answered.
+    pub(super) fn note_question(&mut self, id: RequestId, request: &Request) {
+        if request.only_reads() {
+            self.heal.asked.insert(id, (request.clone(), 0));
+        }
+    }
+
+    /// Sorts out answers that only a damaged index is to blame for: their questions are asked again.
+    pub(super) fn reply(&mut self, id: RequestId, reply: Reply) {
+        match self.heal.asked.remove(&id) {
+            Some((request, attempts)) if attempts < ATTEMPTS && reply.blames_index() => {
+                self.heal.again.push((id, request, attempts + 1, reply));
+            }
+            _ => self.outputs.push_back(Output::Reply { id, reply }),
+        }
+    }
+
+    /// Sees to it that the index can be believed, and asks again what it could not answer.
+    pub(super) fn heal_index(&mut self) {
+        // PA
+        while !(self.index_is_sound() && self.heal.again.is_empty()) {
+            let failed = match self.heal.trouble.get() {
+                Trouble::None => None,
+                Trouble::Refused if self.index.reload().is_ok() => None,
+                Trouble::Refused | Trouble::Damaged => self.rebuild_index().err(),
+            };
+            let again = std::mem::take(&mut self.heal.again);
+            if let Some(failure) = failed {
+                tracing::error!(%failure, "the index could not be made anew");
+                self.distrust_index();
+                let replies = again.into_iter().map(|(id, _, _, reply)| Output::Reply { id, reply });
+                return self.outputs.extend(replies);
+            }
+            self.heal.trouble.set(Trouble::None);
+            for (id, request, attempts, _) in again {
+                self.heal.asked.insert(id, (request.clone(), attempts));
+                self.answer_question(id, request);
+            }
+        }
+    }
+
+    /// Makes the index anew from the log, in place.
+    fn rebuild_index(&mut self) -> Result<(), Failure> {
+        // PA
+        let keys = self.keys.clone().ok_or(Failure::NoKeys)?;
+        tracing::warn!("the index is made anew from the log");
+        let failure = |error: IndexError| Failure::Index(error.to_string());
+        let mut repaired = false;
+        loop {
+            let disk = self.log.disk().clone();
+            Index::destroy(&disk).map_err(failure)?;
+            let mut rng = EngineRng::from_seed(self.rng.bytes());
+            let (options, secret) = (self.limits.index_options(), keys.index_key(&[0; 16]));
+            let mut index = Index::create(&disk, options, &secret, &mut rng).map_err(failure)?;
+            let mut replay = Replay::new(&mut index, &keys, Vec::new());
+            let damaged = self.log.replay(&mut |record| replay.take(record)).map_err(|error| match error {
+                LogError::Visitor(why) => Failure::Index(why),
+                error => Failure::Disk(error.to_string()),
+            })?;
+            let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));
+            if !repaired && !unread(&damaged).is_empty() && self.health == Health::Good {
+                repaired = true;
+                let healed = repair(&mut self.log, &damaged);
+                self.tell_healed(&healed);
+                if !healed.is_empty() {
+                    continue;
+                }
+            }
+            (self.index, self.content) = (index, content);
+            self.policy = policy.or(self.policy.take());
+            self.heal.unread = unread(&damaged);
+            let place = "the index: made anew from the log".to_owned();
+            let damage = Damage { place, outcome: DamageOutcome::Healed };
+            self.outputs.push_back(Output::Event(Event::Integrity(damage)));
+            return match self.write_checkpoint(self.log.position()) {
+                // It is whole in memory, and written when there is space.
+                Err(Failure::Full) => Ok(()),
+                written => written,
+            };
+        }
+    }
+
+    fn tell_healed(&mut self, healed: &[DamagedRange]) {
+        for range in healed {
+            let damage = Damage { place: range.to_string(), outcome: DamageOutcome::Healed };
+            self.outputs.push_back(Output::Event(Event::Integrity(damage)));
+        }
+    }
+
+    /// Restores what parity can restore in these segments; whether that was anything. Each is tried once in vain.
+    pub(super) fn heal_segments(&mut self, segments: impl IntoIterator<Item = SegmentId>) -> bool {
+        // PA
+        let mut any = false;
+        for segment in segments {
+            if self.health != Health::Good || self.heal.hopeless.contains(&segment) {
+                continue;
+            }
+            match self.log.repair(segment) {
+                Ok(report) if !report.healed.is_empty() => {
+                    any = true;
+                    self.repaired(segment);
+                    self.tell_healed(&report.healed);
+                }
+                Ok(_) => {
+                    self.heal.hopeless.insert(segment);
+                }
+                Err(error) => {
+                    let failure = self.log_failure(error);
+                    tracing::warn!(%segment, %failure, "a segment cannot be repaired");
+                    self.heal.hopeless.insert(segment);
+                }
+            }
+        }
+        any
+    }
+
+    /// Restores what the slices of a seal lie in; whether that changed anything.
+    pub(super) fn heal_seal(&mut self, seal: &SealId) -> bool {
+        let Ok(Some(row)) = self.seal_row(seal) else { return false };
+        let segments: BTreeSet<SegmentId> = row.slices.iter().flatten().map(|slice| slice.segment).collect();
+        self.heal_segments(segments)
+    }
+
+    /// Something in a segment was restored. If the index never saw it, the index is made anew.
+    pub(super) fn repaired(&mut self, segment: SegmentId) {
+        self.heal.hopeless.remove(&segment);
+        if self.heal.unread.iter().any(|place| place.segment == segment) {
+            self.distrust_index();
+        }
+    }
+
+    /// The answer when something is not found: not there, or perhaps where nothing can be read.
+    pub(super) fn absent(&self, failure: Failure) -> Failure {
+        let unread = self.heal.unread.first().map(|place| &place.what);
+        match unread.or(self.heal.gone.first()) {
+            Some(place) => Failure::Damaged { place: format!("{failure}, unless it was in {place}") },
+            None => failure,
+        }
+    }
+}
