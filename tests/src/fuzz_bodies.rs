@@ -3,10 +3,24 @@
 //! A decoder must refuse hostile bytes without panicking and without allocating more than they justify, and whatever it
 //! accepts must be the one encoding of the value it found.
 
+mod files;
+mod records;
+mod samples;
+mod seals;
+mod store;
+mod texts;
+
+pub use store::store;
+
+use ouroboros_engine::blob::{Body, ChunkList, Header, RefPage, SignedHeader};
 use ouroboros_engine::codec::Canonical;
-use ouroboros_engine::env::FileName;
-use ouroboros_engine::id::{BlobId, Dot, Epoch, Hlc, Incarnation, NodeId, Partition, Sequence};
-use ouroboros_engine::keys::{GroupWrap, Signature};
+use ouroboros_engine::deletion::{SignedTombstone, Tombstone, TombstoneRecord};
+use ouroboros_engine::id::{Dot, Hlc};
+use ouroboros_engine::keys::{GroupWrap, ReaderWrap, Signature};
+use ouroboros_engine::names::{KeyName, SealedComponent};
+use ouroboros_engine::node::{Note, Policy, StoreConfig};
+use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
+use ouroboros_engine::store::index::{BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, TombstoneRow};
 
 /// One way in for bytes from outside.
 #[derive(Clone, Copy, Debug)]
@@ -17,23 +31,101 @@ pub struct Decoder {
     pub accepts: fn(&[u8]) -> bool,
     /// Bytes that are accepted: where mutation starts, and a seed for the fuzzer.
     pub example: fn() -> Vec<u8>,
+    /// What it may allocate whatever the input, in bytes: working memory of a fixed size.
+    pub room: usize,
+    /// At how many places of the example tests change it.
+    pub places: usize,
 }
 
-/// Every decoder. A new one is a line here and, for the fuzzer's seed, `cargo test -p ouroboros-tests --test fuzz_corpus --
-/// --ignored write_seeds`.
+impl Decoder {
+    /// A decoder of one structure.
+    const fn new(name: &'static str, accepts: fn(&[u8]) -> bool, example: fn() -> Vec<u8>) -> Self {
+        Self { name, accepts, example, room: 16 << 10, places: 2048 }
+    }
+
+    /// One that needs working memory, or time: changed at fewer places.
+    const fn heavy(self, room: usize, places: usize) -> Self {
+        Self { room, places, ..self }
+    }
+}
+
+/// Every decoder of one structure. A new one is a line here and, for the fuzzer's seed, `cargo test -p ouroboros-tests
+/// --test fuzz_corpus -- --ignored write_seeds`.
 pub const DECODERS: &[Decoder] = &[
-    Decoder { name: "blob-id-hex", accepts: blob_id_hex, example: || "a7".repeat(32).into_bytes() },
-    Decoder { name: "dot", accepts: fields::<Dot>, example: || written(&dot()) },
-    Decoder { name: "file-name", accepts: file_name, example: || b"seg-0000000000000001.log".to_vec() },
-    Decoder { name: "group-wrap", accepts: fields::<GroupWrap>, example: || written(&group_wrap()) },
-    Decoder { name: "hlc", accepts: fields::<Hlc>, example: || written(&Hlc(0x0123_4567_89ab_cdef)) },
-    Decoder { name: "signature", accepts: fields::<Signature>, example: || written(&Signature::from_bytes([9; 64])) },
+    Decoder::new("blob-header", canonical::<Header>, || samples::header().encode()),
+    Decoder::new("blob-id-hex", texts::blob_id_hex, || "a7".repeat(32).into_bytes()),
+    Decoder::new("blob-record", records::blob_record, || samples::record().encode()),
+    Decoder::new("blob-row", fields::<BlobRow>, || written(&samples::blob_row())),
+    Decoder::new("body", canonical::<Body>, || samples::body().encode()),
+    Decoder::new("body-of-chunks", canonical::<Body>, || samples::body_of_chunks().encode()),
+    Decoder::new("chunk-list", canonical::<ChunkList>, || samples::chunk_list().encode()),
+    Decoder::new("chunk-row", fields::<ChunkRow>, || written(&samples::chunk_row())),
+    Decoder::new("chunker-params", canonical::<ChunkerParams>, || ChunkerParams::default().encode()),
+    Decoder::new("coding", fields::<Coding>, || written(&Coding::default())),
+    Decoder::new("coding-text", texts::coding, || b"8+1".to_vec()),
+    Decoder::new("commit-note", canonical::<Note>, || samples::note().encode()),
+    Decoder::new("compression", fields::<Compression>, || written(&Compression::default())),
+    Decoder::new("compression-text", texts::compression, || b"zstd:-7".to_vec()),
+    Decoder::new("dot", fields::<Dot>, || written(&samples::dot())),
+    Decoder::new("file-name", texts::file_name, || b"seg-0000000000000001.log".to_vec()),
+    Decoder::new("grant", records::grant, || samples::grant().encode()),
+    Decoder::new("group-wrap", fields::<GroupWrap>, || written(&samples::group_wrap())),
+    Decoder::new("hlc", fields::<Hlc>, || written(&Hlc(0x0123_4567_89ab_cdef))),
+    Decoder::new("index-keys", records::index_keys, samples::index_keys),
+    Decoder::new("key-name", canonical::<KeyName>, || samples::key_name().encode()),
+    Decoder::new("key-name-text", texts::key_name, || b"a/b\\x0ac".to_vec()),
+    Decoder::new("key-row", fields::<KeyRow>, || written(&samples::key_row())),
+    Decoder::new("keyring-file", records::keyring_file, samples::keyring_file).heavy(64 << 10, 2048),
+    // The same, its checksum made to fit whatever the bytes: what a hostile writer can do and rot cannot.
+    Decoder::new("keyring-file-forged", records::forged_keyring_file, samples::keyring_file).heavy(64 << 10, 2048),
+    Decoder::new("reader-wrap", fields::<ReaderWrap>, || written(&samples::reader_wrap())),
+    Decoder::new("recovery-phrase", texts::recovery_phrase, || samples::phrase().into_bytes()),
+    Decoder::new("ref-page", canonical::<RefPage>, || samples::ref_page().encode()),
+    Decoder::new("ref-page-row", fields::<RefPageRow>, || written(&samples::ref_page_row())),
+    Decoder::new("seal-row", fields::<SealRow>, || written(&samples::seal_row())),
+    Decoder::new("sealed-body", records::sealed_body, samples::sealed_body),
+    Decoder::new("sealed-component", fields::<SealedComponent>, samples::sealed_component),
+    Decoder::new("sealed-path", records::sealed_path, || samples::sealed_path().encode()),
+    Decoder::new("signature", fields::<Signature>, || written(&Signature::from_bytes([9; 64]))),
+    Decoder::new("signed-header", canonical::<SignedHeader>, || samples::signed_header().encode()),
+    Decoder::new("signed-tombstone", canonical::<SignedTombstone>, || samples::signed_tombstone().encode()),
+    Decoder::new("slice-header", seals::slice_header, seals::example_header),
+    Decoder::new("slice-record", seals::slice_record, seals::example_record).heavy(64 << 10, 2048),
+    // The same, the header's check made to fit whatever the bytes.
+    Decoder::new("slice-record-forged", seals::forged_slice_record, seals::example_record).heavy(64 << 10, 2048),
+    Decoder::new("slices", seals::slices, seals::example_slices).heavy(1 << 20, 512),
+    Decoder::new("snapshot-list", records::snapshot_list, samples::snapshot_list),
+    Decoder::new("storage-policy", canonical::<Policy>, || samples::policy().encode()),
+    Decoder::new("store-config", canonical::<StoreConfig>, || samples::store_config().encode()),
+    Decoder::new("tombstone", canonical::<Tombstone>, || samples::tombstone().encode()),
+    Decoder::new("tombstone-record", canonical::<TombstoneRecord>, || samples::tombstone_record().encode()),
+    Decoder::new("tombstone-row", fields::<TombstoneRow>, || written(&samples::tombstone_row())),
+];
+
+/// Every reader of a whole file: each opens the bytes as a file of a store. They cost more than [`DECODERS`].
+pub const FILES: &[Decoder] = &[
+    Decoder::new("index-file", files::index_file, Vec::new).heavy(64 << 20, 1),
+    Decoder::new("index-file-edited", files::edited_index_file, files::example_index_edits).heavy(64 << 20, 60),
+    Decoder::new("log-segment", files::log_segment, files::example_segment).heavy(8 << 20, 400),
+    // The same, all checksums made to fit whatever the bytes: what a hostile writer can do and rot cannot.
+    Decoder::new("log-segment-forged", files::forged_log_segment, files::example_segment).heavy(8 << 20, 400),
+    Decoder::new("store-segment", files::store_segment, files::example_store_segment).heavy(64 << 20, 60),
+    Decoder::new("store-segment-forged", files::forged_store_segment, files::example_store_segment).heavy(64 << 20, 60),
 ];
 
 /// The body of the target `decode`: every decoder gets the same bytes.
 pub fn decode(bytes: &[u8]) {
     for decoder in DECODERS {
         (decoder.accepts)(bytes);
+    }
+}
+
+/// The body of the target `files`: the first byte names the reader, the rest is the file.
+pub fn files(bytes: &[u8]) {
+    if let Some((reader, file)) = bytes.split_first()
+        && let Some(reader) = FILES.get(usize::from(*reader) % FILES.len())
+    {
+        (reader.accepts)(file);
     }
 }
 
@@ -92,32 +184,4 @@ fn written<T: borsh::BorshSerialize>(value: &T) -> Vec<u8> {
     // Writing to memory cannot fail.
     let _ = value.serialize(&mut bytes);
     bytes
-}
-
-fn blob_id_hex(bytes: &[u8]) -> bool {
-    let Ok(text) = core::str::from_utf8(bytes) else { return false };
-    let Some(id) = BlobId::from_hex(text) else { return false };
-    assert_eq!(id.to_string(), text.to_lowercase(), "an id accepts text that it would not print");
-    true
-}
-
-fn file_name(bytes: &[u8]) -> bool {
-    let Ok(text) = core::str::from_utf8(bytes) else { return false };
-    let Ok(name) = FileName::new(text) else { return false };
-    assert_eq!(name.as_str(), text);
-    assert!(!text.contains('/') && !text.starts_with('.'), "{text:?} leaves its directory");
-    true
-}
-
-fn dot() -> Dot {
-    Dot {
-        node: NodeId::from_bytes([0x11; 32]),
-        incarnation: Incarnation(2),
-        partition: Partition(3),
-        sequence: Sequence(4),
-    }
-}
-
-fn group_wrap() -> GroupWrap {
-    GroupWrap { epoch: Epoch(1), salt: [2; 16], commitment: [3; 32], sealed: [4; 48] }
 }

@@ -2,5 +2,6 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod crash;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod fuzz_bodies;
 pub mod portable;

@@ -1,5 +1,5 @@
 //! P7 and P10, by enumeration: a crash, and a full disk, at every operation that changes the disk.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use ouroboros_tests::crash::{Depth, Script, enumerate_crashes, enumerate_fills};
 

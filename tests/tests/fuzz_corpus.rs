@@ -1,7 +1,7 @@
 //! The fuzz targets' bodies without a fuzzer: the saved corpus, and hostile bytes made from valid ones.
 #![allow(clippy::expect_used)]
 
-use ouroboros_tests::fuzz_bodies::{DECODERS, Decoder, decode, mutate};
+use ouroboros_tests::fuzz_bodies::{DECODERS, Decoder, FILES, decode, files, mutate, store};
 use proptest::prelude::*;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -14,13 +14,23 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// Allocation is counted for the whole process, so tests that count take turns with all others here.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// What decoding may allocate in all, in bytes: its share of the input, and room for an error's text.
-const fn allowance(input: usize) -> usize {
-    64 * input + 16 * 1024
+/// What decoding may allocate in all, in bytes: its share of the input, room for an error's text, and working memory.
+const fn allowance(decoder: &Decoder, input: usize) -> usize {
+    64 * input + decoder.room
 }
 
-fn corpus() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/decode")
+fn corpus(target: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(target)
+}
+
+/// Every seed of a target: decoders by their name, readers of files with the byte that chooses them before the file.
+fn seeds() -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
+    let structures = DECODERS.iter().map(|decoder| (corpus("decode").join(decoder.name), (decoder.example)()));
+    let files = FILES.iter().enumerate().map(|(number, reader)| {
+        let chosen = [&[number as u8][..], &(reader.example)()].concat();
+        (corpus("files").join(reader.name), chosen)
+    });
+    structures.chain(files)
 }
 
 fn accepts(decoder: &Decoder, bytes: &[u8]) -> bool {
@@ -28,7 +38,7 @@ fn accepts(decoder: &Decoder, bytes: &[u8]) -> bool {
     let accepted = (decoder.accepts)(bytes);
     let allocated = region.change().bytes_allocated;
     assert!(
-        allocated <= allowance(bytes.len()),
+        allocated <= allowance(decoder, bytes.len()),
         "{} allocated {allocated} bytes for an input of {}",
         decoder.name,
         bytes.len()
@@ -39,40 +49,44 @@ fn accepts(decoder: &Decoder, bytes: &[u8]) -> bool {
 #[test]
 fn saved_findings_and_seeds_stay_fixed() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut count = 0;
-    for entry in std::fs::read_dir(corpus()).expect("the corpus is part of the repository") {
-        let path = entry.expect("a readable directory").path();
-        let bytes = std::fs::read(&path).expect("a readable seed");
-        decode(&bytes);
-        count += 1;
+    let targets = [("decode", decode as fn(&[u8])), ("files", files), ("store", store)];
+    for (target, body) in targets {
+        let mut count = 0;
+        for entry in std::fs::read_dir(corpus(target)).expect("the corpus is part of the repository") {
+            let path = entry.expect("a readable directory").path();
+            let bytes = std::fs::read(&path).expect("a readable seed");
+            body(&bytes);
+            count += 1;
+        }
+        assert!(count > 0, "no seed for {target}");
     }
-    assert!(count >= DECODERS.len(), "{count} seeds for {} decoders", DECODERS.len());
 }
 
 #[test]
 fn every_decoder_has_its_example_as_a_seed() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    for decoder in DECODERS {
-        let example = (decoder.example)();
-        assert!(accepts(decoder, &example), "{} refuses its own example", decoder.name);
-        let saved = std::fs::read(corpus().join(decoder.name)).ok();
-        assert_eq!(saved, Some(example), "{}: run `write_seeds` (see fuzz_bodies::DECODERS)", decoder.name);
+    for decoder in DECODERS.iter().chain(FILES) {
+        assert!(accepts(decoder, &(decoder.example)()), "{} refuses its own example", decoder.name);
+    }
+    for (path, seed) in seeds() {
+        let saved = std::fs::read(&path).ok();
+        assert!(saved.as_ref() == Some(&seed), "{}: run `write_seeds` (see fuzz_bodies::DECODERS)", path.display());
     }
 }
 
 #[test]
 fn decoders_survive_every_truncation_extension_and_single_byte_change() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    for decoder in DECODERS {
+    for decoder in DECODERS.iter().chain(FILES) {
         let example = (decoder.example)();
-        for cut in 0..example.len() {
+        // Short examples are changed everywhere, longer ones at places spread over them.
+        let stride = example.len().div_ceil(decoder.places).max(1);
+        for cut in (0..example.len()).step_by(stride) {
             accepts(decoder, &example[..cut]);
         }
         for extra in [&[0][..], &[0xff; 9], &example] {
             accepts(decoder, &[&example[..], extra].concat());
         }
-        // Examples of a few KiB are changed everywhere, longer ones at places spread over them.
-        let stride = example.len().div_ceil(2048).max(1);
         for at in (0..example.len()).step_by(stride) {
             let mut changed = example.clone();
             for value in [0, 1, 0x7f, 0x80, 0xff, example[at] ^ 1, example[at].wrapping_add(1)] {
@@ -98,6 +112,12 @@ proptest! {
     }
 
     #[test]
+    fn the_store_keeps_its_promises_whatever_the_script(script in prop::collection::vec(any::<u8>(), 0..120)) {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        store(&script);
+    }
+
+    #[test]
     fn decoders_survive_random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         decode(&bytes);
@@ -105,9 +125,9 @@ proptest! {
 }
 
 #[test]
-#[ignore = "writes fuzz/corpus/decode anew from the examples"]
+#[ignore = "writes the seeds of fuzz/corpus anew from the examples"]
 fn write_seeds() {
-    for decoder in DECODERS {
-        std::fs::write(corpus().join(decoder.name), (decoder.example)()).expect("a writable corpus");
+    for (path, seed) in seeds() {
+        std::fs::write(path, seed).expect("a writable corpus");
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! The tests without mark take every n-th case; those marked `ignore` take them all, and `.ci/long` runs them:
 //! `cargo test --profile sim -p ouroboros-tests --test sector_rot -- --ignored --nocapture`.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod rot;
 mod shelf;

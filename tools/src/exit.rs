@@ -67,7 +67,12 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
             Refusal::Damaged { .. } => Exit::Damaged,
             Refusal::NoKeys => Exit::Keys,
             Refusal::TooLarge { .. } => Exit::Usage,
-            Refusal::Full | Refusal::Disk(_) | Refusal::Busy | Refusal::Invalid(_) | Refusal::Closed => Exit::Failed,
+            Refusal::Full
+            | Refusal::Index(_)
+            | Refusal::Disk(_)
+            | Refusal::Busy
+            | Refusal::Invalid(_)
+            | Refusal::Closed => Exit::Failed,
         },
         Error::InUse(LockError::InUse { .. }) => Exit::InUse,
         Error::Open(OpenError::WrongKeys { .. }) | Error::NoKeyring => Exit::Keys,

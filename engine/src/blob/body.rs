@@ -1,7 +1,7 @@
 //! The sealed half of a version.
 
-use super::bounded;
 use super::content::Content;
+use crate::codec::bounded;
 use crate::codec::{Canonical, DecodeError};
 use crate::id::Domain;
 use borsh::{BorshDeserialize, BorshSerialize};

@@ -1,6 +1,6 @@
 //! What a version holds, and the chunk lists by which larger content is found.
 
-use super::bounded;
+use crate::codec::bounded;
 use crate::codec::{Canonical, DecodeError};
 use crate::id::{ChunkId, SealId, Secret};
 use borsh::{BorshDeserialize, BorshSerialize};

@@ -1,6 +1,6 @@
 //! The public half of a version: what a node without keys may see.
 
-use super::bounded;
+use crate::codec::bounded;
 use crate::codec::{Canonical, DecodeError};
 use crate::id::{AuthorId, BlobId, Domain, Epoch, Hlc, KeyHash, RealmId, RefPageId, SealId};
 use borsh::{BorshDeserialize, BorshSerialize};

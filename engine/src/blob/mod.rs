@@ -12,7 +12,6 @@
 
 mod body;
 mod body_cipher;
-mod bounded;
 mod content;
 mod content_builder;
 mod header;

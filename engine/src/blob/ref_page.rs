@@ -1,6 +1,7 @@
 //! Pages of seal references, for versions that refer to more seals than fit in a header.
 
-use super::{Header, bounded};
+use super::Header;
+use crate::codec::bounded;
 use crate::codec::{Canonical, DecodeError};
 use crate::id::{Domain, RefPageId, SealId};
 use borsh::{BorshDeserialize, BorshSerialize};

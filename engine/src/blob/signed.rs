@@ -1,7 +1,7 @@
 //! A header with its author's signature and its id at hand.
 
 use super::Header;
-use super::bounded;
+use crate::codec::bounded;
 use crate::codec::{Canonical, DecodeError};
 use crate::id::{BlobId, Domain};
 use crate::keys::{self, AuthorKey, BadSignature, Signature};

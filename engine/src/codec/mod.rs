@@ -5,6 +5,8 @@
 //! spellings). `decode(encode(x)) == x`, and `encode(decode(b)) == b` for every `b` that is accepted: unknown versions,
 //! unknown tags, unsorted sets and trailing bytes are refused.
 
+pub(crate) mod bounded;
+
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Why bytes were refused.

@@ -114,8 +114,10 @@ impl<D: Disk> Engine<D> {
         Ok(())
     }
 
-    /// Writes the slices that wait in the window.
+    /// Writes the slices that wait in the window. A failure gives up the batch: a seal of which only some slices were
+    /// written must not take the place of one that is whole.
     pub(super) fn flush_window(&mut self) -> Result<(), Failure> {
+        // PA
         let seals = self.window.take();
         for placed in order(&seals) {
             let header = placed.slice.header.encode();
@@ -168,10 +170,8 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Commits in the middle of a step of upkeep, if anything is open.
-    pub(super) fn commit_for_upkeep(&mut self) {
-        if !(self.batch.is_empty() && self.window.is_empty()) {
-            self.commit();
-        }
+    pub(super) fn commit_for_upkeep(&mut self) -> Result<(), Failure> {
+        if self.batch.is_empty() && self.window.is_empty() { Ok(()) } else { self.commit_or_fail() }
     }
 
     /// Commits, and says whether it succeeded: for a step that builds on it.

@@ -322,7 +322,8 @@ fn judge(findings: &Findings, opened: &Opened, demand: Demand, outcome: &mut Out
     }
     // Rot in the one batch that nothing proves durable yet is taken for a torn write: that much is said.
     if let Some(missing) = findings.missing.first()
-        && !(opened.torn || !opened.damaged.is_empty())
+        && !opened.torn
+        && opened.damaged.is_empty()
     {
         outcome.violation(format!("{when}: {missing}, and nobody said why"));
     }

@@ -172,7 +172,7 @@ impl<D: Disk> Engine<D> {
     /// What is alive in which segment, by the index; and so which segments are worth the work.
     fn choose_victims(&mut self, stage: &mut Stage) -> Result<(), Failure> {
         // What is not committed is not in the index: a segment that a long stream has filled would seem dead.
-        self.commit_for_upkeep();
+        self.commit_for_upkeep()?;
         if !stage.only_mostly_dead {
             self.log.roll().map_err(|error| self.log_failure(error))?;
         }
@@ -264,8 +264,10 @@ impl<D: Disk> Engine<D> {
                 }
             }
         }
-        for (seal, slices) in seals {
+        for (seal, mut slices) in seals {
             if let Some(row) = self.seal_row(&seal)? {
+                // A seal that was written anew in another coding meanwhile needs none of these.
+                slices.retain(|slice| row.is_coded_as(&slice.header));
                 self.batch.seals.insert(seal, row);
                 self.window.add_more(seal, slices);
             }

@@ -45,10 +45,10 @@ impl<D: Disk> Engine<D> {
             Stage::Start => {
                 self.heal.hope_again();
                 // What waits in buffers is written first, so that all there is can be read back.
-                self.commit_for_upkeep();
+                self.commit_for_upkeep()?;
                 if repair {
                     self.log.flush_parity().map_err(|error| self.log_failure(error))?;
-                    self.commit_for_upkeep();
+                    self.commit_for_upkeep()?;
                 }
                 *stage = Stage::Segments(self.log.segments().iter().map(|segment| segment.id).collect());
             }

@@ -6,12 +6,13 @@ use crate::env::Disk;
 use crate::id::SealId;
 use crate::node::batch::Staged;
 use crate::node::config::StoreConfig;
+use crate::node::facts::is_referenced;
 use crate::node::job::{Job, Mended};
 use crate::node::policy::Policy;
 use crate::node::request::{Damage, DamageOutcome, Event, Failure, RecodeReport, ScrubReport};
 use crate::node::{Engine, Output};
 use crate::seal::{AssembleError, Coding, Layout, SealedSlice};
-use crate::store::index::{Direction, SealRow, Seals};
+use crate::store::index::{Direction, SealRow, Seals, Target};
 use crate::store::log::RecordKind;
 use core::ops::Bound;
 use std::collections::BTreeSet;
@@ -91,7 +92,9 @@ impl<D: Disk> Engine<D> {
             report.bytes += row.slices.iter().flatten().map(|slice| u64::from(slice.len)).sum::<u64>();
         }
         let (place, outcome) = match result {
-            Err(error) => (format!("seal {seal}: {error}"), DamageOutcome::Lost),
+            Err(error) if self.is_needed(seal)? => (format!("seal {seal}: {error}"), DamageOutcome::Lost),
+            // What is left of a seal that was collected.
+            Err(_) => return Ok(()),
             Ok(mended) if mended.slices.is_empty() => return Ok(()),
             Ok(mended) => {
                 let places: Vec<String> = mended
@@ -118,6 +121,13 @@ impl<D: Disk> Engine<D> {
             report.damage.push(damage);
         }
         Ok(())
+    }
+
+    /// Whether anything alive refers to a seal, or is about to.
+    fn is_needed(&self, seal: SealId) -> Result<bool, Failure> {
+        // PA
+        let referenced = is_referenced(&self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))?;
+        Ok(referenced || self.puts.pins(&seal))
     }
 
     /// Puts a slice back where it stood, byte for byte; or anywhere, if that place does not take it.
@@ -215,7 +225,9 @@ impl<D: Disk> Engine<D> {
             }
             Err(error) => {
                 tracing::warn!(%seal, %error, "a seal cannot be coded anew");
-                if let Some(report) = report {
+                if let Some(report) = report
+                    && self.is_needed(seal)?
+                {
                     report.damaged.push(seal);
                 }
             }

@@ -1,6 +1,8 @@
 //! What the tables hold.
 
+use crate::codec::bounded;
 use crate::id::{AuthorId, BlobId, Dot, Hlc, KeyHash, SealId, Secret, TombstoneId};
+use crate::names::KeyName;
 use crate::seal::SliceHeader;
 use crate::store::Location;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -34,6 +36,7 @@ pub struct BlobRow {
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct KeyRow {
     /// The key's name.
+    #[borsh(deserialize_with = "bounded::vec::<{ KeyName::MAX_LEN }, _>")]
     pub name: Vec<u8>,
     /// The versions that no other is based on, the winner last.
     pub heads: Vec<(Hlc, BlobId)>,

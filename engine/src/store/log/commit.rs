@@ -24,7 +24,7 @@
 use super::place::Point;
 use super::record::{HEADER_LEN, RecordHeader, RecordKind, record_len};
 use super::{Location, LogPosition, StoreId};
-use crate::codec::{Canonical, DecodeError};
+use crate::codec::{Canonical, DecodeError, bounded};
 use crate::id::{Domain, DomainHasher};
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -47,6 +47,7 @@ pub(super) struct Commit {
     pub(super) lasting: u64,
     pub(super) digest: [u8; 32],
     pub(super) segments: Location,
+    #[borsh(deserialize_with = "bounded::vec::<MAX_NOTE_LEN, _>")]
     pub(super) note: Vec<u8>,
     pub(super) padding: Vec<u8>,
 }

@@ -19,7 +19,7 @@
 //! never taken for records.
 
 use super::LogError;
-use crate::codec::{Canonical, DecodeError};
+use crate::codec::{Canonical, DecodeError, bounded};
 use crate::env::FileName;
 use crate::store::SegmentId;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -88,6 +88,7 @@ pub(super) struct SegmentHeader {
     pub(super) store: StoreId,
     pub(super) segment: SegmentId,
     pub(super) salt: u64,
+    #[borsh(deserialize_with = "bounded::vec::<MAX_CONFIG_LEN, _>")]
     pub(super) config: Vec<u8>,
 }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const STEP_LEN: usize = 4096;
 
 /// Reads a `u32` length of at most `limit` and as many bytes.
-pub(super) fn read_bytes<R: Read>(reader: &mut R, limit: usize) -> Result<Vec<u8>> {
+pub(crate) fn read_bytes<R: Read>(reader: &mut R, limit: usize) -> Result<Vec<u8>> {
     // PA
     let len = u32::deserialize_reader(reader)? as usize;
     if len > limit {
@@ -28,7 +28,7 @@ pub(super) fn read_bytes<R: Read>(reader: &mut R, limit: usize) -> Result<Vec<u8
 }
 
 /// Reads a `u32` count of at most `limit`.
-pub(super) fn read_count<R: Read>(reader: &mut R, limit: usize) -> Result<usize> {
+pub(crate) fn read_count<R: Read>(reader: &mut R, limit: usize) -> Result<usize> {
     let count = u32::deserialize_reader(reader)? as usize;
     if count > limit {
         return Err(Error::new(ErrorKind::InvalidData, format!("a list of {count} entries exceeds {limit}")));
@@ -37,7 +37,7 @@ pub(super) fn read_count<R: Read>(reader: &mut R, limit: usize) -> Result<usize>
 }
 
 /// Reads at most `COUNT` byte strings of at most `LEN` bytes each.
-pub(super) fn list<const COUNT: usize, const LEN: usize, R: Read>(reader: &mut R) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn list<const COUNT: usize, const LEN: usize, R: Read>(reader: &mut R) -> Result<Vec<Vec<u8>>> {
     let count = read_count(reader, COUNT)?;
     let mut out = Vec::new();
     for _ in 0..count {
@@ -47,17 +47,17 @@ pub(super) fn list<const COUNT: usize, const LEN: usize, R: Read>(reader: &mut R
 }
 
 /// Reads one byte string of at most `LEN` bytes.
-pub(super) fn vec<const LEN: usize, R: Read>(reader: &mut R) -> Result<Vec<u8>> {
+pub(crate) fn vec<const LEN: usize, R: Read>(reader: &mut R) -> Result<Vec<u8>> {
     read_bytes(reader, LEN)
 }
 
 /// Reads one byte string of at most `LEN` bytes.
-pub(super) fn bytes<const LEN: usize, R: Read>(reader: &mut R) -> Result<Bytes> {
+pub(crate) fn bytes<const LEN: usize, R: Read>(reader: &mut R) -> Result<Bytes> {
     read_bytes(reader, LEN).map(Bytes::from)
 }
 
 /// Reads at most `COUNT` pairs of byte strings of at most `LEN` bytes, whose first halves strictly rise.
-pub(super) fn map<const COUNT: usize, const LEN: usize, R: Read>(reader: &mut R) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
+pub(crate) fn map<const COUNT: usize, const LEN: usize, R: Read>(reader: &mut R) -> Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let count = read_count(reader, COUNT)?;
     let mut out = BTreeMap::new();
     for _ in 0..count {
