@@ -187,6 +187,7 @@ impl<D: Disk> Engine<D> {
             Request::Close => self.close(id),
         }
         self.make_drafts(now);
+        self.unblock_streams();
     }
 
     /// A frame came from a peer. A store of one node has no peers: the frame is dropped.
@@ -222,12 +223,14 @@ impl<D: Disk> Engine<D> {
             (context, outcome) => unreachable!("{outcome:?} is no outcome for {context:?}"),
         }
         self.make_drafts(now);
+        self.unblock_streams();
     }
 
     /// The instant from [`Engine::poll_timeout`] is reached.
     pub fn handle_timeout(&mut self, now: Now) {
         self.continue_upkeep();
         self.make_drafts(now);
+        self.unblock_streams();
     }
 
     /// The next thing to do, until `None`.
