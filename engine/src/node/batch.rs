@@ -151,6 +151,7 @@ impl<D: Disk> Engine<D> {
         if let Err(failure) = self.try_commit() {
             self.abandon(&failure);
         }
+        self.unblock_streams();
     }
 
     /// Commits in the middle of a step of upkeep, if anything is open.

@@ -157,6 +157,7 @@ impl<D: Disk> Engine<D> {
     /// What is held beyond [`Limits::inflight_len`](super::Limits::inflight_len) is so at most one piece, and less than
     /// one chunk, for each open stream.
     pub(super) fn unblock_streams(&mut self) {
+        self.release_stalled();
         if self.puts.stalled.is_empty() || !self.puts.drafts.is_empty() || !self.batch.ready.is_empty() {
             return;
         }
