@@ -12,6 +12,7 @@ struct State {
     requests: VecDeque<Input>,
     finished: VecDeque<Input>,
     closed: bool,
+    hung_up: bool,
 }
 
 /// See the module's text.
@@ -83,7 +84,7 @@ impl Mailbox {
     /// Everything that has arrived, waiting for the first input until `deadline`, if there is one.
     pub(crate) fn take(&self, deadline: Option<Instant>, inputs: &mut Vec<Input>) {
         let mut state = self.lock();
-        while state.requests.is_empty() && state.finished.is_empty() {
+        while state.requests.is_empty() && state.finished.is_empty() && !state.hung_up {
             match deadline {
                 None => state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
@@ -100,6 +101,17 @@ impl Mailbox {
         inputs.extend(state.requests.drain(..));
         drop(state);
         self.space.notify(usize::MAX);
+    }
+
+    /// The clients are gone: the engine thread is to end as it is.
+    pub(crate) fn hang_up(&self) {
+        self.lock().hung_up = true;
+        self.arrived.notify_one();
+    }
+
+    /// Whether [`Self::hang_up`] was called.
+    pub(crate) fn is_hung_up(&self) -> bool {
+        self.lock().hung_up
     }
 
     /// Refuses everything from here on.

@@ -78,6 +78,20 @@ impl Host for ThreadHost {
     }
 }
 
+/// The end of the engine thread: nothing is taken any more, and nobody waits in vain.
+struct Ending {
+    mailbox: Arc<Mailbox>,
+    waiting: Arc<Waiting>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // In this order: who is too late for the second is refused by the first.
+        self.mailbox.close();
+        self.waiting.clear();
+    }
+}
+
 /// Starts the engine thread; it ends when the engine has closed.
 pub(crate) fn start(
     engine: Engine<FileDisk>,
@@ -96,10 +110,12 @@ pub(crate) fn start(
     let pool = JobPool::new(threads, threads.get() * JOBS_AHEAD, run, deliver)?;
     let mut host = ThreadHost { pool, backlog: VecDeque::new(), waiting, events, closed: false };
     std::thread::Builder::new().name("ouroboros-engine".into()).spawn(move || {
+        // First, so that it is dropped last, also when the engine panics: nobody waits for a thread that is gone.
+        let _ending = Ending { mailbox: mailbox.clone(), waiting: host.waiting.clone() };
         let mut driver = Driver::new(engine, clock, NoNetwork);
         let mut inputs = Vec::new();
         let mut due: Option<Instant> = None;
-        while !host.closed {
+        while !host.closed && !mailbox.is_hung_up() {
             let deadline = due.map(|due| std::time::Instant::now() + due.since(driver.clock().now().instant));
             mailbox.take(deadline, &mut inputs);
             host.feed();
@@ -108,7 +124,5 @@ pub(crate) fn start(
         if let Err(failure) = driver.into_parts().0.shut_down() {
             tracing::warn!(%failure, "the store was not closed cleanly; nothing is lost");
         }
-        mailbox.close();
-        host.waiting.clear();
     })
 }

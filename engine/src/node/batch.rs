@@ -167,6 +167,7 @@ impl<D: Disk> Engine<D> {
             self.abandon(&failure);
         }
         self.heal_index();
+        self.unblock_streams();
     }
 
     /// Commits in the middle of a step of upkeep, if anything is open.

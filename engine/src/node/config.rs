@@ -47,7 +47,8 @@ pub struct Limits {
     pub requests: usize,
     /// Versions on their way in before [`Failure::Busy`](super::Failure::Busy).
     pub uploads: usize,
-    /// Bytes of contents on their way in before streams are asked to wait.
+    /// Bytes of contents on their way in before streams are asked to wait. Each open stream may hold one piece and the
+    /// beginning of one chunk beyond, or those that wait for each other's memory would wait for ever.
     pub inflight_len: usize,
     /// Bytes of one [`Request::Read`](super::Request::Read).
     pub read_len: u64,

@@ -174,6 +174,7 @@ impl<D: Disk> Engine<D> {
         }
         self.heal_index();
         self.make_drafts(now);
+        self.unblock_streams();
     }
 
     /// Answers what changes nothing.
@@ -245,6 +246,7 @@ impl<D: Disk> Engine<D> {
         }
         self.heal_index();
         self.make_drafts(now);
+        self.unblock_streams();
     }
 
     /// The instant from [`Engine::poll_timeout`] is reached.
@@ -252,6 +254,7 @@ impl<D: Disk> Engine<D> {
         self.continue_upkeep();
         self.heal_index();
         self.make_drafts(now);
+        self.unblock_streams();
     }
 
     /// The next thing to do, until `None`.

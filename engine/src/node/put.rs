@@ -156,6 +156,31 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// Lets streams that were asked to wait go on although no memory is free, when nothing is under way that would free
+    /// some: what is held then are beginnings of chunks, for whose ends everybody waits.
+    ///
+    /// What is held beyond [`Limits::inflight_len`](super::Limits::inflight_len) is so at most one piece, and less than
+    /// one chunk, for each open stream.
+    pub(super) fn unblock_streams(&mut self) {
+        self.release_stalled();
+        if self.puts.stalled.is_empty() || !self.puts.drafts.is_empty() || !self.batch.ready.is_empty() {
+            return;
+        }
+        let frees = |context: &JobContext| {
+            matches!(context, JobContext::Cut(_) | JobContext::Seal { .. } | JobContext::Make(_) | JobContext::Copy(_))
+        };
+        if self.jobs.values().any(frees) {
+            return;
+        }
+        if let Err(failure) = self.flush_window() {
+            self.abandon(&failure);
+        }
+        self.release_stalled();
+        while let Some(request) = self.puts.stalled.pop_front() {
+            self.reply(request, Reply::Ready);
+        }
+    }
+
     fn scope_context(&mut self, scope: &DedupScope) -> Result<Arc<ScopeContext>, Failure> {
         let keys = self.keys.as_ref().ok_or(Failure::NoKeys)?;
         let name = scope.to_bytes();

@@ -10,6 +10,7 @@ use ouroboros_engine::node::{
     Reply, Request, ScrubReport, Select, Stats, Version, Written,
 };
 use ouroboros_engine::seal::Coding;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -44,9 +45,20 @@ impl AsyncDb {
     /// See [`Db::put_many`](super::Db::put_many).
     ///
     /// # Errors
-    /// [`Error`] when nothing could be written at all.
+    /// [`Error::Closed`] when the store was closed meanwhile; some of the values may then be there.
     pub async fn put_many(&self, puts: Vec<Put>) -> Result<Vec<Result<Written, Error>>, Error> {
-        ops::put_many(puts).run(&self.client).await
+        let mut results = Vec::with_capacity(puts.len());
+        let mut parts = ops::Parts::new(puts, &self.client.limits);
+        let mut pending = VecDeque::new();
+        loop {
+            while pending.len() < ops::PARTS_AHEAD
+                && let Some(part) = parts.next()
+            {
+                pending.push_back((part.len(), self.client.send_async(Request::Put(part)).await?.1));
+            }
+            let Some((count, receiver)) = pending.pop_front() else { return Ok(results) };
+            results.extend(ops::outcomes(count, receiver.await.map_err(|_| Error::Closed)?));
+        }
     }
 
     /// Opens a stream for a value of any length; feed it with [`AsyncUpload::send`].

@@ -1,6 +1,6 @@
 //! Where a store lies and how to open it.
 
-use super::{Client, Db};
+use super::{Client, Db, Open};
 use crate::clock::SystemClock;
 use crate::disk::FileDisk;
 use crate::entropy::os_seed;
@@ -236,11 +236,10 @@ impl Builder {
             mailbox,
             waiting,
             next: AtomicU64::new(1),
-            thread: Mutex::new(Some(thread)),
+            open: Mutex::new(Some(Open { thread, lock })),
             limits: self.limits,
             opened,
             directories,
-            _lock: lock,
         };
         Ok(Db { client: Arc::new(client) })
     }

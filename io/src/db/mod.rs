@@ -24,6 +24,7 @@ use ouroboros_engine::node::{
     RecodeReport, Reply, Request, RequestId, ScrubReport, Select, Stats, Version, Written,
 };
 use ouroboros_engine::seal::Coding;
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -50,11 +51,18 @@ pub(crate) struct Client {
     mailbox: Arc<Mailbox>,
     waiting: Arc<Waiting>,
     next: AtomicU64,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// None once it is closed.
+    open: Mutex<Option<Open>>,
     limits: Limits,
     opened: Opened,
     directories: [PathBuf; 3],
-    _lock: StoreLock,
+}
+
+/// What an open store holds on to.
+#[derive(Debug)]
+pub(crate) struct Open {
+    thread: JoinHandle<()>,
+    lock: StoreLock,
 }
 
 impl Client {
@@ -90,21 +98,37 @@ impl Client {
     }
 
     fn close(&self) -> Result<(), Error> {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread else { return Ok(()) };
-        let result = self.ask(Request::Close).map(drop);
-        if thread.join().is_err() {
-            tracing::error!("the engine thread panicked");
-            return Err(Error::Closed);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_none() {
+            return Ok(());
         }
-        result
+        match self.ask(Request::Close) {
+            // Closed, or ended by itself: either way the thread is at its end.
+            Ok(_) | Err(Error::Closed) => self.join(open.take()),
+            // The disk is full, say. The store stays open, so that closing can be tried again.
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for the engine thread, then lets go of the lock.
+    fn join(&self, open: Option<Open>) -> Result<(), Error> {
+        let Some(Open { thread, lock }) = open else { return Ok(()) };
+        let ended = thread.join();
+        drop(lock);
+        ended.map_err(|_| {
+            tracing::error!("the engine thread panicked");
+            Error::Closed
+        })
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
-            tracing::warn!(%error, "closing the store");
+            tracing::warn!(%error, "the store could not be closed in order; nothing acknowledged is lost");
+            self.mailbox.hang_up();
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let _already_told = self.join(open);
         }
     }
 }
@@ -155,12 +179,23 @@ impl Db {
         ops::put(key, PutSource::Value(value.into()), options).wait(&self.client)
     }
 
-    /// Writes many values with one sync. Each has its own outcome.
+    /// Writes many values with few syncs. Each has its own outcome.
     ///
     /// # Errors
-    /// [`Error`] when nothing could be written at all.
+    /// [`Error::Closed`] when the store was closed meanwhile; some of the values may then be there.
     pub fn put_many(&self, puts: Vec<Put>) -> Result<Vec<Result<Written, Error>>, Error> {
-        ops::put_many(puts).wait(&self.client)
+        let mut results = Vec::with_capacity(puts.len());
+        let mut parts = ops::Parts::new(puts, &self.client.limits);
+        let mut pending = VecDeque::new();
+        loop {
+            while pending.len() < ops::PARTS_AHEAD
+                && let Some(part) = parts.next()
+            {
+                pending.push_back((part.len(), self.client.send(Request::Put(part))?.1));
+            }
+            let Some((count, receiver)) = pending.pop_front() else { return Ok(results) };
+            results.extend(ops::outcomes(count, receiver.recv().map_err(|_| Error::Closed)?));
+        }
     }
 
     /// Writes everything that `input` gives, of any length, in bounded memory.
@@ -440,10 +475,11 @@ impl Db {
         ops::stats().wait(&self.client)
     }
 
-    /// Closes the store in an orderly way. Other clones get [`Error::Closed`] from then on.
+    /// Closes the store in an orderly way and lets go of its lock. What is under way fails; this and other clones get
+    /// [`Error::Closed`] from then on.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error`]: the store is still open (the disk is full, say), and closing may be tried again.
     pub fn close(&self) -> Result<(), Error> {
         self.client.close()
     }

@@ -5,8 +5,8 @@ use crate::error::Error;
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
-    CompactReport, DiffReply, Got, ListRequest, Page, PurgeTarget, Put, PutOptions, PutSource, RecodeReport, Reply,
-    Request, ScrubReport, Select, Stats, Version, Written,
+    CompactReport, DiffReply, Got, Limits, ListRequest, Page, PurgeTarget, Put, PutOptions, PutSource, RecodeReport,
+    Reply, Request, ScrubReport, Select, Stats, Version, Written,
 };
 use ouroboros_engine::seal::Coding;
 
@@ -41,8 +41,48 @@ pub(crate) fn put(key: &KeyName, source: PutSource, options: PutOptions) -> Call
     }
 }
 
-pub(crate) fn put_many(puts: Vec<Put>) -> Call<Vec<Result<Written, Error>>> {
-    Call { request: Request::Put(puts), read: expect!(Reply::Put(results) => each(results)) }
+/// Parts of one long list of puts that may be under way at once.
+pub(crate) const PARTS_AHEAD: usize = 2;
+
+/// A long list of puts, in parts that the engine takes in without refusing any: within its limit of versions on their way
+/// in (half of it, for others put as well), and of bytes.
+pub(crate) struct Parts {
+    puts: std::vec::IntoIter<Put>,
+    most: usize,
+    most_len: usize,
+}
+
+impl Parts {
+    pub(crate) fn new(puts: Vec<Put>, limits: &Limits) -> Self {
+        let share = 2 * PARTS_AHEAD;
+        Self { puts: puts.into_iter(), most: (limits.uploads / share).max(1), most_len: limits.inflight_len / share }
+    }
+}
+
+impl Iterator for Parts {
+    type Item = Vec<Put>;
+
+    fn next(&mut self) -> Option<Vec<Put>> {
+        let mut part = Vec::new();
+        let mut len = 0;
+        while part.len() < self.most && (part.is_empty() || len < self.most_len) {
+            let Some(put) = self.puts.next() else { break };
+            if let PutSource::Value(bytes) = &put.source {
+                len += bytes.len();
+            }
+            part.push(put);
+        }
+        (!part.is_empty()).then_some(part)
+    }
+}
+
+/// What became of each of `count` puts.
+pub(crate) fn outcomes(count: usize, reply: Reply) -> Vec<Result<Written, Error>> {
+    match reply {
+        Reply::Put(results) => each(results),
+        Reply::Failed(failure) => (0..count).map(|_| Err(failure.clone().into())).collect(),
+        other => unreachable!("the engine answered with {other:?}"),
+    }
 }
 
 pub(crate) fn get(key: &KeyName, select: Select) -> Call<Got> {
