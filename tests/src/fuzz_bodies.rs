@@ -79,7 +79,7 @@ pub const DECODERS: &[Decoder] = &[
     // The same, its checksum made to fit whatever the bytes: what a hostile writer can do and rot cannot.
     Decoder::new("keyring-file-forged", records::forged_keyring_file, samples::keyring_file).heavy(64 << 10, 2048),
     Decoder::new("reader-wrap", fields::<ReaderWrap>, || written(&samples::reader_wrap())),
-    Decoder::new("recovery-phrase", texts::recovery_phrase, || samples::phrase().into_bytes()),
+    Decoder::new("recovery-phrase", texts::recovery_phrase, || samples::phrase().into_bytes()).heavy(256 << 10, 2048),
     Decoder::new("ref-page", canonical::<RefPage>, || samples::ref_page().encode()),
     Decoder::new("ref-page-row", fields::<RefPageRow>, || written(&samples::ref_page_row())),
     Decoder::new("seal-row", fields::<SealRow>, || written(&samples::seal_row())),

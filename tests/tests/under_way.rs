@@ -471,9 +471,7 @@ fn a_value_whose_pages_need_pages_is_read_at_any_place() {
             .collect();
         assert!(pieces.concat() == expected, "other bytes at {at}");
     }
-    let Reply::Data(pieces) =
-        node.ask(Request::Read { blob: written.id, range: end..end + (1 << 20) }).unwrap()
-    else {
+    let Reply::Data(pieces) = node.ask(Request::Read { blob: written.id, range: end..end + (1 << 20) }).unwrap() else {
         panic!()
     };
     assert!(pieces.concat() == tail);

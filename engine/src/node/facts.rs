@@ -291,6 +291,20 @@ pub(super) fn is_referenced<D: Disk>(index: &Index<D>, target: Target) -> Result
     Ok(false)
 }
 
+/// The versions that refer to a seal or to a page of references, and are not purged.
+pub(super) fn live_owners<D: Disk>(index: &Index<D>, target: Target) -> Result<Vec<BlobId>, IndexError> {
+    let mut live = Vec::new();
+    for owner in owners(index, target)? {
+        match owner {
+            Owner::Blob(id) if index.get::<Blobs>(&id)?.is_some_and(|row| !row.purged) => live.push(id),
+            Owner::Blob(_) => {}
+            // A page is owned by versions only, so this descends once.
+            Owner::Page(id) => live.extend(live_owners(index, Target::Page(id))?),
+        }
+    }
+    Ok(live)
+}
+
 fn owners<D: Disk>(index: &Index<D>, target: Target) -> Result<Vec<Owner>, IndexError> {
     let mut found = Vec::new();
     let prefix = target.prefix();

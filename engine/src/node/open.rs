@@ -455,7 +455,10 @@ impl<D: Disk> Engine<D> {
         let position = self.log.close().map_err(|error| Failure::Disk(error.to_string()));
         drop((self.keys.take(), self.name_keys.take()));
         let _ = position?;
-        self.index.close().map_err(|error| Failure::Disk(error.to_string()))
+        self.index.close().map_err(|error| match error {
+            IndexError::Disk(error) if error.failure == DiskFailure::Full => Failure::Full,
+            error => Failure::Disk(error.to_string()),
+        })
     }
 }
 

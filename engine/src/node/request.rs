@@ -6,6 +6,7 @@ use crate::keys::DedupScope;
 use crate::names::KeyName;
 use crate::seal::Coding;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Names one request until its last reply. Chosen by the client; must not be in use.
@@ -315,7 +316,7 @@ pub struct ScrubReport {
     /// Everything that was wrong.
     pub damage: Vec<Damage>,
     /// Versions that cannot be read back in full, with their keys where known.
-    pub lost: Vec<BlobId>,
+    pub lost: BTreeSet<BlobId>,
 }
 
 /// What a compaction did.

@@ -188,6 +188,13 @@ impl Run<'_> {
             if failure != Failure::Full || !self.is_full() {
                 return Err(format!("it does not close: {failure:?}"));
             }
+            if self.player.node.is_none() {
+                // The last step of closing failed: the store is as after a crash.
+                self.player.disk = self.player.disk.restart();
+                self.player
+                    .reopen(self.point.number)
+                    .map_err(|error| format!("it does not open while the disk is full: {error}"))?;
+            }
             self.live_through()?;
             self.player
                 .end(self.point.stage)
@@ -196,6 +203,7 @@ impl Run<'_> {
         self.player.disk.set_capacity(None);
         let (model, number) = (self.player.model.clone(), self.point.number);
         for disk in [self.player.disk.after_crash(CrashVariant::AllLost), self.player.disk.restart()] {
+            disk.calm();
             let (mut node, opened) = open(&disk, number).map_err(|error| format!("it does not reopen: {error}"))?;
             if !opened.damaged.is_empty() {
                 return Err(format!("a full disk is taken for damage: {opened:?}"));

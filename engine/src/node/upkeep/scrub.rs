@@ -140,7 +140,7 @@ impl<D: Disk> Engine<D> {
                 Ok(())
             });
             if let Err(failure) = whole {
-                report.lost.push(id);
+                report.lost.insert(id);
                 let place = format!("version {id}: {failure}");
                 report.damage.push(Damage { place, outcome: DamageOutcome::Lost });
             }

@@ -6,7 +6,7 @@ use crate::env::Disk;
 use crate::id::SealId;
 use crate::node::batch::Staged;
 use crate::node::config::StoreConfig;
-use crate::node::facts::is_referenced;
+use crate::node::facts::{is_referenced, live_owners};
 use crate::node::job::{Job, Mended};
 use crate::node::policy::Policy;
 use crate::node::request::{Damage, DamageOutcome, Event, Failure, RecodeReport, ScrubReport};
@@ -92,7 +92,13 @@ impl<D: Disk> Engine<D> {
             report.bytes += row.slices.iter().flatten().map(|slice| u64::from(slice.len)).sum::<u64>();
         }
         let (place, outcome) = match result {
-            Err(error) if self.is_needed(seal)? => (format!("seal {seal}: {error}"), DamageOutcome::Lost),
+            Err(error) if self.is_needed(seal)? => {
+                if let Some(report) = &mut report {
+                    let owners = live_owners(&self.index, Target::Seal(seal));
+                    report.lost.extend(owners.map_err(|error| self.index_failure(error))?);
+                }
+                (error.to_string(), DamageOutcome::Lost)
+            }
             // What is left of a seal that was collected.
             Err(_) => return Ok(()),
             Ok(mended) if mended.slices.is_empty() => return Ok(()),

@@ -71,6 +71,8 @@ pub(super) struct Verdict {
     pub(super) effective: Option<FoundCommit>,
     /// Whether the log ends exactly behind a commit that leaves nothing in doubt.
     pub(super) clean: bool,
+    /// Whether a crash tore parity at the end, which is made good as rot is.
+    pub(super) torn_parity: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -175,6 +177,10 @@ impl<D: Disk> Log<D> {
             }
         }
 
+        if verdict.torn_parity {
+            // What cannot be written now is healed by a later scrub.
+            let _ = log.repair(tail.last.at.segment);
+        }
         if verdict.clean {
             for id in inventory.stubs.iter().copied().chain(core::mem::take(&mut log.condemned)) {
                 let _ = log.disk.remove(Volume::Blocks, &id.file_name());
@@ -233,14 +239,25 @@ fn judge<D: Disk>(
     // A checkpoint was made after its commit returned: it leaves nothing in doubt, whatever became of the record.
     if last.at <= checkpoint {
         let clean = last.at == checkpoint && newest == last.at.end_point();
-        return Ok(Verdict { proven: checkpoint, kept: None, torn: None, effective: Some(last.clone()), clean });
+        return Ok(Verdict {
+            proven: checkpoint,
+            kept: None,
+            torn: None,
+            effective: Some(last.clone()),
+            clean,
+            torn_parity: false,
+        });
     }
     // A batch of nothing but parity holds nothing that was promised. It stays where it is, even damaged, as long as one
     // of its lists is intact: then it can be repaired, and may be what repairs the records before it.
     let upkeep = if last.commit.lasting == 0 { Some(examine(inventory, handles, last, verify)?) } else { None };
-    if upkeep.is_some_and(|state| state.whole || state.lists > 0) {
+    if let Some(state) = upkeep
+        && (state.whole || state.lists > 0)
+    {
         let clean = newest == last.at.end_point();
-        return Ok(Verdict { proven: last.at, kept: None, torn: None, effective: Some(last.clone()), clean });
+        let torn_parity = !state.whole;
+        let effective = Some(last.clone());
+        return Ok(Verdict { proven: last.at, kept: None, torn: None, effective, clean, torn_parity });
     }
     let all = || core::iter::once(last).chain(&tail.earlier);
     let proven = all().map(|found| found.commit.proven).max().unwrap_or_default().max(checkpoint);
@@ -249,14 +266,14 @@ fn judge<D: Disk>(
         let state = examine(inventory, handles, found, verify)?;
         if state.whole {
             let (kept, effective) = (Some(found.clone()), Some(found.clone()));
-            return Ok(Verdict { proven, kept, torn: None, effective, clean: false });
+            return Ok(Verdict { proven, kept, torn: None, effective, clean: false, torn_parity: false });
         }
         if found.commit.lasting > 0 {
             torn = Some(TornBatch { commit: found.at, records: found.commit.lasting, intact: state.intact });
         }
     }
     let effective = all().find(|found| found.at <= proven).cloned();
-    Ok(Verdict { proven, kept: None, torn, effective, clean: false })
+    Ok(Verdict { proven, kept: None, torn, effective, clean: false, torn_parity: false })
 }
 
 /// Shows history to `visit`, and returns the stretches of it that are dead.
