@@ -12,8 +12,8 @@ use crate::id::{BlobId, EngineRng, Hlc, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::{GroupWrap, Keyring, NameKeys};
 use crate::names::{KeyName, SealedComponent, SealedPath, seal_path};
 use crate::seal::{
-    AssembleError, Chunker, Coding, Compression, Identified, ScopeKeys, Scratch, Sealed, SealedSlice, SliceIndex,
-    assemble, identify, open_with, recode, seal,
+    AssembleError, Chunker, Coding, Compression, Identified, ScopeKeys, Scratch, Sealed, SealedSlice, SliceError,
+    SliceIndex, assemble, identify, open_with, recode, seal,
 };
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -138,6 +138,11 @@ pub enum Job {
         /// How many there should be.
         expected: usize,
     },
+    /// Checks slices that are to be written elsewhere.
+    Verify {
+        /// The slices, as they were read.
+        slices: Vec<SealedSlice>,
+    },
     /// Codes a seal in another way.
     Recode {
         /// The seal.
@@ -185,6 +190,8 @@ pub enum JobOutcome {
     Chunk(Result<(Bytes, Vec<SliceIndex>), String>),
     /// Of [`Job::Mend`].
     Mended(Result<Mended, AssembleError>),
+    /// Of [`Job::Verify`]: each slice, in the same order, or why it must not be written.
+    Verified(Vec<Result<SealedSlice, SliceError>>),
     /// The job panicked: a defect. What it was for is given up.
     Panicked(String),
     /// Of [`Job::Recode`].
@@ -217,6 +224,9 @@ impl Job {
             }
             Self::OpenChunk { seal, secret, slices } => JobOutcome::Chunk(open_chunk(seal, &secret, slices, scratch)),
             Self::Mend { seal, slices, expected } => JobOutcome::Mended(mend(seal, slices, expected)),
+            Self::Verify { slices } => {
+                JobOutcome::Verified(slices.into_iter().map(|slice| slice.verify().map(|()| slice)).collect())
+            }
             Self::Recode { seal, slices, coding } => {
                 JobOutcome::Recoded(assemble(seal, slices).map(|whole| recode(&whole, coding)))
             }
