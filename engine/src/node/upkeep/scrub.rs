@@ -79,12 +79,14 @@ impl<D: Disk> Engine<D> {
         let mut harmless = Vec::new();
         let mut check = |engine: &mut Self, first: bool| {
             let index = &engine.index;
+            // A slice whose header had to be healed is seen the second time only.
+            harmless.clear();
             let scanned = engine.log.scan(segment, 0, &mut |record| {
                 if first {
                     report.records += 1;
                     report.bytes += record.payload.len() as u64;
                 }
-                if first && is_dead_and_rotten(index, &record) {
+                if is_dead_and_rotten(index, &record) {
                     harmless.push(record.location);
                 }
                 ControlFlow::Continue(())
