@@ -1,13 +1,14 @@
 //! What the directory holds: which files are segments of this log, and what binds their records.
 
 use super::handles::Handles;
+use super::place::Point;
 use super::record::{HEADER_LEN, RecordHeader, RecordKind, find_magic};
 use super::scan::{Fetched, fetch};
 use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
 use super::segments::Segments;
 use super::{LogError, SegmentId, StoreId};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskFile, Volume};
+use crate::env::{Disk, DiskFile, OpenMode, Volume};
 use std::collections::BTreeMap;
 
 /// How much of a file without headers is searched at a time, in bytes; a multiple of 8.
@@ -88,6 +89,19 @@ impl Inventory {
         let Some((store, _)) = known else { return Ok(None) };
         let config = config.unwrap_or_default();
         Ok(Some(Self { store, config, segments, stubs, unreadable, highest }))
+    }
+}
+
+impl Inventory {
+    /// Cuts off what lies behind a place in its segment.
+    pub(super) fn cut<D: Disk>(&mut self, disk: &D, end: Point) -> Result<(), LogError> {
+        // PA
+        if let Some(present) = self.segments.get_mut(&end.segment).filter(|present| present.len > end.offset) {
+            let file = disk.open(Volume::Blocks, &end.segment.file_name(), OpenMode::Write)?;
+            file.truncate(u64::from(end.offset))?;
+            present.len = end.offset;
+        }
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ use super::tail::{Tail, deliver, examine, find_tail, walk};
 use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, RecordKind, RecordView};
 use super::{Segment, SegmentId, StoreId};
 use crate::codec::Canonical;
-use crate::env::{Disk, Volume};
+use crate::env::{Disk, DiskFailure, Volume};
 use crate::id::EngineRng;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,6 +123,12 @@ impl<D: Disk> Log<D> {
         let handles = Handles::new(disk.clone(), options.open_files as usize);
         let mut inventory = Inventory::take(&disk, &handles)?.ok_or(LogError::NoLog)?;
         let tail = find_tail(&inventory, &handles, from)?.ok_or(LogError::NoLog)?;
+        let lost_proof = lost_proof(&inventory, &handles, &tail, from)?;
+        let from = if lost_proof.is_some() { Some(tail.last.at) } else { from };
+        if lost_proof.is_some() {
+            inventory.cut(&disk, tail.last.at.end_point())?;
+            handles.forget(tail.last.at.segment);
+        }
         let verdict = judge(&inventory, &handles, &tail, from, verify)?;
         let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng);
         let mut recovery = Recovery {
@@ -192,9 +198,20 @@ impl<D: Disk> Log<D> {
             log.list_outdated = !dead.is_empty();
             log.condemned = dead;
             log.resume(&tail.last, from.is_some_and(|from| from >= tail.last.at))?;
+            if let Some(range) = lost_proof {
+                note_damage(&mut recovery.damaged, range);
+                log.settled = false;
+                // The same parity and the same commit, byte for byte. What cannot be written now is written later.
+                match log.settle() {
+                    Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => {}
+                    settled => drop(settled?),
+                }
+            }
         } else {
-            recovery.uncommitted_bytes = log.drop_uncommitted(&mut inventory, tail.last.at)?;
-            log.condemned.retain(|id| *id <= tail.last.at.segment);
+            // What the checkpoint proves stays, also where the commit that said so is damaged.
+            let end = tail.last.at.max(verdict.proven);
+            recovery.uncommitted_bytes = log.drop_uncommitted(&mut inventory, end)?;
+            log.condemned.retain(|id| *id <= end.segment);
             log.condemned.extend(inventory.stubs.iter().copied());
             log.start_anew(&inventory, &verdict, verify, visit, &mut recovery)?;
         }
@@ -225,6 +242,37 @@ impl<D: Disk> Log<D> {
         replay(&inventory, &handles, all, &others, visit, &mut damaged)?;
         Ok(damaged)
     }
+}
+
+/// The commit that [`Log::settle`] made at the end, if it is damaged: it holds nothing, and the checkpoint made after it
+/// knows where it stood. It is made again, with the parity between it and the commit before.
+fn lost_proof<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    tail: &Tail,
+    from: Option<LogPosition>,
+) -> Result<Option<DamagedRange>, LogError> {
+    // PA
+    let last = tail.last.at;
+    let Some(proof) = from.filter(|from| last.segment == from.segment && last.end < from.commit) else {
+        return Ok(None);
+    };
+    let ends_there = inventory.segments.last_key_value().map(|(id, present)| (*id, present.len));
+    if ends_there != Some((proof.segment, proof.end)) || !inventory.unreadable.is_empty() {
+        return Ok(None);
+    }
+    let (mut parity, mut others) = (0, 0);
+    walk(inventory, handles, last.end_point(), proof.start_point(), &|_| false, &mut |_, _, item| {
+        match item {
+            Item::Record(_, header) if header.kind == RecordKind::Parity => parity += 1,
+            Item::Record(_, header) if !header.kind.is_upkeep() => others += 1,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    let what = Damage::Record(RecordKind::Commit);
+    let range = DamagedRange { segment: proof.segment, from: proof.commit, to: proof.end, what };
+    Ok((parity > 0 && others == 0).then_some(range))
 }
 
 /// Decides what the end of the log is worth.

@@ -49,10 +49,11 @@ pub(super) fn find_tail<D: Disk>(
         let mut scanner = Scanner::new(&*file, &present.binding, super::FIRST_RECORD, present.len);
         let mut here: Vec<FoundCommit> = Vec::new();
         while let Some(item) = scanner.next()? {
-            let start = match &item {
-                Item::Record(offset, _) | Item::Damaged { from: offset, .. } => *offset,
-            };
-            from_seen |= from.is_some_and(|from| from.start_point() == Point { segment: id, offset: start });
+            // Where the record stood, or where all of it would lie in what is damaged.
+            from_seen |= from.filter(|from| from.segment == id).is_some_and(|from| match &item {
+                Item::Record(offset, _) => *offset == from.commit,
+                Item::Damaged { from: start, to, .. } => *start <= from.commit && from.end <= *to,
+            });
             match item {
                 Item::Record(offset, header) if header.kind == RecordKind::Commit => {
                     let at = LogPosition { segment: id, commit: offset, end: scanner.at() };
