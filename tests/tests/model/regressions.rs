@@ -1,6 +1,6 @@
 //! What the model test found, each under the name of what it was.
 
-use super::ops::{Follow, How, Op, Scope, Setting, Texture, Value};
+use super::ops::{Follow, How, Op, Reopening, Scope, Setting, Texture, Value};
 use super::run;
 
 fn how() -> How {
@@ -43,5 +43,17 @@ fn a_version_may_be_purged_before_its_put_is_answered() {
         let setting = Setting { chunker: 1, coding: (8, 1), limits: 1, disorder: None, panics: 0 };
         let killed = vec![Op::PurgeKey(2), Op::PutMany(vec![(2, empty), (0, part)])];
         run(&setting, &[Op::Put(0, empty, how()), Op::Put(0, empty, how()), Op::Kill(killed, steps, 0)]);
+    }
+}
+
+/// A compaction was killed when it had removed some of its slices, and an index made anew knows only the others.
+#[test]
+fn what_is_left_of_a_collected_seal_is_no_damage() {
+    let (value, empty) = (noise(0, 7428), noise(0, 0));
+    for steps in 0..6 {
+        let setting = Setting { chunker: 0, coding: (1, 1), limits: 168, disorder: None, panics: 0 };
+        let stream = Op::Stream { key: 0, value, how: how(), cuts: vec![0, 0], patient: false, abort: None };
+        let killed = Op::Kill(vec![Op::PurgeVersion(0), Op::Put(0, empty, how())], steps, 0);
+        run(&setting, &[stream, killed, Op::Reopen(Reopening::CloseAndLoseIndex, 0), Op::Scrub(false)]);
     }
 }

@@ -91,6 +91,15 @@ impl<D: Disk> Engine<D> {
             report.seals += 1;
             report.bytes += row.slices.iter().flatten().map(|slice| u64::from(slice.len)).sum::<u64>();
         }
+        let mut result = result;
+        if let Ok(mended) = &mut result
+            && !mended.slices.is_empty()
+            && !self.is_needed(seal)?
+        {
+            // Of a seal that was collected, some slices may be gone with their segments: nobody misses them.
+            let stands = |slice: &SealedSlice| row.slices.get(usize::from(slice.header.index().0)).copied().flatten();
+            mended.slices.retain(|slice| stands(slice).is_some());
+        }
         let (place, outcome) = match result {
             Err(error) if self.is_needed(seal)? => {
                 if let Some(report) = &mut report {
