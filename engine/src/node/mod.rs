@@ -222,6 +222,7 @@ impl<D: Disk> Engine<D> {
         let Some(context) = self.jobs.remove(&done.id) else { return };
         match (context, done.outcome) {
             (JobContext::Cut(upload), JobOutcome::Cut { chunks, carry }) => self.cut_done(upload, chunks, carry),
+            (JobContext::Cut(upload), JobOutcome::Packed { content, saved }) => self.packed(upload, content, saved),
             (JobContext::Seal { name, charged }, JobOutcome::Sealed(sealed)) => self.sealed(name, charged, *sealed),
             (JobContext::Make(uploads), JobOutcome::Made(blobs)) => self.made(uploads, blobs),
             (JobContext::Copy(upload), JobOutcome::Opened(bodies)) => {

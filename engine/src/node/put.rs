@@ -15,8 +15,11 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Contents up to this many bytes live in the body.
+/// Contents up to this many bytes live in the body, as they are or compressed.
 pub(super) const INLINE_LEN: usize = 4096;
+/// Contents up to this many bytes are tried whether they compress to so few. Longer ones hardly ever do, and a stream is
+/// held back until it is known to be longer.
+const PACKABLE_LEN: usize = 64 << 10;
 /// Versions made by one job.
 const DRAFTS_PER_JOB: usize = 32;
 
@@ -288,11 +291,17 @@ impl<D: Disk> Engine<D> {
         if upload.stage != Stage::Gathering {
             return;
         }
-        if let Some(small) = upload.take_small(INLINE_LEN) {
+        let small_len = PACKABLE_LEN.min(upload.scope.chunker.max_len());
+        if let Some(small) = upload.take_small(small_len.max(INLINE_LEN)) {
+            if small.len() > INLINE_LEN {
+                upload.cutting = true;
+                let (scope, compression) = (upload.scope.clone(), self.config.compression);
+                return self.run(JobContext::Cut(id), Job::Pack { scope, plain: small, compression });
+            }
             upload.content = Some(Content::Inline(small));
         } else if !upload.cutting && !upload.cut_all && (upload.ended || !upload.pieces.is_empty()) {
             // A stream that may yet turn out to be small waits for more.
-            if !upload.ended && upload.len <= INLINE_LEN as u64 {
+            if !upload.ended && upload.len <= small_len.max(INLINE_LEN) as u64 {
                 return;
             }
             let piece = upload.pieces.pop_front().unwrap_or_default();
@@ -317,6 +326,16 @@ impl<D: Disk> Engine<D> {
         if let Some(upload) = self.puts.uploads.get_mut(&id) {
             upload.cutting = false;
         }
+        self.advance(id);
+        self.release_stalled();
+    }
+
+    /// A value came out small enough for the body.
+    pub(super) fn packed(&mut self, id: UploadId, content: Content, saved: usize) {
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        upload.content = Some(content);
+        upload.cutting = false;
+        self.discharge(id, saved);
         self.advance(id);
         self.release_stalled();
     }
@@ -347,7 +366,8 @@ impl<D: Disk> Engine<D> {
                 self.puts.sealing.insert(name, vec![wanted]);
                 let compression = self.config.compression;
                 let context = JobContext::Seal { name, charged: (depth == 0).then_some((id, chunk.plain.len())) };
-                let job = Job::Seal { scope, identified: chunk.identified, plain: chunk.plain, compression, coding };
+                let CutChunk { plain, identified, form } = chunk;
+                let job = Job::Seal { scope, identified, plain, form, compression, coding };
                 self.run(context, job);
             }
             Err(failure) => self.fail_upload(id, failure),
@@ -406,7 +426,7 @@ impl<D: Disk> Engine<D> {
             let len = page.iter().map(|reference| reference.len).sum();
             let plain = Bytes::from(ChunkList { depth: depth as u8, chunks: page }.encode());
             let identified = crate::seal::identify(&upload.scope.keys, &plain);
-            self.want_chunk(id, depth + 1, len, CutChunk { plain, identified });
+            self.want_chunk(id, depth + 1, len, CutChunk { plain, identified, form: None });
         }
     }
 
@@ -467,6 +487,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn make_drafts(&mut self, now: Now) {
         let (Some(keys), Some(names)) = (self.keys.clone(), self.name_keys.clone()) else { return };
         let ids = std::mem::take(&mut self.puts.drafts);
+        let compression = self.config.compression;
         let mut drafts = Vec::new();
         let mut members = Vec::new();
         for id in ids {
@@ -479,13 +500,13 @@ impl<D: Disk> Engine<D> {
                 Err(failure) => self.fail_upload(id, failure),
             }
             if drafts.len() == DRAFTS_PER_JOB {
-                let job =
-                    Job::MakeBlobs { keys: keys.clone(), names: names.clone(), drafts: std::mem::take(&mut drafts) };
+                let (keys, names, drafts) = (keys.clone(), names.clone(), std::mem::take(&mut drafts));
+                let job = Job::MakeBlobs { keys, names, compression, drafts };
                 self.run(JobContext::Make(std::mem::take(&mut members)), job);
             }
         }
         if !drafts.is_empty() {
-            self.run(JobContext::Make(members), Job::MakeBlobs { keys, names, drafts });
+            self.run(JobContext::Make(members), Job::MakeBlobs { keys, names, compression, drafts });
         }
     }
 

@@ -213,6 +213,7 @@ impl<D: Disk> Engine<D> {
             Content::Gone => Some(Bytes::new()),
             Content::Inline(bytes) => Some(bytes.clone()),
             Content::Chunks { .. } => None,
+            Content::Packed { .. } => unreachable!("the job that opens bodies unpacks them"),
         };
         let attributes = body.attributes.clone();
         if inline.is_none() {
@@ -224,7 +225,7 @@ impl<D: Disk> Engine<D> {
     fn keep_body(&mut self, blob: BlobId, body: Arc<Body>) {
         let len = match &body.content {
             Content::Chunks { chunks, .. } => chunks.len() * size_of::<ChunkRef>() + body.name.len() + 256,
-            _ => 8192,
+            content => content.len().unwrap_or(0) as usize + 512,
         };
         self.reads.bodies.put(blob, body, len, self.limits.body_cache_len);
     }
@@ -298,6 +299,7 @@ impl<D: Disk> Engine<D> {
                 let part = bytes.slice(start as usize..end as usize);
                 return self.reply(request, Reply::Data(vec![part]));
             }
+            Content::Packed { .. } => unreachable!("the job that opens bodies unpacks them"),
             Content::Chunks { len, depth, chunks } => (*len, *depth, chunks),
         };
         let range = range.start.min(len)..range.end.min(len);
