@@ -101,7 +101,20 @@ impl AsyncDb {
     /// # Errors
     /// [`Error`] when nothing could be asked at all.
     pub async fn get_many(&self, keys: Vec<(KeyName, Select)>) -> Result<Vec<Result<Got, Error>>, Error> {
-        ops::get_many(keys).run(&self.client).await
+        let mut results = Vec::with_capacity(keys.len());
+        let mut keys = keys.into_iter();
+        let mut pending = VecDeque::new();
+        loop {
+            while pending.len() < ops::LOOKUPS_AHEAD {
+                let part: Vec<_> = keys.by_ref().take(ops::LOOKUPS).collect();
+                if part.is_empty() {
+                    break;
+                }
+                pending.push_back((part.len(), self.client.send_async(Request::Get(part)).await?.1));
+            }
+            let Some((count, receiver)) = pending.pop_front() else { return Ok(results) };
+            results.extend(ops::found(count, receiver.await.map_err(|_| Error::Closed)?));
+        }
     }
 
     /// See [`Db::get_version`](super::Db::get_version).

@@ -54,6 +54,7 @@ pub(crate) struct Client {
     /// None once it is closed.
     open: Mutex<Option<Open>>,
     limits: Limits,
+    pieces: stream::Pieces,
     opened: Opened,
     directories: [PathBuf; 3],
 }
@@ -243,7 +244,20 @@ impl Db {
     /// # Errors
     /// [`Error`] when nothing could be asked at all.
     pub fn get_many(&self, keys: Vec<(KeyName, Select)>) -> Result<Vec<Result<Got, Error>>, Error> {
-        ops::get_many(keys).wait(&self.client)
+        let mut results = Vec::with_capacity(keys.len());
+        let mut keys = keys.into_iter();
+        let mut pending = VecDeque::new();
+        loop {
+            while pending.len() < ops::LOOKUPS_AHEAD {
+                let part: Vec<_> = keys.by_ref().take(ops::LOOKUPS).collect();
+                if part.is_empty() {
+                    break;
+                }
+                pending.push_back((part.len(), self.client.send(Request::Get(part))?.1));
+            }
+            let Some((count, receiver)) = pending.pop_front() else { return Ok(results) };
+            results.extend(ops::found(count, receiver.recv().map_err(|_| Error::Closed)?));
+        }
     }
 
     /// Opens a version by its id.
@@ -259,6 +273,11 @@ impl Db {
     /// # Errors
     /// [`Error`].
     pub fn read(&self, got: &Got, range: Range<u64>) -> Result<Bytes, Error> {
+        if let Some(inline) = &got.inline {
+            let bound = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(inline.len());
+            let (start, end) = (bound(range.start), bound(range.end));
+            return Ok(inline.slice(start.min(end)..end));
+        }
         let mut out = Vec::new();
         self.write_to(got, range, &mut out)?;
         Ok(out.into())
