@@ -13,8 +13,8 @@ use crate::id::{BlobId, EngineRng, Hlc, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::{GroupWrap, Keyring, NameKeys};
 use crate::names::{KeyName, SealedComponent, SealedPath, seal_path};
 use crate::seal::{
-    AssembleError, Chunker, Coding, Compression, Form, Identified, ScopeKeys, Scratch, Sealed, SealedSlice, SliceIndex,
-    assemble, compress, identify, open_with, pack, recode, seal, seal_as, unpack,
+    AssembleError, Chunker, Coding, Compression, Form, Identified, ScopeKeys, Scratch, Sealed, SealedSlice, SliceError,
+    SliceIndex, assemble, compress, identify, open_with, pack, recode, seal, seal_as, unpack,
 };
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
@@ -162,6 +162,11 @@ pub enum Job {
         /// How many there should be.
         expected: usize,
     },
+    /// Checks slices that are to be written elsewhere.
+    Verify {
+        /// The slices, as they were read.
+        slices: Vec<SealedSlice>,
+    },
     /// Codes a seal in another way.
     Recode {
         /// The seal.
@@ -218,6 +223,8 @@ pub enum JobOutcome {
     Chunk(Result<(Bytes, Vec<SliceIndex>), String>),
     /// Of [`Job::Mend`].
     Mended(Result<Mended, AssembleError>),
+    /// Of [`Job::Verify`]: each slice, in the same order, or why it must not be written.
+    Verified(Vec<Result<SealedSlice, SliceError>>),
     /// The job panicked: a defect. What it was for is given up.
     Panicked(String),
     /// Of [`Job::Recode`].
@@ -270,6 +277,9 @@ impl Job {
             }
             Self::OpenChunk { seal, secret, slices } => JobOutcome::Chunk(open_chunk(seal, &secret, slices, scratch)),
             Self::Mend { seal, slices, expected } => JobOutcome::Mended(mend(seal, slices, expected)),
+            Self::Verify { slices } => {
+                JobOutcome::Verified(slices.into_iter().map(|slice| slice.verify().map(|()| slice)).collect())
+            }
             Self::Recode { seal, slices, coding } => {
                 JobOutcome::Recoded(assemble(seal, slices).map(|whole| recode(&whole, coding)))
             }

@@ -386,7 +386,12 @@ impl<D: Disk> Engine<D> {
         if let Some((upload, len)) = charged {
             self.discharge(upload, len);
         }
-        let Some(wanted) = self.puts.sealing.remove(&name) else { return };
+        let Some(mut wanted) = self.puts.sealing.remove(&name) else { return };
+        // What all who wanted it have given up is not written.
+        wanted.retain(|wanted| self.puts.uploads.contains_key(&wanted.upload));
+        if wanted.is_empty() {
+            return self.release_stalled();
+        }
         let stored = self.store_seal(name, &sealed);
         for wanted in wanted {
             match &stored {
