@@ -1,70 +1,12 @@
-//! The real command: what it prints for scripts, and its exit codes.
+//! The real command: what it does and what it prints.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use serde_json::Value;
+mod common;
+
+use common::{Home, same, text};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-struct Home {
-    directory: tempfile::TempDir,
-    passphrase: Option<&'static str>,
-}
-
-impl Home {
-    fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), passphrase: Some("correct horse") }
-    }
-
-    fn path(&self, relative: &str) -> PathBuf {
-        self.directory.path().join(relative)
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ouroboros"));
-        command.env_clear().env("HOME", self.directory.path()).current_dir(self.directory.path());
-        if let Some(passphrase) = self.passphrase {
-            command.env("OUROBOROS_PASSPHRASE", passphrase);
-        }
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    fn code(&self, words: &[&str]) -> i32 {
-        self.run(words).status.code().unwrap()
-    }
-
-    fn json(&self, words: &[&str]) -> Vec<Value> {
-        let output = self.run(&[&["--json"], words].concat());
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        lines(&output.stdout)
-    }
-
-    fn put(&self, key: &str, content: &[u8]) -> Value {
-        let mut child = self.command(&["--json", "put", key]).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(content).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        lines(&output.stdout).remove(0)
-    }
-
-    fn keyring(&self) -> PathBuf {
-        self.path(".config/ouroboros/default.keyring")
-    }
-}
-
-fn lines(bytes: &[u8]) -> Vec<Value> {
-    String::from_utf8(bytes.to_vec()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap()
-}
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 #[test]
 fn a_value_is_put_found_read_and_removed() {
@@ -97,30 +39,6 @@ fn a_first_write_says_where_things_are_and_what_must_not_be_lost() {
     assert!(said.contains(&format!("without the keyring ({})", keyring.display())), "{said}");
     assert!(said.contains("the data is lost"), "{said}");
     assert_eq!(String::from_utf8(home.run(&["put", "k", "f"]).stderr).unwrap(), "");
-}
-
-#[test]
-fn exit_codes_tell_what_kind_of_failure_it_was() {
-    let home = Home::new();
-    assert_eq!(home.code(&["ls"]), 1, "no store");
-    assert_eq!(home.code(&["put"]), 2, "usage");
-    assert_eq!(home.code(&["put", "k", "missing"]), 1);
-    assert!(!home.path(".local").exists(), "a put that fails makes no store");
-    home.put("k", b"v");
-    assert_eq!(home.code(&["get", "other"]), 3);
-    assert_eq!(home.code(&["get", "k", "--version", "abcdef"]), 3);
-    assert_eq!(home.code(&["export", "latest", "out"]), 3);
-    assert_eq!(home.code(&["init"]), 1);
-    let wrong = Home { directory: home.directory, passphrase: Some("wrong") };
-    assert_eq!(wrong.code(&["get", "k"]), 6);
-    let none = Home { directory: wrong.directory, passphrase: None };
-    assert_eq!(none.code(&["get", "k"]), 6);
-    std::fs::remove_file(none.keyring()).unwrap();
-    assert_eq!(none.code(&["get", "k"]), 6);
-    let output = none.run(&["--json", "get", "k"]);
-    let error = &lines(&output.stderr)[0];
-    assert_eq!((text(&error["type"]), error["exit"].as_u64()), ("error", Some(6)));
-    assert!(text(&error["advice"]).contains("keys recover"));
 }
 
 #[test]
@@ -169,10 +87,6 @@ fn tree(home: &Home, files: usize) -> PathBuf {
     tree
 }
 
-fn same(one: &Path, other: &Path) -> bool {
-    Command::new("diff").arg("-r").arg(one).arg(other).status().unwrap().success()
-}
-
 #[test]
 fn a_tree_is_imported_told_of_and_exported() {
     let home = Home::new();
@@ -203,30 +117,6 @@ fn an_import_never_takes_the_store_itself() {
     let keys: Vec<String> = home.json(&["ls", "-R"]).iter().map(|entry| text(&entry["key"]).to_owned()).collect();
     assert!(keys.contains(&"tree/sub/1".to_owned()));
     assert!(!keys.iter().any(|key| key.starts_with(".local/share/ouroboros/store")), "{keys:?}");
-}
-
-#[test]
-fn an_interrupted_import_makes_no_snapshot_and_exits_with_130() {
-    let home = Home::new();
-    home.put("before", b"kept");
-    tree(&home, 1);
-    // A reader that never ends: a large sparse file.
-    std::fs::File::create(home.path("tree/zz")).unwrap().set_len(1 << 40).unwrap();
-    let mut child = home.command(&["import", "tree"]).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(500));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "it goes on");
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    assert_eq!(status.code(), Some(130));
-    assert!(home.json(&["snapshots"]).is_empty());
-    assert_eq!(home.run(&["get", "before"]).stdout, b"kept");
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Bounds {
 pub(super) fn run(session: &mut Session<'_>, args: GetArgs) -> Outcome {
     let key = session.key(&args.key)?;
     let db = session.open()?;
-    interrupt::watch()?;
+    watch(args.output.as_deref())?;
     let selector = match &args.version {
         Some(typed) => Select::Version(versions::resolve(&db, &key, typed)?),
         None => Select::Winner,
@@ -75,6 +75,16 @@ pub(super) fn run(session: &mut Session<'_>, args: GetArgs) -> Outcome {
         ));
     }
     write(session, &db, &key, &got, args.range.unwrap_or_default(), args.output.as_deref())
+}
+
+/// Whether bytes go to standard output, which may be waiting for whoever reads it.
+fn is_standard_output(to: Option<&Path>) -> bool {
+    to.is_none_or(|path| path == Path::new("-"))
+}
+
+/// How Ctrl-C ends a read: a file that was begun is removed first.
+pub(super) fn watch(to: Option<&Path>) -> Outcome {
+    if is_standard_output(to) { interrupt::end_at_once() } else { interrupt::watch() }
 }
 
 #[derive(Serialize)]
@@ -117,7 +127,7 @@ pub(super) fn write(
     to: Option<&Path>,
 ) -> Outcome {
     let range = bounds.within(got.version.len)?;
-    let to = to.filter(|path| *path != Path::new("-"));
+    let to = to.filter(|_| !is_standard_output(to));
     let bar = Bar::new(session.out, "get", Unit::Bytes);
     match to {
         Some(path) => to_file(db, got, range.clone(), path, bar)?,
