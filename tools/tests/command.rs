@@ -127,3 +127,24 @@ fn the_manual_and_completions_are_made() {
         assert!(!home.run(&["completions", shell]).stdout.is_empty());
     }
 }
+
+#[test]
+fn damage_that_hides_a_version_from_a_lost_index_is_never_called_healable_after_a_repair() {
+    let home = Home::with_store();
+    for key in ["a", "b", "c"] {
+        home.put(key, &common::noise(1, 3000));
+    }
+    // Every record of values that nothing but the log knows of, and the parity beside them.
+    let segment = home.segments().remove(0);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let end = bytes.len();
+    bytes[end / 4..end - 512].iter_mut().for_each(|byte| *byte ^= 0xff);
+    std::fs::write(&segment, bytes).unwrap();
+    std::fs::remove_dir_all(home.store().join("index")).unwrap();
+    let said = home.fails(&["doctor"], 1);
+    assert!(said.contains("the store is damaged"), "{said}");
+    home.fails(&["scrub"], 1);
+    let said = home.fails(&["scrub", "--repair"], 4);
+    assert!(said.contains("damaged beyond repair"), "{said}");
+    assert_eq!(home.code(&["get", "c"]), 4, "it may have been there");
+}

@@ -2,7 +2,7 @@
 
 use super::{Session, long};
 use crate::exit::Outcome;
-use crate::output::{Report, size, thousands};
+use crate::output::{Report, count, size};
 use crate::store::Db;
 use clap::Args;
 use serde::Serialize;
@@ -26,12 +26,12 @@ impl Report for Compacted {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         writeln!(
             page,
-            "gave {} back ({} to {}): {} segments rewritten, {} chunks that nothing refers to any more",
+            "gave {} back ({} to {}): {} rewritten, {} dropped that nothing refers to any more",
             size(self.freed_bytes),
             size(self.bytes_before),
             size(self.bytes_after),
-            thousands(self.segments),
-            thousands(self.chunks)
+            count(self.segments, "segment"),
+            count(self.chunks, "chunk")
         )
     }
 }

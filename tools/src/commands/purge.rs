@@ -2,7 +2,7 @@
 
 use super::Session;
 use crate::exit::{Failure, Outcome};
-use crate::output::Report;
+use crate::output::{Report, count};
 use crate::store::PurgeTarget;
 use clap::Args;
 use ouroboros_engine::id::BlobId;
@@ -33,7 +33,7 @@ struct Purged {
 impl Report for Purged {
     const TYPE: &'static str = "purged";
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        writeln!(page, "purged {} ({} versions); `ouroboros compact` gives the space back", self.target, self.versions)
+        writeln!(page, "purged {} ({}); `ouroboros compact` gives the space back", self.target, count(self.versions, "version"))
     }
 }
 

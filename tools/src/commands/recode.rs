@@ -2,7 +2,7 @@
 
 use super::{Session, long};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Report, thousands};
+use crate::output::{Report, count, thousands};
 use crate::store::Coding;
 use clap::Args;
 use serde::Serialize;
@@ -27,13 +27,9 @@ struct Recoded {
 impl Report for Recoded {
     const TYPE: &'static str = "recode";
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let (recoded, unchanged) = (thousands(self.recoded), thousands(self.unchanged));
-        writeln!(
-            page,
-            "{recoded} chunks are coded {} now and so will new ones be; {unchanged} were so already. `ouroboros compact` \
-             gives the space of the old slices back",
-            self.coding
-        )
+        let unchanged = if self.unchanged == 0 { String::new() } else { format!(", {} were so before", thousands(self.unchanged)) };
+        writeln!(page, "recoded {} as {}{unchanged}; new ones will be so too", count(self.recoded, "chunk"), self.coding)?;
+        if self.recoded > 0 { writeln!(page, "`ouroboros compact` gives the space of the old slices back") } else { Ok(()) }
     }
 }
 
@@ -49,6 +45,6 @@ pub(super) fn run(session: &mut Session<'_>, args: RecodeArgs) -> Outcome {
     if damaged == 0 {
         return Ok(());
     }
-    Err(Failure::new(Exit::Damaged, format!("{damaged} chunks cannot be read and stay as they are"))
+    Err(Failure::new(Exit::Damaged, format!("{} cannot be read: kept as before", count(damaged, "chunk")))
         .advise("`ouroboros scrub --repair` names what is damaged"))
 }

@@ -6,7 +6,7 @@
 mod human;
 mod table;
 
-pub(crate) use human::{parse_time, rfc3339, short, size, thousands, time};
+pub(crate) use human::{count, parse_time, rfc3339, short, size, thousands, time};
 pub(crate) use table::table;
 
 use crate::args::Globals;
