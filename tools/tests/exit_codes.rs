@@ -82,16 +82,8 @@ fn code_4_data_damaged_beyond_repair() {
     home.write("tree/large", noise(1, 200_000));
     home.json(&["import", "tree"]);
     home.put("after", b"small");
-    // Both slices of every chunk of the large value, and nothing of what stands before and after them: one byte in every
-    // 8 KiB where there is no structure.
-    let segment = home.segments().remove(0);
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let dense: Vec<usize> = (0..bytes.len() / 8192).map(|page| page * 8192).filter(|at| is_noise(&bytes[*at..][..8192])).collect();
-    assert!(dense.len() > 40, "two times 200,000 bytes: {}", dense.len());
-    for at in dense {
-        bytes[at + 4096] ^= 0xff;
-    }
-    std::fs::write(&segment, bytes).unwrap();
+    // Both slices of every chunk of the large value, and nothing of what stands before and after them.
+    assert!(home.damage_noise() > 40, "two times 200,000 bytes");
 
     let said = home.fails(&["get", "tree/large", "-o", "out"], 4);
     assert!(said.contains("damaged beyond repair") && said.contains("scrub --repair"), "{said}");
@@ -110,11 +102,6 @@ fn code_4_data_damaged_beyond_repair() {
     assert_eq!(std::fs::read(home.path("exported/tree/a")).unwrap(), b"whole");
     assert!(!home.path("exported/tree/large").exists(), "no half of a file stays");
     home.fails(&["recode", "2+1"], 4);
-}
-
-/// Whether bytes have no structure: few zeros.
-fn is_noise(bytes: &[u8]) -> bool {
-    bytes.iter().filter(|byte| **byte == 0).count() * 64 < bytes.len()
 }
 
 #[test]

@@ -107,12 +107,19 @@ impl Rounds {
         assert_eq!(self.home.ok(&["get", "acknowledged"]), b"before any kill");
         // What the killed import had stored is what was in the files.
         let after = self.versions();
-        let written: Vec<&String> = after.iter().filter(|(key, made)| before.get(*key) != Some(made)).map(|(key, _)| key).collect();
+        let written: Vec<&String> =
+            after.iter().filter(|(key, made)| before.get(*key) != Some(made)).map(|(key, _)| key).collect();
         let files: Vec<&&String> = written.iter().filter(|key| self.tree.contains_key(**key)).collect();
         for key in &files {
             assert!(self.home.ok(&["get", key]) == self.tree[**key], "{key} is not what was imported");
             self.counts.values += 1;
         }
+        // The machine may be busier or idler than it was: most kills are to strike within.
+        self.whole = self.whole.mul_f64(match (ended, files.is_empty()) {
+            (true, _) => 0.9,
+            (false, true) => 1.1,
+            (false, false) => 1.0,
+        });
         *match (ended, files.is_empty()) {
             (true, _) => &mut self.counts.after,
             (false, true) => &mut self.counts.before,

@@ -40,7 +40,10 @@ fn interrupted(home: &Home, words: &[&str], input: Option<&[u8]>, mut check: imp
         check(status.success());
     }
     let findings = home.json(&["doctor"]);
-    assert!(!findings.iter().any(|finding| finding["severity"] == "lost" || finding["severity"] == "warning"), "{findings:?}");
+    assert!(
+        !findings.iter().any(|finding| finding["severity"] == "lost" || finding["severity"] == "warning"),
+        "{findings:?}"
+    );
 }
 
 #[test]
@@ -114,7 +117,8 @@ fn an_interrupted_get_leaves_the_older_file() {
         assert!(content == value || (!done && content == b"older"));
         std::fs::write(&out, b"older").unwrap();
         let parts = std::fs::read_dir(home.directory.path()).unwrap();
-        let left = parts.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".part")).count();
+        let left =
+            parts.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().ends_with(".part")).count();
         assert_eq!(left, 0, "no temporary file stays");
     });
 }

@@ -79,7 +79,9 @@ pub(super) fn run(session: &mut Session<'_>, args: DoctorArgs) -> Outcome {
     db.close()?;
     findings.0.iter().try_for_each(|finding| session.out.emit(finding))?;
     if findings.0.iter().any(|finding| finding.severity == Severity::Lost) {
-        return Err(Failure::new(Exit::Damaged, "data is damaged beyond repair").advise("see the findings marked `lost`"));
+        return Err(
+            Failure::new(Exit::Damaged, "data is damaged beyond repair").advise("see the findings marked `lost`")
+        );
     }
     if is_damaged {
         return Err(Failure::new(Exit::Failed, "the store is damaged").advise("`ouroboros scrub --repair`"));

@@ -117,8 +117,11 @@ pub(super) fn run(session: &mut Session<'_>, args: ImportArgs) -> Outcome {
     if counts.problems == 0 {
         return Ok(());
     }
-    Err(Failure::new(Exit::Failed, format!("{} left out; the snapshot holds the others", count(counts.problems, "file")))
-        .advise("see the warnings above; special files are never stored"))
+    Err(Failure::new(
+        Exit::Failed,
+        format!("{} left out; the snapshot holds the others", count(counts.problems, "file")),
+    )
+    .advise("see the warnings above; special files are never stored"))
 }
 
 /// The list of the import before, if there is one.

@@ -33,7 +33,12 @@ struct Purged {
 impl Report for Purged {
     const TYPE: &'static str = "purged";
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        writeln!(page, "purged {} ({}); `ouroboros compact` gives the space back", self.target, count(self.versions, "version"))
+        writeln!(
+            page,
+            "purged {} ({}); `ouroboros compact` gives the space back",
+            self.target,
+            count(self.versions, "version")
+        )
     }
 }
 

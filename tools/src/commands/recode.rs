@@ -27,9 +27,19 @@ struct Recoded {
 impl Report for Recoded {
     const TYPE: &'static str = "recode";
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let unchanged = if self.unchanged == 0 { String::new() } else { format!(", {} were so before", thousands(self.unchanged)) };
-        writeln!(page, "recoded {} as {}{unchanged}; new ones will be so too", count(self.recoded, "chunk"), self.coding)?;
-        if self.recoded > 0 { writeln!(page, "`ouroboros compact` gives the space of the old slices back") } else { Ok(()) }
+        let unchanged =
+            if self.unchanged == 0 { String::new() } else { format!(", {} were so before", thousands(self.unchanged)) };
+        writeln!(
+            page,
+            "recoded {} as {}{unchanged}; new ones will be so too",
+            count(self.recoded, "chunk"),
+            self.coding
+        )?;
+        if self.recoded > 0 {
+            writeln!(page, "`ouroboros compact` gives the space of the old slices back")
+        } else {
+            Ok(())
+        }
     }
 }
 

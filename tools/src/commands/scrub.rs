@@ -135,15 +135,20 @@ pub(super) fn run(session: &mut Session<'_>, args: ScrubArgs) -> Outcome {
         lost: lost.len() as u64,
     })?;
     if !lost.is_empty() {
-        return Err(Failure::new(Exit::Damaged, format!("{} damaged beyond repair", count(lost.len() as u64, "version"))).advise(
+        return Err(Failure::new(
+            Exit::Damaged,
+            format!("{} damaged beyond repair", count(lost.len() as u64, "version")),
+        )
+        .advise(
             "restore them from another copy: `ouroboros log KEY` and `ouroboros snapshots` show what else there is",
         ));
     }
     if number(DamageOutcome::Lost) > 0 {
         let places = count(number(DamageOutcome::Lost), "place");
         let message = format!("{places} damaged beyond repair; every version that the store knows of reads back");
-        return Err(Failure::new(Exit::Damaged, message)
-            .advise("a version that the store has forgotten may have stood there: put again what `ouroboros ls -R` lacks"));
+        return Err(Failure::new(Exit::Damaged, message).advise(
+            "a version that the store has forgotten may have stood there: put again what `ouroboros ls -R` lacks",
+        ));
     }
     match number(DamageOutcome::Healable) {
         0 => Ok(()),

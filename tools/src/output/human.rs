@@ -121,9 +121,12 @@ mod tests {
 
     #[test]
     fn one_is_one_and_others_are_many() {
-        for (number, one, text) in
-            [(1, "key", "1 key"), (0, "key", "0 keys"), (2, "directory", "2 directories"), (1000, "entry", "1,000 entries")]
-        {
+        for (number, one, text) in [
+            (1, "key", "1 key"),
+            (0, "key", "0 keys"),
+            (2, "directory", "2 directories"),
+            (1000, "entry", "1,000 entries"),
+        ] {
             assert_eq!(count(number, one), text);
         }
     }

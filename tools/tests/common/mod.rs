@@ -122,6 +122,24 @@ impl Home {
         entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "log")).collect()
     }
 
+    /// Turns over one byte in every 8 KiB of the log that has no structure, and says how many: both slices of chunks, and no
+    /// small records.
+    pub(crate) fn damage_noise(&self) -> usize {
+        const PAGE: usize = 8192;
+        let mut damaged = 0;
+        for segment in self.segments() {
+            let mut bytes = std::fs::read(&segment).unwrap();
+            for page in bytes.chunks_exact_mut(PAGE) {
+                if page.iter().filter(|byte| **byte == 0).count() * 64 < PAGE {
+                    page[PAGE / 2] ^= 0xff;
+                    damaged += 1;
+                }
+            }
+            std::fs::write(&segment, bytes).unwrap();
+        }
+        damaged
+    }
+
     /// `files` small files and some larger ones below `tree`, some alike.
     pub(crate) fn tree(&self, files: usize) -> PathBuf {
         for number in 0..files {
