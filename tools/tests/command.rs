@@ -4,9 +4,7 @@
 mod common;
 
 use common::{Home, same, text};
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 #[test]
 fn a_value_is_put_found_read_and_removed() {
@@ -39,32 +37,6 @@ fn a_first_write_says_where_things_are_and_what_must_not_be_lost() {
     assert!(said.contains(&format!("without the keyring ({})", keyring.display())), "{said}");
     assert!(said.contains("the data is lost"), "{said}");
     assert_eq!(String::from_utf8(home.run(&["put", "k", "f"]).stderr).unwrap(), "");
-}
-
-#[test]
-fn the_recovery_phrase_makes_a_lost_keyring_anew() {
-    let home = Home::new();
-    home.put("k", b"v");
-    let phrase = home.json(&["keys", "phrase"]).remove(0);
-    std::fs::remove_file(home.keyring()).unwrap();
-    let mut child = home.command(&["keys", "recover"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text(&phrase["phrase"]).as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-    assert_eq!(home.run(&["get", "k"]).stdout, b"v");
-}
-
-#[test]
-fn a_passphrase_comes_from_a_file_and_can_be_changed() {
-    let home = Home::new();
-    home.put("k", b"v");
-    std::fs::write(home.path("new"), "another\n").unwrap();
-    home.json(&["keys", "passphrase", "--new-passphrase-file", "new"]);
-    assert_eq!(home.code(&["get", "k"]), 6);
-    assert_eq!(home.run(&["--passphrase-file", "new", "get", "k"]).stdout, b"v");
-    let mut shell = Command::new("sh");
-    shell.env_clear().env("HOME", home.directory.path()).current_dir(home.directory.path());
-    let line = format!("{} --passphrase-fd 7 get k 7<new", env!("CARGO_BIN_EXE_ouroboros"));
-    assert_eq!(shell.args(["-c", &line]).output().unwrap().stdout, b"v");
 }
 
 #[test]

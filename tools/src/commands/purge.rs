@@ -1,7 +1,7 @@
 //! `ouroboros purge`
 
 use super::Session;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Report, count};
 use crate::store::PurgeTarget;
 use clap::Args;
@@ -68,5 +68,9 @@ fn confirm(session: &mut Session<'_>, yes: bool, question: &str) -> Outcome {
     session.out.ask(question);
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|e| Failure::usage(format!("no answer: {e}")))?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::usage("nothing was purged")) }
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failed, "nothing was purged"))
+    }
 }
