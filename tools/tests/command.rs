@@ -92,15 +92,6 @@ fn an_import_never_takes_the_store_itself() {
 }
 
 #[test]
-fn the_manual_and_completions_are_made() {
-    let home = Home::new();
-    assert!(home.run(&["man"]).stdout.starts_with(b".ie"));
-    for shell in ["bash", "zsh", "fish"] {
-        assert!(!home.run(&["completions", shell]).stdout.is_empty());
-    }
-}
-
-#[test]
 fn damage_that_hides_a_version_from_a_lost_index_is_never_called_healable_after_a_repair() {
     let home = Home::with_store();
     for key in ["a", "b", "c"] {
@@ -119,4 +110,60 @@ fn damage_that_hides_a_version_from_a_lost_index_is_never_called_healable_after_
     let said = home.fails(&["scrub", "--repair"], 4);
     assert!(said.contains("damaged beyond repair"), "{said}");
     assert_eq!(home.code(&["get", "c"]), 4, "it may have been there");
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command_and_all_that_a_script_must_know() {
+    let home = Home::new();
+    let main = common::text_of(&home.ok(&["man"]));
+    for section in ["NAME", "SYNOPSIS", "OPTIONS", "SUBCOMMANDS", "KEYS", "EXIT STATUS", "ENVIRONMENT", "FILES", "VERSION"] {
+        let heading = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
+        assert!(heading.iter().any(|heading| main.contains(heading)), "{section}");
+    }
+    assert!(main.contains("data damaged beyond repair") && main.contains("OUROBOROS_PASSPHRASE"), "{main}");
+    home.ok(&["man", "pages"]);
+    let help = common::text_of(&home.ok(&["--help"]));
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in &names {
+        let page = std::fs::read_to_string(home.path(&format!("pages/ouroboros-{name}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(home.path("pages/ouroboros.1")).unwrap(), main);
+    // What the completions of each shell know.
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = common::text_of(&home.ok(&["completions", shell]));
+        for name in &names {
+            assert!(script.contains(name), "{shell}: {name}");
+        }
+        assert!(script.contains("redundancy") && script.contains("resolver"), "{shell}");
+    }
+    // And bash really completes by them.
+    let script = home.write("completions", home.ok(&["completions", "bash"]));
+    let line = format!(
+        ". {}; COMP_WORDS=(ouroboros re); COMP_CWORD=1; _ouroboros ouroboros re ouroboros; echo ${{COMPREPLY[@]}}",
+        script.display()
+    );
+    let output = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+    assert_eq!(common::text_of(&output.stdout), "restore recode\n");
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_ask() {
+    let home = Home::with_store();
+    home.put("a/b", b"x");
+    let colourful = |words: &[&str], no_color: Option<&str>| {
+        let mut command = home.command(words);
+        no_color.into_iter().for_each(|value| {
+            command.env("NO_COLOR", value);
+        });
+        let output = command.output().unwrap();
+        [output.stdout, output.stderr].concat().contains(&0x1b)
+    };
+    assert!(!colourful(&["ls"], None), "no terminal");
+    assert!(!colourful(&["get", "nothing"], None));
+    assert!(colourful(&["--color", "always", "ls"], None));
+    assert!(colourful(&["--color", "always", "get", "nothing"], None));
+    assert!(!colourful(&["--color", "never", "ls"], None));
 }
