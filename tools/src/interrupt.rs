@@ -7,6 +7,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -33,8 +34,8 @@ pub(crate) fn end_at_once() -> Outcome {
     handle()
 }
 
-/// Asks something on the terminal. Ctrl-C meanwhile ends the program, and leaves the terminal as it was.
-pub(crate) fn during_prompt<T>(ask: impl FnOnce() -> T) -> Outcome<T> {
+/// Asks on the terminal for something that is not shown. Ctrl-C meanwhile ends the program, and leaves the terminal as it was.
+pub(crate) fn hidden_prompt(text: &str) -> Outcome<String> {
     end_at_once()?;
     let terminal = File::options()
         .read(true)
@@ -43,9 +44,13 @@ pub(crate) fn during_prompt<T>(ask: impl FnOnce() -> T) -> Outcome<T> {
         .ok()
         .and_then(|tty| tcgetattr(&tty).ok().map(|state| (tty, state)));
     *TERMINAL.lock().unwrap_or_else(PoisonError::into_inner) = terminal;
-    let answer = ask();
+    let answer = rpassword::prompt_password(text);
     *TERMINAL.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    Ok(answer)
+    answer.map_err(|error| match error.kind() {
+        // The signal was here before the handler's thread.
+        ErrorKind::Interrupted => Failure::interrupted("interrupted"),
+        _ => Failure::new(Exit::Keys, format!("cannot ask on the terminal: {error}")),
+    })
 }
 
 fn handle() -> Outcome {

@@ -56,8 +56,7 @@ pub(crate) fn ask(keyring: &Path, again: bool) -> Outcome<Passphrase> {
 }
 
 fn prompt(text: &str) -> Outcome<Passphrase> {
-    let typed = interrupt::during_prompt(|| rpassword::prompt_password(text))?
-        .map_err(|e| Failure::new(Exit::Keys, format!("cannot ask for a passphrase: {e}")))?;
+    let typed = interrupt::hidden_prompt(text)?;
     Ok(Zeroizing::new(typed.into_bytes()))
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Home, same, text};
+use common::{Home, on_a_terminal, same, text};
 use std::path::PathBuf;
 
 #[test]
@@ -116,7 +116,9 @@ fn damage_that_hides_a_version_from_a_lost_index_is_never_called_healable_after_
 fn the_manual_has_a_page_for_each_command_and_all_that_a_script_must_know() {
     let home = Home::new();
     let main = common::text_of(&home.ok(&["man"]));
-    for section in ["NAME", "SYNOPSIS", "OPTIONS", "SUBCOMMANDS", "KEYS", "EXIT STATUS", "ENVIRONMENT", "FILES", "VERSION"] {
+    for section in
+        ["NAME", "SYNOPSIS", "OPTIONS", "SUBCOMMANDS", "KEYS", "EXIT STATUS", "ENVIRONMENT", "FILES", "VERSION"]
+    {
         let heading = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
         assert!(heading.iter().any(|heading| main.contains(heading)), "{section}");
     }
@@ -124,7 +126,8 @@ fn the_manual_has_a_page_for_each_command_and_all_that_a_script_must_know() {
     home.ok(&["man", "pages"]);
     let help = common::text_of(&home.ok(&["--help"]));
     let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
+    let names: Vec<&str> =
+        commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
     assert!(names.len() > 20, "{names:?}");
     for name in &names {
         let page = std::fs::read_to_string(home.path(&format!("pages/ouroboros-{name}.1"))).unwrap();
@@ -166,4 +169,25 @@ fn colours_are_for_terminals_and_for_those_who_ask() {
     assert!(colourful(&["--color", "always", "ls"], None));
     assert!(colourful(&["--color", "always", "get", "nothing"], None));
     assert!(!colourful(&["--color", "never", "ls"], None));
+    let (screen, _) = on_a_terminal(&home, "$ouroboros ls; $ouroboros get nothing", &[]);
+    assert!(screen.contains("\u{1b}[34ma/\u{1b}[0m") && screen.contains("\u{1b}[31merror:\u{1b}[0m"), "{screen}");
+    let (screen, _) = on_a_terminal(&home, "export NO_COLOR=1; $ouroboros ls; $ouroboros get nothing", &[]);
+    assert!(screen.contains("a/") && screen.contains("error:") && !screen.contains('\u{1b}'), "{screen}");
+}
+
+#[test]
+fn what_takes_longer_than_a_second_shows_a_bar_to_whoever_watches() {
+    let home = Home::with_store();
+    let slow = "(echo one; sleep 1.3; echo two; sleep 0.2; echo three) |";
+    let (screen, code) = on_a_terminal(&home, &format!("{slow} $ouroboros put k"), &[]);
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.contains("B/s"), "a bar with a rate: {screen}");
+    for quiet in ["--json", "--quiet"] {
+        let (screen, _) = on_a_terminal(&home, &format!("{slow} $ouroboros {quiet} put k"), &[]);
+        assert!(!screen.contains("B/s"), "{screen}");
+    }
+    let (screen, _) = on_a_terminal(&home, &format!("{slow} $ouroboros put k 2> said; cat said"), &[]);
+    assert!(!screen.contains("B/s"), "none when not a terminal: {screen}");
+    let (screen, _) = on_a_terminal(&home, "$ouroboros put short f; $ouroboros scrub; $ouroboros get k", &[]);
+    assert!(!screen.contains("B/s"), "nor for what is short: {screen}");
 }

@@ -3,46 +3,9 @@
 
 mod common;
 
-use common::{Home, text, text_of};
-use std::io::{Read as _, Write as _};
+use common::{Home, on_a_terminal, text, text_of};
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
-
-/// Runs the command on a terminal of its own, typing each answer when its question has come. Gives what stood on the screen,
-/// and the exit code.
-fn on_a_terminal(home: &Home, words: &str, answers: &[(&str, &str)]) -> (String, i32) {
-    let mut script = Command::new("script");
-    script.env_clear().env("HOME", home.directory.path()).env("PATH", "/usr/bin:/bin").env("TERM", "xterm");
-    script.current_dir(home.directory.path()).env("SHELL", "/bin/sh");
-    let line =
-        format!("stty -a > before; {} {words}; code=$?; stty -a > after; exit $code", env!("CARGO_BIN_EXE_ouroboros"));
-    script.args(["-q", "-e", "-c", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = script.spawn().expect("script, of Debian's bsdutils, gives a terminal");
-    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let (mut seen, mut new, mut buffer) = (String::new(), String::new(), [0; 4096]);
-    let mut answers = answers.iter();
-    let mut next = answers.next();
-    loop {
-        let read = screen.read(&mut buffer).unwrap();
-        if read == 0 {
-            break;
-        }
-        let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
-        seen.push_str(&text);
-        new.push_str(&text);
-        if let Some((question, answer)) = next.filter(|(question, _)| new.contains(question)) {
-            assert!(new.contains(question));
-            new.clear();
-            keyboard.write_all(answer.as_bytes()).unwrap();
-            next = answers.next();
-        }
-    }
-    let code = child.wait().unwrap().code().unwrap();
-    assert!(next.is_none(), "never asked: {next:?}\n{seen}");
-    let stty = |name: &str| std::fs::read_to_string(home.path(name)).unwrap();
-    assert_eq!(stty("before"), stty("after"), "the terminal is left as it was");
-    (seen, code)
-}
+use std::process::Command;
 
 #[test]
 fn a_passphrase_is_asked_for_on_a_terminal_and_not_shown() {
@@ -54,20 +17,20 @@ fn a_passphrase_is_asked_for_on_a_terminal_and_not_shown() {
         ("New passphrase", "abc\n"),
         ("The same again", "abc\n"),
     ];
-    let (screen, code) = on_a_terminal(&home, "put k f", &asked);
+    let (screen, code) = on_a_terminal(&home, "$ouroboros put k f", &asked);
     assert_eq!(code, 0, "{screen}");
     assert!(!screen.contains("abc") && screen.contains("the two are not the same"), "{screen}");
     assert!(screen.contains("data is lost"), "{screen}");
     let (screen, code) =
-        on_a_terminal(&home, "get k", &[("Passphrase for", "wrong\n"), ("Wrong. Passphrase", "abc\n")]);
+        on_a_terminal(&home, "$ouroboros get k", &[("Passphrase for", "wrong\n"), ("Wrong. Passphrase", "abc\n")]);
     assert_eq!(code, 0, "{screen}");
     assert!(screen.ends_with("value"), "{screen}");
     let wrong = [("Passphrase", "1\n"), ("Wrong. Passphrase", "2\n"), ("Wrong. Passphrase", "3\n")];
-    let (screen, code) = on_a_terminal(&home, "get k", &wrong);
+    let (screen, code) = on_a_terminal(&home, "$ouroboros get k", &wrong);
     assert_eq!(code, 6, "{screen}");
     assert!(screen.contains("keys recover"), "{screen}");
     // Ctrl-C at the prompt.
-    let (screen, code) = on_a_terminal(&home, "get k", &[("Passphrase", "\u{3}")]);
+    let (screen, code) = on_a_terminal(&home, "$ouroboros get k", &[("Passphrase", "\u{3}")]);
     assert_eq!(code, 130, "{screen}");
 }
 
@@ -75,7 +38,8 @@ fn a_passphrase_is_asked_for_on_a_terminal_and_not_shown() {
 fn an_empty_passphrase_is_warned_of_and_never_asked_for() {
     let home = Home::new().with_passphrase(None);
     home.write("f", b"value");
-    let (screen, code) = on_a_terminal(&home, "put k f", &[("New passphrase", "\n"), ("The same again", "\n")]);
+    let (screen, code) =
+        on_a_terminal(&home, "$ouroboros put k f", &[("New passphrase", "\n"), ("The same again", "\n")]);
     assert_eq!(code, 0, "{screen}");
     assert!(screen.contains("empty passphrase: whoever reads the keyring file can read everything"), "{screen}");
     assert_eq!(home.ok(&["get", "k"]), b"value");
@@ -161,7 +125,7 @@ fn what_is_no_keyring_is_not_asked_a_passphrase_for() {
     home.put("k", b"v");
     std::fs::write(home.keyring(), b"something else").unwrap();
     let home = home.with_passphrase(None);
-    let (screen, code) = on_a_terminal(&home, "get k", &[]);
+    let (screen, code) = on_a_terminal(&home, "$ouroboros get k", &[]);
     assert_eq!(code, 6, "{screen}");
     assert!(screen.contains("is no whole keyring"), "{screen}");
 }

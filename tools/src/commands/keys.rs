@@ -123,8 +123,7 @@ fn recover(session: &mut Session<'_>, force: bool) -> Outcome {
     }
     let mut typed = Zeroizing::new(String::new());
     if io::stdin().is_terminal() {
-        *typed = interrupt::during_prompt(|| rpassword::prompt_password("Recovery phrase (24 words, not shown): "))?
-            .map_err(|e| Failure::new(Exit::Keys, format!("cannot ask for the phrase: {e}")))?;
+        *typed = interrupt::hidden_prompt("Recovery phrase (24 words, not shown): ")?;
     } else {
         io::stdin().take(4096).read_to_string(&mut typed).map_err(|e| Failure::usage(format!("no phrase: {e}")))?;
     }

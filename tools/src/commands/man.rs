@@ -24,11 +24,17 @@ const ENVIRONMENT: [(&str, &str); 7] = [
     ("XDG_DATA_HOME", "Where the store is by default: ouroboros/store in it. $HOME/.local/share if unset."),
     ("XDG_CONFIG_HOME", "Where keyrings are by default: in ouroboros in it. $HOME/.config if unset."),
     ("NO_COLOR", "If set and not empty, no colours."),
-    ("OUROBOROS_LOG", "What the program's inside logs on standard error, as tracing filters are written: for instance debug."),
+    (
+        "OUROBOROS_LOG",
+        "What the program's inside logs on standard error, as tracing filters are written: for instance debug.",
+    ),
 ];
 
 const FILES: [(&str, &str); 2] = [
-    ("~/.local/share/ouroboros/store", "The store: blocks holds everything, index is a cache and may be deleted at any time."),
+    (
+        "~/.local/share/ouroboros/store",
+        "The store: blocks holds everything, index is a cache and may be deleted at any time.",
+    ),
     (
         "~/.config/ouroboros/default.keyring",
         "The keyring of that store, under its passphrase. Without it, or the recovery phrase that `ouroboros keys phrase` \

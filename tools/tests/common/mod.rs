@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
 use serde_json::Value;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -201,4 +201,45 @@ pub(crate) fn text(value: &Value) -> &str {
 
 pub(crate) fn same(one: &Path, other: &Path) -> bool {
     Command::new("diff").arg("-r").arg(one).arg(other).status().unwrap().success()
+}
+
+/// Runs a line of shell, where `$ouroboros` is the command, on a terminal of its own, typing each answer when its question has come. Gives what stood on the screen,
+/// and the exit code.
+pub(crate) fn on_a_terminal(home: &Home, line: &str, answers: &[(&str, &str)]) -> (String, i32) {
+    let mut script = Command::new("script");
+    script.env_clear().env("HOME", home.directory.path()).env("PATH", "/usr/bin:/bin").env("TERM", "xterm");
+    script.current_dir(home.directory.path()).env("SHELL", "/bin/sh");
+    home.passphrase.into_iter().for_each(|passphrase| {
+        script.env("OUROBOROS_PASSPHRASE", passphrase);
+    });
+    script.env("ouroboros", env!("CARGO_BIN_EXE_ouroboros"));
+    let line = format!("stty -a > before; {line}; code=$?; stty -a > after; exit $code");
+    script.args(["-q", "-e", "-c", &line, "/dev/null"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = script.spawn().expect("script, of Debian's bsdutils, gives a terminal");
+    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut seen, mut new, mut buffer) = (String::new(), String::new(), [0; 4096]);
+    let mut answers = answers.iter();
+    let mut next = answers.next();
+    loop {
+        let read = screen.read(&mut buffer).unwrap();
+        if read == 0 {
+            break;
+        }
+        let text = String::from_utf8_lossy(&buffer[..read]).into_owned();
+        seen.push_str(&text);
+        new.push_str(&text);
+        if let Some((question, answer)) = next.filter(|(question, _)| new.contains(question)) {
+            assert!(new.contains(question));
+            new.clear();
+            // A person answers after the terminal has stopped showing what is typed.
+            std::thread::sleep(Duration::from_millis(200));
+            keyboard.write_all(answer.as_bytes()).unwrap();
+            next = answers.next();
+        }
+    }
+    let code = child.wait().unwrap().code().unwrap();
+    assert!(next.is_none(), "never asked: {next:?}\n{seen}");
+    let stty = |name: &str| std::fs::read_to_string(home.path(name)).unwrap();
+    assert_eq!(stty("before"), stty("after"), "the terminal is left as it was");
+    (seen, code)
 }
