@@ -204,6 +204,15 @@ impl Steps {
     }
 }
 
+/// Closes the store. That there is no room for what closing writes is no failure: it only spares the next opening some
+/// reading, and everything is acknowledged already.
+pub(crate) fn close(db: &Db) -> Outcome {
+    match db.close() {
+        Err(error) if !is_full(&error) => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// Whether an error says that a disk is full.
 pub(crate) fn is_full(error: &Error) -> bool {
     match error {

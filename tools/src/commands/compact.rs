@@ -3,7 +3,7 @@
 use super::{Session, long};
 use crate::exit::Outcome;
 use crate::output::{Report, count, size};
-use crate::store::Db;
+use crate::store::{self, Db};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -40,7 +40,7 @@ pub(super) fn run(session: &mut Session<'_>, _args: CompactArgs) -> Outcome {
     let db = session.open()?;
     let stopped = "interrupted; what was given back so far stays so";
     let report = long::run(session, &db, "compact", stopped, Db::compact)?;
-    db.close()?;
+    store::close(&db)?;
     session.out.emit(&Compacted {
         freed_bytes: report.bytes_before.saturating_sub(report.bytes_after),
         bytes_before: report.bytes_before,

@@ -4,12 +4,13 @@ use super::{Session, long, scrub};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::keyring_file;
 use crate::output::{Report, count, size, thousands};
-use crate::store::{DamageOutcome, Db, Place};
+use crate::store::{self, DamageOutcome, Db, Place};
 use crate::tree::snapshot;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 
 /// Less free space than this is worth a word.
 const TIGHT: u64 = 1 << 30;
@@ -76,7 +77,7 @@ pub(super) fn run(session: &mut Session<'_>, args: DoctorArgs) -> Outcome {
     }
     let is_damaged = findings.0.iter().any(|finding| finding.severity >= Severity::Warning);
     surroundings(&db, &place, &mut findings);
-    db.close()?;
+    store::close(&db)?;
     findings.0.iter().try_for_each(|finding| session.out.emit(finding))?;
     if findings.0.iter().any(|finding| finding.severity == Severity::Lost) {
         return Err(
@@ -188,8 +189,13 @@ fn reading(session: &Session<'_>, db: &Db, findings: &mut Findings) -> Outcome {
 
 /// What stands around the store.
 fn surroundings(db: &Db, place: &Place, findings: &mut Findings) {
+    let mut seen = Vec::new();
     for directory in db.directories() {
-        let Ok(disk) = rustix::fs::statvfs(directory) else { continue };
+        let (Ok(disk), Ok(file)) = (rustix::fs::statvfs(directory), std::fs::metadata(directory)) else { continue };
+        if seen.contains(&file.dev()) {
+            continue;
+        }
+        seen.push(file.dev());
         let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
         if free < TIGHT && free < all / 20 {
             let text = format!("only {} are free where {} lies", size(free), directory.display());

@@ -5,7 +5,7 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{Report, count, size, thousands};
 use crate::progress::{Bar, Unit};
-use crate::store::{Db, escape};
+use crate::store::{self, Db, escape};
 use crate::tree::import::{Carried, Counts, Event, Options};
 use crate::tree::{import, snapshot, walk};
 use clap::Args;
@@ -111,7 +111,7 @@ pub(super) fn run(session: &mut Session<'_>, args: ImportArgs) -> Outcome {
     let (entries, counts) = carry(session, &db, &options)?;
     let carried = entries.len() as u64;
     let snapshot = snapshot::make(&db, &name, &entries)?;
-    db.close()?;
+    store::close(&db)?;
     let seconds = started.elapsed().as_secs_f64();
     session.out.emit(&Imported { snapshot: snapshot.to_string(), name, entries: carried, counts, seconds })?;
     if counts.problems == 0 {

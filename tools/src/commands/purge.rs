@@ -3,7 +3,7 @@
 use super::Session;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Report, count};
-use crate::store::PurgeTarget;
+use crate::store::{self, PurgeTarget};
 use clap::Args;
 use ouroboros_engine::id::BlobId;
 use serde::Serialize;
@@ -55,7 +55,7 @@ pub(super) fn run(session: &mut Session<'_>, args: PurgeArgs) -> Outcome {
         (None, Some(key)) => db.purge(PurgeTarget::Key(key.clone()))?,
         (None, None) => 0,
     };
-    db.close()?;
+    store::close(&db)?;
     session.out.emit(&Purged { target, versions })
 }
 

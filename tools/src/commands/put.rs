@@ -4,7 +4,7 @@ use super::{Session, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::progress::{Bar, Unit};
-use crate::store::{Base, Coding, PutOptions};
+use crate::store::{self, Base, Coding, PutOptions};
 use clap::Args;
 use std::ffi::OsString;
 use std::fs::File;
@@ -69,7 +69,7 @@ pub(super) fn run(session: &mut Session<'_>, args: PutArgs) -> Outcome {
         }
         (Err(error), None) => return Err(error.into()),
     };
-    db.close()?;
+    store::close(&db)?;
     let written = versions::Written::new("put", &key, &put);
     written.warn_of_heads(session.out);
     session.out.emit(&written)

@@ -3,7 +3,7 @@
 use super::{Session, long};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Report, count, thousands};
-use crate::store::Coding;
+use crate::store::{self, Coding};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -48,7 +48,7 @@ pub(super) fn run(session: &mut Session<'_>, args: RecodeArgs) -> Outcome {
     let coding = args.coding;
     let stopped = "interrupted; what was recoded so far stays so, the rest is as it was: recode again to finish";
     let report = long::run(session, &db, "recode", stopped, move |db| db.recode(coding))?;
-    db.close()?;
+    store::close(&db)?;
     let damaged = report.damaged.len() as u64;
     let (recoded, unchanged) = (report.recoded, report.unchanged);
     session.out.emit(&Recoded { coding: coding.to_string(), recoded, unchanged, damaged })?;

@@ -3,7 +3,7 @@
 use super::{Session, long};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Report, count, size, thousands};
-use crate::store::{DamageOutcome, Db, ScrubReport};
+use crate::store::{self, DamageOutcome, Db, Error, ScrubReport};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -98,7 +98,7 @@ pub(super) const fn word(outcome: DamageOutcome) -> &'static str {
 
 /// Scrubs. A repair that leaves something open is followed by a second look, which has the last word: what the log could
 /// not heal by itself, the chunks' own parity may have healed after it.
-fn scrub(db: &Db, repair: bool) -> Result<ScrubReport, crate::store::Error> {
+fn scrub(db: &Db, repair: bool) -> Result<ScrubReport, Error> {
     let mut report = db.scrub(repair)?;
     let open = |report: &ScrubReport| report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Healable);
     if repair && open(&report) {
@@ -120,7 +120,7 @@ pub(super) fn run(session: &mut Session<'_>, args: ScrubArgs) -> Outcome {
     let stopped = "interrupted; what was healed so far stays healed";
     let report = long::run(session, &db, "scrub", stopped, move |db| scrub(db, repair))?;
     let lost = lost(&db, &report);
-    db.close()?;
+    store::close(&db)?;
     for damage in &report.damage {
         session.out.emit(&Damage { what: damage.place.clone(), outcome: word(damage.outcome) })?;
     }
