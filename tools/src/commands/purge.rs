@@ -1,9 +1,9 @@
 //! `ouroboros purge`
 
 use super::Session;
-use crate::exit::{Failure, Outcome};
-use crate::output::Report;
-use crate::store::PurgeTarget;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{Report, count};
+use crate::store::{self, PurgeTarget};
 use clap::Args;
 use ouroboros_engine::id::BlobId;
 use serde::Serialize;
@@ -33,7 +33,12 @@ struct Purged {
 impl Report for Purged {
     const TYPE: &'static str = "purged";
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        writeln!(page, "purged {} ({} versions); `ouroboros compact` gives the space back", self.target, self.versions)
+        writeln!(
+            page,
+            "purged {} ({}); `ouroboros compact` gives the space back",
+            self.target,
+            count(self.versions, "version")
+        )
     }
 }
 
@@ -50,7 +55,7 @@ pub(super) fn run(session: &mut Session<'_>, args: PurgeArgs) -> Outcome {
         (None, Some(key)) => db.purge(PurgeTarget::Key(key.clone()))?,
         (None, None) => 0,
     };
-    db.close()?;
+    store::close(&db)?;
     session.out.emit(&Purged { target, versions })
 }
 
@@ -63,5 +68,9 @@ fn confirm(session: &mut Session<'_>, yes: bool, question: &str) -> Outcome {
     session.out.ask(question);
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|e| Failure::usage(format!("no answer: {e}")))?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::usage("nothing was purged")) }
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failed, "nothing was purged"))
+    }
 }

@@ -3,7 +3,7 @@
 use super::{Session, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
-use crate::store::{Db, KeyName, ListRequest, escape};
+use crate::store::{self, Db, KeyName, ListRequest, escape};
 use clap::Args;
 use std::ffi::OsString;
 
@@ -32,7 +32,7 @@ pub(super) fn run(session: &mut Session<'_>, args: RmArgs) -> Outcome {
             one(session, &db, key)?;
         }
     }
-    Ok(db.close()?)
+    store::close(&db)
 }
 
 fn one(session: &mut Session<'_>, db: &Db, key: &KeyName) -> Outcome {
