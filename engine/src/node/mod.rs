@@ -7,8 +7,10 @@
 //! `poll_output` only after the commit that made it durable. [`crate::env::Driver`] is that loop; nobody needs another.
 
 mod batch;
+mod cache;
 mod config;
 mod diff;
+mod draft;
 mod facts;
 mod heal;
 mod history;

@@ -16,6 +16,27 @@ use std::sync::Arc;
 
 /// A store that is open in this process, in its async form: the operations of [`Db`](super::Db) as futures that need no
 /// particular executor. Dropping a future gives up the answer, not the operation.
+///
+/// ```
+/// # use ouroborosdb::engine::{id::EngineRng, keys::Keyring, names::KeyName, node::{PutOptions, Select}};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let keyring = Keyring::generate(&mut EngineRng::from_seed(ouroborosdb::entropy::os_seed()?));
+/// # let db = ouroborosdb::Db::builder().directory(directory.path()).keyring(keyring).create()?;
+/// let db = db.asynchronous();
+/// futures_lite::future::block_on(async {
+///     let key = KeyName::new("a key")?;
+///     let mut upload = db.put_stream(&key, PutOptions::default()).await?;
+///     upload.send("piece by ".into()).await?;
+///     upload.send("piece".into()).await?;
+///     upload.finish().await?;
+///
+///     let got = db.get(&key, Select::Winner).await?;
+///     assert_eq!(db.read(&got, 0..got.version.len).await?.concat(), b"piece by piece");
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct AsyncDb {
     client: Arc<Client>,

@@ -344,6 +344,27 @@ impl Db {
     /// Merges the heads of a key into one version that follows them all. Returns the winner unchanged when there is
     /// only one head.
     ///
+    /// ```
+    /// # use ouroborosdb::engine::{dag::merge::UnionLines, id::EngineRng, keys::Keyring, names::KeyName};
+    /// # use ouroborosdb::engine::node::{Base, PutOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let keyring = Keyring::generate(&mut EngineRng::from_seed(ouroborosdb::entropy::os_seed()?));
+    /// # let db = ouroborosdb::Db::builder().directory(directory.path()).keyring(keyring).create()?;
+    /// let key = KeyName::new("to do")?;
+    /// let base = db.put(&key, "sleep\n", PutOptions::default())?;
+    /// let following = || PutOptions { base: Base::Versions(vec![base.id]), ..PutOptions::default() };
+    /// db.put(&key, "sleep\neat\n", following())?;
+    /// db.put(&key, "sleep\nread\n", following())?;
+    /// assert_eq!(db.heads(&key)?.len(), 2);
+    ///
+    /// db.merge(&key, &UnionLines)?;
+    /// let merged = db.get_bytes(&key)?;
+    /// assert!(merged.starts_with(b"sleep\n") && merged.len() == "sleep\neat\nread\n".len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Conflict`] when `resolver` refuses; other [`Error`]s.
     pub fn merge(&self, key: &KeyName, resolver: &dyn Resolver) -> Result<Written, Error> {
