@@ -344,13 +344,14 @@ fn is_of_kind(job: &Job, kind: usize) -> bool {
             | (Job::OpenChunk { .. }, 4)
             | (Job::Mend { .. }, 5)
             | (Job::Recode { .. }, 6)
+            | (Job::Verify { .. }, 7)
     )
 }
 
 #[test]
 fn a_job_that_panics_in_any_stage_fails_its_request_and_nothing_hangs() {
     let (large, small) = (noise(1, 40_000), noise(2, 100));
-    for kind in 0..7 {
+    for kind in 0..8 {
         for nth in [0, 1, 3, 8] {
             let disk = MemoryDisk::new();
             let mut node = create(&disk, tight());

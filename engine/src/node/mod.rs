@@ -7,8 +7,10 @@
 //! `poll_output` only after the commit that made it durable. [`crate::env::Driver`] is that loop; nobody needs another.
 
 mod batch;
+mod cache;
 mod config;
 mod diff;
+mod draft;
 mod facts;
 mod heal;
 mod history;
@@ -222,6 +224,7 @@ impl<D: Disk> Engine<D> {
         let Some(context) = self.jobs.remove(&done.id) else { return };
         match (context, done.outcome) {
             (JobContext::Cut(upload), JobOutcome::Cut { chunks, carry }) => self.cut_done(upload, chunks, carry),
+            (JobContext::Cut(upload), JobOutcome::Packed { content, saved }) => self.packed(upload, content, saved),
             (JobContext::Seal { name, charged }, JobOutcome::Sealed(sealed)) => self.sealed(name, charged, *sealed),
             (JobContext::Make(uploads), JobOutcome::Made(blobs)) => self.made(uploads, blobs),
             (JobContext::Copy(upload), JobOutcome::Opened(bodies)) => {

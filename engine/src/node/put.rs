@@ -1,12 +1,12 @@
-//! Putting: from a request to a version that is ready to be logged.
+//! Putting: from a request to an upload whose content is there, in the body or sealed.
 
-use super::job::{BlobDraft, CutChunk, Job, MadeBlob, ScopeContext};
+use super::job::{CutChunk, Job, ScopeContext};
 use super::request::{Base, Failure, Put, PutSource, Reply, RequestId, Written};
 use super::upload::{Stage, Ticket, Upload, UploadId};
 use super::{Engine, JobContext};
-use crate::blob::{BlobKind, Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, ScopeTag, SealReferences};
-use crate::codec::{Canonical, DecodeError};
-use crate::env::{Disk, Now};
+use crate::blob::{Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, ScopeTag};
+use crate::codec::Canonical;
+use crate::env::Disk;
 use crate::id::{BlobId, ChunkId, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::DedupScope;
 use crate::seal::{Chunker, Sealed};
@@ -15,10 +15,11 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Contents up to this many bytes live in the body.
+/// Contents up to this many bytes live in the body, as they are or compressed.
 pub(super) const INLINE_LEN: usize = 4096;
-/// Versions made by one job.
-const DRAFTS_PER_JOB: usize = 32;
+/// Contents up to this many bytes are tried whether they compress to so few. Longer ones hardly ever do, and a stream is
+/// held back until it is known to be longer.
+const PACKABLE_LEN: usize = 64 << 10;
 
 /// The outcome of a [`Request::Put`](super::Request::Put), as far as it is known.
 #[derive(Debug)]
@@ -52,9 +53,9 @@ pub(super) struct Puts {
     /// Chunks being sealed, and who wants them.
     sealing: BTreeMap<ScopedChunk, Vec<Wanted>>,
     /// Keys with a version being made, and the uploads that wait for it.
-    busy_keys: BTreeMap<KeyHash, VecDeque<UploadId>>,
+    pub(super) busy_keys: BTreeMap<KeyHash, VecDeque<UploadId>>,
     /// Uploads whose headers can be made.
-    drafts: Vec<UploadId>,
+    pub(super) drafts: Vec<UploadId>,
     /// Streams that were asked to wait.
     stalled: VecDeque<RequestId>,
     /// Bytes of contents held.
@@ -288,11 +289,17 @@ impl<D: Disk> Engine<D> {
         if upload.stage != Stage::Gathering {
             return;
         }
-        if let Some(small) = upload.take_small(INLINE_LEN) {
+        let small_len = PACKABLE_LEN.min(upload.scope.chunker.max_len());
+        if let Some(small) = upload.take_small(small_len.max(INLINE_LEN)) {
+            if small.len() > INLINE_LEN {
+                upload.cutting = true;
+                let (scope, compression) = (upload.scope.clone(), self.config.compression);
+                return self.run(JobContext::Cut(id), Job::Pack { scope, plain: small, compression });
+            }
             upload.content = Some(Content::Inline(small));
         } else if !upload.cutting && !upload.cut_all && (upload.ended || !upload.pieces.is_empty()) {
             // A stream that may yet turn out to be small waits for more.
-            if !upload.ended && upload.len <= INLINE_LEN as u64 {
+            if !upload.ended && upload.len <= small_len.max(INLINE_LEN) as u64 {
                 return;
             }
             let piece = upload.pieces.pop_front().unwrap_or_default();
@@ -317,6 +324,16 @@ impl<D: Disk> Engine<D> {
         if let Some(upload) = self.puts.uploads.get_mut(&id) {
             upload.cutting = false;
         }
+        self.advance(id);
+        self.release_stalled();
+    }
+
+    /// A value came out small enough for the body.
+    pub(super) fn packed(&mut self, id: UploadId, content: Content, saved: usize) {
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        upload.content = Some(content);
+        upload.cutting = false;
+        self.discharge(id, saved);
         self.advance(id);
         self.release_stalled();
     }
@@ -347,7 +364,8 @@ impl<D: Disk> Engine<D> {
                 self.puts.sealing.insert(name, vec![wanted]);
                 let compression = self.config.compression;
                 let context = JobContext::Seal { name, charged: (depth == 0).then_some((id, chunk.plain.len())) };
-                let job = Job::Seal { scope, identified: chunk.identified, plain: chunk.plain, compression, coding };
+                let CutChunk { plain, identified, form } = chunk;
+                let job = Job::Seal { scope, identified, plain, form, compression, coding };
                 self.run(context, job);
             }
             Err(failure) => self.fail_upload(id, failure),
@@ -366,7 +384,12 @@ impl<D: Disk> Engine<D> {
         if let Some((upload, len)) = charged {
             self.discharge(upload, len);
         }
-        let Some(wanted) = self.puts.sealing.remove(&name) else { return };
+        let Some(mut wanted) = self.puts.sealing.remove(&name) else { return };
+        // What all who wanted it have given up is not written.
+        wanted.retain(|wanted| self.puts.uploads.contains_key(&wanted.upload));
+        if wanted.is_empty() {
+            return self.release_stalled();
+        }
         let stored = self.store_seal(name, &sealed);
         for wanted in wanted {
             match &stored {
@@ -406,7 +429,7 @@ impl<D: Disk> Engine<D> {
             let len = page.iter().map(|reference| reference.len).sum();
             let plain = Bytes::from(ChunkList { depth: depth as u8, chunks: page }.encode());
             let identified = crate::seal::identify(&upload.scope.keys, &plain);
-            self.want_chunk(id, depth + 1, len, CutChunk { plain, identified });
+            self.want_chunk(id, depth + 1, len, CutChunk { plain, identified, form: None });
         }
     }
 
@@ -428,119 +451,6 @@ impl<D: Disk> Engine<D> {
             upload.content = Some(Content::Chunks { len: upload.len, depth, chunks });
         }
         self.queue_for_key(id);
-    }
-
-    /// Versions that follow the winner are made one after the other; those that name their parents are free to diverge.
-    fn queue_for_key(&mut self, id: UploadId) {
-        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-        upload.stage = Stage::Queued;
-        if matches!(upload.put.options.base, Base::Winner) {
-            match self.puts.busy_keys.get_mut(&upload.key_hash) {
-                Some(queue) => return queue.push_back(id),
-                None => {
-                    self.puts.busy_keys.insert(upload.key_hash, VecDeque::new());
-                }
-            }
-        }
-        self.puts.drafts.push(id);
-    }
-
-    fn release_key(&mut self, key_hash: KeyHash) {
-        let next = match self.puts.busy_keys.get_mut(&key_hash) {
-            Some(queue) => queue.pop_front(),
-            None => return,
-        };
-        match next {
-            Some(id) => self.puts.drafts.push(id),
-            None => {
-                self.puts.busy_keys.remove(&key_hash);
-            }
-        }
-    }
-
-    /// Whether [`Self::make_drafts`] has something to do.
-    pub(super) fn has_drafts(&self) -> bool {
-        !self.puts.drafts.is_empty()
-    }
-
-    /// Gives out jobs for all headers that can be made.
-    pub(super) fn make_drafts(&mut self, now: Now) {
-        let (Some(keys), Some(names)) = (self.keys.clone(), self.name_keys.clone()) else { return };
-        let ids = std::mem::take(&mut self.puts.drafts);
-        let mut drafts = Vec::new();
-        let mut members = Vec::new();
-        for id in ids {
-            match self.draft(now, id) {
-                Ok(Some(draft)) => {
-                    drafts.push(draft);
-                    members.push(id);
-                }
-                Ok(None) => {}
-                Err(failure) => self.fail_upload(id, failure),
-            }
-            if drafts.len() == DRAFTS_PER_JOB {
-                let job =
-                    Job::MakeBlobs { keys: keys.clone(), names: names.clone(), drafts: std::mem::take(&mut drafts) };
-                self.run(JobContext::Make(std::mem::take(&mut members)), job);
-            }
-        }
-        if !drafts.is_empty() {
-            self.run(JobContext::Make(members), Job::MakeBlobs { keys, names, drafts });
-        }
-    }
-
-    fn draft(&mut self, now: Now, id: UploadId) -> Result<Option<BlobDraft>, Failure> {
-        let Some(upload) = self.puts.uploads.get(&id) else { return Ok(None) };
-        let mut parents = match &upload.put.options.base {
-            Base::Versions(parents) => parents.clone(),
-            Base::Winner => self.winner(upload.key_hash)?.into_iter().collect(),
-        };
-        parents.sort_unstable();
-        parents.dedup();
-        let seed = self.rng.bytes();
-        let created = self.clock.issue(now.wall);
-        let Some(upload) = self.puts.uploads.get_mut(&id) else { return Ok(None) };
-        upload.stage = Stage::Making;
-        upload.parents.clone_from(&parents);
-        let content = upload.content.clone().unwrap_or(Content::Gone);
-        let references = SealReferences::lay_out(upload.seals.iter().copied())
-            .map_err(|error| Failure::Invalid(error.to_string()))?;
-        let mut ref_pages = upload.ref_pages.clone();
-        ref_pages.extend(references.page_ids());
-        ref_pages.sort_unstable();
-        ref_pages.dedup();
-        upload.ref_pages.clone_from(&ref_pages);
-        let SealReferences { seals, pages } = references;
-        let scope = upload.scope.clone();
-        let draft = BlobDraft {
-            key: upload.put.key.clone(),
-            key_hash: upload.key_hash,
-            scope,
-            kind: match upload.put.options.kind {
-                BlobKind::Child if parents.len() > 1 => BlobKind::Merger,
-                kind => kind,
-            },
-            parents,
-            created,
-            attributes: upload.put.options.attributes.clone(),
-            content,
-            seals,
-            ref_pages,
-            seed,
-        };
-        for page in pages {
-            self.stage_ref_page(&page)?;
-        }
-        Ok(Some(draft))
-    }
-
-    pub(super) fn made(&mut self, ids: Vec<UploadId>, blobs: Vec<Result<MadeBlob, DecodeError>>) {
-        for (id, blob) in ids.into_iter().zip(blobs) {
-            match blob {
-                Ok(blob) => self.batch.ready.push((id, blob)),
-                Err(error) => self.fail_upload(id, Failure::Invalid(error.to_string())),
-            }
-        }
     }
 
     /// The version of an upload is durable and indexed.

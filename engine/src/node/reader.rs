@@ -1,5 +1,6 @@
 //! Reading: from a version to its bytes, touching only the chunks that the range needs.
 
+use super::cache::Cache;
 use super::history::version_of;
 use super::job::Job;
 use super::request::{Damage, DamageOutcome, Event, Failure, Got, Reply, RequestId, Select};
@@ -11,7 +12,7 @@ use crate::names::KeyName;
 use crate::seal::{SealedSlice, SliceIndex};
 use crate::store::index::{BlobRow, SealRow};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -92,40 +93,6 @@ pub(super) struct Reads {
     lookups: BTreeMap<RequestId, Lookup>,
     bodies: Cache<BlobId, Body>,
     pages: Cache<SealId, ChunkList>,
-}
-
-/// Keeps what was opened lately, oldest out first.
-#[derive(Debug)]
-struct Cache<K, V> {
-    entries: BTreeMap<K, (Arc<V>, usize)>,
-    order: VecDeque<K>,
-    len: usize,
-}
-
-impl<K, V> Default for Cache<K, V> {
-    fn default() -> Self {
-        Self { entries: BTreeMap::new(), order: VecDeque::new(), len: 0 }
-    }
-}
-
-impl<K: Ord + Copy, V> Cache<K, V> {
-    fn get(&self, key: &K) -> Option<Arc<V>> {
-        self.entries.get(key).map(|(value, _)| value.clone())
-    }
-
-    fn put(&mut self, key: K, value: Arc<V>, len: usize, limit: usize) {
-        if len > limit || self.entries.insert(key, (value, len)).is_some() {
-            return;
-        }
-        self.order.push_back(key);
-        self.len += len;
-        while self.len > limit {
-            let Some(oldest) = self.order.pop_front() else { return };
-            if let Some((_, len)) = self.entries.remove(&oldest) {
-                self.len -= len;
-            }
-        }
-    }
 }
 
 impl<D: Disk> Engine<D> {
@@ -213,6 +180,7 @@ impl<D: Disk> Engine<D> {
             Content::Gone => Some(Bytes::new()),
             Content::Inline(bytes) => Some(bytes.clone()),
             Content::Chunks { .. } => None,
+            Content::Packed { .. } => unreachable!("the job that opens bodies unpacks them"),
         };
         let attributes = body.attributes.clone();
         if inline.is_none() {
@@ -224,7 +192,7 @@ impl<D: Disk> Engine<D> {
     fn keep_body(&mut self, blob: BlobId, body: Arc<Body>) {
         let len = match &body.content {
             Content::Chunks { chunks, .. } => chunks.len() * size_of::<ChunkRef>() + body.name.len() + 256,
-            _ => 8192,
+            content => content.len().unwrap_or(0) as usize + 512,
         };
         self.reads.bodies.put(blob, body, len, self.limits.body_cache_len);
     }
@@ -298,6 +266,7 @@ impl<D: Disk> Engine<D> {
                 let part = bytes.slice(start as usize..end as usize);
                 return self.reply(request, Reply::Data(vec![part]));
             }
+            Content::Packed { .. } => unreachable!("the job that opens bodies unpacks them"),
             Content::Chunks { len, depth, chunks } => (*len, *depth, chunks),
         };
         let range = range.start.min(len)..range.end.min(len);

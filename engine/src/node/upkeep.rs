@@ -87,8 +87,15 @@ impl Task {
 /// What a job of upkeep is for.
 #[derive(Clone, Debug)]
 pub(super) enum UpkeepJob {
-    Mend { seal: SealId, repair: bool },
-    Recode { seal: SealId },
+    Mend {
+        seal: SealId,
+        repair: bool,
+    },
+    Recode {
+        seal: SealId,
+    },
+    /// Slices to be moved: of which seal, and where they stand.
+    Move(Vec<(SealId, Location)>),
 }
 
 /// All upkeep under way and due.
@@ -304,6 +311,13 @@ impl<D: Disk> Engine<D> {
                     _ => None,
                 };
                 self.recoded(seal, result, report)
+            }
+            (UpkeepJob::Move(places), JobOutcome::Verified(slices)) => {
+                let stage = match &mut task {
+                    Some(Task::Compact { stage, .. }) => Some(stage),
+                    _ => None,
+                };
+                self.move_verified(places, slices, stage)
             }
             (job, outcome) => unreachable!("{outcome:?} is no outcome for {job:?}"),
         };

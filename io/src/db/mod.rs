@@ -54,6 +54,7 @@ pub(crate) struct Client {
     /// None once it is closed.
     open: Mutex<Option<Open>>,
     limits: Limits,
+    pieces: stream::Pieces,
     opened: Opened,
     directories: [PathBuf; 3],
 }
@@ -243,7 +244,20 @@ impl Db {
     /// # Errors
     /// [`Error`] when nothing could be asked at all.
     pub fn get_many(&self, keys: Vec<(KeyName, Select)>) -> Result<Vec<Result<Got, Error>>, Error> {
-        ops::get_many(keys).wait(&self.client)
+        let mut results = Vec::with_capacity(keys.len());
+        let mut keys = keys.into_iter();
+        let mut pending = VecDeque::new();
+        loop {
+            while pending.len() < ops::LOOKUPS_AHEAD {
+                let part: Vec<_> = keys.by_ref().take(ops::LOOKUPS).collect();
+                if part.is_empty() {
+                    break;
+                }
+                pending.push_back((part.len(), self.client.send(Request::Get(part))?.1));
+            }
+            let Some((count, receiver)) = pending.pop_front() else { return Ok(results) };
+            results.extend(ops::found(count, receiver.recv().map_err(|_| Error::Closed)?));
+        }
     }
 
     /// Opens a version by its id.
@@ -259,6 +273,11 @@ impl Db {
     /// # Errors
     /// [`Error`].
     pub fn read(&self, got: &Got, range: Range<u64>) -> Result<Bytes, Error> {
+        if let Some(inline) = &got.inline {
+            let bound = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(inline.len());
+            let (start, end) = (bound(range.start), bound(range.end));
+            return Ok(inline.slice(start.min(end)..end));
+        }
         let mut out = Vec::new();
         self.write_to(got, range, &mut out)?;
         Ok(out.into())
@@ -324,6 +343,27 @@ impl Db {
 
     /// Merges the heads of a key into one version that follows them all. Returns the winner unchanged when there is
     /// only one head.
+    ///
+    /// ```
+    /// # use ouroborosdb::engine::{dag::merge::UnionLines, id::EngineRng, keys::Keyring, names::KeyName};
+    /// # use ouroborosdb::engine::node::{Base, PutOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let keyring = Keyring::generate(&mut EngineRng::from_seed(ouroborosdb::entropy::os_seed()?));
+    /// # let db = ouroborosdb::Db::builder().directory(directory.path()).keyring(keyring).create()?;
+    /// let key = KeyName::new("to do")?;
+    /// let base = db.put(&key, "sleep\n", PutOptions::default())?;
+    /// let following = || PutOptions { base: Base::Versions(vec![base.id]), ..PutOptions::default() };
+    /// db.put(&key, "sleep\neat\n", following())?;
+    /// db.put(&key, "sleep\nread\n", following())?;
+    /// assert_eq!(db.heads(&key)?.len(), 2);
+    ///
+    /// db.merge(&key, &UnionLines)?;
+    /// let merged = db.get_bytes(&key)?;
+    /// assert!(merged.starts_with(b"sleep\n") && merged.len() == "sleep\neat\nread\n".len());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`Error::Conflict`] when `resolver` refuses; other [`Error`]s.

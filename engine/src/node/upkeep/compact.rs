@@ -1,18 +1,21 @@
 //! Compaction: what is alive in a segment moves to the end of the log, and the segment goes.
 //!
 //! The copies are committed before the segment is removed. It is removed only when every live record that the index knows
-//! in it has been seen and copied; one that is damaged keeps its segment until it is mended.
+//! in it has been seen and copied; one that is damaged keeps its segment until it is mended. The log verifies all of a
+//! record but a slice's payload; that is left to a job, for a slice that was misread must not outlive the sound one.
 
+use super::UpkeepJob;
 use crate::blob::{BlobRecord, RefPage};
 use crate::codec::Canonical;
 use crate::deletion::TombstoneRecord;
 use crate::env::Disk;
 use crate::id::{BlobId, RefPageId, SealId};
 use crate::node::facts::is_referenced;
+use crate::node::job::Job;
 use crate::node::policy::Policy;
 use crate::node::request::{CompactReport, Failure};
 use crate::node::{Engine, batch::Staged};
-use crate::seal::{SealedSlice, SliceHeader};
+use crate::seal::{SealedSlice, SliceError, SliceHeader};
 use crate::store::index::{Blobs, Direction, Index, IndexError, RefPages, SealRow, Seals, Table, Target, Tombstones};
 use crate::store::log::{RecordKind, RecordView};
 use crate::store::{Location, SegmentId};
@@ -142,6 +145,8 @@ impl<D: Disk> Engine<D> {
         let from = match &stage.swept {
             Sweep::Done => return Ok(false),
             Sweep::Start => {
+                // Nor would what is not committed be swept: the seals of an upload that failed, for instance.
+                self.commit_for_upkeep()?;
                 self.sweep_pages(report)?;
                 Bound::Unbounded
             }
@@ -230,10 +235,10 @@ impl<D: Disk> Engine<D> {
         let mut found = Vec::new();
         let mut read = 0;
         let mut trouble = None;
-        let index = &self.index;
+        let (index, policy) = (&self.index, self.policy.as_ref());
         let scanned = self.log.scan(victim.segment, victim.next, &mut |record| {
             read += record.payload.len() as u64;
-            match live(index, &record) {
+            match live(index, policy, &record) {
                 Ok(Some(live)) => {
                     victim.seen += u64::from(record.location.len);
                     found.push(live);
@@ -248,11 +253,14 @@ impl<D: Disk> Engine<D> {
         }
         let report = scanned.map_err(|error| self.log_failure(error))?;
         victim.next = report.next;
-        let mut seals: BTreeMap<SealId, Vec<SealedSlice>> = BTreeMap::new();
+        let (mut places, mut slices) = (Vec::new(), Vec::new());
         for live in found {
             match live {
                 Live::Slice(location, payload) => match SealedSlice::from_record(payload) {
-                    Ok(slice) => seals.entry(slice.header.seal_id()).or_default().push(slice),
+                    Ok(slice) => {
+                        places.push((slice.header.seal_id(), location));
+                        slices.push(slice);
+                    }
                     Err(error) => {
                         tracing::warn!(%location, %error, "a slice cannot be moved");
                         victim.seen = victim.seen.saturating_sub(u64::from(location.len));
@@ -264,18 +272,44 @@ impl<D: Disk> Engine<D> {
                 }
             }
         }
-        for (seal, mut slices) in seals {
-            if let Some(row) = self.seal_row(&seal)? {
-                // A seal that was written anew in another coding meanwhile needs none of these.
-                slices.retain(|slice| row.is_coded_as(&slice.header));
+        let verifying = !slices.is_empty();
+        if verifying {
+            self.run_upkeep(UpkeepJob::Move(places), Job::Verify { slices });
+        }
+        Ok(verifying || !report.finished)
+    }
+
+    /// Copies the slices that are sound. The others keep their segment, and are mended.
+    pub(super) fn move_verified(
+        &mut self,
+        places: Vec<(SealId, Location)>,
+        slices: Vec<Result<SealedSlice, SliceError>>,
+        mut stage: Option<&mut Stage>,
+    ) -> Result<(), Failure> {
+        // PA
+        for ((seal, place), slice) in places.into_iter().zip(slices) {
+            let slice = match slice {
+                Ok(slice) => slice,
+                Err(error) => {
+                    tracing::warn!(%place, %error, "a slice cannot be moved");
+                    if let Some(victim) = stage.as_mut().and_then(|stage| stage.current.as_mut()) {
+                        victim.seen = victim.seen.saturating_sub(u64::from(place.len));
+                    }
+                    self.upkeep.mend_later(seal);
+                    continue;
+                }
+            };
+            // A seal that was collected, mended elsewhere or coded anew meanwhile needs none of these.
+            let Some(row) = self.seal_row(&seal)?.filter(|row| row.is_coded_as(&slice.header)) else { continue };
+            if row.slices.get(usize::from(slice.header.index().0)) == Some(&Some(place)) {
                 self.batch.seals.insert(seal, row);
-                self.window.add_more(seal, slices);
+                self.window.add_more(seal, vec![slice]);
             }
         }
         if self.window.len() >= self.limits.window_len {
             self.flush_window()?;
         }
-        Ok(!report.finished)
+        Ok(())
     }
 }
 
@@ -290,7 +324,11 @@ impl Moved {
 }
 
 /// Whether the index still points to this very record.
-fn live<D: Disk>(index: &Index<D>, record: &RecordView<'_>) -> Result<Option<Live>, IndexError> {
+fn live<D: Disk>(
+    index: &Index<D>,
+    policy: Option<&Policy>,
+    record: &RecordView<'_>,
+) -> Result<Option<Live>, IndexError> {
     // PA
     let here = record.location;
     let copy = || Bytes::copy_from_slice(record.payload);
@@ -325,8 +363,11 @@ fn live<D: Disk>(index: &Index<D>, record: &RecordView<'_>) -> Result<Option<Liv
             }
             known.then(|| Live::Other(record.kind, copy(), Some(Moved::Tombstone(ids, here))))
         }
-        // Policies are few and small; a copy of an old one never wins over a newer.
-        RecordKind::Note => Policy::decode(record.payload).ok().map(|_| Live::Other(record.kind, copy(), None)),
+        // One that is older is done with; one that is newer was given up before it was committed.
+        RecordKind::Note => {
+            let found = Policy::decode(record.payload).ok();
+            found.filter(|found| policy == Some(found)).map(|_| Live::Other(record.kind, copy(), None))
+        }
         RecordKind::Grant => Some(Live::Other(record.kind, copy(), None)),
         _ => None,
     })

@@ -32,10 +32,7 @@ impl<D: Disk> Log<D> {
         let mut log = Self::blank(disk, options, store, config.to_vec(), rng);
         log.next_id = log.clear_abandoned(&handles)?.next();
         log.create_segment()?;
-        // The headers are durable before the first commit: whoever finds a commit finds a header.
-        if let Some(file) = log.active.as_ref().map(|active| active.file.clone()) {
-            file.sync()?;
-        }
+        // The file is durable before the first commit: whoever finds a commit finds a header.
         log.disk.sync_directory(Volume::Blocks)?;
         log.settle()?;
         Ok(log)

@@ -143,6 +143,8 @@ pub struct Log<D: Disk> {
     removing: BTreeSet<SegmentId>,
     /// Segments that are out of the log, or will be with the next commit, and whose files are to go.
     condemned: BTreeSet<SegmentId>,
+    /// Whether the latest list may name condemned segments: then the next commit makes another before they go.
+    list_outdated: bool,
     directory_dirty: bool,
     poisoned: Option<DiskError>,
 }

@@ -97,6 +97,7 @@ impl<D: Disk> Log<D> {
             list: Location { segment: SegmentId(0), offset: 0, len: 0 },
             condemned: BTreeSet::new(),
             removing: BTreeSet::new(),
+            list_outdated: false,
             durable_list: Location { segment: SegmentId(0), offset: 0, len: 0 },
             directory_dirty: false,
             poisoned: None,
@@ -166,7 +167,8 @@ impl<D: Disk> Log<D> {
                 log.condemned.insert(*id);
             }
         }
-        log.condemned.extend(dead_between(&inventory, &gaps));
+        let dead = dead_between(&inventory, &gaps);
+        log.condemned.extend(&dead);
         log.segments.retain(|id, _| !log.condemned.contains(id));
 
         for (id, present) in inventory.segments.iter().filter(|(id, _)| log.segments.contains_key(id)) {
@@ -182,15 +184,19 @@ impl<D: Disk> Log<D> {
             let _ = log.repair(tail.last.at.segment);
         }
         if verdict.clean {
-            for id in inventory.stubs.iter().copied().chain(core::mem::take(&mut log.condemned)) {
+            // The list still names what is dead: its files go when a commit has a list without them, or they would be
+            // missed later, when nobody looks at the gap any more.
+            for id in inventory.stubs.iter().chain(log.condemned.difference(&dead)) {
                 let _ = log.disk.remove(Volume::Blocks, &id.file_name());
             }
+            log.list_outdated = !dead.is_empty();
+            log.condemned = dead;
             log.resume(&tail.last, from.is_some_and(|from| from >= tail.last.at))?;
         } else {
             recovery.uncommitted_bytes = log.drop_uncommitted(&mut inventory, tail.last.at)?;
             log.condemned.retain(|id| *id <= tail.last.at.segment);
             log.condemned.extend(inventory.stubs.iter().copied());
-            log.start_anew(&inventory, &verdict, visit, &mut recovery)?;
+            log.start_anew(&inventory, &verdict, verify, visit, &mut recovery)?;
         }
         log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean)?;
         if !verdict.clean && log.active.is_some() {
@@ -329,7 +335,7 @@ fn ends_segment(inventory: &Inventory, point: Point) -> Option<SegmentId> {
 }
 
 /// Segments that lie wholly inside a gap.
-fn dead_between(inventory: &Inventory, gaps: &[(Point, Point)]) -> Vec<SegmentId> {
+fn dead_between(inventory: &Inventory, gaps: &[(Point, Point)]) -> BTreeSet<SegmentId> {
     let inside = |id: &SegmentId| gaps.iter().any(|(from, to)| from.segment < *id && *id < to.segment);
     inventory.segments.keys().copied().filter(inside).collect()
 }

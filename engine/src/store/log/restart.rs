@@ -13,7 +13,7 @@ use super::scan::{Fetched, Item, Scanner, fetch};
 use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
 use super::upkeep::take_up;
-use super::{Log, LogError, LogPosition, RecordView, Segment, SegmentId};
+use super::{Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use std::sync::Arc;
 
@@ -86,13 +86,14 @@ impl<D: Disk> Log<D> {
         &mut self,
         inventory: &Inventory,
         verdict: &Verdict,
+        verify: &dyn Fn(RecordKind, &[u8]) -> bool,
         visit: &mut Visit<'_>,
         recovery: &mut Recovery,
     ) -> Result<(), LogError> {
         // PA
         let before = self.next_id;
         let condemned = self.condemned.clone();
-        let Err(error) = self.copy_kept(inventory, verdict, recovery) else {
+        let Err(error) = self.copy_kept(inventory, verdict, verify, recovery) else {
             let fresh: Vec<SegmentId> = self.segments.range(before..).map(|(id, _)| *id).collect();
             return fresh.into_iter().try_for_each(|id| self.show_fresh(id, visit));
         };
@@ -121,7 +122,13 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn copy_kept(&mut self, inventory: &Inventory, verdict: &Verdict, recovery: &mut Recovery) -> Result<(), LogError> {
+    fn copy_kept(
+        &mut self,
+        inventory: &Inventory,
+        verdict: &Verdict,
+        verify: &dyn Fn(RecordKind, &[u8]) -> bool,
+        recovery: &mut Recovery,
+    ) -> Result<(), LogError> {
         // PA
         self.ensure_active()?;
         if let Some(kept) = &verdict.kept {
@@ -133,13 +140,15 @@ impl<D: Disk> Log<D> {
                     _ => return Ok(()),
                 };
                 match show(scanner, id, item, true)? {
-                    Shown::Record(view) => {
+                    // The slices of a batch are verified here once more: they may be misread this time.
+                    Shown::Record(view) if verify(view.kind, view.payload) => {
                         let (head, rest) = view.payload.split_at(checked_len.min(view.payload.len()));
                         self.append(view.kind, view.flags, &[head, rest])?;
                         recovery.rewritten += 1;
                         Ok(())
                     }
                     // It was whole a moment ago, and is not history yet: better no log than one without it.
+                    Shown::Record(view) => Err(LogError::Unstable { segment: id, offset: view.location.offset }),
                     Shown::Damaged(range) => Err(LogError::Unstable { segment: id, offset: range.from }),
                 }
             })?;

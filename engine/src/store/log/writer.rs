@@ -54,6 +54,9 @@ impl<D: Disk> Log<D> {
         }
         self.writable()?;
         self.ensure_active()?;
+        if self.list_outdated {
+            self.put_list()?;
+        }
         let Some(active) = &mut self.active else { unreachable!("just ensured") };
         let here = Point { segment: active.id, offset: active.end() };
         let commit = Commit {
@@ -110,6 +113,8 @@ impl<D: Disk> Log<D> {
         }
         // The list that counts is the last one committed; segments younger than it need no list to count.
         self.list = self.durable_list;
+        // Unless a list that is given up was the first without them.
+        self.list_outdated = !self.condemned.is_empty();
     }
 
     /// Takes a segment out of the log. The next commit makes it so, and then deletes the file: copies of its live
@@ -247,6 +252,9 @@ impl<D: Disk> Log<D> {
     }
 
     /// Starts a new segment: its file, its headers, its list of segments.
+    ///
+    /// The headers are durable before any record follows. So a file that is longer than they are and has none is rotten,
+    /// and never what a crash left half made: only of the former must it be feared that it held something.
     pub(super) fn create_segment(&mut self) -> Result<(), LogError> {
         // PA
         let (id, file) = self.create_file()?;
@@ -258,11 +266,13 @@ impl<D: Disk> Log<D> {
             let _ = self.disk.remove(Volume::Blocks, &id.file_name());
             return Err(error.into());
         }
+        let file = Arc::new(file);
+        self.sync(&file)?;
         let binding = header.binding();
         self.segments.insert(id, Segment { binding: binding.clone(), len: FIRST_RECORD });
         self.active = Some(Active {
             id,
-            file: Arc::new(file),
+            file,
             binding,
             written: FIRST_RECORD,
             buffer: Vec::new(),
@@ -299,6 +309,7 @@ impl<D: Disk> Log<D> {
         let live = self.segments.keys().copied().filter(|id| !self.condemned.contains(id));
         let list = Segments::new(header, live).encode();
         self.list = self.put(RecordKind::Segments, RecordFlags::NONE, &[&list])?;
+        self.list_outdated = false;
         Ok(())
     }
 
