@@ -230,7 +230,7 @@ impl Stages {
         plan.step("chunking");
         add("chunking (cdc1)", On::Workers, self.time(|s| Ok(cut(&s.chunker, &s.sample)))?);
         plan.step("hash of the plaintext");
-        let hash = self.time(|s| Ok(s.chunks.iter().for_each(|chunk| drop(black_box(identify(&s.keys, chunk))))))?;
+        let hash = self.time(|s| each(&s.chunks, |chunk| identify(&s.keys, chunk)))?;
         add("hash of the plaintext (keyed BLAKE3)", On::Workers, hash);
         plan.step("sealing");
         let (zstd, coding, uncoded) = (Compression::default(), Coding::default(), uncoded()?);
@@ -240,16 +240,10 @@ impl Stages {
         plan.step("the parts of sealing");
         add("trying compression", On::Part, whole.without(raw));
         add("encryption (ChaCha20-Poly1305)", On::Part, self.encryption()?);
-        let hash = self.time(|s| {
-            Ok(s.chunks.iter().for_each(|chunk| {
-                black_box(blake3::hash(chunk));
-            }))
-        })?;
+        let hash = self.time(|s| each(&s.chunks, |chunk| blake3::hash(chunk)))?;
         add("hash of the ciphertext (BLAKE3)", On::Part, hash);
         let ciphertexts = self.ciphertexts(uncoded)?;
-        let mut recoded = |to: Coding| {
-            self.time(|_| Ok(ciphertexts.iter().for_each(|ciphertext| drop(black_box(recode(ciphertext, to))))))
-        };
+        let mut recoded = |to: Coding| self.time(|_| each(&ciphertexts, |ciphertext| recode(ciphertext, to)));
         add("coding (Reed-Solomon)", On::Part, recoded(coding)?.without(recoded(uncoded)?));
         plan.step("log");
         add("writing the log", On::Engine, self.log(directory)?);
@@ -343,6 +337,13 @@ impl Stages {
     }
 }
 
+fn each<T, R>(items: &[T], mut work: impl FnMut(&T) -> R) -> Outcome {
+    for item in items {
+        black_box(work(item));
+    }
+    Ok(())
+}
+
 fn cut(chunker: &Chunker, data: &Bytes) -> Vec<Bytes> {
     let mut rest = data.clone();
     let mut chunks = Vec::new();
@@ -389,7 +390,10 @@ impl Pipeline {
         self.puts += 1;
         let source = Fresh { piece: &self.piece, at: 0, stamp: self.puts << 32 };
         let mut source = source.take(self.bytes);
-        Self::timed(|| Ok(drop(self.db.put_reader(&self.key, &mut source, PutOptions::default())?)))
+        Self::timed(|| {
+            self.db.put_reader(&self.key, &mut source, PutOptions::default())?;
+            Ok(())
+        })
     }
 
     fn get(&mut self) -> Outcome<Whole> {
