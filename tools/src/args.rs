@@ -111,7 +111,7 @@ pub(crate) enum Command {
     Export(commands::export::ExportArgs),
     /// Read everything again, and find and heal damage.
     Scrub(commands::scrub::ScrubArgs),
-    /// Change the erasure coding of what is stored, without a key and in place.
+    /// Change the erasure coding of what is stored, in place: nothing is encrypted anew.
     Recode(commands::recode::RecodeArgs),
     /// Give the space of what was purged back to the file system.
     Compact(commands::compact::CompactArgs),

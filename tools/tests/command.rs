@@ -153,6 +153,21 @@ fn the_manual_has_a_page_for_each_command_and_all_that_a_script_must_know() {
 }
 
 #[test]
+fn one_version_is_purged_by_the_first_digits_of_its_id() {
+    let home = Home::with_store();
+    let first = text(&home.put("k", b"secret")["version"]).to_owned();
+    home.put("k", b"public");
+    home.put("other", b"x");
+    assert_eq!(home.code(&["purge", "other", "--version", &first]), 3, "it is no version of that key");
+    assert_eq!(home.json(&["purge", "k", "--version", &first[..10]])[0]["versions"], 1);
+    assert_eq!(home.code(&["get", "k", "--version", &first]), 3);
+    assert_eq!(home.ok(&["get", "k"]), b"public");
+    let removed = home.json(&["rm", "k"]).remove(0);
+    assert_eq!(home.code(&["purge", "k", "--version", &text(&removed["version"])[..8]]), 3, "it would come back");
+    assert_eq!(home.code(&["get", "k"]), 3);
+}
+
+#[test]
 fn colours_are_for_terminals_and_for_those_who_ask() {
     let home = Home::with_store();
     home.put("a/b", b"x");

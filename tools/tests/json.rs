@@ -93,7 +93,7 @@ impl Checker {
     /// Both streams of a run.
     fn check(&mut self, output: &Output) -> Vec<Value> {
         for line in lines(&output.stdout).into_iter().chain(lines(&output.stderr)) {
-            self.object(&text(&line["type"]).to_owned(), line.as_object().unwrap());
+            self.object(text(&line["type"]), line.as_object().unwrap());
         }
         lines(&output.stdout)
     }

@@ -86,7 +86,11 @@ impl Measured {
         if let Some(share) = self.share {
             return format!("{:.1} %", 100.0 * share);
         }
-        let per_second = |count: u64| count as f64 / self.seconds.max(1e-9);
+        // Too short to be told from nothing.
+        if self.seconds < 1e-6 {
+            return String::new();
+        }
+        let per_second = |count: u64| count as f64 / self.seconds;
         match (self.bytes, self.operations) {
             (Some(bytes), _) => format!("{:.0} MB/s", per_second(bytes) / 1e6),
             (None, Some(operations)) => {

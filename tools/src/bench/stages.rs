@@ -1,11 +1,13 @@
 //! Each stage of the pipeline alone, with the engine's own functions; from them the roofline; then the whole pipeline, how
 //! much of the roofline it reaches, and where the rest of the time goes.
 //!
-//! The roofline: every byte passes every stage once, so `n` cores cannot take less than an n-th of the sum of the stages.
-//! Where the rest goes is measured too: the time that the workers, the engine's thread and the caller's thread spent on a
-//! core beyond their stages, and the time that no thread had anything to do.
+//! A stage counts the time that it was on a core, so that other programs of the machine do not make it look slower. The
+//! roofline: every byte passes every stage once, so `n` cores cannot take less than an n-th of the sum of the stages; nor can
+//! the whole take less than the log needs by the clock, which may wait for its disk. Where the rest goes is measured too: the
+//! time that the workers, the engine's thread and the caller's thread spent on a core beyond their stages, what other programs
+//! had of the cores, and the time that nobody had anything to do.
 
-use super::threads::Spent;
+use super::threads::{Spent, this_thread};
 use super::{Measured, Plan, random_bytes};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::store::{Coding, Db, KeyName, Keyring, PutOptions, Select, entropy};
@@ -55,7 +57,23 @@ pub(crate) fn measure(plan: &Plan) -> Outcome<Vec<Measured>> {
 struct Stage {
     name: String,
     on: On,
-    seconds_a_byte: f64,
+    took: Took,
+}
+
+/// Seconds a byte.
+#[derive(Clone, Copy)]
+struct Took {
+    /// On a core.
+    core: f64,
+    /// By the clock, without what other programs took.
+    clock: f64,
+}
+
+impl Took {
+    /// What is left of it without another.
+    fn without(self, other: Self) -> Self {
+        Self { core: (self.core - other.core).max(0.0), clock: (self.clock - other.clock).max(0.0) }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +82,12 @@ enum On {
     Engine,
     /// A part of the stage above it, that does not count once more.
     Part,
+}
+
+fn middle_of(runs: &[Took]) -> Took {
+    let mut runs = runs.to_vec();
+    runs.sort_by(|a, b| a.core.total_cmp(&b.core));
+    runs[runs.len() / 2]
 }
 
 /// The whole pipeline once: seconds by the clock, and seconds on a core of each kind of thread.
@@ -85,7 +109,8 @@ fn report(what: &str, bytes: u64, cores: usize, stages: &[Stage], whole: &Whole,
         let bytes = Some(bytes).filter(|_| share.is_none());
         Measured { what, seconds, bytes, operations: None, remark: remark.into(), share }
     };
-    let all = |on: On| stages.iter().filter(|s| s.on == on).map(|s| s.seconds_a_byte * bytes as f64).sum::<f64>();
+    let all = |on: On| stages.iter().filter(|s| s.on == on).map(|s| s.took.core * bytes as f64).sum::<f64>();
+    let disk = stages.iter().filter(|s| s.on == On::Engine).map(|s| s.took.clock * bytes as f64).sum::<f64>();
     for stage in stages {
         let remark = match stage.on {
             On::Workers => "",
@@ -93,16 +118,23 @@ fn report(what: &str, bytes: u64, cores: usize, stages: &[Stage], whole: &Whole,
             On::Part => "of it",
         };
         let indent = if stage.on == On::Part { "  " } else { "" };
-        lines.push(line(format!("{what}: {indent}{}", stage.name), stage.seconds_a_byte * bytes as f64, remark, None));
+        lines.push(line(format!("{what}: {indent}{}", stage.name), stage.took.core * bytes as f64, remark, None));
     }
     let (workers, engine) = (all(On::Workers), all(On::Engine));
-    let roofline = (workers + engine) / cores as f64;
+    let computed = (workers + engine) / cores as f64;
+    let roofline = computed.max(disk);
     let cores_text = crate::output::count(cores as u64, "core");
-    lines.push(line(format!("{what}: roofline"), roofline, &format!("all stages on {cores_text}"), None));
-    let reached = 100.0 * roofline / whole.seconds.max(1e-9);
-    lines.push(line(format!("{what}: reached"), whole.seconds, &format!("{reached:.0} % of the roofline"), None));
+    let why = if disk > computed { "the log waits for its disk".into() } else { format!("all stages on {cores_text}") };
+    lines.push(line(format!("{what}: roofline"), roofline, &why, None));
     // All the time there was, on all cores: where it went.
     let there_was = whole.seconds * cores as f64;
+    let elsewhere = whole.spent.map_or(0.0, |spent| (spent.machine - spent.own()).max(0.0));
+    let mut remark = format!("{:.0} % of the roofline", percent(roofline, whole.seconds));
+    if elsewhere > there_was / 50.0 {
+        let left = (there_was - elsewhere) / cores as f64;
+        remark += &format!(", {:.0} % of it with what other programs left of the cores", percent(roofline, left));
+    }
+    lines.push(line(format!("{what}: reached"), whole.seconds, &remark, None));
     let mut share = |name: &str, seconds: f64| {
         lines.push(line(format!("{what}: {name}"), seconds, "", Some(seconds / there_was.max(1e-9))));
     };
@@ -111,10 +143,15 @@ fn report(what: &str, bytes: u64, cores: usize, stages: &[Stage], whole: &Whole,
         share("workers beyond their stages", spent.workers - workers);
         share("engine's thread beyond the log", spent.engine - engine);
         share("caller's thread", spent.others);
-        share("cores without work", there_was - spent.workers - spent.engine - spent.others);
+        share("cores busy with other programs", elsewhere);
+        share("cores without work", there_was - spent.own() - elsewhere);
     } else {
         share("the rest, unknown here", there_was - workers - engine);
     }
+}
+
+fn percent(part: f64, of: f64) -> f64 {
+    100.0 * part / of.max(1e-9)
 }
 
 /// What the stages work on.
@@ -158,21 +195,27 @@ impl Stages {
             .collect()
     }
 
-    /// Seconds a byte of the sample, in the middle of [`RUNS`] after one that warms up.
-    fn time<T>(&mut self, mut work: impl FnMut(&mut Self) -> Outcome<T>) -> Outcome<f64> {
-        black_box(work(self)?);
-        let mut seconds = Vec::new();
-        for _ in 0..RUNS {
-            let started = Instant::now();
-            black_box(work(self)?);
-            seconds.push(started.elapsed().as_secs_f64());
-        }
-        seconds.sort_by(f64::total_cmp);
-        Ok(seconds[RUNS / 2] / self.sample.len() as f64)
+    /// What it takes for a byte of the sample, in the middle of [`RUNS`] after one that warms up.
+    fn time<T>(&mut self, mut work: impl FnMut(&mut Self) -> Outcome<T>) -> Outcome<Took> {
+        let runs = (0..=RUNS).map(|_| Ok(self.once(&mut work)?.0)).collect::<Outcome<Vec<_>>>()?;
+        Ok(middle_of(&runs[1..]))
+    }
+
+    /// One run.
+    fn once<T>(&mut self, work: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<(Took, T)> {
+        let (started, before) = (Instant::now(), this_thread());
+        let made = black_box(work(self)?);
+        let clock = started.elapsed().as_secs_f64();
+        // What the thread waited for a core, other programs had; what remains is work and waiting for the disk.
+        let (core, clock) = before
+            .zip(this_thread())
+            .map_or((clock, clock), |(before, after)| (after.0 - before.0, clock - (after.1 - before.1)));
+        let bytes = self.sample.len() as f64;
+        Ok((Took { core: core / bytes, clock: clock / bytes }, made))
     }
 
     /// Sealing every chunk, one after the other as a worker does: what is sealed is dropped at once.
-    fn time_seal(&mut self, compression: Compression, coding: Coding) -> Outcome<f64> {
+    fn time_seal(&mut self, compression: Compression, coding: Coding) -> Outcome<Took> {
         self.time(|s| {
             for (chunk, id) in s.chunks.iter().zip(&s.ids) {
                 black_box(seal(&s.keys, id, chunk, compression, coding, &mut s.scratch));
@@ -183,11 +226,11 @@ impl Stages {
 
     fn put(&mut self, plan: &Plan, directory: &Path) -> Outcome<Vec<Stage>> {
         let mut stages = Vec::new();
-        let mut add = |name: &str, on, seconds_a_byte| stages.push(Stage { name: name.into(), on, seconds_a_byte });
+        let mut add = |name: &str, on, took| stages.push(Stage { name: name.into(), on, took });
         plan.step("chunking");
         add("chunking (cdc1)", On::Workers, self.time(|s| Ok(cut(&s.chunker, &s.sample)))?);
         plan.step("hash of the plaintext");
-        let hash = self.time(|s| Ok(s.chunks.iter().for_each(|chunk| drop(black_box(identify(&s.keys, chunk))))))?;
+        let hash = self.time(|s| each(&s.chunks, |chunk| identify(&s.keys, chunk)))?;
         add("hash of the plaintext (keyed BLAKE3)", On::Workers, hash);
         plan.step("sealing");
         let (zstd, coding, uncoded) = (Compression::default(), Coding::default(), uncoded()?);
@@ -195,25 +238,19 @@ impl Stages {
         let raw = self.time_seal(Compression::Raw, coding)?;
         add(&format!("sealing ({zstd}, {coding})"), On::Workers, whole);
         plan.step("the parts of sealing");
-        add("trying compression", On::Part, (whole - raw).max(0.0));
+        add("trying compression", On::Part, whole.without(raw));
         add("encryption (ChaCha20-Poly1305)", On::Part, self.encryption()?);
-        let hash = self.time(|s| {
-            Ok(s.chunks.iter().for_each(|chunk| {
-                black_box(blake3::hash(chunk));
-            }))
-        })?;
+        let hash = self.time(|s| each(&s.chunks, |chunk| blake3::hash(chunk)))?;
         add("hash of the ciphertext (BLAKE3)", On::Part, hash);
         let ciphertexts = self.ciphertexts(uncoded)?;
-        let mut recoded = |to: Coding| {
-            self.time(|_| Ok(ciphertexts.iter().for_each(|ciphertext| drop(black_box(recode(ciphertext, to))))))
-        };
-        add("coding (Reed-Solomon)", On::Part, (recoded(coding)? - recoded(uncoded)?).max(0.0));
+        let mut recoded = |to: Coding| self.time(|_| each(&ciphertexts, |ciphertext| recode(ciphertext, to)));
+        add("coding (Reed-Solomon)", On::Part, recoded(coding)?.without(recoded(uncoded)?));
         plan.step("log");
         add("writing the log", On::Engine, self.log(directory)?);
         Ok(stages)
     }
 
-    fn encryption(&mut self) -> Outcome<f64> {
+    fn encryption(&mut self) -> Outcome<Took> {
         let cipher = ChaCha20Poly1305::new(&[6; 32].into());
         let mut buffers: Vec<Vec<u8>> = self.chunks.iter().map(|chunk| chunk.to_vec()).collect();
         self.time(|_| {
@@ -231,36 +268,38 @@ impl Stages {
     }
 
     /// Appends every slice to a log of its own on the disk, and syncs it.
-    fn log(&mut self, directory: &Path) -> Outcome<f64> {
-        let mut run = 0;
-        self.time(|s| {
+    fn log(&mut self, directory: &Path) -> Outcome<Took> {
+        let mut runs = Vec::new();
+        for run in 0..=RUNS {
             // The log before is gone with its files: each run writes as much as the first.
-            s.log = None;
-            let place = directory.join(format!("log-{run}"));
+            self.log = None;
+            let place = directory.join("log");
             if run > 0 {
-                let before = directory.join(format!("log-{}", run - 1));
-                std::fs::remove_dir_all(&before).map_err(|e| Failure::file("remove", &before, e))?;
+                std::fs::remove_dir_all(&place).map_err(|e| Failure::file("remove", &place, e))?;
             }
-            run += 1;
             let disk = FileDisk::create(place.join("blocks"), place.join("index")).map_err(failed)?;
             let mut rng = EngineRng::from_seed([8; 32]);
             let mut log =
                 Log::create(disk, LogOptions::default(), StoreId(rng.bytes()), b"bench", &mut rng).map_err(failed)?;
-            let mut places = Vec::new();
-            for slice in s.sealed.iter().flat_map(|sealed| &sealed.slices) {
-                let header = slice.header.encode();
-                let parts = [header.as_slice(), &slice.payload];
-                places.push(log.append(RecordKind::Slice, RecordFlags::SPREAD, &parts).map_err(failed)?);
-            }
-            log.commit(b"").map_err(failed)?;
-            s.log = Some((log, places));
-            Ok(())
-        })
+            let (took, places) = self.once(|s| {
+                let mut places = Vec::new();
+                for slice in s.sealed.iter().flat_map(|sealed| &sealed.slices) {
+                    let header = slice.header.encode();
+                    let parts = [header.as_slice(), &slice.payload];
+                    places.push(log.append(RecordKind::Slice, RecordFlags::SPREAD, &parts).map_err(failed)?);
+                }
+                log.commit(b"").map_err(failed)?;
+                Ok(places)
+            })?;
+            runs.push(took);
+            self.log = Some((log, places));
+        }
+        Ok(middle_of(&runs[1..]))
     }
 
     fn get(&mut self, plan: &Plan) -> Outcome<Vec<Stage>> {
         let mut stages = Vec::new();
-        let mut add = |name: &str, on, seconds_a_byte| stages.push(Stage { name: name.into(), on, seconds_a_byte });
+        let mut add = |name: &str, on, took| stages.push(Stage { name: name.into(), on, took });
         plan.step("reading the log");
         let Some((log, places)) = self.log.take() else { return Err(failed("there is no log to read")) };
         // Parity is read only where something is damaged.
@@ -296,6 +335,13 @@ impl Stages {
         add("decryption and decompression", On::Workers, seconds);
         Ok(stages)
     }
+}
+
+fn each<T, R>(items: &[T], mut work: impl FnMut(&T) -> R) -> Outcome {
+    for item in items {
+        black_box(work(item));
+    }
+    Ok(())
 }
 
 fn cut(chunker: &Chunker, data: &Bytes) -> Vec<Bytes> {
@@ -344,7 +390,10 @@ impl Pipeline {
         self.puts += 1;
         let source = Fresh { piece: &self.piece, at: 0, stamp: self.puts << 32 };
         let mut source = source.take(self.bytes);
-        Self::timed(|| Ok(drop(self.db.put_reader(&self.key, &mut source, PutOptions::default())?)))
+        Self::timed(|| {
+            self.db.put_reader(&self.key, &mut source, PutOptions::default())?;
+            Ok(())
+        })
     }
 
     fn get(&mut self) -> Outcome<Whole> {

@@ -70,8 +70,8 @@ pub(super) fn run(session: &mut Session<'_>, args: GetArgs) -> Outcome {
     let got = db.get(&key, selector)?;
     if args.version.is_none() && !got.others.is_empty() {
         session.out.note(format_args!(
-            "{key} has {} other heads: `ouroboros heads` shows them, `ouroboros merge` joins them",
-            got.others.len()
+            "{key} has {}: `ouroboros heads` shows all, `ouroboros merge` joins them",
+            output::count(got.others.len() as u64, "other head")
         ));
     }
     write(session, &db, &key, &got, args.range.unwrap_or_default(), args.output.as_deref())

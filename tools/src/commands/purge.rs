@@ -1,9 +1,9 @@
 //! `ouroboros purge`
 
-use super::Session;
+use super::{Session, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Report, count};
-use crate::store::{self, PurgeTarget};
+use crate::store::{self, PurgeTarget, Select};
 use clap::Args;
 use ouroboros_engine::id::BlobId;
 use serde::Serialize;
@@ -16,6 +16,9 @@ pub(crate) struct PurgeArgs {
     /// A key, or the full id of one version (64 hexadecimal digits).
     #[arg(value_name = "KEY|ID")]
     target: OsString,
+    /// Only this version of the key, by its id or the first digits of it.
+    #[arg(long, value_name = "ID")]
+    version: Option<String>,
     /// Take it for a key even if it looks like an id.
     #[arg(long)]
     key: bool,
@@ -44,17 +47,23 @@ impl Report for Purged {
 
 pub(super) fn run(session: &mut Session<'_>, args: PurgeArgs) -> Outcome {
     // PA
-    let id = args.target.to_str().and_then(BlobId::from_hex).filter(|_| !args.key);
+    let is_key = args.key || args.version.is_some();
+    let id = args.target.to_str().and_then(BlobId::from_hex).filter(|_| !is_key);
     let key = if id.is_some() { None } else { Some(session.key(&args.target)?) };
     let db = session.open()?;
-    let target = key.as_ref().map_or_else(|| args.target.display().to_string(), ToString::to_string);
-    let what = if id.is_some() { "version" } else { "every version of" };
-    confirm(session, args.yes, &format!("destroy {what} {target} for ever? [y/N] "))?;
-    let versions = match (id, &key) {
-        (Some(id), _) => db.purge(PurgeTarget::Version(id))?,
-        (None, Some(key)) => db.purge(PurgeTarget::Key(key.clone()))?,
-        (None, None) => 0,
+    let (purge, target, what) = match (id, key, &args.version) {
+        (None, Some(key), None) => (PurgeTarget::Key(key.clone()), key.to_string(), "every version of "),
+        (None, Some(key), Some(typed)) => {
+            let id = versions::resolve(&db, &key, typed)?;
+            // Says so when it is no version of this key, or one that removes it: without that the key would come back.
+            db.get(&key, Select::Version(id))?;
+            (PurgeTarget::Version(id), id.to_string(), "version ")
+        }
+        (Some(id), ..) => (PurgeTarget::Version(id), id.to_string(), "version "),
+        (None, None, _) => unreachable!("what is no id is a key"),
     };
+    confirm(session, args.yes, &format!("destroy {what}{target} for ever? [y/N] "))?;
+    let versions = db.purge(purge)?;
     store::close(&db)?;
     session.out.emit(&Purged { target, versions })
 }
