@@ -148,6 +148,7 @@ fn the_store_keeps_its_promises_in_thousands_of_scripts() {
                     let len = 5 + rng.next_u64() % 116;
                     let script: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
                     if std::panic::catch_unwind(|| store(&script)).is_err() {
+                        println!("script {number}: {script:?}");
                         failed.lock().unwrap_or_else(PoisonError::into_inner).push((number, script));
                     }
                 }

@@ -31,9 +31,16 @@ pub(crate) struct Model {
     pub(crate) order: Vec<BlobId>,
     /// The highest stamp ever seen.
     pub(crate) newest: Hlc,
+    /// Versions that were purged before anybody was told of them: only their tombstones are seen.
+    pub(crate) unseen: u64,
 }
 
 impl Model {
+    /// How many versions were purged.
+    pub(crate) fn tombstones(&self) -> u64 {
+        self.versions.values().filter(|version| version.purged).count() as u64 + self.unseen
+    }
+
     pub(crate) fn add(&mut self, id: BlobId, version: Version) {
         self.newest = self.newest.max(version.created);
         assert!(self.versions.insert(id, version).is_none(), "a version's id was given twice");

@@ -33,3 +33,15 @@ fn a_compaction_collects_the_seals_of_an_upload_of_which_a_job_panicked() {
         run(&setting, &[Op::Together(vec![stream, Op::Put(0, text, how())]), Op::Compact]);
     }
 }
+
+/// The test's own mistake: it took the purge of a version whose put was never answered for one too many.
+#[test]
+fn a_version_may_be_purged_before_its_put_is_answered() {
+    let empty = noise(0, 0);
+    let part = Value { texture: Texture::Noise, head: (0, 2), tail: (10, 4095) };
+    for steps in 0..6 {
+        let setting = Setting { chunker: 1, coding: (8, 1), limits: 1, disorder: None, panics: 0 };
+        let killed = vec![Op::PurgeKey(2), Op::PutMany(vec![(2, empty), (0, part)])];
+        run(&setting, &[Op::Put(0, empty, how()), Op::Put(0, empty, how()), Op::Kill(killed, steps, 0)]);
+    }
+}

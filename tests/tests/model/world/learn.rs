@@ -100,6 +100,13 @@ impl World {
             self.add(id, want, want.parents.clone().unwrap_or_default(), outcome.created);
             self.model.versions.get_mut(&id).unwrap().purged = true;
         }
+        if killed {
+            // What nobody was told of may have been written and purged all the same.
+            let possible = unknown.iter().filter(|want| purging_key(&want.key)).count() as u64;
+            let unseen = self.unknown_tombstones();
+            assert!(unseen <= possible, "{unseen} versions were purged that nobody asked for");
+            self.model.unseen += unseen;
+        }
         for task in tasks {
             self.check_purge(task, &before, tasks);
         }
