@@ -66,6 +66,7 @@ impl Layout {
 
     /// Writes the description in one step: it is there whole, or not at all.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), Error> {
+        // PA
         let text = toml::to_string(self)
             .map_err(|error| Error::Description { file: directory.join(FILE), why: error.to_string() })?;
         let write = || -> std::io::Result<()> {

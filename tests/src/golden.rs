@@ -60,7 +60,7 @@ fn told(error: impl core::fmt::Display) -> String {
 
 fn limits() -> Limits {
     Limits {
-        segment_len: 128 << 10,
+        segment_len: 80 << 10,
         window_len: 32 << 10,
         inflight_len: 1 << 20,
         index_cache_len: 256 << 10,
@@ -77,6 +77,11 @@ fn coding(data: u8, parity: u8) -> Outcome<Coding> {
 fn noise(seed: u8, len: usize) -> Bytes {
     let mut rng = EngineRng::from_seed([seed; 32]);
     (0..len.div_ceil(32)).flat_map(|_| rng.bytes::<32>()).take(len).collect()
+}
+
+/// Text that compresses to half its length.
+fn digits(seed: u8, len: usize) -> Bytes {
+    noise(seed, len / 2).iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
 }
 
 /// Lines that compress well.
@@ -169,12 +174,13 @@ impl Run {
         attributes.set(*b"\x00any\xff", *b"bytes").map_err(told)?;
         self.put("small", Some("the value itself".into()), PutOptions { attributes, ..PutOptions::default() })?;
         self.put("raw", Some(noise(2, 4200)), PutOptions::default())?;
-        self.put("zstd", Some(lines(0, 300)), PutOptions::default())?;
+        self.put("zstd", Some(digits(3, 14_000)), PutOptions::default())?;
+        self.put("packed", Some(lines(0, 300)), PutOptions::default())?;
         let user = PutOptions { scope: DedupScope::User(self.keys.author()), ..PutOptions::default() };
-        self.put("scope/user", Some(lines(0, 110)), user)?;
+        self.put("scope/user", Some(digits(4, 9_500)), user)?;
         let none = DedupScope::None([9; 32]);
         let other = PutOptions { coding: Some(coding(2, 2)?), scope: none, ..PutOptions::default() };
-        self.put("scope/none", Some(lines(0, 110)), other)?;
+        self.put("scope/none", Some(digits(4, 9_500)), other)?;
         self.put("names/with any byte \u{1}\u{e9}\n", Some("odd".into()), PutOptions::default())?;
 
         // Several versions, a fork, its merger, and a fork that is left open.

@@ -149,6 +149,7 @@ impl Canonical for ChunkList {
 }
 
 fn check_refs(chunks: &[ChunkRef], depth: u8) -> Result<(), &'static str> {
+    // PA
     if depth > MAX_DEPTH {
         return Err("too many levels of pages");
     }

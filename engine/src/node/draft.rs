@@ -75,6 +75,7 @@ impl<D: Disk> Engine<D> {
     }
 
     fn draft(&mut self, now: Now, id: UploadId) -> Result<Option<BlobDraft>, Failure> {
+        // PA
         let Some(upload) = self.puts.uploads.get(&id) else { return Ok(None) };
         let mut parents = match &upload.put.options.base {
             Base::Versions(parents) => parents.clone(),

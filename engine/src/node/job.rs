@@ -4,7 +4,7 @@
 //! so the engine thread never hashes a payload and a worker never waits for the disk.
 
 use super::facts::BodySummary;
-use super::put::INLINE_LEN;
+use super::gather::INLINE_LEN;
 use crate::blob::{
     Attributes, BlobKind, BlobRecord, Body, Content, ContentKind, Header, ScopeTag, SignedHeader, open_body, seal_body,
 };

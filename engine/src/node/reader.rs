@@ -257,6 +257,7 @@ impl<D: Disk> Engine<D> {
     }
 
     fn start_read(&mut self, request: RequestId, blob: BlobId, range: Range<u64>, body: &Body) {
+        // PA
         let (len, depth, chunks) = match &body.content {
             Content::Gone => return self.reply(request, Reply::Data(Vec::new())),
             Content::Inline(bytes) => {
@@ -280,6 +281,7 @@ impl<D: Disk> Engine<D> {
 
     /// Fetches what can be fetched; answers when all is there.
     fn continue_read(&mut self, id: ReadId) {
+        // PA
         loop {
             let Some(read) = self.reads.reads.get_mut(&id) else { return };
             let wanted = read.pieces.iter().find_map(|(at, piece)| match piece {
@@ -307,6 +309,7 @@ impl<D: Disk> Engine<D> {
 
     /// Sends for a chunk, with more effort than that if it takes more. False: it cannot be had, and the read has failed.
     fn fetch_chunk(&mut self, id: ReadId, at: u64, wanted: (u64, u8, ChunkRef), mut effort: Effort) -> bool {
+        // PA
         let (start, depth, reference) = wanted;
         let seal = reference.seal_id;
         let fetched = loop {
@@ -382,6 +385,7 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn chunk_opened(&mut self, id: ReadId, at: u64, result: Result<(Bytes, Vec<SliceIndex>), String>) {
+        // PA
         let Some(read) = self.reads.reads.get_mut(&id) else { return };
         let Some(Piece::Fetching { start, depth, reference, effort }) = read.pieces.remove(&at) else { return };
         read.fetching -= 1;
@@ -423,6 +427,7 @@ impl<D: Disk> Engine<D> {
         reference: &ChunkRef,
         plain: Bytes,
     ) -> Result<(), Failure> {
+        // PA
         let Some(read) = self.reads.reads.get_mut(&id) else { return Ok(()) };
         let damaged = |why: &str| Failure::Damaged { place: format!("seal {}: {why}", reference.seal_id) };
         if depth == 0 {
@@ -443,6 +448,7 @@ impl<D: Disk> Engine<D> {
     }
 
     fn finish_read(&mut self, id: ReadId) {
+        // PA
         let Some(read) = self.reads.reads.remove(&id) else { return };
         let mut data = Vec::with_capacity(read.pieces.len());
         let mut len = 0;
@@ -480,6 +486,7 @@ impl<D: Disk> Engine<D> {
 impl Read {
     /// Adds the references that overlap the range.
     fn expand(&mut self, start: u64, depth: u8, chunks: &[ChunkRef]) {
+        // PA
         let mut at = start;
         for reference in chunks {
             let end = at.saturating_add(reference.len);

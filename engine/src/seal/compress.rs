@@ -97,6 +97,7 @@ pub(super) struct Zstd {
 impl Zstd {
     /// The compressed form of `plain`, if it saves at least one padding step.
     pub(super) fn compress(&mut self, plain: &[u8], level: i8) -> Option<&[u8]> {
+        // PA
         let raw_len = SealHeader::for_inner_len(PREFIX_LEN + plain.len()).ciphertext_len() as usize;
         // The longest frame with which the ciphertext is one step shorter: zstd gives up when it comes to more.
         let room = raw_len.checked_sub(super::PAD_STEP as usize + super::cipher::TAG_LEN + PREFIX_LEN)?;

@@ -25,6 +25,7 @@ impl Layout {
     /// Spreads `ciphertext_len` bytes as `coding` asks.
     #[must_use]
     pub fn plan(ciphertext_len: u32, coding: Coding) -> Self {
+        // PA
         let exact = ciphertext_len.div_ceil(u32::from(coding.data()));
         let mut unit = MAX_UNIT;
         while unit > MIN_PLANNED_UNIT && unit > exact / 4 {
@@ -41,6 +42,7 @@ impl Layout {
 
     /// A layout that was read from outside.
     pub(super) fn checked(coding: Coding, shard_len: u32, ciphertext_len: u32) -> Result<Self, DecodeError> {
+        // PA
         let data = u32::from(coding.data());
         let whole_units = shard_len > 0 && shard_len.is_multiple_of(MIN_UNIT);
         let bounded =

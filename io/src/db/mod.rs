@@ -368,6 +368,7 @@ impl Db {
     /// # Errors
     /// [`Error::Conflict`] when `resolver` refuses; other [`Error`]s.
     pub fn merge(&self, key: &KeyName, resolver: &dyn Resolver) -> Result<Written, Error> {
+        // PA
         let heads = self.heads(key)?;
         let ids: Vec<BlobId> = heads.iter().map(|head| head.id).collect();
         if let [only] = heads.as_slice() {

@@ -152,6 +152,7 @@ pub(crate) fn put_snapshot(
     entries: impl Iterator<Item = (KeyName, BlobId)>,
     attributes: Attributes,
 ) -> Result<Written, Error> {
+    // PA
     let options = PutOptions { attributes, kind: BlobKind::VersionVector, ..PutOptions::default() };
     let mut upload = Upload::open(client, key, options)?;
     let mut piece = Vec::with_capacity(PIECE_LEN);
@@ -171,6 +172,7 @@ pub(crate) fn put_snapshot(
 }
 
 pub(crate) fn write_to(client: &Client, got: &Got, range: Range<u64>, output: &mut dyn Write) -> Result<u64, Error> {
+    // PA
     let end = range.end.min(got.version.len);
     let start = range.start.min(end);
     let write = |output: &mut dyn Write, bytes: &[u8]| {
@@ -213,6 +215,7 @@ pub(crate) fn read_snapshot(
     got: &Got,
     visit: &mut dyn FnMut(SnapshotEntry) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    // PA
     struct Entries<'a> {
         reader: SnapshotReader,
         visit: &'a mut dyn FnMut(SnapshotEntry) -> Result<(), Error>,

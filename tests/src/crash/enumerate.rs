@@ -2,7 +2,7 @@
 
 use super::judge::{PROBE_KEY, Seen, judge, observe};
 use super::model::{Model, Moment, key_name};
-use super::player::{Clerk, Player, create, open, put_now};
+use super::player::{Clerk, Done, Player, create, open, put_now};
 use super::script::{Script, content};
 use core::fmt;
 use ouroboros_engine::node::{OpenError, Opened, Reply, Request};
@@ -33,16 +33,16 @@ impl Depth {
     /// A few seconds, unoptimised.
     pub const SLICE: Self = Self { every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 40, deep_every: 9 };
     /// Minutes, optimised.
-    pub const FULL: Self = Self { every_subset_up_to: 3, torn: 2, subsets: 4, nested_every: 25, deep_every: 7 };
+    pub const FULL: Self = Self { every_subset_up_to: 2, torn: 1, subsets: 2, nested_every: 60, deep_every: 11 };
+    /// As long as it takes.
+    pub const DEEP: Self = Self { every_subset_up_to: 3, torn: 2, subsets: 4, nested_every: 25, deep_every: 7 };
 }
 
 /// What was tried, and what was wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Crashes {
-    /// Versions that were acknowledged.
-    pub puts: u64,
-    /// Purges, compactions, recodings and scrubs that were acknowledged.
-    pub others: u64,
+    /// What the script did.
+    pub done: Done,
     /// Operations of the script at which it crashed.
     pub points: u64,
     /// Operations of recoveries at which those crashed.
@@ -61,10 +61,13 @@ impl fmt::Display for Crashes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} puts and {} purges, compactions, recodings and scrubs; crash points: {} and {} during recovery, \
-             recoveries: {} ({} rebuilt the index, {} dropped a torn write), violations: {}",
-            self.puts,
-            self.others,
+            "{} puts ({} of them merges), {} purges, {} compactions, {} recodings and scrubs; crash points: {} and {} \
+             during recovery, recoveries: {} ({} rebuilt the index, {} dropped a torn write), violations: {}",
+            self.done.puts,
+            self.done.merges,
+            self.done.purges,
+            self.done.compactions,
+            self.done.upkeep,
             self.points,
             self.nested_points,
             self.recoveries,
@@ -122,8 +125,7 @@ fn record(script: &Script, tally: &mut Crashes) -> Result<Recording, String> {
     disk.unwatch();
     let mut points = core::mem::take(&mut *points.lock().unwrap_or_else(PoisonError::into_inner));
     points.push(CrashPoint { disk: player.disk.snapshot(), at: clerk.now(), operation: "the end".to_owned() });
-    tally.puts = player.puts;
-    tally.others = player.others;
+    tally.done = player.done;
     tally.points = points.len() as u64;
     Ok(Recording { points, model: player.model, made })
 }

@@ -14,4 +14,5 @@ mod script;
 
 pub use enumerate::{Crashes, Depth, enumerate_crashes};
 pub use fill::{Fills, enumerate_fills};
+pub use player::Done;
 pub use script::Script;

@@ -106,8 +106,22 @@ pub(super) struct Player {
     /// Requests that failed since they were last taken, with the reason.
     pub(super) failed: Vec<(Ask, Failure)>,
     next_tag: u64,
-    pub(super) puts: u64,
-    pub(super) others: u64,
+    pub(super) done: Done,
+}
+
+/// What was acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    /// Versions, mergers among them.
+    pub puts: u64,
+    /// Versions that follow several.
+    pub merges: u64,
+    /// Purges of keys and of versions.
+    pub purges: u64,
+    /// Compactions that were asked for.
+    pub compactions: u64,
+    /// Recodings and scrubs.
+    pub upkeep: u64,
 }
 
 /// What is needed to go on at the start of a stage.
@@ -121,7 +135,15 @@ pub(super) struct Stage {
 
 impl Player {
     pub(super) fn new(disk: FaultyDisk, clerk: Clerk) -> Self {
-        Self { disk, node: None, model: Model::default(), clerk, failed: Vec::new(), next_tag: 1, puts: 0, others: 0 }
+        Self {
+            disk,
+            node: None,
+            model: Model::default(),
+            clerk,
+            failed: Vec::new(),
+            next_tag: 1,
+            done: Done::default(),
+        }
     }
 
     /// Where the script stands now, while no node is open.
@@ -254,7 +276,7 @@ impl Player {
                     return Err(format!("{:?} destroyed {versions} versions, not {removal:?}", sent.ask));
                 }
                 self.model.removals.push(removal);
-                self.others += 1;
+                self.done.purges += 1;
             }
             (Ask::Recode(_), Reply::Recoded(report)) if !report.damaged.is_empty() => {
                 return Err(format!("seals could not be recoded: {report:?}"));
@@ -262,9 +284,8 @@ impl Player {
             (Ask::Scrub, Reply::Scrubbed(report)) if !(report.damage.is_empty() && report.lost.is_empty()) => {
                 return Err(format!("a disk without faults is damaged: {report:?}"));
             }
-            (Ask::Compact, Reply::Compacted(_))
-            | (Ask::Recode(_), Reply::Recoded(_))
-            | (Ask::Scrub, Reply::Scrubbed(_)) => self.others += 1,
+            (Ask::Compact, Reply::Compacted(_)) => self.done.compactions += 1,
+            (Ask::Recode(_), Reply::Recoded(_)) | (Ask::Scrub, Reply::Scrubbed(_)) => self.done.upkeep += 1,
             (ask, reply) => return Err(format!("{ask:?} was answered with {reply:?}")),
         }
         Ok(())
@@ -296,7 +317,8 @@ impl Player {
             sent: sent.at,
             told,
         };
-        self.puts += 1;
+        self.done.puts += 1;
+        self.done.merges += u64::from(version.parents.len() > 1);
         match self.model.versions.insert(written.id, version) {
             Some(old) => Err(format!("version {} was written twice: {old:?}", written.id)),
             None => Ok(()),

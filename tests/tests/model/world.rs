@@ -11,7 +11,7 @@ use ouroboros_engine::id::{AuthorId, BlobId};
 use ouroboros_engine::keys::{DedupScope, Keyring};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Base, Failure, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId};
-use ouroboros_engine::seal::{Chunker, Coding, identify};
+use ouroboros_engine::seal::{Chunker, Coding, Compression, Form, Scratch, compress, identify};
 use ouroboros_sim::local::{Local, config, keyring};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -419,9 +419,16 @@ impl World {
         if bytes.len() <= 4096 {
             return BTreeSet::new();
         }
+        let params = chunker(self.setting.chunker);
+        // What compresses to so little lives in the body as well.
+        if bytes.len() <= (params.max_len as usize).min(65_536)
+            && let Form::Zstd(frame) = compress(bytes, Compression::default(), &mut Scratch::new())
+            && frame.len() <= 4096
+        {
+            return BTreeSet::new();
+        }
         let keys = self.keys.scope_keys(scope);
         let name = scope.to_bytes();
-        let params = chunker(self.setting.chunker);
         let chunker = self.chunkers.entry(name.clone()).or_insert_with(|| Chunker::new(&params, &keys));
         let mut rest = bytes.clone();
         let mut found = BTreeSet::new();
