@@ -77,6 +77,8 @@ fn a_tree_is_imported_told_of_and_exported() {
     assert_eq!(home.code(&["export", "latest", "out", "--overwrite"]), 0);
     home.json(&["export", "latest", "part", "--prefix", "backup/tree/sub/7"]);
     assert_eq!(std::fs::read_dir(home.path("part/backup/tree/sub")).unwrap().count(), 1);
+    let doctor = common::text_of(&home.ok(&["doctor", "--quick"]));
+    assert!(doctor.contains("52 keys with 52 versions and 2 snapshots"), "{doctor}");
     let value = home.json(&["get", "backup/tree/sub/7"]).remove(0);
     assert_eq!((text(&value["file"]["kind"]), value["len"].as_u64()), ("file", Some(6)));
 }

@@ -1,6 +1,6 @@
 //! `ouroboros doctor`
 
-use super::{Session, long, scrub};
+use super::{Session, long, scrub, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::keyring_file;
 use crate::output::{Report, count, size, thousands};
@@ -113,14 +113,19 @@ fn opening(db: &Db, findings: &mut Findings) {
 /// What the store says of itself.
 fn figures(db: &Db, findings: &mut Findings) -> Outcome {
     let stats = db.stats()?;
-    let snapshots = snapshot::all(db)?.len() as u64;
+    let all = snapshot::all(db)?;
+    let snapshots = all.len() as u64;
+    // A snapshot is a key of the store's own, with its list of entries as a version beside it.
+    let mut own_versions = 0;
+    for snapshot in &all {
+        own_versions += versions::log(db, &snapshot.got.key)?.len() as u64;
+    }
     findings.add(
         Severity::Good,
         format!(
             "{} with {} and {}: {} of values in {} on disk",
             count(stats.keys.saturating_sub(snapshots), "key"),
-            // A snapshot is a version of a key of the store's own.
-            count(stats.versions.saturating_sub(snapshots), "version"),
+            count(stats.versions.saturating_sub(own_versions), "version"),
             count(snapshots, "snapshot"),
             size(stats.logical_bytes),
             size(stats.log_bytes)
