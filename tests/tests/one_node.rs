@@ -67,6 +67,27 @@ fn get(node: &mut Local<MemoryDisk>, name: &str, select: Select) -> Result<Bytes
 }
 
 #[test]
+fn who_only_reads_leaves_the_log_as_it_was() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    put(&mut node, "a", content(100, 1));
+    put(&mut node, "b", content(100_000, 2));
+    node.close().unwrap();
+    let log_len = |node: &mut Local<MemoryDisk>| match node.ask(Request::Stats).unwrap() {
+        Reply::Stats(stats) => stats.log_bytes,
+        other => panic!("{other:?}"),
+    };
+    let mut node = open(&disk);
+    let before = log_len(&mut node);
+    for _ in 0..3 {
+        assert_eq!(get(&mut node, "b", Select::Winner).unwrap(), content(100_000, 2));
+        node.close().unwrap();
+        node = open(&disk);
+        assert_eq!(log_len(&mut node), before);
+    }
+}
+
+#[test]
 fn a_value_that_compresses_to_little_lives_in_its_body_and_needs_no_seal() {
     let disk = MemoryDisk::new();
     let mut node = create(&disk);
