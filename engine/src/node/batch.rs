@@ -103,7 +103,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn store_seal(&mut self, name: ScopedChunk, sealed: &Sealed) -> Result<(), Failure> {
         // PA
         self.writable()?;
-        let known = self.window.contains(&sealed.seal_id)
+        let known = self.window.contains_whole(&sealed.seal_id)
             || self.seal_row(&sealed.seal_id)?.is_some_and(|row| row.slices.iter().all(Option::is_some));
         let row = ChunkRow { seal_id: sealed.seal_id, secret: sealed.secret.clone() };
         self.batch.chunks.insert(name, row);

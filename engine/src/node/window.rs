@@ -7,7 +7,7 @@
 
 use crate::id::SealId;
 use crate::seal::SealedSlice;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Least distance between the slices of a seal, in bytes, for which its own parity is trusted alone.
 pub(super) const SPREAD_LEN: u64 = 64 << 10;
@@ -17,6 +17,19 @@ pub(super) const SPREAD_LEN: u64 = 64 << 10;
 pub(super) struct Waiting {
     pub(super) seal: SealId,
     pub(super) slices: Vec<SealedSlice>,
+}
+
+impl Waiting {
+    fn is_whole(&self) -> bool {
+        let Some(first) = self.slices.first() else { return false };
+        let indexes: BTreeSet<u8> = self.slices.iter().map(|slice| slice.header.index().0).collect();
+        let coding = first.header.coding();
+        indexes.len() == usize::from(coding.data()) + usize::from(coding.parity())
+    }
+}
+
+fn len_of(slices: &[SealedSlice]) -> usize {
+    slices.iter().map(SealedSlice::record_len).sum()
 }
 
 /// Sealed chunks that wait for their places.
@@ -57,21 +70,34 @@ impl Window {
         self.members.contains_key(seal)
     }
 
-    /// Adds a seal; one that waits already is not added twice.
-    pub(super) fn add(&mut self, seal: SealId, slices: Vec<SealedSlice>) {
-        if self.members.contains_key(&seal) {
-            return;
-        }
-        self.len += slices.iter().map(|slice| slice.record_len()).sum::<usize>();
-        self.members.insert(seal, self.seals.len());
-        self.seals.push(Waiting { seal, slices });
+    /// Whether all slices of a seal wait, and not just some that are on the move.
+    pub(super) fn contains_whole(&self, seal: &SealId) -> bool {
+        self.members.get(seal).is_some_and(|place| self.seals[*place].is_whole())
     }
 
-    /// Adds slices of a seal that may have others here already: records on the move.
-    pub(super) fn add_more(&mut self, seal: SealId, slices: Vec<SealedSlice>) {
+    /// Adds all slices of a seal. They take the place of those that wait already, which may be of another coding, or some
+    /// only, on the move.
+    pub(super) fn add(&mut self, seal: SealId, slices: Vec<SealedSlice>) {
+        let place = *self.members.entry(seal).or_insert(self.seals.len());
+        if place == self.seals.len() {
+            self.seals.push(Waiting { seal, slices: Vec::new() });
+        }
+        self.len += len_of(&slices);
+        let before = std::mem::replace(&mut self.seals[place].slices, slices);
+        self.len -= len_of(&before);
+    }
+
+    /// Adds slices that are on the move to others of their seal. Where the seal waits in another coding, or whole, they
+    /// are dead.
+    pub(super) fn add_moved(&mut self, seal: SealId, slices: Vec<SealedSlice>) {
         let Some(place) = self.members.get(&seal).copied() else { return self.add(seal, slices) };
-        self.len += slices.iter().map(SealedSlice::record_len).sum::<usize>();
-        self.seals[place].slices.extend(slices);
+        let waiting = &mut self.seals[place];
+        let coding = waiting.slices.first().map(|slice| slice.header.coding());
+        if waiting.is_whole() || slices.iter().any(|slice| coding != Some(slice.header.coding())) {
+            return;
+        }
+        self.len += len_of(&slices);
+        waiting.slices.extend(slices);
     }
 
     /// Empties the window and returns what waited.

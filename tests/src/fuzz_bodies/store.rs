@@ -215,6 +215,14 @@ impl World {
         }
     }
 
+    /// What is asked for may be found from now on: the node may be opened anew before its answer is known.
+    fn expect(&mut self, key: u8, value: Value) {
+        let known = self.known.entry(key).or_default();
+        if !known.0.contains(&value) {
+            known.0.push(value);
+        }
+    }
+
     fn told(&mut self, key: u8, value: Value, done: bool) {
         let known = self.known.entry(key).or_default();
         if done {
@@ -230,11 +238,13 @@ impl World {
 
     fn put(&mut self, key_number: u8, size: u8, seed: u8) {
         let value = content(SIZES[usize::from(size) % SIZES.len()], seed % 8);
+        self.expect(key_number, Value::Bytes(value.clone()));
         let done = self.write(key_number, PutSource::Value(value.clone()));
         self.told(key_number, Value::Bytes(value), done);
     }
 
     fn remove(&mut self, key_number: u8) {
+        self.expect(key_number, Value::Gone);
         let done = self.write(key_number, PutSource::Gone);
         self.told(key_number, Value::Gone, done);
     }
@@ -256,6 +266,7 @@ impl World {
     }
 
     fn purge(&mut self, key_number: u8) {
+        self.expect(key_number, Value::Absent);
         let answer = self.ask(Request::Purge(PurgeTarget::Key(key_of(key_number))));
         match answer {
             Ok(_) => self.told(key_number, Value::Absent, true),

@@ -306,7 +306,7 @@ impl<D: Disk> Engine<D> {
             let Some(row) = self.seal_row(&seal)?.filter(|row| row.is_coded_as(&slice.header)) else { continue };
             if row.slices.get(usize::from(slice.header.index().0)) == Some(&Some(place)) {
                 self.batch.seals.insert(seal, row);
-                self.window.add_more(seal, vec![slice]);
+                self.window.add_moved(seal, vec![slice]);
             }
         }
         if self.window.len() >= self.limits.window_len {

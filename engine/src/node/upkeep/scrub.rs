@@ -11,7 +11,7 @@ use crate::store::index::{Blobs, Direction, Index, Place, Seals};
 use crate::store::log::{RecordKind, RecordView};
 use bytes::Bytes;
 use core::ops::{Bound, ControlFlow};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 /// Versions checked in one step.
 const VERSIONS_STEP: usize = 256;
@@ -76,17 +76,18 @@ impl<D: Disk> Engine<D> {
 
     fn scrub_segment(&mut self, segment: SegmentId, repair: bool, report: &mut ScrubReport) -> Result<(), Failure> {
         // PA
-        let mut harmless = BTreeSet::new();
+        let mut harmless = Vec::new();
         let mut check = |engine: &mut Self, first: bool| {
             let index = &engine.index;
+            // A slice whose header had to be healed is seen the second time only.
+            harmless.clear();
             let scanned = engine.log.scan(segment, 0, &mut |record| {
                 if first {
                     report.records += 1;
                     report.bytes += record.payload.len() as u64;
                 }
-                // The second look sees what the first could not read at all.
                 if is_dead_and_rotten(index, &record) {
-                    harmless.insert(record.location);
+                    harmless.push(record.location);
                 }
                 ControlFlow::Continue(())
             });
