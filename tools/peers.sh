@@ -172,7 +172,7 @@ for corpus in random tree; do
         for program in "${programs[@]}"; do
             say "$corpus, run $run of $runs: $program"
             "run_$program" "$corpus" "$work/$corpus"
-            printf '%s\tstored\t%s\t%s\n' "$corpus" "$program" "$(du -sb "$work/store" | cut -f1)" >>"$results"
+            printf '%s\tstored\t%s\t%s\n' "$corpus" "$program" "$(du -s --block-size=1 "$work/store" | cut -f1)" >>"$results"
             rm -rf "$work/store" "$work/out" "$work/cache"
         done
     done

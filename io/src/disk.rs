@@ -202,6 +202,7 @@ impl DiskFile for RealFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        // PA
         let mut done = 0;
         while done < buffer.len() {
             let at = offset.saturating_add(done as u64);

@@ -66,6 +66,7 @@ impl Layout {
 
     /// Writes the description in one step: it is there whole, or not at all.
     pub(crate) fn write(&self, directory: &Path) -> Result<(), Error> {
+        // PA
         let text = toml::to_string(self)
             .map_err(|error| Error::Description { file: directory.join(FILE), why: error.to_string() })?;
         let write = || -> std::io::Result<()> {
@@ -96,5 +97,27 @@ mod tests {
         assert_eq!(layout.index(directory.path()), directory.path().join("index"));
         std::fs::write(directory.path().join(FILE), "format = 9\nblocks = \"b\"\nindex = \"i\"\n").unwrap();
         assert!(matches!(Layout::read(directory.path()), Err(Error::Description { .. })));
+    }
+
+    #[test]
+    fn a_description_that_is_not_one_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(FILE);
+        Layout::new(None, None).unwrap().write(directory.path()).unwrap();
+        let good = std::fs::read(&file).unwrap();
+        let cuts = (0..good.len() - 1).map(|len| good[..len].to_vec());
+        let bytes = (0..good.len()).map(|at| {
+            let mut bad = good.clone();
+            bad[at] ^= 0x80;
+            bad
+        });
+        let nested = [b"[".repeat(10_000), b"format = ".iter().chain(&b"[".repeat(10_000)).copied().collect()];
+        let more = [good.clone(), b"more = 1\n".to_vec()].concat();
+        let huge = b"format = 4294967297\nblocks = \"b\"\nindex = \"i\"\n".to_vec();
+        for bad in cuts.chain(bytes).chain(nested).chain([more, huge]) {
+            std::fs::write(&file, &bad).unwrap();
+            let read = Layout::read(directory.path());
+            assert!(read.is_err(), "{:?} was read as {read:?}", String::from_utf8_lossy(&bad));
+        }
     }
 }

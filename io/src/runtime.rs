@@ -45,6 +45,8 @@ struct ThreadHost {
     waiting: Arc<Waiting>,
     events: EventSink,
     closed: bool,
+    mailbox: Arc<Mailbox>,
+    scratch: Scratch,
 }
 
 impl ThreadHost {
@@ -60,6 +62,11 @@ impl ThreadHost {
 
 impl Host for ThreadHost {
     fn run(&mut self, id: JobId, job: Job) {
+        if job.is_light() {
+            // The engine thread finds the result in its mailbox without going to sleep.
+            let outcome = job.run(&mut self.scratch);
+            return self.mailbox.finish(Input::JobDone(JobDone { id, outcome }));
+        }
         self.backlog.push_back((id, job));
         self.feed();
     }
@@ -108,7 +115,8 @@ pub(crate) fn start(
     };
     let run = |scratch: &mut Scratch, job: Job| job.run(scratch);
     let pool = JobPool::new(threads, threads.get() * JOBS_AHEAD, run, deliver)?;
-    let mut host = ThreadHost { pool, backlog: VecDeque::new(), waiting, events, closed: false };
+    let (backlog, scratch) = (VecDeque::new(), Scratch::new());
+    let mut host = ThreadHost { pool, backlog, waiting, events, closed: false, mailbox: mailbox.clone(), scratch };
     std::thread::Builder::new().name("ouroboros-engine".into()).spawn(move || {
         // First, so that it is dropped last, also when the engine panics: nobody waits for a thread that is gone.
         let _ending = Ending { mailbox: mailbox.clone(), waiting: host.waiting.clone() };

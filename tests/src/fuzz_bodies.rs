@@ -61,6 +61,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder::new("chunk-list", canonical::<ChunkList>, || samples::chunk_list().encode()),
     Decoder::new("chunk-row", fields::<ChunkRow>, || written(&samples::chunk_row())),
     Decoder::new("chunker-params", canonical::<ChunkerParams>, || ChunkerParams::default().encode()),
+    Decoder::new("chunker-text", texts::chunker, || b"cdc1".to_vec()),
     Decoder::new("coding", fields::<Coding>, || written(&Coding::default())),
     Decoder::new("coding-text", texts::coding, || b"8+1".to_vec()),
     Decoder::new("commit-note", canonical::<Note>, || samples::note().encode()),

@@ -4,4 +4,5 @@
 pub mod crash;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod fuzz_bodies;
+pub mod golden;
 pub mod portable;

@@ -67,6 +67,65 @@ fn get(node: &mut Local<MemoryDisk>, name: &str, select: Select) -> Result<Bytes
 }
 
 #[test]
+fn who_only_reads_leaves_the_log_as_it_was() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    put(&mut node, "a", content(100, 1));
+    put(&mut node, "b", content(100_000, 2));
+    node.close().unwrap();
+    let log_len = |node: &mut Local<MemoryDisk>| match node.ask(Request::Stats).unwrap() {
+        Reply::Stats(stats) => stats.log_bytes,
+        other => panic!("{other:?}"),
+    };
+    let mut node = open(&disk);
+    let before = log_len(&mut node);
+    for _ in 0..3 {
+        assert_eq!(get(&mut node, "b", Select::Winner).unwrap(), content(100_000, 2));
+        node.close().unwrap();
+        node = open(&disk);
+        assert_eq!(log_len(&mut node), before);
+    }
+}
+
+#[test]
+fn a_value_that_compresses_to_little_lives_in_its_body_and_needs_no_seal() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    let text = |len: usize, word: &str| Bytes::from(word.repeat(len / word.len() + 1).into_bytes()).slice(..len);
+    // Below the trial's length and above it, in one piece and streamed, and one that does not compress.
+    let small = [(1500, "the same "), (30_000, "and again "), (32_768, "and more ")];
+    for (len, word) in small {
+        put(&mut node, &format!("small/{len}"), text(len, word));
+    }
+    let Reply::Stats(stats) = node.ask(Request::Stats).unwrap() else { panic!("no stats") };
+    assert_eq!(stats.seals, 0, "{stats:?}");
+    assert!(stats.live_bytes < 10_000, "{stats:?}");
+    put(&mut node, "large", text(32_769, "one byte more than the longest chunk "));
+    put(&mut node, "noise", content(30_000, 1));
+    let Reply::Stats(stats) = node.ask(Request::Stats).unwrap() else { panic!("no stats") };
+    assert!(stats.seals > 1, "{stats:?}");
+    node.close().unwrap();
+    let mut node = open(&disk);
+    for (len, word) in small {
+        assert_eq!(get(&mut node, &format!("small/{len}"), Select::Winner).unwrap(), text(len, word));
+        let Reply::Got(got) = node.ask(Request::Get(vec![(key(&format!("small/{len}")), Select::Winner)])).unwrap()
+        else {
+            panic!("not got")
+        };
+        let got = got.into_iter().next().unwrap().unwrap();
+        assert_eq!(got.version.len, len as u64);
+        let read = Request::Read { blob: got.version.id, range: 1000..1400 };
+        let Reply::Data(pieces) = node.ask(read).unwrap() else { panic!("no data") };
+        assert_eq!(pieces.concat(), text(len, word)[1000..1400]);
+        // A copy of it is stored as it was.
+        let source = PutSource::SameAs(got.version.id);
+        put_with(&mut node, "copy", source, PutOptions::default()).unwrap();
+        assert_eq!(get(&mut node, "copy", Select::Winner).unwrap(), text(len, word));
+    }
+    assert_eq!(get(&mut node, "noise", Select::Winner).unwrap(), content(30_000, 1));
+}
+
+#[test]
 fn values_of_every_size_come_back_also_after_reopening_and_without_an_index() {
     let disk = MemoryDisk::new();
     let mut node = create(&disk);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 /// A store keeps every version of every key, sealed under a keyring that lives apart from it. A first `put` or `import`
 /// makes both and says where they are.
 #[derive(Debug, Parser)]
-#[command(name = "ouroboros", version, max_term_width = 100, after_long_help = AFTER_HELP)]
+#[command(name = "ouroboros", version, max_term_width = 100, after_long_help = after_help())]
 pub(crate) struct Cli {
     /// Options that every command takes.
     #[command(flatten)]
@@ -19,17 +19,24 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-const AFTER_HELP: &str = "\
-Exit codes:
-  0  done
-  1  failed
-  2  usage
-  3  no such key or version
-  4  data damaged beyond repair
-  5  store in use by another process
-  6  wrong or missing keys
-  130  interrupted (everything acknowledged is kept)
+/// How a run ends, for people.
+pub(crate) const EXIT_CODES: [(&str, &str); 8] = [
+    ("0", "done"),
+    ("1", "failed"),
+    ("2", "usage"),
+    ("3", "no such key or version"),
+    ("4", "data damaged beyond repair"),
+    ("5", "store in use by another process"),
+    ("6", "wrong or missing keys"),
+    ("130", "interrupted (everything acknowledged is kept)"),
+];
 
+fn after_help() -> String {
+    let codes: Vec<String> = EXIT_CODES.iter().map(|(code, text)| format!("  {code:>3}  {text}\n")).collect();
+    format!("Exit codes:\n{}\n{AFTER_HELP}", codes.concat())
+}
+
+const AFTER_HELP: &str = "\
 Keys are byte paths; '/' separates. They are shown losslessly: bytes that do not print stand as \\xNN, a backslash as
 \\x5c. With --escaped the keys on the command line are read in that form too.
 
@@ -104,7 +111,7 @@ pub(crate) enum Command {
     Export(commands::export::ExportArgs),
     /// Read everything again, and find and heal damage.
     Scrub(commands::scrub::ScrubArgs),
-    /// Change the erasure coding of what is stored, without a key and in place.
+    /// Change the erasure coding of what is stored, in place: nothing is encrypted anew.
     Recode(commands::recode::RecodeArgs),
     /// Give the space of what was purged back to the file system.
     Compact(commands::compact::CompactArgs),

@@ -97,8 +97,7 @@ fn advice_for(error: &Error) -> Option<&'static str> {
         Exit::InUse => "wait for the other process or end it, or use another --store",
         Exit::Keys => "pass the store's own keyring with --keyring, or make it anew: `ouroboros keys recover`",
         _ if is_full(error) => {
-            "nothing that was acknowledged is lost and reading works; free space on the disk, or `ouroboros purge` and \
-             `ouroboros compact`"
+            "reading goes on; free some space there. Then `ouroboros purge` and `ouroboros compact` can free more"
         }
         _ => match error {
             Error::Conflict(_) => {

@@ -33,7 +33,10 @@ pub(crate) fn read(path: &Path) -> Outcome<Vec<u8>> {
 
 /// What trying one passphrase on the keyring at `path` costs.
 pub(crate) fn cost(path: &Path) -> Outcome<KdfParams> {
-    Vault::params(&read(path)?).map_err(|e| Failure::new(Exit::Keys, format!("{}: {e}", path.display())))
+    Vault::params(&read(path)?).map_err(|e| {
+        Failure::new(Exit::Keys, format!("{} is no whole keyring: {e}", path.display()))
+            .advise("restore the file from a backup, or `ouroboros keys recover --force` from the recovery phrase")
+    })
 }
 
 /// Opens sealed keyring bytes that were read from `path`.

@@ -4,6 +4,7 @@
 
 use crate::args::Globals;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt;
 use crate::output::Output;
 use std::fs::File;
 use std::io::{IsTerminal as _, Read as _};
@@ -48,14 +49,14 @@ fn first_line(path: &Path) -> Outcome<Passphrase> {
     Ok(bytes)
 }
 
-/// Asks on the terminal for the passphrase of an existing keyring.
-pub(crate) fn ask(keyring: &Path) -> Outcome<Passphrase> {
-    prompt(&format!("Passphrase for {}: ", keyring.display()))
+/// Asks on the terminal for the passphrase of an existing keyring, `again` if the one before was wrong.
+pub(crate) fn ask(keyring: &Path, again: bool) -> Outcome<Passphrase> {
+    let wrong = if again { "Wrong. " } else { "" };
+    prompt(&format!("{wrong}Passphrase for {}: ", keyring.display()))
 }
 
 fn prompt(text: &str) -> Outcome<Passphrase> {
-    let typed = rpassword::prompt_password(text)
-        .map_err(|e| Failure::new(Exit::Keys, format!("cannot ask for a passphrase: {e}")))?;
+    let typed = interrupt::hidden_prompt(text)?;
     Ok(Zeroizing::new(typed.into_bytes()))
 }
 
@@ -75,7 +76,7 @@ pub(crate) fn replacement(globals: &Globals, out: &mut Output) -> Outcome<Passph
 fn choose(given: Option<Passphrase>, out: &mut Output) -> Outcome<Passphrase> {
     let chosen = match given {
         Some(passphrase) => passphrase,
-        None if can_ask() => typed_twice()?,
+        None if can_ask() => typed_twice(out)?,
         None => {
             return Err(Failure::new(Exit::Keys, "a new keyring needs a passphrase, and there is no terminal to ask on")
                 .advise(format!(
@@ -89,13 +90,14 @@ fn choose(given: Option<Passphrase>, out: &mut Output) -> Outcome<Passphrase> {
     Ok(chosen)
 }
 
-fn typed_twice() -> Outcome<Passphrase> {
+fn typed_twice(out: &mut Output) -> Outcome<Passphrase> {
     for _ in 0..ATTEMPTS {
         let first = prompt("New passphrase for the keyring (empty for none): ")?;
         let second = prompt("The same again: ")?;
         if first == second {
             return Ok(first);
         }
+        out.warn("the two are not the same");
     }
     Err(Failure::new(Exit::Keys, "the two passphrases were never the same").advise("run the command again"))
 }

@@ -16,6 +16,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Things, with a rate.
     Items,
+    /// Steps of unlike length: only how long it has taken so far.
+    Steps,
 }
 
 /// A bar that appears when the work turns out to be long.
@@ -66,6 +68,7 @@ impl Bar {
     fn style(&self) -> ProgressStyle {
         let template = match self.unit {
             Unit::Bytes => "{prefix} {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left  {wide_msg}",
+            Unit::Steps => "{prefix} {spinner} {elapsed}  {wide_msg}",
             Unit::Items => "{prefix} {bar:30} {human_pos}/{human_len} {per_sec} {eta} left  {wide_msg}",
         };
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())

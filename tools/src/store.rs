@@ -79,6 +79,8 @@ impl Place {
     /// Opens the keyring with the passphrase that is given, typed, or empty.
     pub(crate) fn open_keyring(&self, globals: &Globals) -> Outcome<Keyring> {
         let sealed = keyring_file::read(&self.keyring)?;
+        // No passphrase opens what is no keyring, so that none is asked for.
+        keyring_file::cost(&self.keyring)?;
         if let Some(passphrase) = passphrase::given(globals)? {
             return keyring_file::unseal(&self.keyring, &sealed, &passphrase);
         }
@@ -96,7 +98,7 @@ impl Place {
         }
         let mut attempt = 1;
         loop {
-            let typed = passphrase::ask(&self.keyring)?;
+            let typed = passphrase::ask(&self.keyring, attempt > 1)?;
             match keyring_file::unseal(&self.keyring, &sealed, &typed) {
                 Err(_) if attempt < passphrase::ATTEMPTS => attempt += 1,
                 result => return result,
@@ -199,6 +201,15 @@ impl Steps {
     pub(crate) fn get(&self) -> (u64, Option<u64>) {
         let total = self.0.1.load(Ordering::Relaxed);
         (self.0.0.load(Ordering::Relaxed), (total > 0).then_some(total))
+    }
+}
+
+/// Closes the store. That there is no room for what closing writes is no failure: it only spares the next opening some
+/// reading, and everything is acknowledged already.
+pub(crate) fn close(db: &Db) -> Outcome {
+    match db.close() {
+        Err(error) if !is_full(&error) => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -1,70 +1,10 @@
-//! The real command: what it prints for scripts, and its exit codes.
+//! The real command: what it does and what it prints.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use serde_json::Value;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+mod common;
 
-struct Home {
-    directory: tempfile::TempDir,
-    passphrase: Option<&'static str>,
-}
-
-impl Home {
-    fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), passphrase: Some("correct horse") }
-    }
-
-    fn path(&self, relative: &str) -> PathBuf {
-        self.directory.path().join(relative)
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ouroboros"));
-        command.env_clear().env("HOME", self.directory.path()).current_dir(self.directory.path());
-        if let Some(passphrase) = self.passphrase {
-            command.env("OUROBOROS_PASSPHRASE", passphrase);
-        }
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    fn code(&self, words: &[&str]) -> i32 {
-        self.run(words).status.code().unwrap()
-    }
-
-    fn json(&self, words: &[&str]) -> Vec<Value> {
-        let output = self.run(&[&["--json"], words].concat());
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        lines(&output.stdout)
-    }
-
-    fn put(&self, key: &str, content: &[u8]) -> Value {
-        let mut child = self.command(&["--json", "put", key]).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(content).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        lines(&output.stdout).remove(0)
-    }
-
-    fn keyring(&self) -> PathBuf {
-        self.path(".config/ouroboros/default.keyring")
-    }
-}
-
-fn lines(bytes: &[u8]) -> Vec<Value> {
-    String::from_utf8(bytes.to_vec()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap()
-}
+use common::{Home, on_a_terminal, same, text};
+use std::path::PathBuf;
 
 #[test]
 fn a_value_is_put_found_read_and_removed() {
@@ -100,56 +40,6 @@ fn a_first_write_says_where_things_are_and_what_must_not_be_lost() {
 }
 
 #[test]
-fn exit_codes_tell_what_kind_of_failure_it_was() {
-    let home = Home::new();
-    assert_eq!(home.code(&["ls"]), 1, "no store");
-    assert_eq!(home.code(&["put"]), 2, "usage");
-    assert_eq!(home.code(&["put", "k", "missing"]), 1);
-    assert!(!home.path(".local").exists(), "a put that fails makes no store");
-    home.put("k", b"v");
-    assert_eq!(home.code(&["get", "other"]), 3);
-    assert_eq!(home.code(&["get", "k", "--version", "abcdef"]), 3);
-    assert_eq!(home.code(&["export", "latest", "out"]), 3);
-    assert_eq!(home.code(&["init"]), 1);
-    let wrong = Home { directory: home.directory, passphrase: Some("wrong") };
-    assert_eq!(wrong.code(&["get", "k"]), 6);
-    let none = Home { directory: wrong.directory, passphrase: None };
-    assert_eq!(none.code(&["get", "k"]), 6);
-    std::fs::remove_file(none.keyring()).unwrap();
-    assert_eq!(none.code(&["get", "k"]), 6);
-    let output = none.run(&["--json", "get", "k"]);
-    let error = &lines(&output.stderr)[0];
-    assert_eq!((text(&error["type"]), error["exit"].as_u64()), ("error", Some(6)));
-    assert!(text(&error["advice"]).contains("keys recover"));
-}
-
-#[test]
-fn the_recovery_phrase_makes_a_lost_keyring_anew() {
-    let home = Home::new();
-    home.put("k", b"v");
-    let phrase = home.json(&["keys", "phrase"]).remove(0);
-    std::fs::remove_file(home.keyring()).unwrap();
-    let mut child = home.command(&["keys", "recover"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text(&phrase["phrase"]).as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-    assert_eq!(home.run(&["get", "k"]).stdout, b"v");
-}
-
-#[test]
-fn a_passphrase_comes_from_a_file_and_can_be_changed() {
-    let home = Home::new();
-    home.put("k", b"v");
-    std::fs::write(home.path("new"), "another\n").unwrap();
-    home.json(&["keys", "passphrase", "--new-passphrase-file", "new"]);
-    assert_eq!(home.code(&["get", "k"]), 6);
-    assert_eq!(home.run(&["--passphrase-file", "new", "get", "k"]).stdout, b"v");
-    let mut shell = Command::new("sh");
-    shell.env_clear().env("HOME", home.directory.path()).current_dir(home.directory.path());
-    let line = format!("{} --passphrase-fd 7 get k 7<new", env!("CARGO_BIN_EXE_ouroboros"));
-    assert_eq!(shell.args(["-c", &line]).output().unwrap().stdout, b"v");
-}
-
-#[test]
 fn keys_of_any_bytes_are_shown_and_taken_losslessly() {
     let home = Home::new();
     std::fs::write(home.path("f"), "x").unwrap();
@@ -167,10 +57,6 @@ fn tree(home: &Home, files: usize) -> PathBuf {
         std::fs::write(tree.join(format!("sub/{number}")), format!("file {number}")).unwrap();
     }
     tree
-}
-
-fn same(one: &Path, other: &Path) -> bool {
-    Command::new("diff").arg("-r").arg(one).arg(other).status().unwrap().success()
 }
 
 #[test]
@@ -191,6 +77,8 @@ fn a_tree_is_imported_told_of_and_exported() {
     assert_eq!(home.code(&["export", "latest", "out", "--overwrite"]), 0);
     home.json(&["export", "latest", "part", "--prefix", "backup/tree/sub/7"]);
     assert_eq!(std::fs::read_dir(home.path("part/backup/tree/sub")).unwrap().count(), 1);
+    let doctor = common::text_of(&home.ok(&["doctor", "--quick"]));
+    assert!(doctor.contains("52 keys with 52 versions and 2 snapshots"), "{doctor}");
     let value = home.json(&["get", "backup/tree/sub/7"]).remove(0);
     assert_eq!((text(&value["file"]["kind"]), value["len"].as_u64()), ("file", Some(6)));
 }
@@ -206,34 +94,117 @@ fn an_import_never_takes_the_store_itself() {
 }
 
 #[test]
-fn an_interrupted_import_makes_no_snapshot_and_exits_with_130() {
-    let home = Home::new();
-    home.put("before", b"kept");
-    tree(&home, 1);
-    // A reader that never ends: a large sparse file.
-    std::fs::File::create(home.path("tree/zz")).unwrap().set_len(1 << 40).unwrap();
-    let mut child = home.command(&["import", "tree"]).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(500));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "it goes on");
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    assert_eq!(status.code(), Some(130));
-    assert!(home.json(&["snapshots"]).is_empty());
-    assert_eq!(home.run(&["get", "before"]).stdout, b"kept");
+fn damage_that_hides_a_version_from_a_lost_index_is_never_called_healable_after_a_repair() {
+    let home = Home::with_store();
+    for key in ["a", "b", "c"] {
+        home.put(key, &common::noise(1, 3000));
+    }
+    // Every record of values that nothing but the log knows of, and the parity beside them.
+    let segment = home.segments().remove(0);
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let end = bytes.len();
+    bytes[end / 4..end - 512].iter_mut().for_each(|byte| *byte ^= 0xff);
+    std::fs::write(&segment, bytes).unwrap();
+    std::fs::remove_dir_all(home.store().join("index")).unwrap();
+    let said = home.fails(&["doctor"], 1);
+    assert!(said.contains("the store is damaged"), "{said}");
+    home.fails(&["scrub"], 1);
+    let said = home.fails(&["scrub", "--repair"], 4);
+    assert!(said.contains("damaged beyond repair"), "{said}");
+    assert_eq!(home.code(&["get", "c"]), 4, "it may have been there");
 }
 
 #[test]
-fn the_manual_and_completions_are_made() {
+fn the_manual_has_a_page_for_each_command_and_all_that_a_script_must_know() {
     let home = Home::new();
-    assert!(home.run(&["man"]).stdout.starts_with(b".ie"));
-    for shell in ["bash", "zsh", "fish"] {
-        assert!(!home.run(&["completions", shell]).stdout.is_empty());
+    let main = common::text_of(&home.ok(&["man"]));
+    for section in
+        ["NAME", "SYNOPSIS", "OPTIONS", "SUBCOMMANDS", "KEYS", "EXIT STATUS", "ENVIRONMENT", "FILES", "VERSION"]
+    {
+        let heading = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
+        assert!(heading.iter().any(|heading| main.contains(heading)), "{section}");
     }
+    assert!(main.contains("data damaged beyond repair") && main.contains("OUROBOROS_PASSPHRASE"), "{main}");
+    home.ok(&["man", "pages"]);
+    let help = common::text_of(&home.ok(&["--help"]));
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> =
+        commands.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in &names {
+        let page = std::fs::read_to_string(home.path(&format!("pages/ouroboros-{name}.1"))).unwrap();
+        assert!(page.contains(".SH SYNOPSIS"), "{name}");
+    }
+    assert_eq!(std::fs::read_to_string(home.path("pages/ouroboros.1")).unwrap(), main);
+    // What the completions of each shell know.
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = common::text_of(&home.ok(&["completions", shell]));
+        for name in &names {
+            assert!(script.contains(name), "{shell}: {name}");
+        }
+        assert!(script.contains("redundancy") && script.contains("resolver"), "{shell}");
+    }
+    // And bash really completes by them.
+    let script = home.write("completions", home.ok(&["completions", "bash"]));
+    let line = format!(
+        ". {}; COMP_WORDS=(ouroboros re); COMP_CWORD=1; _ouroboros ouroboros re ouroboros; echo ${{COMPREPLY[@]}}",
+        script.display()
+    );
+    let output = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+    assert_eq!(common::text_of(&output.stdout), "restore recode\n");
+}
+
+#[test]
+fn one_version_is_purged_by_the_first_digits_of_its_id() {
+    let home = Home::with_store();
+    let first = text(&home.put("k", b"secret")["version"]).to_owned();
+    home.put("k", b"public");
+    home.put("other", b"x");
+    assert_eq!(home.code(&["purge", "other", "--version", &first]), 3, "it is no version of that key");
+    assert_eq!(home.json(&["purge", "k", "--version", &first[..10]])[0]["versions"], 1);
+    assert_eq!(home.code(&["get", "k", "--version", &first]), 3);
+    assert_eq!(home.ok(&["get", "k"]), b"public");
+    let removed = home.json(&["rm", "k"]).remove(0);
+    assert_eq!(home.code(&["purge", "k", "--version", &text(&removed["version"])[..8]]), 3, "it would come back");
+    assert_eq!(home.code(&["get", "k"]), 3);
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_ask() {
+    let home = Home::with_store();
+    home.put("a/b", b"x");
+    let colourful = |words: &[&str], no_color: Option<&str>| {
+        let mut command = home.command(words);
+        no_color.into_iter().for_each(|value| {
+            command.env("NO_COLOR", value);
+        });
+        let output = command.output().unwrap();
+        [output.stdout, output.stderr].concat().contains(&0x1b)
+    };
+    assert!(!colourful(&["ls"], None), "no terminal");
+    assert!(!colourful(&["get", "nothing"], None));
+    assert!(colourful(&["--color", "always", "ls"], None));
+    assert!(colourful(&["--color", "always", "get", "nothing"], None));
+    assert!(!colourful(&["--color", "never", "ls"], None));
+    let (screen, _) = on_a_terminal(&home, "$ouroboros ls; $ouroboros get nothing", &[]);
+    assert!(screen.contains("\u{1b}[34ma/\u{1b}[0m") && screen.contains("\u{1b}[31merror:\u{1b}[0m"), "{screen}");
+    let (screen, _) = on_a_terminal(&home, "export NO_COLOR=1; $ouroboros ls; $ouroboros get nothing", &[]);
+    assert!(screen.contains("a/") && screen.contains("error:") && !screen.contains('\u{1b}'), "{screen}");
+}
+
+#[test]
+fn what_takes_longer_than_a_second_shows_a_bar_to_whoever_watches() {
+    let home = Home::with_store();
+    let slow = "(echo one; sleep 1.3; echo two; sleep 0.2; echo three) |";
+    let (screen, code) = on_a_terminal(&home, &format!("{slow} $ouroboros put k"), &[]);
+    assert_eq!(code, 0, "{screen}");
+    assert!(screen.contains("B/s"), "a bar with a rate: {screen}");
+    for quiet in ["--json", "--quiet"] {
+        let (screen, _) = on_a_terminal(&home, &format!("{slow} $ouroboros {quiet} put k"), &[]);
+        assert!(!screen.contains("B/s"), "{screen}");
+    }
+    let (screen, _) = on_a_terminal(&home, &format!("{slow} $ouroboros put k 2> said; cat said"), &[]);
+    assert!(!screen.contains("B/s"), "none when not a terminal: {screen}");
+    let (screen, _) = on_a_terminal(&home, "$ouroboros put short f; $ouroboros scrub; $ouroboros get k", &[]);
+    assert!(!screen.contains("B/s"), "nor for what is short: {screen}");
 }

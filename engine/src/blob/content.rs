@@ -30,6 +30,14 @@ pub enum Content {
         /// The references in order, 1 to [`MAX_PAGE_REFS`].
         chunks: Vec<ChunkRef>,
     },
+    /// A zstd frame with the bytes themselves, shorter than they are.
+    Packed {
+        /// Length of the content, in bytes, at most [`MAX_INLINE_LEN`].
+        len: u32,
+        /// The frame, shorter than `len`.
+        #[borsh(deserialize_with = "bounded::bytes::<MAX_INLINE_LEN, _>")]
+        frame: Bytes,
+    },
 }
 
 impl Content {
@@ -39,6 +47,7 @@ impl Content {
         match self {
             Self::Gone => None,
             Self::Inline(bytes) => Some(bytes.len() as u64),
+            Self::Packed { len, .. } => Some(u64::from(*len)),
             Self::Chunks { len, .. } => Some(*len),
         }
     }
@@ -70,6 +79,9 @@ impl Content {
             Self::Gone => Ok(()),
             Self::Inline(bytes) if bytes.len() > MAX_INLINE_LEN => Err("inline content is too long"),
             Self::Inline(_) => Ok(()),
+            Self::Packed { len, .. } if *len as usize > MAX_INLINE_LEN => Err("packed content is too long"),
+            Self::Packed { len, frame } if frame.len() >= *len as usize => Err("packed content saves nothing"),
+            Self::Packed { .. } => Ok(()),
             Self::Chunks { len, depth, chunks } => {
                 check_refs(chunks, *depth)?;
                 if total_len(chunks) != Some(*len) {
@@ -137,6 +149,7 @@ impl Canonical for ChunkList {
 }
 
 fn check_refs(chunks: &[ChunkRef], depth: u8) -> Result<(), &'static str> {
+    // PA
     if depth > MAX_DEPTH {
         return Err("too many levels of pages");
     }

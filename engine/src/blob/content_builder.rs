@@ -90,6 +90,7 @@ impl ContentBuilder {
     }
 
     fn cut(&mut self, depth: u8) -> Result<Page, DecodeError> {
+        // PA
         if depth >= MAX_DEPTH {
             return Err(DecodeError::malformed("content", "the value is longer than a content can be"));
         }

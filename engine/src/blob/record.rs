@@ -54,6 +54,7 @@ impl BlobRecord {
     /// Everything before the sealed body: written first, then [`Self::body`].
     #[must_use]
     pub fn encode_head(&self) -> Vec<u8> {
+        // PA
         let header = self.header.header().encode();
         let mut out = Vec::with_capacity(FIXED_LEN + header.len());
         out.push(VERSION);

@@ -149,6 +149,8 @@ fn any_content() -> impl Strategy<Value = Content> {
     prop_oneof![
         Just(Content::Gone),
         prop::collection::vec(any::<u8>(), 0..60).prop_map(|bytes| Content::Inline(bytes.into())),
+        (prop::collection::vec(any::<u8>(), 0..60), 1u32..1000)
+            .prop_map(|(frame, more)| Content::Packed { len: frame.len() as u32 + more, frame: frame.into() }),
         (prop::collection::vec(1u64..1 << 50, 1..4), 0u8..=5).prop_map(|(lens, depth)| Content::Chunks {
             len: lens.iter().sum(),
             depth,

@@ -2,8 +2,8 @@
 //!
 //! A turn is always the same four steps, and the engine's promises rest on their order:
 //!
-//! 1. **handle** every input that has arrived;
-//! 2. **drain** the outputs and deliver them: none of these depends on what is not yet durable;
+//! 1. **handle** every input that has arrived, and what is due;
+//! 2. **drain** the outputs after each and deliver them: none of these depends on what is not yet durable;
 //! 3. **commit** once, if an acknowledgement waits for it (group commit);
 //! 4. **drain** again and deliver the acknowledgements.
 
@@ -90,6 +90,8 @@ impl<C: Clock, D: Disk, N: Network> Driver<C, D, N> {
                 Input::Message(peer, frame) => self.engine.handle_message(now, peer, frame),
                 Input::JobDone(done) => self.engine.handle_job_done(now, done),
             }
+            // At once, so that jobs run while the next inputs are handled.
+            self.drain(host);
         }
         let now = self.clock.now();
         if self.engine.poll_timeout().is_some_and(|due| due <= now.instant) {

@@ -65,6 +65,7 @@ impl KdfParams {
     /// # Errors
     /// [`KdfLimit::OutOfBounds`].
     pub const fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self, KdfLimit> {
+        // PA
         let fits = lanes >= 1
             && lanes <= Self::MAX_LANES
             && passes >= 1
@@ -107,6 +108,7 @@ impl KdfParams {
     }
 
     pub(super) fn from_bytes(bytes: &[u8; Self::LEN]) -> Result<Self, KdfLimit> {
+        // PA
         let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         Self::new(number(0), number(4), number(8))
     }

@@ -162,6 +162,7 @@ impl BorshSerialize for ReaderWrap {
 
 impl BorshDeserialize for ReaderWrap {
     fn deserialize_reader<R: Read>(reader: &mut R) -> borsh::io::Result<Self> {
+        // PA
         let version = u8::deserialize_reader(reader)?;
         if version != Self::VERSION {
             let why = format!("wrap version {version} is not known here (newest known: {})", Self::VERSION);

@@ -18,6 +18,7 @@ impl DedupScope {
     /// The scope's share of every derivation: a tag byte (0 realm, 1 user, 2 none), then the 32 bytes of the last two.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
+        // PA
         let (tag, rest): (u8, &[u8]) = match self {
             Self::Realm => (0, &[]),
             Self::User(author) => (1, author.as_bytes()),

@@ -5,9 +5,9 @@
 //! the batch is visible, so a failed commit leaves nothing to undo: the batch is abandoned as a whole.
 
 use super::facts::{BlobFacts, Novelty, apply_blob, apply_ref_page, apply_tombstone};
+use super::gather::ScopedChunk;
 use super::job::MadeBlob;
 use super::policy::Policy;
-use super::put::ScopedChunk;
 use super::request::{Event, Failure, Reply, RequestId, Written};
 use super::upkeep::Moved;
 use super::upload::UploadId;
@@ -78,6 +78,7 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn known_chunk(&self, name: &ScopedChunk) -> Result<Option<(SealId, Secret)>, Failure> {
+        // PA
         if let Some(row) = self.batch.chunks.get(name) {
             return Ok(Some((row.seal_id, row.secret.clone())));
         }
@@ -100,6 +101,7 @@ impl<D: Disk> Engine<D> {
 
     /// Takes in a sealed chunk; its slices are written with the window.
     pub(super) fn store_seal(&mut self, name: ScopedChunk, sealed: &Sealed) -> Result<(), Failure> {
+        // PA
         self.writable()?;
         let known = self.window.contains_whole(&sealed.seal_id)
             || self.seal_row(&sealed.seal_id)?.is_some_and(|row| row.slices.iter().all(Option::is_some));
@@ -130,6 +132,7 @@ impl<D: Disk> Engine<D> {
 
     /// Appends a record to the batch. If that fails, the whole batch is given up.
     pub(super) fn append(&mut self, kind: RecordKind, spread: bool, parts: &[&[u8]]) -> Result<Location, Failure> {
+        // PA
         let flags = if spread { RecordFlags::SPREAD } else { RecordFlags::NONE };
         let location = match self.log.append(kind, flags, parts) {
             Ok(location) => location,
@@ -251,6 +254,7 @@ impl<D: Disk> Engine<D> {
         chunks: BTreeMap<ScopedChunk, ChunkRow>,
         staged: Vec<Staged>,
     ) -> Result<BTreeMap<BlobId, Written>, Failure> {
+        // PA
         let index = &mut self.index;
         let mut written = BTreeMap::new();
         let result = (|| {

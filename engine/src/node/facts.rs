@@ -68,6 +68,7 @@ impl BlobFacts {
 
 /// Whether a version that is not purged descends from `id`.
 fn has_live_descendant<D: Disk>(index: &Index<D>, id: BlobId) -> Result<bool, IndexError> {
+    // PA
     let mut stack = vec![id];
     let mut seen = std::collections::BTreeSet::new();
     while let Some(parent) = stack.pop() {
@@ -86,6 +87,7 @@ fn has_live_descendant<D: Disk>(index: &Index<D>, id: BlobId) -> Result<bool, In
 
 /// The versions that name `parent` as a parent.
 fn children<D: Disk>(index: &Index<D>, parent: BlobId) -> Result<Vec<BlobId>, IndexError> {
+    // PA
     let mut found = Vec::new();
     let from = Bound::Included(parent.as_bytes().as_slice());
     index.scan::<Children>(from, Bound::Unbounded, Direction::Forward, &mut |key: Child, ()| {
@@ -99,6 +101,7 @@ fn children<D: Disk>(index: &Index<D>, parent: BlobId) -> Result<Vec<BlobId>, In
 
 /// The closest versions that are not purged at or above `parents`.
 fn live_ancestors<D: Disk>(index: &Index<D>, parents: &[BlobId]) -> Result<Vec<BlobId>, IndexError> {
+    // PA
     let mut live = Vec::new();
     let mut stack = parents.to_vec();
     let mut seen = std::collections::BTreeSet::new();
@@ -293,6 +296,7 @@ pub(super) fn is_referenced<D: Disk>(index: &Index<D>, target: Target) -> Result
 
 /// The versions that refer to a seal or to a page of references, and are not purged.
 pub(super) fn live_owners<D: Disk>(index: &Index<D>, target: Target) -> Result<Vec<BlobId>, IndexError> {
+    // PA
     let mut live = Vec::new();
     for owner in owners(index, target)? {
         match owner {
@@ -306,6 +310,7 @@ pub(super) fn live_owners<D: Disk>(index: &Index<D>, target: Target) -> Result<V
 }
 
 fn owners<D: Disk>(index: &Index<D>, target: Target) -> Result<Vec<Owner>, IndexError> {
+    // PA
     let mut found = Vec::new();
     let prefix = target.prefix();
     let from = Bound::Included(prefix.as_slice());

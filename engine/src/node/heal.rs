@@ -72,6 +72,7 @@ impl Heal {
 
 /// The places among `damaged` that may hide versions or deletions.
 pub(super) fn unread(damaged: &[DamagedRange]) -> Vec<Unread> {
+    // PA
     use crate::store::log::Damage as What;
     let hides = |range: &&DamagedRange| match range.what {
         What::SegmentHeader | What::Covered => false,
@@ -144,6 +145,7 @@ impl Reply {
 impl<D: Disk> Engine<D> {
     /// What a failure of the index means for the node. It is a cache: what cannot be believed is made anew.
     pub(super) fn index_failure(&self, error: IndexError) -> Failure {
+        // PA
         if let IndexError::Disk(disk) = &error
             && disk.failure == DiskFailure::Full
         {

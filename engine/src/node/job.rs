@@ -4,6 +4,7 @@
 //! so the engine thread never hashes a payload and a worker never waits for the disk.
 
 use super::facts::BodySummary;
+use super::gather::INLINE_LEN;
 use crate::blob::{
     Attributes, BlobKind, BlobRecord, Body, Content, ContentKind, Header, ScopeTag, SignedHeader, open_body, seal_body,
 };
@@ -12,11 +13,21 @@ use crate::id::{BlobId, EngineRng, Hlc, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::{GroupWrap, Keyring, NameKeys};
 use crate::names::{KeyName, SealedComponent, SealedPath, seal_path};
 use crate::seal::{
-    AssembleError, Chunker, Coding, Compression, Identified, ScopeKeys, Scratch, Sealed, SealedSlice, SliceError,
-    SliceIndex, assemble, identify, open_with, recode, seal,
+    AssembleError, Chunker, Coding, Compression, Form, Identified, ScopeKeys, Scratch, Sealed, SealedSlice, SliceError,
+    SliceIndex, assemble, compress, identify, open_with, pack, recode, seal, seal_as, unpack,
 };
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
+
+/// Shorter contents are not worth the time to compress, in bytes.
+const PACK_FROM: usize = 1024;
+/// A content is stored compressed if that saves one part in this many.
+const PACK_GAIN: usize = 8;
+
+/// So many bodies are opened in less time than it takes to wake a thread and be woken by it,
+const LIGHT_COUNT: usize = 2;
+/// if they are no longer than this together, in bytes.
+const LIGHT_LEN: usize = 8 << 10;
 
 /// Names one job until its outcome arrives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,6 +102,15 @@ pub enum Job {
         /// Nothing follows.
         end: bool,
     },
+    /// Compresses a value that may be small enough for a body then; if it is not, cuts it.
+    Pack {
+        /// Keys and chunker.
+        scope: Arc<ScopeContext>,
+        /// The whole value.
+        plain: Bytes,
+        /// How to compress.
+        compression: Compression,
+    },
     /// Seals one chunk.
     Seal {
         /// Keys.
@@ -99,6 +119,8 @@ pub enum Job {
         identified: Identified,
         /// The chunk.
         plain: Bytes,
+        /// Its compressed form, if that is known already.
+        form: Option<Form>,
         /// How to compress.
         compression: Compression,
         /// How to code.
@@ -110,6 +132,8 @@ pub enum Job {
         keys: Arc<Keyring>,
         /// The keys of names.
         names: Arc<NameKeys>,
+        /// How to compress contents.
+        compression: Compression,
         /// The versions.
         drafts: Vec<BlobDraft>,
     },
@@ -161,6 +185,8 @@ pub struct CutChunk {
     pub plain: Bytes,
     /// Their name and root.
     pub identified: Identified,
+    /// Their compressed form, if that is known already.
+    pub form: Option<Form>,
 }
 
 /// Result of [`Job::Mend`].
@@ -173,7 +199,14 @@ pub struct Mended {
 /// What a job computed.
 #[derive(Debug)]
 pub enum JobOutcome {
-    /// Of [`Job::Cut`].
+    /// Of [`Job::Pack`], when the value fits into a body.
+    Packed {
+        /// What the body holds.
+        content: Content,
+        /// By how many bytes that is less.
+        saved: usize,
+    },
+    /// Of [`Job::Cut`], and of [`Job::Pack`] when the value does not fit into a body.
     Cut {
         /// The chunks.
         chunks: Vec<CutChunk>,
@@ -208,19 +241,39 @@ pub struct JobDone {
 }
 
 impl Job {
+    /// Whether the job costs less than handing it to another thread does: a driver may as well run it at once.
+    #[must_use]
+    pub fn is_light(&self) -> bool {
+        match self {
+            Self::OpenBodies { records, .. } => {
+                records.len() <= LIGHT_COUNT
+                    && records.iter().map(|record| record.body.len()).sum::<usize>() <= LIGHT_LEN
+            }
+            _ => false,
+        }
+    }
+
     /// Computes. `scratch` holds buffers and tables that are worth keeping; it has no influence on the result.
     #[must_use]
     pub fn run(self, scratch: &mut Scratch) -> JobOutcome {
         match self {
             Self::Cut { scope, carry, piece, end } => cut(&scope, carry, piece, end),
-            Self::Seal { scope, identified, plain, compression, coding } => {
-                JobOutcome::Sealed(Box::new(seal(&scope.keys, &identified, &plain, compression, coding, scratch)))
+            Self::Pack { scope, plain, compression } => pack_or_cut(&scope, plain, compression, scratch),
+            Self::Seal { scope, identified, plain, form, compression, coding } => {
+                JobOutcome::Sealed(Box::new(match form {
+                    Some(form) => seal_as(&scope.keys, &identified, &plain, &form, coding, scratch),
+                    None => seal(&scope.keys, &identified, &plain, compression, coding, scratch),
+                }))
             }
-            Self::MakeBlobs { keys, names, drafts } => {
+            Self::MakeBlobs { keys, names, compression, mut drafts } => {
+                for draft in &mut drafts {
+                    pack_content(&mut draft.content, compression, scratch);
+                }
                 JobOutcome::Made(drafts.into_iter().map(|draft| make_blob(&keys, &names, draft)).collect())
             }
             Self::OpenBodies { keys, records } => {
-                JobOutcome::Opened(records.iter().map(|record| open_record(&keys, record)).collect())
+                let open = |record| open_record(&keys, record).and_then(|body| unpack_content(body, scratch));
+                JobOutcome::Opened(records.iter().map(open).collect())
             }
             Self::OpenChunk { seal, secret, slices } => JobOutcome::Chunk(open_chunk(seal, &secret, slices, scratch)),
             Self::Mend { seal, slices, expected } => JobOutcome::Mended(mend(seal, slices, expected)),
@@ -247,7 +300,7 @@ fn cut(scope: &ScopeContext, carry: Bytes, piece: Bytes, end: bool) -> JobOutcom
     let mut chunks = Vec::new();
     let mut name = |plain: Bytes| {
         let identified = identify(&scope.keys, &plain);
-        chunks.push(CutChunk { plain, identified });
+        chunks.push(CutChunk { plain, identified, form: None });
     };
     // Only the chunk that straddles two pieces is copied; all others are slices of the piece.
     let mut piece = piece;
@@ -275,6 +328,43 @@ fn cut(scope: &ScopeContext, carry: Bytes, piece: Bytes, end: bool) -> JobOutcom
         name(piece.split_to(len));
     }
     JobOutcome::Cut { chunks, carry: piece }
+}
+
+fn pack_or_cut(scope: &ScopeContext, plain: Bytes, compression: Compression, scratch: &mut Scratch) -> JobOutcome {
+    let form = compress(&plain, compression, scratch);
+    if let Form::Zstd(frame) = &form
+        && frame.len() <= INLINE_LEN
+    {
+        let (len, saved) = (plain.len() as u32, plain.len() - frame.len());
+        return JobOutcome::Packed { content: Content::Packed { len, frame: frame.clone() }, saved };
+    }
+    let mut outcome = cut(scope, Bytes::new(), plain, true);
+    if let JobOutcome::Cut { chunks, .. } = &mut outcome
+        && let [whole] = chunks.as_mut_slice()
+    {
+        whole.form = Some(form);
+    }
+    outcome
+}
+
+/// Compresses a content that a body holds, where that pays.
+fn pack_content(content: &mut Content, compression: Compression, scratch: &mut Scratch) {
+    if let Content::Inline(bytes) = content
+        && bytes.len() >= PACK_FROM
+        && let Some(frame) = pack(bytes, bytes.len() - bytes.len() / PACK_GAIN, compression, scratch)
+    {
+        *content = Content::Packed { len: bytes.len() as u32, frame };
+    }
+}
+
+/// The content as its reader wants it.
+fn unpack_content(mut body: Body, scratch: &mut Scratch) -> Result<Body, String> {
+    // PA
+    if let Content::Packed { len, frame } = &body.content {
+        let bytes = unpack(frame, *len, scratch).ok_or("its content does not unpack: a faulty program wrote it")?;
+        body.content = Content::Inline(bytes);
+    }
+    Ok(body)
 }
 
 fn make_blob(keys: &Keyring, names: &NameKeys, draft: BlobDraft) -> Result<MadeBlob, DecodeError> {

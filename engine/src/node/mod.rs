@@ -7,9 +7,12 @@
 //! `poll_output` only after the commit that made it durable. [`crate::env::Driver`] is that loop; nobody needs another.
 
 mod batch;
+mod cache;
 mod config;
 mod diff;
+mod draft;
 mod facts;
+mod gather;
 mod heal;
 mod history;
 mod job;
@@ -44,9 +47,10 @@ use crate::store::log::{Log, LogError};
 use batch::Batch;
 use bytes::Bytes;
 use diff::{Comparisons, WantedPage};
+use gather::ScopedChunk;
 use heal::Heal;
 pub use policy::Policy;
-use put::{Puts, ScopedChunk};
+use put::Puts;
 use reader::{ReadId, Reads, Sought};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -222,6 +226,7 @@ impl<D: Disk> Engine<D> {
         let Some(context) = self.jobs.remove(&done.id) else { return };
         match (context, done.outcome) {
             (JobContext::Cut(upload), JobOutcome::Cut { chunks, carry }) => self.cut_done(upload, chunks, carry),
+            (JobContext::Cut(upload), JobOutcome::Packed { content, saved }) => self.packed(upload, content, saved),
             (JobContext::Seal { name, charged }, JobOutcome::Sealed(sealed)) => self.sealed(name, charged, *sealed),
             (JobContext::Make(uploads), JobOutcome::Made(blobs)) => self.made(uploads, blobs),
             (JobContext::Copy(upload), JobOutcome::Opened(bodies)) => {

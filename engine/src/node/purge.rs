@@ -58,6 +58,7 @@ impl<D: Disk> Engine<D> {
     }
 
     fn purged_versions(&self, target: &PurgeTarget) -> Result<(KeyHash, Vec<(BlobId, BlobRow)>), Failure> {
+        // PA
         match target {
             PurgeTarget::Version(id) => {
                 let row = self.live_blob(*id)?;

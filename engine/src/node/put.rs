@@ -1,43 +1,24 @@
-//! Putting: from a request to a version that is ready to be logged.
+//! Putting: requests, streams and their outcomes; what is done with the bytes is in `gather`, what comes of them in `draft`.
 
-use super::job::{BlobDraft, CutChunk, Job, MadeBlob, ScopeContext};
+use super::gather::{ScopedChunk, Wanted};
+use super::job::{Job, ScopeContext};
 use super::request::{Base, Failure, Put, PutSource, Reply, RequestId, Written};
 use super::upload::{Stage, Ticket, Upload, UploadId};
 use super::{Engine, JobContext};
-use crate::blob::{BlobKind, Body, ChunkList, ChunkRef, Content, Header, MAX_PAGE_REFS, ScopeTag, SealReferences};
-use crate::codec::{Canonical, DecodeError};
-use crate::env::{Disk, Now};
-use crate::id::{BlobId, ChunkId, KeyHash, RefPageId, SealId, Secret};
+use crate::blob::{Body, Content, Header, ScopeTag};
+use crate::env::Disk;
+use crate::id::{BlobId, KeyHash, RefPageId, SealId};
 use crate::keys::DedupScope;
-use crate::seal::{Chunker, Sealed};
-use crate::store::index::ChunkKey;
+use crate::seal::Chunker;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-/// Contents up to this many bytes live in the body.
-pub(super) const INLINE_LEN: usize = 4096;
-/// Versions made by one job.
-const DRAFTS_PER_JOB: usize = 32;
 
 /// The outcome of a [`Request::Put`](super::Request::Put), as far as it is known.
 #[derive(Debug)]
 pub(super) struct PutOutcome {
     results: Vec<Option<Result<Written, Failure>>>,
     open: usize,
-}
-
-/// Names a chunk within a scope.
-pub(super) type ScopedChunk = ChunkKey;
-
-/// A chunk reference wanted by an upload: which, at which level and place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted {
-    pub(super) upload: UploadId,
-    pub(super) depth: usize,
-    pub(super) place: u64,
-    /// Bytes of content below the reference.
-    pub(super) len: u64,
 }
 
 /// All state of puts under way.
@@ -50,11 +31,11 @@ pub(super) struct Puts {
     /// Streams that failed before their end, and why: the next request about one is told.
     failed_streams: BTreeMap<RequestId, Failure>,
     /// Chunks being sealed, and who wants them.
-    sealing: BTreeMap<ScopedChunk, Vec<Wanted>>,
+    pub(super) sealing: BTreeMap<ScopedChunk, Vec<Wanted>>,
     /// Keys with a version being made, and the uploads that wait for it.
-    busy_keys: BTreeMap<KeyHash, VecDeque<UploadId>>,
+    pub(super) busy_keys: BTreeMap<KeyHash, VecDeque<UploadId>>,
     /// Uploads whose headers can be made.
-    drafts: Vec<UploadId>,
+    pub(super) drafts: Vec<UploadId>,
     /// Streams that were asked to wait.
     stalled: VecDeque<RequestId>,
     /// Bytes of contents held.
@@ -119,6 +100,7 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn put_end(&mut self, request: RequestId, stream: RequestId) {
+        // PA
         let Some((id, upload)) = self.stream(stream) else {
             let failure = self.puts.failed_streams.remove(&stream).unwrap_or_else(no_stream);
             return self.reply(request, Reply::Failed(failure));
@@ -279,272 +261,6 @@ impl<D: Disk> Engine<D> {
                 self.advance(id);
             }
             Err(place) => self.fail_upload(id, Failure::Damaged { place }),
-        }
-    }
-
-    /// Does whatever can be done next for an upload.
-    fn advance(&mut self, id: UploadId) {
-        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-        if upload.stage != Stage::Gathering {
-            return;
-        }
-        if let Some(small) = upload.take_small(INLINE_LEN) {
-            upload.content = Some(Content::Inline(small));
-        } else if !upload.cutting && !upload.cut_all && (upload.ended || !upload.pieces.is_empty()) {
-            // A stream that may yet turn out to be small waits for more.
-            if !upload.ended && upload.len <= INLINE_LEN as u64 {
-                return;
-            }
-            let piece = upload.pieces.pop_front().unwrap_or_default();
-            let end = upload.ended && upload.pieces.is_empty();
-            upload.cutting = true;
-            upload.cut_all = end;
-            let job = Job::Cut { scope: upload.scope.clone(), carry: std::mem::take(&mut upload.carry), piece, end };
-            return self.run(JobContext::Cut(id), job);
-        }
-        if upload.is_gathered() {
-            self.finish_gathering(id);
-        }
-    }
-
-    pub(super) fn cut_done(&mut self, id: UploadId, chunks: Vec<CutChunk>, carry: Bytes) {
-        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-        upload.carry = carry;
-        for chunk in chunks {
-            self.want_chunk(id, 0, chunk.plain.len() as u64, chunk);
-        }
-        // Only now: a chunk that is known at once must not make the upload look complete before the others are seen.
-        if let Some(upload) = self.puts.uploads.get_mut(&id) {
-            upload.cutting = false;
-        }
-        self.advance(id);
-        self.release_stalled();
-    }
-
-    /// Finds or seals a chunk for the next place of a level.
-    fn want_chunk(&mut self, id: UploadId, depth: usize, len: u64, chunk: CutChunk) {
-        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-        let place = upload.level(depth).reserve();
-        let wanted = Wanted { upload: id, depth, place, len };
-        let name = ChunkKey { scope: upload.scope.tag.0, chunk: chunk.identified.chunk_id };
-        let (scope, coding) = (upload.scope.clone(), upload.coding);
-        upload.pending += 1;
-        if let Some(waiting) = self.puts.sealing.get_mut(&name) {
-            waiting.push(wanted);
-            if depth == 0 {
-                self.discharge(id, chunk.plain.len());
-            }
-            return;
-        }
-        match self.known_chunk(&name) {
-            Ok(Some((seal_id, secret))) => {
-                if depth == 0 {
-                    self.discharge(id, chunk.plain.len());
-                }
-                self.give_chunk(wanted, name.chunk, seal_id, &secret);
-            }
-            Ok(None) => {
-                self.puts.sealing.insert(name, vec![wanted]);
-                let compression = self.config.compression;
-                let context = JobContext::Seal { name, charged: (depth == 0).then_some((id, chunk.plain.len())) };
-                let job = Job::Seal { scope, identified: chunk.identified, plain: chunk.plain, compression, coding };
-                self.run(context, job);
-            }
-            Err(failure) => self.fail_upload(id, failure),
-        }
-    }
-
-    fn discharge(&mut self, id: UploadId, len: usize) {
-        if let Some(upload) = self.puts.uploads.get_mut(&id) {
-            let len = len.min(upload.charged);
-            upload.charged -= len;
-            self.puts.charged -= len;
-        }
-    }
-
-    pub(super) fn sealed(&mut self, name: ScopedChunk, charged: Option<(UploadId, usize)>, sealed: Sealed) {
-        if let Some((upload, len)) = charged {
-            self.discharge(upload, len);
-        }
-        let Some(mut wanted) = self.puts.sealing.remove(&name) else { return };
-        // What all who wanted it have given up is not written.
-        wanted.retain(|wanted| self.puts.uploads.contains_key(&wanted.upload));
-        if wanted.is_empty() {
-            return self.release_stalled();
-        }
-        let stored = self.store_seal(name, &sealed);
-        for wanted in wanted {
-            match &stored {
-                Ok(()) => self.give_chunk(wanted, name.chunk, sealed.seal_id, &sealed.secret),
-                Err(failure) => self.fail_upload(wanted.upload, failure.clone()),
-            }
-        }
-        self.release_stalled();
-    }
-
-    fn give_chunk(&mut self, wanted: Wanted, chunk_id: ChunkId, seal_id: SealId, secret: &Secret) {
-        let Some(upload) = self.puts.uploads.get_mut(&wanted.upload) else { return };
-        upload.pending -= 1;
-        upload.seals.insert(seal_id);
-        let reference = ChunkRef { chunk_id, seal_id, secret: secret.clone(), len: wanted.len };
-        upload.level(wanted.depth).fill(wanted.place, reference);
-        self.promote(wanted.upload, wanted.depth, false);
-        self.advance(wanted.upload);
-    }
-
-    /// No seal came of it: everybody who waits for this chunk fails, and nobody else.
-    pub(super) fn seal_failed(&mut self, name: ScopedChunk, charged: Option<(UploadId, usize)>, failure: &Failure) {
-        if let Some((upload, len)) = charged {
-            self.discharge(upload, len);
-        }
-        for wanted in self.puts.sealing.remove(&name).into_iter().flatten() {
-            self.fail_upload(wanted.upload, failure.clone());
-        }
-        self.release_stalled();
-    }
-
-    /// Seals full pages of references of a level into the level above.
-    fn promote(&mut self, id: UploadId, depth: usize, rest: bool) {
-        loop {
-            let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-            let Some(page) = upload.level(depth).take_page(rest) else { return };
-            let len = page.iter().map(|reference| reference.len).sum();
-            let plain = Bytes::from(ChunkList { depth: depth as u8, chunks: page }.encode());
-            let identified = crate::seal::identify(&upload.scope.keys, &plain);
-            self.want_chunk(id, depth + 1, len, CutChunk { plain, identified });
-        }
-    }
-
-    fn finish_gathering(&mut self, id: UploadId) {
-        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-        if upload.content.is_none() {
-            let top = upload.levels.len().saturating_sub(1);
-            // Lower levels first: their last, short pages belong into the levels above.
-            for depth in 0..top {
-                if upload.levels[depth].len() > 0 {
-                    return self.promote(id, depth, true);
-                }
-            }
-            if upload.level(top).len() > MAX_PAGE_REFS {
-                return self.promote(id, top, true);
-            }
-            let chunks = upload.level(top).take_page(true).unwrap_or_default();
-            let depth = u8::try_from(top).unwrap_or(u8::MAX);
-            upload.content = Some(Content::Chunks { len: upload.len, depth, chunks });
-        }
-        self.queue_for_key(id);
-    }
-
-    /// Versions that follow the winner are made one after the other; those that name their parents are free to diverge.
-    fn queue_for_key(&mut self, id: UploadId) {
-        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-        upload.stage = Stage::Queued;
-        if matches!(upload.put.options.base, Base::Winner) {
-            match self.puts.busy_keys.get_mut(&upload.key_hash) {
-                Some(queue) => return queue.push_back(id),
-                None => {
-                    self.puts.busy_keys.insert(upload.key_hash, VecDeque::new());
-                }
-            }
-        }
-        self.puts.drafts.push(id);
-    }
-
-    fn release_key(&mut self, key_hash: KeyHash) {
-        let next = match self.puts.busy_keys.get_mut(&key_hash) {
-            Some(queue) => queue.pop_front(),
-            None => return,
-        };
-        match next {
-            Some(id) => self.puts.drafts.push(id),
-            None => {
-                self.puts.busy_keys.remove(&key_hash);
-            }
-        }
-    }
-
-    /// Whether [`Self::make_drafts`] has something to do.
-    pub(super) fn has_drafts(&self) -> bool {
-        !self.puts.drafts.is_empty()
-    }
-
-    /// Gives out jobs for all headers that can be made.
-    pub(super) fn make_drafts(&mut self, now: Now) {
-        let (Some(keys), Some(names)) = (self.keys.clone(), self.name_keys.clone()) else { return };
-        let ids = std::mem::take(&mut self.puts.drafts);
-        let mut drafts = Vec::new();
-        let mut members = Vec::new();
-        for id in ids {
-            match self.draft(now, id) {
-                Ok(Some(draft)) => {
-                    drafts.push(draft);
-                    members.push(id);
-                }
-                Ok(None) => {}
-                Err(failure) => self.fail_upload(id, failure),
-            }
-            if drafts.len() == DRAFTS_PER_JOB {
-                let job =
-                    Job::MakeBlobs { keys: keys.clone(), names: names.clone(), drafts: std::mem::take(&mut drafts) };
-                self.run(JobContext::Make(std::mem::take(&mut members)), job);
-            }
-        }
-        if !drafts.is_empty() {
-            self.run(JobContext::Make(members), Job::MakeBlobs { keys, names, drafts });
-        }
-    }
-
-    fn draft(&mut self, now: Now, id: UploadId) -> Result<Option<BlobDraft>, Failure> {
-        let Some(upload) = self.puts.uploads.get(&id) else { return Ok(None) };
-        let mut parents = match &upload.put.options.base {
-            Base::Versions(parents) => parents.clone(),
-            Base::Winner => self.winner(upload.key_hash)?.into_iter().collect(),
-        };
-        parents.sort_unstable();
-        parents.dedup();
-        let seed = self.rng.bytes();
-        let created = self.clock.issue(now.wall);
-        let Some(upload) = self.puts.uploads.get_mut(&id) else { return Ok(None) };
-        upload.stage = Stage::Making;
-        upload.parents.clone_from(&parents);
-        let content = upload.content.clone().unwrap_or(Content::Gone);
-        let references = SealReferences::lay_out(upload.seals.iter().copied())
-            .map_err(|error| Failure::Invalid(error.to_string()))?;
-        let mut ref_pages = upload.ref_pages.clone();
-        ref_pages.extend(references.page_ids());
-        ref_pages.sort_unstable();
-        ref_pages.dedup();
-        upload.ref_pages.clone_from(&ref_pages);
-        let SealReferences { seals, pages } = references;
-        let scope = upload.scope.clone();
-        let draft = BlobDraft {
-            key: upload.put.key.clone(),
-            key_hash: upload.key_hash,
-            scope,
-            kind: match upload.put.options.kind {
-                BlobKind::Child if parents.len() > 1 => BlobKind::Merger,
-                kind => kind,
-            },
-            parents,
-            created,
-            attributes: upload.put.options.attributes.clone(),
-            content,
-            seals,
-            ref_pages,
-            seed,
-        };
-        for page in pages {
-            self.stage_ref_page(&page)?;
-        }
-        Ok(Some(draft))
-    }
-
-    pub(super) fn made(&mut self, ids: Vec<UploadId>, blobs: Vec<Result<MadeBlob, DecodeError>>) {
-        for (id, blob) in ids.into_iter().zip(blobs) {
-            match blob {
-                Ok(blob) => self.batch.ready.push((id, blob)),
-                Err(error) => self.fail_upload(id, Failure::Invalid(error.to_string())),
-            }
         }
     }
 

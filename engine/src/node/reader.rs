@@ -1,5 +1,6 @@
 //! Reading: from a version to its bytes, touching only the chunks that the range needs.
 
+use super::cache::Cache;
 use super::history::version_of;
 use super::job::Job;
 use super::request::{Damage, DamageOutcome, Event, Failure, Got, Reply, RequestId, Select};
@@ -11,7 +12,7 @@ use crate::names::KeyName;
 use crate::seal::{SealedSlice, SliceIndex};
 use crate::store::index::{BlobRow, SealRow};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -92,40 +93,6 @@ pub(super) struct Reads {
     lookups: BTreeMap<RequestId, Lookup>,
     bodies: Cache<BlobId, Body>,
     pages: Cache<SealId, ChunkList>,
-}
-
-/// Keeps what was opened lately, oldest out first.
-#[derive(Debug)]
-struct Cache<K, V> {
-    entries: BTreeMap<K, (Arc<V>, usize)>,
-    order: VecDeque<K>,
-    len: usize,
-}
-
-impl<K, V> Default for Cache<K, V> {
-    fn default() -> Self {
-        Self { entries: BTreeMap::new(), order: VecDeque::new(), len: 0 }
-    }
-}
-
-impl<K: Ord + Copy, V> Cache<K, V> {
-    fn get(&self, key: &K) -> Option<Arc<V>> {
-        self.entries.get(key).map(|(value, _)| value.clone())
-    }
-
-    fn put(&mut self, key: K, value: Arc<V>, len: usize, limit: usize) {
-        if len > limit || self.entries.insert(key, (value, len)).is_some() {
-            return;
-        }
-        self.order.push_back(key);
-        self.len += len;
-        while self.len > limit {
-            let Some(oldest) = self.order.pop_front() else { return };
-            if let Some((_, len)) = self.entries.remove(&oldest) {
-                self.len -= len;
-            }
-        }
-    }
 }
 
 impl<D: Disk> Engine<D> {
@@ -213,6 +180,7 @@ impl<D: Disk> Engine<D> {
             Content::Gone => Some(Bytes::new()),
             Content::Inline(bytes) => Some(bytes.clone()),
             Content::Chunks { .. } => None,
+            Content::Packed { .. } => unreachable!("the job that opens bodies unpacks them"),
         };
         let attributes = body.attributes.clone();
         if inline.is_none() {
@@ -224,7 +192,7 @@ impl<D: Disk> Engine<D> {
     fn keep_body(&mut self, blob: BlobId, body: Arc<Body>) {
         let len = match &body.content {
             Content::Chunks { chunks, .. } => chunks.len() * size_of::<ChunkRef>() + body.name.len() + 256,
-            _ => 8192,
+            content => content.len().unwrap_or(0) as usize + 512,
         };
         self.reads.bodies.put(blob, body, len, self.limits.body_cache_len);
     }
@@ -289,6 +257,7 @@ impl<D: Disk> Engine<D> {
     }
 
     fn start_read(&mut self, request: RequestId, blob: BlobId, range: Range<u64>, body: &Body) {
+        // PA
         let (len, depth, chunks) = match &body.content {
             Content::Gone => return self.reply(request, Reply::Data(Vec::new())),
             Content::Inline(bytes) => {
@@ -298,6 +267,7 @@ impl<D: Disk> Engine<D> {
                 let part = bytes.slice(start as usize..end as usize);
                 return self.reply(request, Reply::Data(vec![part]));
             }
+            Content::Packed { .. } => unreachable!("the job that opens bodies unpacks them"),
             Content::Chunks { len, depth, chunks } => (*len, *depth, chunks),
         };
         let range = range.start.min(len)..range.end.min(len);
@@ -311,6 +281,7 @@ impl<D: Disk> Engine<D> {
 
     /// Fetches what can be fetched; answers when all is there.
     fn continue_read(&mut self, id: ReadId) {
+        // PA
         loop {
             let Some(read) = self.reads.reads.get_mut(&id) else { return };
             let wanted = read.pieces.iter().find_map(|(at, piece)| match piece {
@@ -338,6 +309,7 @@ impl<D: Disk> Engine<D> {
 
     /// Sends for a chunk, with more effort than that if it takes more. False: it cannot be had, and the read has failed.
     fn fetch_chunk(&mut self, id: ReadId, at: u64, wanted: (u64, u8, ChunkRef), mut effort: Effort) -> bool {
+        // PA
         let (start, depth, reference) = wanted;
         let seal = reference.seal_id;
         let fetched = loop {
@@ -413,6 +385,7 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn chunk_opened(&mut self, id: ReadId, at: u64, result: Result<(Bytes, Vec<SliceIndex>), String>) {
+        // PA
         let Some(read) = self.reads.reads.get_mut(&id) else { return };
         let Some(Piece::Fetching { start, depth, reference, effort }) = read.pieces.remove(&at) else { return };
         read.fetching -= 1;
@@ -454,6 +427,7 @@ impl<D: Disk> Engine<D> {
         reference: &ChunkRef,
         plain: Bytes,
     ) -> Result<(), Failure> {
+        // PA
         let Some(read) = self.reads.reads.get_mut(&id) else { return Ok(()) };
         let damaged = |why: &str| Failure::Damaged { place: format!("seal {}: {why}", reference.seal_id) };
         if depth == 0 {
@@ -474,6 +448,7 @@ impl<D: Disk> Engine<D> {
     }
 
     fn finish_read(&mut self, id: ReadId) {
+        // PA
         let Some(read) = self.reads.reads.remove(&id) else { return };
         let mut data = Vec::with_capacity(read.pieces.len());
         let mut len = 0;
@@ -511,6 +486,7 @@ impl<D: Disk> Engine<D> {
 impl Read {
     /// Adds the references that overlap the range.
     fn expand(&mut self, start: u64, depth: u8, chunks: &[ChunkRef]) {
+        // PA
         let mut at = start;
         for reference in chunks {
             let end = at.saturating_add(reference.len);

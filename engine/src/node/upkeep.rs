@@ -284,8 +284,8 @@ impl<D: Disk> Engine<D> {
         // PA
         self.fail_all_uploads(&Failure::Closed);
         if self.health == Health::Good {
-            self.commit();
-            self.log.flush_parity().map_err(|error| self.log_failure(error))?;
+            // Who has only read leaves the log as it was.
+            self.commit_for_upkeep()?;
             let position = self.log.settle().map_err(|error| self.log_failure(error))?;
             self.write_checkpoint(position)?;
         }

@@ -146,8 +146,9 @@ impl Upload {
         }
     }
 
-    /// All data, if it is so small that it belongs into the body.
+    /// All data, if it is no longer than `limit`.
     pub(super) fn take_small(&mut self, limit: usize) -> Option<Bytes> {
+        // PA
         if !self.ended || self.cutting || self.cut_all || self.len > limit as u64 || !self.levels.is_empty() {
             return None;
         }

@@ -110,6 +110,7 @@ impl Window {
 
 /// The order in which `seals` are to be written.
 pub(super) fn order(seals: &[Waiting]) -> Vec<Placed<'_>> {
+    // PA
     let rows = seals.iter().map(|waiting| waiting.slices.len()).max().unwrap_or(0);
     let mut placed: Vec<(usize, &SealedSlice)> = Vec::with_capacity(seals.len() * rows);
     let mut ends: Vec<Option<u64>> = vec![None; seals.len()];

@@ -131,6 +131,7 @@ impl Cdc1 {
 
     /// The first chunk length in `lens` at which to cut.
     fn scan(&self, data: &[u8], lens: core::ops::Range<usize>, threshold: u64) -> Option<usize> {
+        // PA
         let mut decide = Decide { cdc1: self, data, threshold, last: None };
         // A chunk of length n is decided by its last byte, n - 1, and the 63 before it.
         let mut at = lens.start - 1;

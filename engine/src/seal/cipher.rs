@@ -64,6 +64,7 @@ impl SealHeader {
     /// # Errors
     /// [`DecodeError`] on another version, an unknown construction or a length that no seal has.
     pub fn decode(bytes: [u8; Self::LEN]) -> Result<Self, DecodeError> {
+        // PA
         const WHAT: &str = "seal header";
         let [version, suite, pad_shift, zero, a, b, c, d] = bytes;
         if version != Self::VERSION {

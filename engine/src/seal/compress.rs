@@ -3,6 +3,7 @@
 //! The inner text of a seal: `u8 codec || u32le plain length || data`, then zeros up to the padding step.
 
 use super::cipher::{MAX_PLAIN_LEN, SealHeader};
+use bytes::Bytes;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::zstd_safe::find_frame_compressed_size;
 
@@ -24,6 +25,15 @@ const PROBE_LEVEL: i32 = 1;
 pub(super) fn prefix(compressed: bool, plain_len: u32) -> [u8; PREFIX_LEN] {
     let [a, b, c, d] = plain_len.to_le_bytes();
     [if compressed { ZSTD } else { RAW }, a, b, c, d]
+}
+
+/// What becomes of a chunk before it is encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing: compression does not pay.
+    Raw,
+    /// A zstd frame takes its place.
+    Zstd(Bytes),
 }
 
 /// What the inner text holds.
@@ -87,12 +97,18 @@ pub(super) struct Zstd {
 impl Zstd {
     /// The compressed form of `plain`, if it saves at least one padding step.
     pub(super) fn compress(&mut self, plain: &[u8], level: i8) -> Option<&[u8]> {
+        // PA
         let raw_len = SealHeader::for_inner_len(PREFIX_LEN + plain.len()).ciphertext_len() as usize;
         // The longest frame with which the ciphertext is one step shorter: zstd gives up when it comes to more.
         let room = raw_len.checked_sub(super::PAD_STEP as usize + super::cipher::TAG_LEN + PREFIX_LEN)?;
         if room == 0 || !self.pays(plain) {
             return None;
         }
+        self.compress_within(plain, level, room)
+    }
+
+    /// The compressed form of `plain`, if it fits into `room` bytes.
+    pub(super) fn compress_within(&mut self, plain: &[u8], level: i8, room: usize) -> Option<&[u8]> {
         if self.compressor.as_ref().is_none_or(|(made_for, _)| *made_for != level) {
             self.compressor = Some((level, Compressor::new(i32::from(level.clamp(-7, 19))).ok()?));
         }
@@ -131,9 +147,10 @@ impl Zstd {
         if self.decompressor.is_none() {
             self.decompressor = Decompressor::new().ok();
         }
-        let mut plain = vec![0; plain_len as usize];
-        let written = self.decompressor.as_mut()?.decompress_to_buffer(frame, plain.as_mut_slice()).ok()?;
-        (written == plain.len()).then_some(plain)
+        // Written to without being zeroed first; no more is allocated.
+        let mut plain = Vec::with_capacity(plain_len as usize);
+        let written = self.decompressor.as_mut()?.decompress_to_buffer(frame, &mut plain).ok()?;
+        (written == plain_len as usize && written == plain.len()).then_some(plain)
     }
 }
 

@@ -40,8 +40,11 @@ mod fixtures;
 pub use assemble::{AssembleError, Ciphertext, assemble};
 pub use chunker::Chunker;
 pub use cipher::{MAX_CIPHERTEXT_LEN, MAX_PLAIN_LEN, PAD_STEP, SealHeader};
+pub use compress::Form;
 pub use layout::Layout;
 pub use params::{ChunkerKind, ChunkerParams, Coding, Compression, ParamsError};
-pub use pipeline::{Identified, OpenError, Scratch, Sealed, identify, open, open_with, recode, seal};
+pub use pipeline::{
+    Identified, OpenError, Scratch, Sealed, compress, identify, open, open_with, pack, recode, seal, seal_as, unpack,
+};
 pub use scope::ScopeKeys;
 pub use slice::{MAX_SLICE_HEADER_LEN, SealedSlice, SliceError, SliceHash, SliceHeader, SliceIndex};

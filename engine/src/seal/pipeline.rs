@@ -1,7 +1,7 @@
 //! The whole way: identify, seal, open, recode.
 
 use super::cipher::{self, Commitment, Refused, SealHeader, TAG_LEN};
-use super::compress::{self, Inner, PREFIX_LEN, Zstd};
+use super::compress::{self, Form, Inner, PREFIX_LEN, Zstd};
 use super::erasure::Codes;
 use super::layout::Layout;
 use super::slice::{Family, SealedSlice, SliceHeader, seal_id};
@@ -82,12 +82,67 @@ pub fn seal(
     scratch: &mut Scratch,
 ) -> Sealed {
     // PA
-    assert!(plain.len() <= MAX_PLAIN_LEN as usize, "{} B are more than one seal holds", plain.len());
-    let plain_len = plain.len() as u32;
+    let Scratch { zstd, codes } = scratch;
     let frame = match compression {
         Compression::Raw => None,
-        Compression::Zstd { level } => scratch.zstd.compress(plain, level),
+        Compression::Zstd { level } => zstd.compress(plain, level),
     };
+    seal_frame(keys, id, plain, frame, coding, codes)
+}
+
+/// Encrypts and codes a chunk that is compressed already: `form` must be what [`compress`] made of `plain`.
+///
+/// # Panics
+/// As [`seal`].
+#[must_use]
+pub fn seal_as(
+    keys: &ScopeKeys,
+    id: &Identified,
+    plain: &Bytes,
+    form: &Form,
+    coding: Coding,
+    scratch: &mut Scratch,
+) -> Sealed {
+    // PA
+    let frame = match form {
+        Form::Raw => None,
+        Form::Zstd(frame) => Some(&frame[..]),
+    };
+    seal_frame(keys, id, plain, frame, coding, &mut scratch.codes)
+}
+
+/// Compresses a chunk, if that makes its seal shorter.
+#[must_use]
+pub fn compress(plain: &[u8], compression: Compression, scratch: &mut Scratch) -> Form {
+    let Compression::Zstd { level } = compression else { return Form::Raw };
+    scratch.zstd.compress(plain, level).map_or(Form::Raw, |frame| Form::Zstd(Bytes::copy_from_slice(frame)))
+}
+
+/// Compresses a small value into at most `room` bytes, if it can be.
+#[must_use]
+pub fn pack(plain: &[u8], room: usize, compression: Compression, scratch: &mut Scratch) -> Option<Bytes> {
+    let Compression::Zstd { level } = compression else { return None };
+    scratch.zstd.compress_within(plain, level, room).map(Bytes::copy_from_slice)
+}
+
+/// The `len` bytes that [`pack`] made `frame` of; never allocates more. `None` when it holds anything else.
+#[must_use]
+pub fn unpack(frame: &[u8], len: u32, scratch: &mut Scratch) -> Option<Bytes> {
+    // PA
+    scratch.zstd.decompress(frame, len).map(Bytes::from)
+}
+
+fn seal_frame(
+    keys: &ScopeKeys,
+    id: &Identified,
+    plain: &Bytes,
+    frame: Option<&[u8]>,
+    coding: Coding,
+    codes: &mut Codes,
+) -> Sealed {
+    // PA
+    assert!(plain.len() <= MAX_PLAIN_LEN as usize, "{} B are more than one seal holds", plain.len());
+    let plain_len = plain.len() as u32;
     let prefix = compress::prefix(frame.is_some(), plain_len);
     let (header, mut buffer) = inner_text(prefix, frame.unwrap_or(plain));
     let secret = match frame {
@@ -101,7 +156,7 @@ pub fn seal(
     };
     let commitment = cipher::encrypt(&secret, header, &mut buffer);
     let layout = Layout::plan(header.ciphertext_len(), coding);
-    let (seal_id, slices) = cut_slices(header, commitment, layout, &Bytes::from(buffer), &mut scratch.codes);
+    let (seal_id, slices) = cut_slices(header, commitment, layout, &Bytes::from(buffer), codes);
     Sealed { seal_id, secret, slices, ciphertext_len: header.ciphertext_len() }
 }
 

@@ -148,6 +148,7 @@ impl Family {
 
     /// The header of slice `index`, up to the check.
     fn encode_unchecked(&self, index: u8) -> Vec<u8> {
+        // PA
         let coding = self.layout.coding();
         let mut out = Vec::with_capacity(header_len(coding));
         out.extend_from_slice(&MAGIC);

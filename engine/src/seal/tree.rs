@@ -53,6 +53,7 @@ pub(super) fn root(layout: &Layout, shards: &[ShardTree]) -> [u8; 32] {
 
 /// Calls `leaf(start, len)` for the maximal subtrees that lie inside one shard and inside `wanted`, a run of shards.
 fn walk(layout: &Layout, start: u64, len: u64, wanted: core::ops::Range<u64>, leaf: &mut impl FnMut(u64, u64)) {
+    // PA
     if start >= wanted.end || start + len <= wanted.start {
         return;
     }
@@ -72,6 +73,7 @@ fn fold<'a>(
     len: u64,
     subtrees: &mut impl Iterator<Item = &'a ChainingValue>,
 ) -> ChainingValue {
+    // PA
     if layout.in_one_shard(start, len) {
         match subtrees.next() {
             Some(value) => return *value,

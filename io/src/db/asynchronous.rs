@@ -16,6 +16,27 @@ use std::sync::Arc;
 
 /// A store that is open in this process, in its async form: the operations of [`Db`](super::Db) as futures that need no
 /// particular executor. Dropping a future gives up the answer, not the operation.
+///
+/// ```
+/// # use ouroborosdb::engine::{id::EngineRng, keys::Keyring, names::KeyName, node::{PutOptions, Select}};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let directory = tempfile::tempdir()?;
+/// # let keyring = Keyring::generate(&mut EngineRng::from_seed(ouroborosdb::entropy::os_seed()?));
+/// # let db = ouroborosdb::Db::builder().directory(directory.path()).keyring(keyring).create()?;
+/// let db = db.asynchronous();
+/// futures_lite::future::block_on(async {
+///     let key = KeyName::new("a key")?;
+///     let mut upload = db.put_stream(&key, PutOptions::default()).await?;
+///     upload.send("piece by ".into()).await?;
+///     upload.send("piece".into()).await?;
+///     upload.finish().await?;
+///
+///     let got = db.get(&key, Select::Winner).await?;
+///     assert_eq!(db.read(&got, 0..got.version.len).await?.concat(), b"piece by piece");
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct AsyncDb {
     client: Arc<Client>,
@@ -101,7 +122,20 @@ impl AsyncDb {
     /// # Errors
     /// [`Error`] when nothing could be asked at all.
     pub async fn get_many(&self, keys: Vec<(KeyName, Select)>) -> Result<Vec<Result<Got, Error>>, Error> {
-        ops::get_many(keys).run(&self.client).await
+        let mut results = Vec::with_capacity(keys.len());
+        let mut keys = keys.into_iter();
+        let mut pending = VecDeque::new();
+        loop {
+            while pending.len() < ops::LOOKUPS_AHEAD {
+                let part: Vec<_> = keys.by_ref().take(ops::LOOKUPS).collect();
+                if part.is_empty() {
+                    break;
+                }
+                pending.push_back((part.len(), self.client.send_async(Request::Get(part)).await?.1));
+            }
+            let Some((count, receiver)) = pending.pop_front() else { return Ok(results) };
+            results.extend(ops::found(count, receiver.await.map_err(|_| Error::Closed)?));
+        }
     }
 
     /// See [`Db::get_version`](super::Db::get_version).

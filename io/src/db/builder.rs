@@ -237,6 +237,7 @@ impl Builder {
             waiting,
             next: AtomicU64::new(1),
             open: Mutex::new(Some(Open { thread, lock })),
+            pieces: super::stream::Pieces::new(&self.limits),
             limits: self.limits,
             opened,
             directories,

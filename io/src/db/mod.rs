@@ -3,6 +3,7 @@
 mod asynchronous;
 mod builder;
 mod call;
+mod merge;
 mod ops;
 mod stream;
 
@@ -14,13 +15,12 @@ use crate::lock::StoreLock;
 use crate::mailbox::Mailbox;
 use crate::runtime::Waiting;
 use bytes::Bytes;
-use ouroboros_engine::blob::{Attributes, BlobKind, SnapshotEntry};
-use ouroboros_engine::dag::merge::{MergeInput, Needs, Resolution, Resolver, Side, Value};
+use ouroboros_engine::blob::{Attributes, SnapshotEntry};
 use ouroboros_engine::env::Input;
-use ouroboros_engine::id::{BlobId, Domain, Hlc};
+use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
-    Base, CompactReport, DiffReply, Got, Limits, ListRequest, Opened, Page, PurgeTarget, Put, PutOptions, PutSource,
+    CompactReport, DiffReply, Got, Limits, ListRequest, Opened, Page, PurgeTarget, Put, PutOptions, PutSource,
     RecodeReport, Reply, Request, RequestId, ScrubReport, Select, Stats, Version, Written,
 };
 use ouroboros_engine::seal::Coding;
@@ -34,8 +34,6 @@ use std::thread::JoinHandle;
 
 /// Snapshots live under names that begin with this.
 pub const SNAPSHOTS: &str = ".ouroboros/snapshots/";
-
-const CONTENT: Domain = Domain::new("ouroborosdb v1 merge side");
 
 /// A store that is open in this process, in its blocking form. Clones share it; the last one to be dropped closes it.
 ///
@@ -54,6 +52,7 @@ pub(crate) struct Client {
     /// None once it is closed.
     open: Mutex<Option<Open>>,
     limits: Limits,
+    pieces: stream::Pieces,
     opened: Opened,
     directories: [PathBuf; 3],
 }
@@ -243,7 +242,20 @@ impl Db {
     /// # Errors
     /// [`Error`] when nothing could be asked at all.
     pub fn get_many(&self, keys: Vec<(KeyName, Select)>) -> Result<Vec<Result<Got, Error>>, Error> {
-        ops::get_many(keys).wait(&self.client)
+        let mut results = Vec::with_capacity(keys.len());
+        let mut keys = keys.into_iter();
+        let mut pending = VecDeque::new();
+        loop {
+            while pending.len() < ops::LOOKUPS_AHEAD {
+                let part: Vec<_> = keys.by_ref().take(ops::LOOKUPS).collect();
+                if part.is_empty() {
+                    break;
+                }
+                pending.push_back((part.len(), self.client.send(Request::Get(part))?.1));
+            }
+            let Some((count, receiver)) = pending.pop_front() else { return Ok(results) };
+            results.extend(ops::found(count, receiver.recv().map_err(|_| Error::Closed)?));
+        }
     }
 
     /// Opens a version by its id.
@@ -259,6 +271,11 @@ impl Db {
     /// # Errors
     /// [`Error`].
     pub fn read(&self, got: &Got, range: Range<u64>) -> Result<Bytes, Error> {
+        if let Some(inline) = &got.inline {
+            let bound = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(inline.len());
+            let (start, end) = (bound(range.start), bound(range.end));
+            return Ok(inline.slice(start.min(end)..end));
+        }
         let mut out = Vec::new();
         self.write_to(got, range, &mut out)?;
         Ok(out.into())
@@ -320,61 +337,6 @@ impl Db {
     /// [`Error`].
     pub fn diff(&self, from: BlobId, to: BlobId) -> Result<DiffReply, Error> {
         ops::diff(from, to).wait(&self.client)
-    }
-
-    /// Merges the heads of a key into one version that follows them all. Returns the winner unchanged when there is
-    /// only one head.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] when `resolver` refuses; other [`Error`]s.
-    pub fn merge(&self, key: &KeyName, resolver: &dyn Resolver) -> Result<Written, Error> {
-        let heads = self.heads(key)?;
-        let ids: Vec<BlobId> = heads.iter().map(|head| head.id).collect();
-        if let [only] = heads.as_slice() {
-            return Ok(Written { id: only.id, created: only.created, heads: ids });
-        }
-        let needs = resolver.needs();
-        let mut sides = Vec::with_capacity(heads.len());
-        for head in &heads {
-            sides.push(self.side(head, needs >= Needs::Sides)?);
-        }
-        let mut bases = Vec::new();
-        for base in self.merge_bases(ids.clone())? {
-            bases.push(self.side(&base, needs >= Needs::SidesAndBases)?);
-        }
-        let resolution = resolver.resolve(&MergeInput::new(bases, sides)).map_err(Error::Conflict)?;
-        let template = match (&resolution, heads.first()) {
-            (Resolution::Take(id), _) => *id,
-            (_, Some(winner)) => winner.id,
-            (_, None) => unreachable!("a key has heads"),
-        };
-        let mut options = PutOptions { base: Base::Versions(ids), kind: BlobKind::Merger, ..PutOptions::default() };
-        match resolution {
-            Resolution::Take(id) => self.put_same(key, id, options),
-            Resolution::Write(bytes) => {
-                options.attributes = self.get_version(template)?.attributes;
-                self.put(key, bytes, options)
-            }
-            Resolution::Gone => ops::put(key, PutSource::Gone, options).wait(&self.client),
-        }
-    }
-
-    fn side(&self, version: &Version, read: bool) -> Result<Side, Error> {
-        let value = if version.gone {
-            Value::Gone
-        } else if read && version.len <= self.client.limits.merge_len {
-            let got = self.get_version(version.id)?;
-            Value::Bytes(self.read(&got, 0..u64::MAX)?)
-        } else {
-            Value::Unread
-        };
-        // Equal exactly for sides known to hold the same; one that was not read equals itself alone.
-        let content = match &value {
-            Value::Gone => CONTENT.hash(&[b"gone"]),
-            Value::Bytes(bytes) => CONTENT.hash(&[b"bytes", bytes]),
-            Value::Unread => CONTENT.hash(&[b"unread", version.id.as_bytes()]),
-        };
-        Ok(Side { id: version.id, created: version.created, content, value })
     }
 
     /// A page of the names that start with a prefix, in byte order.

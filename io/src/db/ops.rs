@@ -95,8 +95,18 @@ pub(crate) fn get(key: &KeyName, select: Select) -> Call<Got> {
     }
 }
 
-pub(crate) fn get_many(keys: Vec<(KeyName, Select)>) -> Call<Vec<Result<Got, Error>>> {
-    Call { request: Request::Get(keys), read: expect!(Reply::Got(results) => each(results)) }
+/// Keys that are looked up with one request of several: bodies of one are opened while another's are read.
+pub(crate) const LOOKUPS: usize = 128;
+/// Such requests that may be under way at once.
+pub(crate) const LOOKUPS_AHEAD: usize = 4;
+
+/// What became of each of `count` lookups.
+pub(crate) fn found(count: usize, reply: Reply) -> Vec<Result<Got, Error>> {
+    match reply {
+        Reply::Got(results) => each(results),
+        Reply::Failed(failure) => (0..count).map(|_| Err(failure.clone().into())).collect(),
+        other => unreachable!("the engine answered with {other:?}"),
+    }
 }
 
 pub(crate) fn get_version(version: BlobId) -> Call<Got> {

@@ -6,17 +6,54 @@ use bytes::{Bytes, BytesMut};
 use ouroboros_engine::blob::{Attributes, BlobKind, SnapshotEntry, SnapshotReader, SnapshotWriter};
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::names::KeyName;
-use ouroboros_engine::node::{Failure, Got, Put, PutOptions, PutSource, Reply, Request, RequestId, Written};
+use ouroboros_engine::node::{Failure, Got, Limits, Put, PutOptions, PutSource, Reply, Request, RequestId, Written};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
-/// Bytes of one piece on its way into the engine.
+/// Bytes of one piece on its way into the engine, at most.
 const PIECE_LEN: usize = 4 << 20;
+/// Share of the engine's budget for contents under way that one piece may take.
+const PIECE_SHARE: usize = 4;
+/// Buffers that are kept for the next piece.
+const PIECES_KEPT: usize = 16;
 /// Pieces that may be under way before the reader of the input waits.
 const PIECES_AHEAD: usize = 2;
 /// Read requests that may be under way before the writer of the output waits.
 const READS_AHEAD: usize = 4;
+
+/// Buffers of pieces. One that the engine has let go of is filled anew: memory fresh from the system would be zeroed first,
+/// which costs as much as sealing what is in it.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    len: usize,
+    kept: Mutex<VecDeque<Bytes>>,
+}
+
+impl Pieces {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let len = PIECE_LEN.min(limits.inflight_len / PIECE_SHARE).max(1);
+        Self { len, kept: Mutex::default() }
+    }
+
+    /// A buffer of the length of a piece; what is in it is of no meaning.
+    fn take(&self) -> BytesMut {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = kept.iter().position(Bytes::is_unique).and_then(|free| kept.remove(free));
+        drop(kept);
+        free.and_then(|buffer| buffer.try_into_mut().ok()).unwrap_or_else(|| BytesMut::zeroed(self.len))
+    }
+
+    /// Remembers a buffer for when the engine lets go of it.
+    fn keep(&self, buffer: Bytes) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() == PIECES_KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(buffer);
+    }
+}
 
 struct Upload<'a> {
     client: &'a Client,
@@ -96,13 +133,14 @@ pub(crate) fn put_reader(
 ) -> Result<Written, Error> {
     let mut upload = Upload::open(client, key, options)?;
     loop {
-        let mut piece = BytesMut::zeroed(PIECE_LEN);
+        let mut piece = client.pieces.take();
         let len = fill(input, &mut piece)?;
-        piece.truncate(len);
+        let (piece, whole) = (piece.freeze(), client.pieces.len);
+        client.pieces.keep(piece.clone());
         if len > 0 {
-            upload.send(piece.freeze())?;
+            upload.send(piece.slice(..len))?;
         }
-        if len < PIECE_LEN {
+        if len < whole {
             return upload.finish();
         }
     }
@@ -114,6 +152,7 @@ pub(crate) fn put_snapshot(
     entries: impl Iterator<Item = (KeyName, BlobId)>,
     attributes: Attributes,
 ) -> Result<Written, Error> {
+    // PA
     let options = PutOptions { attributes, kind: BlobKind::VersionVector, ..PutOptions::default() };
     let mut upload = Upload::open(client, key, options)?;
     let mut piece = Vec::with_capacity(PIECE_LEN);
@@ -133,6 +172,7 @@ pub(crate) fn put_snapshot(
 }
 
 pub(crate) fn write_to(client: &Client, got: &Got, range: Range<u64>, output: &mut dyn Write) -> Result<u64, Error> {
+    // PA
     let end = range.end.min(got.version.len);
     let start = range.start.min(end);
     let write = |output: &mut dyn Write, bytes: &[u8]| {
@@ -175,6 +215,7 @@ pub(crate) fn read_snapshot(
     got: &Got,
     visit: &mut dyn FnMut(SnapshotEntry) -> Result<(), Error>,
 ) -> Result<(), Error> {
+    // PA
     struct Entries<'a> {
         reader: SnapshotReader,
         visit: &'a mut dyn FnMut(SnapshotEntry) -> Result<(), Error>,

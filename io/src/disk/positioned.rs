@@ -50,6 +50,7 @@ pub(super) fn write_through(
     parts: &[&[u8]],
     mut write_some: impl FnMut(u64, &[u8], &[&[u8]]) -> io::Result<usize>,
 ) -> io::Result<()> {
+    // PA
     let mut at = offset;
     // The first part that is not wholly written, and how much of it is.
     let (mut first, mut within) = (0, 0);
@@ -70,6 +71,7 @@ pub(super) fn write_through(
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd"))]
 fn write_some(file: &File, offset: u64, first: &[u8], rest: &[&[u8]]) -> io::Result<usize> {
+    // PA
     use std::io::IoSlice;
     // The smallest IOV_MAX of these systems.
     const PARTS_PER_CALL: usize = 1024;
@@ -88,6 +90,7 @@ fn write_some(file: &File, offset: u64, first: &[u8], rest: &[&[u8]]) -> io::Res
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd")))]
 fn write_some(file: &File, offset: u64, first: &[u8], _rest: &[&[u8]]) -> io::Result<usize> {
+    // PA
     if i64::try_from(offset).is_err() {
         return Err(ErrorKind::FileTooLarge.into());
     }

@@ -15,7 +15,8 @@ use ouroboros_engine::names::{KeyName, SealedPath, seal_path};
 use ouroboros_engine::node::{Note, Policy, StoreConfig};
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
 use ouroboros_engine::store::index::{
-    BlobRow, Child, ChunkRow, KeyRow, Owner, RefPageRow, Reference, SealRow, TableKey, Target, TombstoneRow, VersionKey,
+    BlobRow, Child, ChunkKey, ChunkRow, KeyRow, Owner, RefPageRow, Reference, SealRow, TableKey, Target, TombstoneRow,
+    VersionKey,
 };
 use ouroboros_engine::store::{Location, SegmentId};
 
@@ -306,5 +307,9 @@ pub(super) fn index_key_forms(bytes: &[u8]) -> bool {
         true
     }
     // All of them get the bytes.
-    same::<Reference>(bytes) | same::<Child>(bytes) | same::<VersionKey>(bytes) | same::<BlobId>(bytes)
+    same::<Reference>(bytes)
+        | same::<Child>(bytes)
+        | same::<VersionKey>(bytes)
+        | same::<ChunkKey>(bytes)
+        | same::<BlobId>(bytes)
 }

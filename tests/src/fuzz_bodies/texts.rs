@@ -4,7 +4,7 @@ use ouroboros_engine::env::FileName;
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::keys::MasterSecret;
 use ouroboros_engine::names::{KeyName, unescape};
-use ouroboros_engine::seal::{Coding, Compression};
+use ouroboros_engine::seal::{ChunkerKind, Coding, Compression};
 
 pub(super) fn blob_id_hex(bytes: &[u8]) -> bool {
     let Ok(text) = core::str::from_utf8(bytes) else { return false };
@@ -18,6 +18,12 @@ pub(super) fn file_name(bytes: &[u8]) -> bool {
     let Ok(name) = FileName::new(text) else { return false };
     assert_eq!(name.as_str(), text);
     assert!(!text.contains('/') && !text.starts_with('.'), "{text:?} leaves its directory");
+    true
+}
+
+pub(super) fn chunker(bytes: &[u8]) -> bool {
+    let Some(chunker) = parsed::<ChunkerKind>(bytes) else { return false };
+    assert_eq!(chunker.to_string().as_bytes(), bytes);
     true
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Measured, Plan, random_bytes, time_bytes, time_operations};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::store::{Db, KeyName, Keyring, Put, PutOptions, PutSource, Select, entropy};
+use crate::store::{Db, Got, KeyName, Keyring, Put, PutOptions, PutSource, Select, entropy};
 use bytes::Bytes;
 use ouroboros_engine::id::EngineRng;
 use redb::{ReadableDatabase as _, TableDefinition};
@@ -96,17 +96,27 @@ fn small(db: &Db, values: &[(KeyName, Bytes)]) -> Outcome<Vec<Measured>> {
         }
         Ok(())
     })?;
-    let (get, ()) = time_operations("get them in another order", count, || {
-        for index in shuffled(values.len()) {
-            let (key, value) = &values[index];
-            let got = db.get(key, Select::Winner)?;
-            if db.read(&got, 0..got.version.len)? != *value {
-                return Err(Failure::new(Exit::Damaged, format!("{key} reads back wrong")));
+    let order = shuffled(values.len());
+    let check = |index: usize, got: &Got| {
+        let (key, value) = &values[index];
+        if db.read(got, 0..got.version.len)? == *value {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Damaged, format!("{key} reads back wrong")))
+    };
+    let (batched, ()) = time_operations("get them in another order, batched", count, || {
+        for batch in order.chunks(BATCH) {
+            let wanted = batch.iter().map(|index| (values[*index].0.clone(), Select::Winner)).collect();
+            for (index, got) in batch.iter().zip(db.get_many(wanted)?) {
+                check(*index, &got?)?;
             }
         }
         Ok(())
     })?;
-    Ok(vec![put, get])
+    let (single, ()) = time_operations("get them in another order, one by one", count, || {
+        order.iter().try_for_each(|index| check(*index, &db.get(&values[*index].0, Select::Winner)?))
+    })?;
+    Ok(vec![put, batched, single])
 }
 
 fn shuffled(len: usize) -> Vec<usize> {

@@ -1,14 +1,17 @@
 //! `ouroboros bench`
 
 use super::Session;
-use crate::bench::{self, Measured};
-use crate::exit::Outcome;
+use super::long::TICK;
+use crate::bench::{self, Measured, Plan};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::{Report, table};
+use crate::progress::{Bar, Unit};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
 
 /// What `bench` takes.
 #[derive(Debug, Args)]
@@ -40,10 +43,29 @@ impl Report for Line<'_> {
     }
 }
 
-pub(super) fn run(session: &mut Session<'_>, args: BenchArgs) -> Outcome {
+/// Measures on a thread of its own, shows what is being measured, and takes the stores away when the user asks for an end.
+fn watched(session: &Session<'_>, plan: &Plan, measure: fn(&Plan) -> Outcome<Vec<Measured>>) -> Outcome<Vec<Measured>> {
     interrupt::watch()?;
-    let plan = bench::Plan { bytes: args.size << 20, values: args.values, directory: args.dir };
-    let measured = if args.stages { bench::stages::measure(&plan)? } else { bench::whole::measure(&plan)? };
+    let mut bar = Bar::new(session.out, "bench", Unit::Steps);
+    let theirs = plan.clone();
+    let measuring = std::thread::Builder::new().name("bench".into()).spawn(move || measure(&theirs));
+    let measuring = measuring.map_err(|e| Failure::new(Exit::Failed, format!("cannot start a thread: {e}")))?;
+    while !measuring.is_finished() {
+        std::thread::sleep(TICK);
+        bar.set(0, None);
+        bar.tell(plan.now.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        if interrupt::asked() {
+            plan.clear();
+            return Err(Failure::interrupted("interrupted"));
+        }
+    }
+    drop(bar);
+    measuring.join().unwrap_or_else(|_| Err(Failure::new(Exit::Failed, "the measurement ended in a panic")))
+}
+
+pub(super) fn run(session: &mut Session<'_>, args: BenchArgs) -> Outcome {
+    let plan = Plan { bytes: args.size << 20, values: args.values, directory: args.dir, now: Arc::default() };
+    let measured = watched(session, &plan, if args.stages { bench::stages::measure } else { bench::whole::measure })?;
     if session.out.is_json() {
         return measured.iter().try_for_each(|measured| session.out.emit(&Line { measured }));
     }

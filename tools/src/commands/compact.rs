@@ -2,8 +2,8 @@
 
 use super::{Session, long};
 use crate::exit::Outcome;
-use crate::output::{Report, size, thousands};
-use crate::store::Db;
+use crate::output::{Report, count, size};
+use crate::store::{self, Db};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -26,12 +26,12 @@ impl Report for Compacted {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         writeln!(
             page,
-            "gave {} back ({} to {}): {} segments rewritten, {} chunks that nothing refers to any more",
+            "gave {} back ({} to {}): {} rewritten, {} dropped that nothing refers to any more",
             size(self.freed_bytes),
             size(self.bytes_before),
             size(self.bytes_after),
-            thousands(self.segments),
-            thousands(self.chunks)
+            count(self.segments, "segment"),
+            count(self.chunks, "chunk")
         )
     }
 }
@@ -40,7 +40,7 @@ pub(super) fn run(session: &mut Session<'_>, _args: CompactArgs) -> Outcome {
     let db = session.open()?;
     let stopped = "interrupted; what was given back so far stays so";
     let report = long::run(session, &db, "compact", stopped, Db::compact)?;
-    db.close()?;
+    store::close(&db)?;
     session.out.emit(&Compacted {
         freed_bytes: report.bytes_before.saturating_sub(report.bytes_after),
         bytes_before: report.bytes_before,

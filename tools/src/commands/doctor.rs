@@ -1,18 +1,21 @@
 //! `ouroboros doctor`
 
-use super::{Session, long, scrub};
+use super::{Session, long, scrub, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::keyring_file;
-use crate::output::{Report, size, thousands};
-use crate::store::{DamageOutcome, Db, Place};
+use crate::output::{Report, count, size, thousands};
+use crate::store::{self, DamageOutcome, Db, Place};
 use crate::tree::snapshot;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 
 /// Less free space than this is worth a word.
 const TIGHT: u64 = 1 << 30;
+/// So many of a kind are named one by one; `scrub` names them all.
+const NAMED: usize = 10;
 
 /// What `doctor` takes.
 #[derive(Debug, Args)]
@@ -23,7 +26,7 @@ pub(crate) struct DoctorArgs {
 }
 
 /// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Severity {
     Good,
@@ -72,14 +75,19 @@ pub(super) fn run(session: &mut Session<'_>, args: DoctorArgs) -> Outcome {
     if !args.quick {
         reading(session, &db, &mut findings)?;
     }
+    let is_damaged = findings.0.iter().any(|finding| finding.severity >= Severity::Warning);
     surroundings(&db, &place, &mut findings);
-    db.close()?;
+    store::close(&db)?;
     findings.0.iter().try_for_each(|finding| session.out.emit(finding))?;
-    let lost = findings.0.iter().filter(|finding| finding.severity == Severity::Lost).count();
-    if lost == 0 {
-        return Ok(());
+    if findings.0.iter().any(|finding| finding.severity == Severity::Lost) {
+        return Err(
+            Failure::new(Exit::Damaged, "data is damaged beyond repair").advise("see the findings marked `lost`")
+        );
     }
-    Err(Failure::new(Exit::Damaged, format!("{lost} findings mean lost data")).advise("see above"))
+    if is_damaged {
+        return Err(Failure::new(Exit::Failed, "the store is damaged").advise("`ouroboros scrub --repair`"));
+    }
+    Ok(())
 }
 
 /// What opening the store has shown.
@@ -105,14 +113,20 @@ fn opening(db: &Db, findings: &mut Findings) {
 /// What the store says of itself.
 fn figures(db: &Db, findings: &mut Findings) -> Outcome {
     let stats = db.stats()?;
-    let snapshots = snapshot::all(db)?.len() as u64;
+    let all = snapshot::all(db)?;
+    let snapshots = all.len() as u64;
+    // A snapshot is a key of the store's own, with its list of entries as a version beside it.
+    let mut own_versions = 0;
+    for snapshot in &all {
+        own_versions += versions::log(db, &snapshot.got.key)?.len() as u64;
+    }
     findings.add(
         Severity::Good,
         format!(
-            "{} keys with {} versions and {} snapshots: {} of values in {} on disk",
-            thousands(stats.keys.saturating_sub(snapshots)),
-            thousands(stats.versions),
-            thousands(snapshots),
+            "{} with {} and {}: {} of values in {} on disk",
+            count(stats.keys.saturating_sub(snapshots), "key"),
+            count(stats.versions.saturating_sub(own_versions), "version"),
+            count(snapshots, "snapshot"),
             size(stats.logical_bytes),
             size(stats.log_bytes)
         ),
@@ -121,14 +135,14 @@ fn figures(db: &Db, findings: &mut Findings) -> Outcome {
     if stats.conflicts > 0 {
         findings.add(
             Severity::Note,
-            format!("{} keys have more than one head, from writes that did not know of each other", stats.conflicts),
+            format!("keys with more than one head, from writes that did not know of each other: {}", stats.conflicts),
             "`ouroboros ls -R --long` shows them, `ouroboros merge KEY` joins them",
         );
     }
     if stats.degraded_seals > 0 {
         findings.add(
             Severity::Warning,
-            format!("{} chunks have lost a part of their redundancy", thousands(stats.degraded_seals)),
+            format!("chunks that have lost a part of their redundancy: {}", thousands(stats.degraded_seals)),
             "`ouroboros scrub --repair` makes it anew",
         );
     }
@@ -143,8 +157,8 @@ fn figures(db: &Db, findings: &mut Findings) -> Outcome {
 /// What reading everything again shows.
 fn reading(session: &Session<'_>, db: &Db, findings: &mut Findings) -> Outcome {
     let report = long::run(session, db, "doctor", "interrupted", |db| db.scrub(false))?;
-    let read = format!("{} records and {} chunks", thousands(report.records), thousands(report.seals));
-    let count = |outcome| report.damage.iter().filter(|damage| damage.outcome == outcome).count() as u64;
+    let read = format!("{} and {}", count(report.records, "record"), count(report.seals, "chunk"));
+    let number = |outcome| report.damage.iter().filter(|damage| damage.outcome == outcome).count() as u64;
     if report.damage.is_empty() && report.lost.is_empty() {
         findings.add(
             Severity::Good,
@@ -152,20 +166,27 @@ fn reading(session: &Session<'_>, db: &Db, findings: &mut Findings) -> Outcome {
             "",
         );
     }
-    for damage in report.damage.iter().filter(|damage| damage.outcome == DamageOutcome::Healable).take(5) {
-        findings.add(Severity::Warning, format!("damaged, and can be healed: {}", damage.place), "");
+    for damage in report.damage.iter().filter(|damage| damage.outcome == DamageOutcome::Healable).take(NAMED) {
+        findings.add(Severity::Warning, format!("damaged: {}", damage.place), "");
     }
-    let healable = count(DamageOutcome::Healable);
+    let healable = number(DamageOutcome::Healable);
     if healable > 0 {
-        let text =
-            format!("{} damaged places can be healed; nothing that is stored is lost by them", thousands(healable));
-        findings.add(Severity::Warning, text, "`ouroboros scrub --repair`, soon: a second fault may be one too many");
+        let places = count(healable, "damaged place");
+        let text = format!("in all, {places}; the redundancy covers one fault in each group of records and chunks");
+        let advice = "`ouroboros scrub --repair`, soon: it heals all that is covered, and names the rest";
+        findings.add(Severity::Warning, text, advice);
     }
-    for lost in scrub::lost(db, &report) {
+    let lost = scrub::lost(db, &report);
+    for lost in lost.iter().take(NAMED) {
+        findings.add(Severity::Lost, format!("damaged beyond repair: {lost}"), "");
+    }
+    if !lost.is_empty() {
+        let versions = count(lost.len() as u64, "version");
         findings.add(
             Severity::Lost,
-            format!("damaged beyond repair: {lost}"),
-            "put it again from where it came from, or fall back on an older version (`ouroboros log KEY`)",
+            format!("in all, {versions} cannot be read back; everything else is as it was"),
+            "put the value again from where it came from, or `ouroboros restore` an older version that `ouroboros log KEY` \
+             shows; `ouroboros scrub` lists all that is lost",
         );
     }
     Ok(())
@@ -173,8 +194,13 @@ fn reading(session: &Session<'_>, db: &Db, findings: &mut Findings) -> Outcome {
 
 /// What stands around the store.
 fn surroundings(db: &Db, place: &Place, findings: &mut Findings) {
+    let mut seen = Vec::new();
     for directory in db.directories() {
-        let Ok(disk) = rustix::fs::statvfs(directory) else { continue };
+        let (Ok(disk), Ok(file)) = (rustix::fs::statvfs(directory), std::fs::metadata(directory)) else { continue };
+        if seen.contains(&file.dev()) {
+            continue;
+        }
+        seen.push(file.dev());
         let (free, all) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
         if free < TIGHT && free < all / 20 {
             let text = format!("only {} are free where {} lies", size(free), directory.display());

@@ -3,7 +3,7 @@
 use super::{Session, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
-use crate::output::{Report, size, thousands};
+use crate::output::{Report, count, size};
 use crate::progress::{Bar, Unit};
 use crate::store::Db;
 use crate::tree::export::{self, Counts, Event, Options};
@@ -45,11 +45,11 @@ impl Report for Exported {
         let c = &self.counts;
         writeln!(
             page,
-            "{} files, {} directories, {} symlinks, {} hard links: {} to {} in {:.1} s",
-            thousands(c.files),
-            thousands(c.directories),
-            thousands(c.symlinks),
-            thousands(c.hard_links),
+            "{}, {}, {}, {}: {} to {} in {:.1} s",
+            count(c.files, "file"),
+            count(c.directories, "directory"),
+            count(c.symlinks, "symlink"),
+            count(c.hard_links, "hard link"),
             size(c.bytes),
             self.directory,
             self.seconds
@@ -111,5 +111,5 @@ pub(super) fn run(session: &mut Session<'_>, args: ExportArgs) -> Outcome {
         return Ok(());
     }
     let exit = if counts.damaged > 0 { Exit::Damaged } else { Exit::Failed };
-    Err(Failure::new(exit, format!("{} entries were left out", counts.problems)).advise("see the warnings above"))
+    Err(Failure::new(exit, format!("{} left out", count(counts.problems, "entry"))).advise("see the warnings above"))
 }

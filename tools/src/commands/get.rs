@@ -5,8 +5,8 @@ use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::output::{self, Report, rfc3339};
 use crate::progress::{Bar, Unit};
-use crate::store::{Db, Got, KeyName, Select};
-use crate::tree::entry::Entry;
+use crate::store::{Db, Got, KeyName, Select, escape};
+use crate::tree::entry::{Entry, Kind};
 use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -62,7 +62,7 @@ impl Bounds {
 pub(super) fn run(session: &mut Session<'_>, args: GetArgs) -> Outcome {
     let key = session.key(&args.key)?;
     let db = session.open()?;
-    interrupt::watch()?;
+    watch(args.output.as_deref())?;
     let selector = match &args.version {
         Some(typed) => Select::Version(versions::resolve(&db, &key, typed)?),
         None => Select::Winner,
@@ -70,11 +70,21 @@ pub(super) fn run(session: &mut Session<'_>, args: GetArgs) -> Outcome {
     let got = db.get(&key, selector)?;
     if args.version.is_none() && !got.others.is_empty() {
         session.out.note(format_args!(
-            "{key} has {} other heads: `ouroboros heads` shows them, `ouroboros merge` joins them",
-            got.others.len()
+            "{key} has {}: `ouroboros heads` shows all, `ouroboros merge` joins them",
+            output::count(got.others.len() as u64, "other head")
         ));
     }
     write(session, &db, &key, &got, args.range.unwrap_or_default(), args.output.as_deref())
+}
+
+/// Whether bytes go to standard output, which may be waiting for whoever reads it.
+fn is_standard_output(to: Option<&Path>) -> bool {
+    to.is_none_or(|path| path == Path::new("-"))
+}
+
+/// How Ctrl-C ends a read: a file that was begun is removed first.
+pub(super) fn watch(to: Option<&Path>) -> Outcome {
+    if is_standard_output(to) { interrupt::end_at_once() } else { interrupt::watch() }
 }
 
 #[derive(Serialize)]
@@ -98,6 +108,28 @@ struct FileOf {
     uid: u32,
     gid: u32,
     mtime: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<String>,
+}
+
+impl FileOf {
+    fn new(entry: &Entry) -> Self {
+        let target = if let Kind::Symlink { target } = &entry.kind { Some(escape(target)) } else { None };
+        let mtime = entry.mtime.seconds as f64 + f64::from(entry.mtime.nanos) / 1e9;
+        let mode = format!("{:04o}", entry.mode);
+        Self { kind: entry.word(), mode, uid: entry.uid, gid: entry.gid, mtime, target }
+    }
+
+    /// What to say of a key that has no bytes because it is no file.
+    fn remark(&self, key: &KeyName) -> Option<String> {
+        match (self.kind, &self.target) {
+            ("directory", _) => {
+                Some(format!("{key} is a directory: `ouroboros ls {key}/` lists it, `export` makes it anew"))
+            }
+            (_, Some(target)) => Some(format!("{key} is a symlink to {target}; `ouroboros export` makes it anew")),
+            _ => None,
+        }
+    }
 }
 
 impl Report for Value {
@@ -117,7 +149,7 @@ pub(super) fn write(
     to: Option<&Path>,
 ) -> Outcome {
     let range = bounds.within(got.version.len)?;
-    let to = to.filter(|path| *path != Path::new("-"));
+    let to = to.filter(|_| !is_standard_output(to));
     let bar = Bar::new(session.out, "get", Unit::Bytes);
     match to {
         Some(path) => to_file(db, got, range.clone(), path, bar)?,
@@ -132,16 +164,11 @@ pub(super) fn write(
             stdout.flush().map_err(output::closed)?;
         }
     }
+    let file = Entry::from_attributes(&got.attributes).map(|entry| FileOf::new(&entry));
     if !session.out.is_json() {
+        file.and_then(|file| file.remark(key)).into_iter().for_each(|remark| session.out.note(remark));
         return Ok(());
     }
-    let file = Entry::from_attributes(&got.attributes).map(|entry| FileOf {
-        kind: entry.word(),
-        mode: format!("{:04o}", entry.mode),
-        uid: entry.uid,
-        gid: entry.gid,
-        mtime: entry.mtime.seconds as f64 + f64::from(entry.mtime.nanos) / 1e9,
-    });
     session.out.emit(&Value {
         key: key.to_string(),
         version: got.version.id.to_string(),

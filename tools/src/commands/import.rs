@@ -3,9 +3,9 @@
 use super::{Session, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
-use crate::output::{Report, size, thousands};
+use crate::output::{Report, count, size, thousands};
 use crate::progress::{Bar, Unit};
-use crate::store::{Db, escape};
+use crate::store::{self, Db, escape};
 use crate::tree::import::{Carried, Counts, Event, Options};
 use crate::tree::{import, snapshot, walk};
 use clap::Args;
@@ -59,8 +59,8 @@ impl Report for Imported {
         let c = &self.counts;
         writeln!(
             page,
-            "{} entries: {} new, {} changed, {} unchanged; {} read of {} in {:.1} s",
-            thousands(self.entries),
+            "{}: {} new, {} changed, {} unchanged; {} read of {} in {:.1} s",
+            count(self.entries, "entry"),
             thousands(c.new),
             thousands(c.changed),
             thousands(c.unchanged),
@@ -109,16 +109,19 @@ pub(super) fn run(session: &mut Session<'_>, args: ImportArgs) -> Outcome {
         roots,
     };
     let (entries, counts) = carry(session, &db, &options)?;
-    let count = entries.len() as u64;
+    let carried = entries.len() as u64;
     let snapshot = snapshot::make(&db, &name, &entries)?;
-    db.close()?;
+    store::close(&db)?;
     let seconds = started.elapsed().as_secs_f64();
-    session.out.emit(&Imported { snapshot: snapshot.to_string(), name, entries: count, counts, seconds })?;
+    session.out.emit(&Imported { snapshot: snapshot.to_string(), name, entries: carried, counts, seconds })?;
     if counts.problems == 0 {
         return Ok(());
     }
-    Err(Failure::new(Exit::Failed, format!("{} files were left out; the snapshot holds the others", counts.problems))
-        .advise("see the warnings above; special files are never stored"))
+    Err(Failure::new(
+        Exit::Failed,
+        format!("{} left out; the snapshot holds the others", count(counts.problems, "file")),
+    )
+    .advise("see the warnings above; special files are never stored"))
 }
 
 /// The list of the import before, if there is one.

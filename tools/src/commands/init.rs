@@ -3,7 +3,7 @@
 use super::Session;
 use crate::exit::Outcome;
 use crate::output::Report;
-use crate::store::{Coding, KdfParams, NewStore};
+use crate::store::{self, Coding, KdfParams, NewStore};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -65,7 +65,7 @@ pub(super) fn run(session: &mut Session<'_>, args: InitArgs) -> Outcome {
         },
     };
     let (db, realm) = place.create(&session.globals, new, session.out, &session.steps)?;
-    db.close()?;
+    store::close(&db)?;
     session.out.emit(&Made {
         store: place.store.display().to_string(),
         keyring: place.keyring.display().to_string(),

@@ -4,7 +4,7 @@ use super::Session;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::Report;
 use crate::store::{KdfParams, Keyring, MasterSecret};
-use crate::{keyring_file, passphrase};
+use crate::{interrupt, keyring_file, passphrase};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::io::{self, IsTerminal as _, Read as _, Write};
@@ -123,8 +123,7 @@ fn recover(session: &mut Session<'_>, force: bool) -> Outcome {
     }
     let mut typed = Zeroizing::new(String::new());
     if io::stdin().is_terminal() {
-        *typed = rpassword::prompt_password("Recovery phrase (24 words, not shown): ")
-            .map_err(|e| Failure::new(Exit::Keys, format!("cannot ask for the phrase: {e}")))?;
+        *typed = interrupt::hidden_prompt("Recovery phrase (24 words, not shown): ")?;
     } else {
         io::stdin().take(4096).read_to_string(&mut typed).map_err(|e| Failure::usage(format!("no phrase: {e}")))?;
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 /// How often we look whether the user wants an end, and move the bar.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// Does `work` on a thread of its own and waits for it. When the user asks us to stop, the work is left where it is, as a
 /// crash would leave it: every step of it stands on its own, so that nothing is lost and the next run goes on.

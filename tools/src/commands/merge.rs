@@ -2,6 +2,7 @@
 
 use super::{Session, versions};
 use crate::exit::Outcome;
+use crate::store;
 use clap::{Args, ValueEnum};
 use ouroboros_engine::dag::merge::{self, Lww, Text3, UnionLines};
 use std::ffi::OsString;
@@ -40,6 +41,6 @@ pub(super) fn run(session: &mut Session<'_>, args: MergeArgs) -> Outcome {
         Resolver::Text3 => &Text3,
     };
     let put = db.merge(&key, resolver)?;
-    db.close()?;
+    store::close(&db)?;
     session.out.emit(&versions::Written::new("merged", &key, &put))
 }

@@ -30,7 +30,7 @@ mod versions;
 use crate::args::{Cli, Command, Globals};
 use crate::exit::{Failure, Outcome};
 use crate::output::Output;
-use crate::store::{Db, KeyName, Place, RESERVED, Steps, unescape};
+use crate::store::{Db, KeyName, Place, RESERVED, Steps, escape, unescape};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -71,7 +71,7 @@ impl Session<'_> {
     /// A key as it was typed.
     pub(crate) fn key(&self, typed: &OsStr) -> Outcome<KeyName> {
         let bytes = self.bytes(typed)?;
-        KeyName::new(bytes).map_err(|e| Failure::usage(format!("'{}' is no key: {e}", typed.display())))
+        KeyName::new(bytes.as_slice()).map_err(|e| Failure::usage(format!("'{}' is no key: {e}", quoted(&bytes))))
     }
 
     /// A key to write to, as it was typed.
@@ -83,6 +83,13 @@ impl Session<'_> {
         }
         Ok(key)
     }
+}
+
+/// The start of what was typed, for a message.
+fn quoted(bytes: &[u8]) -> String {
+    const LONGEST: usize = 64;
+    let rest = if bytes.len() > LONGEST { "…" } else { "" };
+    escape(&bytes[..bytes.len().min(LONGEST)]) + rest
 }
 
 /// Does what the command line asks.

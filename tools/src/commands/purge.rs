@@ -1,9 +1,9 @@
 //! `ouroboros purge`
 
-use super::Session;
-use crate::exit::{Failure, Outcome};
-use crate::output::Report;
-use crate::store::PurgeTarget;
+use super::{Session, versions};
+use crate::exit::{Exit, Failure, Outcome};
+use crate::output::{Report, count};
+use crate::store::{self, PurgeTarget, Select};
 use clap::Args;
 use ouroboros_engine::id::BlobId;
 use serde::Serialize;
@@ -16,6 +16,9 @@ pub(crate) struct PurgeArgs {
     /// A key, or the full id of one version (64 hexadecimal digits).
     #[arg(value_name = "KEY|ID")]
     target: OsString,
+    /// Only this version of the key, by its id or the first digits of it.
+    #[arg(long, value_name = "ID")]
+    version: Option<String>,
     /// Take it for a key even if it looks like an id.
     #[arg(long)]
     key: bool,
@@ -33,24 +36,35 @@ struct Purged {
 impl Report for Purged {
     const TYPE: &'static str = "purged";
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        writeln!(page, "purged {} ({} versions); `ouroboros compact` gives the space back", self.target, self.versions)
+        writeln!(
+            page,
+            "purged {} ({}); `ouroboros compact` gives the space back",
+            self.target,
+            count(self.versions, "version")
+        )
     }
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: PurgeArgs) -> Outcome {
     // PA
-    let id = args.target.to_str().and_then(BlobId::from_hex).filter(|_| !args.key);
+    let is_key = args.key || args.version.is_some();
+    let id = args.target.to_str().and_then(BlobId::from_hex).filter(|_| !is_key);
     let key = if id.is_some() { None } else { Some(session.key(&args.target)?) };
     let db = session.open()?;
-    let target = key.as_ref().map_or_else(|| args.target.display().to_string(), ToString::to_string);
-    let what = if id.is_some() { "version" } else { "every version of" };
-    confirm(session, args.yes, &format!("destroy {what} {target} for ever? [y/N] "))?;
-    let versions = match (id, &key) {
-        (Some(id), _) => db.purge(PurgeTarget::Version(id))?,
-        (None, Some(key)) => db.purge(PurgeTarget::Key(key.clone()))?,
-        (None, None) => 0,
+    let (purge, target, what) = match (id, key, &args.version) {
+        (None, Some(key), None) => (PurgeTarget::Key(key.clone()), key.to_string(), "every version of "),
+        (None, Some(key), Some(typed)) => {
+            let id = versions::resolve(&db, &key, typed)?;
+            // Says so when it is no version of this key, or one that removes it: without that the key would come back.
+            db.get(&key, Select::Version(id))?;
+            (PurgeTarget::Version(id), id.to_string(), "version ")
+        }
+        (Some(id), ..) => (PurgeTarget::Version(id), id.to_string(), "version "),
+        (None, None, _) => unreachable!("what is no id is a key"),
     };
-    db.close()?;
+    confirm(session, args.yes, &format!("destroy {what}{target} for ever? [y/N] "))?;
+    let versions = db.purge(purge)?;
+    store::close(&db)?;
     session.out.emit(&Purged { target, versions })
 }
 
@@ -63,5 +77,9 @@ fn confirm(session: &mut Session<'_>, yes: bool, question: &str) -> Outcome {
     session.out.ask(question);
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(|e| Failure::usage(format!("no answer: {e}")))?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::usage("nothing was purged")) }
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::new(Exit::Failed, "nothing was purged"))
+    }
 }

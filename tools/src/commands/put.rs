@@ -1,14 +1,15 @@
 //! `ouroboros put`
 
 use super::{Session, versions};
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::progress::{Bar, Unit};
-use crate::store::{Base, Coding, PutOptions};
+use crate::store::{self, Base, Coding, PutOptions};
 use clap::Args;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal as _, Read};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 /// What `put` takes.
@@ -30,8 +31,9 @@ pub(super) fn run(session: &mut Session<'_>, args: PutArgs) -> Outcome {
     let key = session.key_to_write(&args.key)?;
     // A file that is not there should not make a store.
     let source = args.file.filter(|path| path != Path::new("-"));
-    let (mut file, total): (Box<dyn Read>, Option<u64>) = match &source {
-        None => (Box::new(io::stdin().lock()), None),
+    let (file, total) = match &source {
+        // The descriptor itself: what a buffer has read already cannot be waited for.
+        None => (File::from(io::stdin().as_fd().try_clone_to_owned().map_err(no_input)?), None),
         Some(path) => {
             let file = File::open(path).map_err(|e| Failure::file("open", path, e))?;
             let metadata = file.metadata().map_err(|e| Failure::file("look at", path, e))?;
@@ -39,7 +41,7 @@ pub(super) fn run(session: &mut Session<'_>, args: PutArgs) -> Outcome {
                 return Err(Failure::usage(format!("{} is a directory", path.display()))
                     .advise("`ouroboros import` stores directories"));
             }
-            (Box::new(file), metadata.is_file().then_some(metadata.len()))
+            (file, metadata.is_file().then_some(metadata.len()))
         }
     };
     let db = session.open_or_create()?;
@@ -50,8 +52,11 @@ pub(super) fn run(session: &mut Session<'_>, args: PutArgs) -> Outcome {
         coding: args.redundancy,
         ..PutOptions::default()
     };
+    if file.is_terminal() {
+        session.out.note(format_args!("type the value of {key}; Ctrl-D at the start of a line ends it"));
+    }
     let bar = Bar::new(session.out, "put", Unit::Bytes);
-    let mut reader = Fed { from: &mut file, bar, done: 0, total, failed: None };
+    let mut reader = Fed { from: &file, bar, done: 0, total, failed: None };
     let put = db.put_reader(&key, &mut reader, options);
     let failed = reader.failed.take();
     drop(reader);
@@ -64,15 +69,19 @@ pub(super) fn run(session: &mut Session<'_>, args: PutArgs) -> Outcome {
         }
         (Err(error), None) => return Err(error.into()),
     };
-    db.close()?;
+    store::close(&db)?;
     let written = versions::Written::new("put", &key, &put);
     written.warn_of_heads(session.out);
     session.out.emit(&written)
 }
 
+fn no_input(error: io::Error) -> Failure {
+    Failure::new(Exit::Failed, format!("cannot read standard input: {error}"))
+}
+
 /// A reader that moves the bar, remembers why it failed, and stops when the user asks.
 struct Fed<'a> {
-    from: &'a mut dyn Read,
+    from: &'a File,
     bar: Bar,
     done: u64,
     total: Option<u64>,
@@ -81,6 +90,7 @@ struct Fed<'a> {
 
 impl Read for Fed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        interrupt::wait_for_input(self.from)?;
         if interrupt::asked() {
             return Err(io::Error::other("interrupted"));
         }

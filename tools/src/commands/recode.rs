@@ -2,8 +2,8 @@
 
 use super::{Session, long};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Report, thousands};
-use crate::store::Coding;
+use crate::output::{Report, count, thousands};
+use crate::store::{self, Coding};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -27,13 +27,19 @@ struct Recoded {
 impl Report for Recoded {
     const TYPE: &'static str = "recode";
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
-        let (recoded, unchanged) = (thousands(self.recoded), thousands(self.unchanged));
+        let unchanged =
+            if self.unchanged == 0 { String::new() } else { format!(", {} were so before", thousands(self.unchanged)) };
         writeln!(
             page,
-            "{recoded} chunks are coded {} now and so will new ones be; {unchanged} were so already. `ouroboros compact` \
-             gives the space of the old slices back",
+            "recoded {} as {}{unchanged}; new ones will be so too",
+            count(self.recoded, "chunk"),
             self.coding
-        )
+        )?;
+        if self.recoded > 0 {
+            writeln!(page, "`ouroboros compact` gives the space of the old slices back")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -42,13 +48,13 @@ pub(super) fn run(session: &mut Session<'_>, args: RecodeArgs) -> Outcome {
     let coding = args.coding;
     let stopped = "interrupted; what was recoded so far stays so, the rest is as it was: recode again to finish";
     let report = long::run(session, &db, "recode", stopped, move |db| db.recode(coding))?;
-    db.close()?;
+    store::close(&db)?;
     let damaged = report.damaged.len() as u64;
     let (recoded, unchanged) = (report.recoded, report.unchanged);
     session.out.emit(&Recoded { coding: coding.to_string(), recoded, unchanged, damaged })?;
     if damaged == 0 {
         return Ok(());
     }
-    Err(Failure::new(Exit::Damaged, format!("{damaged} chunks cannot be read and stay as they are"))
+    Err(Failure::new(Exit::Damaged, format!("{} cannot be read: kept as before", count(damaged, "chunk")))
         .advise("`ouroboros scrub --repair` names what is damaged"))
 }

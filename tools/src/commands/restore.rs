@@ -2,7 +2,7 @@
 
 use super::{Session, versions};
 use crate::exit::Outcome;
-use crate::store::Select;
+use crate::store::{self, Select};
 use clap::Args;
 use std::ffi::OsString;
 
@@ -22,6 +22,6 @@ pub(super) fn run(session: &mut Session<'_>, args: RestoreArgs) -> Outcome {
     // Says so when it is no version of this key.
     db.get(&key, Select::Version(id))?;
     let put = db.restore(&key, id)?;
-    db.close()?;
+    store::close(&db)?;
     session.out.emit(&versions::Written::new("restored", &key, &put))
 }

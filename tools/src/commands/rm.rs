@@ -3,7 +3,8 @@
 use super::{Session, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
-use crate::store::{Db, KeyName, ListRequest, escape};
+use crate::output::short;
+use crate::store::{self, Db, KeyName, ListRequest, escape};
 use clap::Args;
 use std::ffi::OsString;
 
@@ -32,11 +33,11 @@ pub(super) fn run(session: &mut Session<'_>, args: RmArgs) -> Outcome {
             one(session, &db, key)?;
         }
     }
-    Ok(db.close()?)
+    store::close(&db)
 }
 
 fn one(session: &mut Session<'_>, db: &Db, key: &KeyName) -> Outcome {
-    let removed = |version| format!("{key} was removed already, by version {version}");
+    let removed = |version| format!("{key} was removed already, by version {}", short(version));
     if let Some(winner) = db.heads(key)?.first().filter(|winner| winner.gone) {
         return Err(
             Failure::new(Exit::NotFound, removed(winner.id)).advise("`ouroboros purge KEY` destroys its history too")

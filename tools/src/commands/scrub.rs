@@ -2,8 +2,8 @@
 
 use super::{Session, long};
 use crate::exit::{Exit, Failure, Outcome};
-use crate::output::{Report, size, thousands};
-use crate::store::{DamageOutcome, Db, ScrubReport};
+use crate::output::{Report, count, size, thousands};
+use crate::store::{self, DamageOutcome, Db, Error, ScrubReport};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -75,13 +75,13 @@ impl Report for Scrubbed {
     fn human(&self, page: &mut dyn Write) -> io::Result<()> {
         writeln!(
             page,
-            "read {} records and {} chunks, {}: {} damaged, {} healed, {} versions lost",
-            thousands(self.records),
-            thousands(self.chunks),
+            "read {} and {}, {}: {} damaged, {} healed, {} lost",
+            count(self.records, "record"),
+            count(self.chunks, "chunk"),
             size(self.bytes),
-            thousands(self.damaged),
+            count(self.damaged, "place"),
             thousands(self.healed),
-            thousands(self.lost)
+            count(self.lost, "version")
         )
     }
 }
@@ -90,7 +90,7 @@ impl Report for Scrubbed {
 pub(super) const fn word(outcome: DamageOutcome) -> &'static str {
     match outcome {
         DamageOutcome::Healed => "healed",
-        DamageOutcome::Healable => "healable",
+        DamageOutcome::Healable => "damaged",
         DamageOutcome::Harmless => "harmless",
         DamageOutcome::Lost => "lost",
     }
@@ -98,15 +98,15 @@ pub(super) const fn word(outcome: DamageOutcome) -> &'static str {
 
 /// Scrubs. A repair that leaves something open is followed by a second look, which has the last word: what the log could
 /// not heal by itself, the chunks' own parity may have healed after it.
-fn scrub(db: &Db, repair: bool) -> Result<ScrubReport, crate::store::Error> {
+fn scrub(db: &Db, repair: bool) -> Result<ScrubReport, Error> {
     let mut report = db.scrub(repair)?;
     let open = |report: &ScrubReport| report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Healable);
     if repair && open(&report) {
         let after = db.scrub(false)?;
         for damage in &mut report.damage {
             let stays = after.damage.iter().any(|left| left.place == damage.place);
-            if damage.outcome == DamageOutcome::Healable && !stays {
-                damage.outcome = DamageOutcome::Healed;
+            if damage.outcome == DamageOutcome::Healable {
+                damage.outcome = if stays { DamageOutcome::Lost } else { DamageOutcome::Healed };
             }
         }
         report.lost = after.lost;
@@ -120,28 +120,39 @@ pub(super) fn run(session: &mut Session<'_>, args: ScrubArgs) -> Outcome {
     let stopped = "interrupted; what was healed so far stays healed";
     let report = long::run(session, &db, "scrub", stopped, move |db| scrub(db, repair))?;
     let lost = lost(&db, &report);
-    db.close()?;
+    store::close(&db)?;
     for damage in &report.damage {
         session.out.emit(&Damage { what: damage.place.clone(), outcome: word(damage.outcome) })?;
     }
     lost.iter().try_for_each(|lost| session.out.emit(lost))?;
-    let count = |outcome| report.damage.iter().filter(|damage| damage.outcome == outcome).count() as u64;
+    let number = |outcome| report.damage.iter().filter(|damage| damage.outcome == outcome).count() as u64;
     session.out.emit(&Scrubbed {
         records: report.records,
         chunks: report.seals,
         bytes: report.bytes,
         damaged: report.damage.len() as u64,
-        healed: count(DamageOutcome::Healed),
+        healed: number(DamageOutcome::Healed),
         lost: lost.len() as u64,
     })?;
     if !lost.is_empty() {
-        return Err(Failure::new(Exit::Damaged, format!("{} versions are damaged beyond repair", lost.len())).advise(
+        return Err(Failure::new(
+            Exit::Damaged,
+            format!("{} damaged beyond repair", count(lost.len() as u64, "version")),
+        )
+        .advise(
             "restore them from another copy: `ouroboros log KEY` and `ouroboros snapshots` show what else there is",
         ));
     }
-    match count(DamageOutcome::Healable) {
+    if number(DamageOutcome::Lost) > 0 {
+        let places = count(number(DamageOutcome::Lost), "place");
+        let message = format!("{places} damaged beyond repair; every version that the store knows of reads back");
+        return Err(Failure::new(Exit::Damaged, message).advise(
+            "a version that the store has forgotten may have stood there: put again what `ouroboros ls -R` lacks",
+        ));
+    }
+    match number(DamageOutcome::Healable) {
         0 => Ok(()),
-        open => Err(Failure::new(Exit::Failed, format!("{open} places are damaged and can be healed"))
-            .advise("`ouroboros scrub --repair`")),
+        open => Err(Failure::new(Exit::Failed, format!("{} damaged", count(open, "place")))
+            .advise("`ouroboros scrub --repair`, soon: a second fault may be one too many")),
     }
 }

@@ -37,6 +37,16 @@ pub(crate) fn thousands(count: u64) -> String {
     out
 }
 
+/// So many things, in words: `1 key`, `12,345 keys`.
+pub(crate) fn count(count: u64, one: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    // `directory`, but `key`.
+    match one.strip_suffix('y').filter(|stem| count != 1 && !stem.ends_with(['a', 'e', 'o', 'u'])) {
+        Some(stem) => format!("{} {stem}ies", thousands(count)),
+        None => format!("{} {one}{end}", thousands(count)),
+    }
+}
+
 /// An id's first twelve digits: enough to name it again.
 pub(crate) fn short(id: BlobId) -> String {
     id.to_string()[..12].to_owned()
@@ -106,6 +116,18 @@ mod tests {
     fn thousands_stand_apart() {
         for (count, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(thousands(count), text);
+        }
+    }
+
+    #[test]
+    fn one_is_one_and_others_are_many() {
+        for (number, one, text) in [
+            (1, "key", "1 key"),
+            (0, "key", "0 keys"),
+            (2, "directory", "2 directories"),
+            (1000, "entry", "1,000 entries"),
+        ] {
+            assert_eq!(count(number, one), text);
         }
     }
 

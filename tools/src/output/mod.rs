@@ -6,7 +6,7 @@
 mod human;
 mod table;
 
-pub(crate) use human::{parse_time, rfc3339, short, size, thousands, time};
+pub(crate) use human::{count, parse_time, rfc3339, short, size, thousands, time};
 pub(crate) use table::table;
 
 use crate::args::Globals;
@@ -74,10 +74,11 @@ impl Output {
         }
     }
 
-    /// Starts the log of the program's inside, on standard error.
+    /// Starts the log of the program's inside, on standard error. What matters to the user is said by the commands
+    /// themselves, so that nothing of it is there unasked.
     pub(crate) fn start_log(&self, verbose: u8) {
         let level = match verbose {
-            0 => "warn",
+            0 => "off",
             1 => "info",
             2 => "debug",
             _ => "trace",

@@ -12,7 +12,7 @@ use rustix::fd::OwnedFd;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub(crate) fn export(db: &Db, options: &Options, watch: &mut dyn FnMut(Event<'_>
     // PA
     let root = Arc::new(open(&options.directory, options.overwrite)?);
     let style = Style { overwrite: options.overwrite, owners: rustix::process::geteuid().is_root(), umask: umask() };
-    let (written, number) = (AtomicU64::new(0), AtomicU64::new(0));
+    let (written, number, helped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let placer = || Placer {
         db: db.clone(),
         rooted: Rooted::new(root.clone()),
@@ -77,6 +77,7 @@ pub(crate) fn export(db: &Db, options: &Options, watch: &mut dyn FnMut(Event<'_>
         style: style.clone(),
         written: &written,
         number: &number,
+        helped: &helped,
     };
     let mut tally = Tally::default();
     let (batches_in, batches_out) = mpsc::sync_channel::<Batch>(8);

@@ -4,7 +4,7 @@
 
 use super::entry::Print;
 use super::manifest::Previous;
-use super::take::{Fate, Planned, Report, SMALL, Taken, Taker};
+use super::take::{Block, Fate, Planned, Report, SMALL, Taken, Taker};
 use super::walk::{Found, Limits, Walk};
 use super::{Problem, Root, workers};
 use crate::exit::{Failure, Outcome};
@@ -116,7 +116,8 @@ pub(crate) fn import(
             let (db, reports, read, batches) = (db.clone(), reports_in.clone(), &read, &batches_out);
             scope.spawn(move || {
                 let report = |report| drop(reports.send(report));
-                let taker = Taker { db, identity: options.identity, read, report: &report };
+                let (identity, block) = (options.identity, Block::new());
+                let mut taker = Taker { db, identity, read, report: &report, block };
                 while let Some(batch) = next(batches) {
                     if let Err(failure) = taker.take(batch) {
                         // Nobody takes any more: the planner finds the channel closed and ends.

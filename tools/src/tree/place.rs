@@ -1,6 +1,6 @@
 //! One worker of an export: writes files under a temporary name, dresses them, and gives them their own.
 
-use super::entry::{Entry, FileTime, Kind};
+use super::entry::{Entry, Extent, FileTime, Kind};
 use super::rooted::{Rooted, name, parts, settle};
 use super::sparse::{HoleWriter, are_sound};
 use crate::exit::{Exit, Failure, Outcome, exit_of};
@@ -13,7 +13,12 @@ use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Files from this length on are written by two hands, in bytes.
+const LARGE: u64 = 64 << 20;
+/// What one of them writes at a time, in bytes.
+const PART: u64 = 16 << 20;
 
 /// How things are placed.
 #[derive(Clone)]
@@ -46,6 +51,8 @@ pub(crate) struct Placer<'a> {
     pub(crate) written: &'a AtomicU64,
     /// Makes temporary names differ.
     pub(crate) number: &'a AtomicU64,
+    /// Whether two hands write some large file.
+    pub(crate) helped: &'a AtomicBool,
 }
 
 /// Why one entry was not placed: the export goes on, or it does not.
@@ -204,14 +211,7 @@ impl Placer<'_> {
             }
             _ => None,
         };
-        let writer = HoleWriter::new(&file, extents, 0);
-        let mut counted = Counted { writer, written: self.written, failed: None };
-        let outcome = self.db.write_to(got, 0..got.version.len, &mut counted);
-        match (outcome, counted.failed) {
-            (Ok(_), _) => {}
-            (Err(_), Some(error)) => return Err(self.unwritable(&error)),
-            (Err(error), None) => return Err(error.into()),
-        }
+        self.content(&file, extents, got)?;
         if extents.is_some() {
             file.set_len(got.version.len).map_err(|e| self.unwritable(&e))?;
         }
@@ -220,6 +220,50 @@ impl Placer<'_> {
             None => fs::fchmod(&file, Mode::from_raw_mode(0o666 & !self.style.umask))?,
         }
         Ok(())
+    }
+
+    /// Writes the bytes of a file; of a large one, two hands write parts in turn, if no other file has them already:
+    /// making and filling pages of the system's cache is more work than reading the store.
+    fn content(&self, file: &File, extents: Option<&[Extent]>, got: &Got) -> Result<(), Trouble> {
+        let len = got.version.len;
+        if len < LARGE || self.helped.swap(true, Ordering::Relaxed) {
+            return self.part(file, extents, got, 0..len);
+        }
+        let next = AtomicU64::new(0);
+        let hand = || {
+            loop {
+                let start = next.fetch_add(PART, Ordering::Relaxed);
+                if start >= len {
+                    return Ok(());
+                }
+                if let Err(trouble) = self.part(file, extents, got, start..len.min(start + PART)) {
+                    next.store(len, Ordering::Relaxed);
+                    return Err(trouble);
+                }
+            }
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(hand);
+            (hand(), other.join())
+        });
+        self.helped.store(false, Ordering::Relaxed);
+        one.and(other.unwrap_or_else(|_| Err(Trouble::here("a writer panicked"))))
+    }
+
+    fn part(
+        &self,
+        file: &File,
+        extents: Option<&[Extent]>,
+        got: &Got,
+        range: std::ops::Range<u64>,
+    ) -> Result<(), Trouble> {
+        let writer = HoleWriter::new(file, extents, range.start);
+        let mut counted = Counted { writer, written: self.written, failed: None };
+        match (self.db.write_to(got, range, &mut counted), counted.failed) {
+            (Ok(_), _) => Ok(()),
+            (Err(_), Some(error)) => Err(self.unwritable(&error)),
+            (Err(error), None) => Err(error.into()),
+        }
     }
 
     fn unwritable(&self, error: &io::Error) -> Trouble {

@@ -8,11 +8,12 @@ use super::sparse::{HoleReader, extents};
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::store::{Db, KeyName, Put, PutOptions, PutSource};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ouroboros_engine::id::BlobId;
 use rustix::fs::{Mode, OFlags};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -70,12 +71,60 @@ pub(crate) struct Taker<'a> {
     /// Bytes read so far, by all workers.
     pub(crate) read: &'a AtomicU64,
     pub(crate) report: &'a dyn Fn(Report),
+    pub(crate) block: Block,
+}
+
+/// Where small files are read to, one behind the other: memory that is filled again when what was in it is stored. Fresh
+/// from the system, it would be zeroed first, which costs as much as reading the files.
+pub(crate) struct Block {
+    bytes: BytesMut,
+    filled: usize,
+}
+
+impl Block {
+    const LEN: usize = TOGETHER + SMALL as usize;
+
+    /// One to begin with.
+    pub(crate) fn new() -> Self {
+        Self { bytes: BytesMut::zeroed(Self::LEN), filled: 0 }
+    }
+
+    /// Reads to the end of `from`; what is longer than [`SMALL`] is cut there.
+    fn fill(&mut self, from: &mut dyn Read) -> io::Result<Range<usize>> {
+        let start = self.filled;
+        let end = self.bytes.len().min(start + SMALL as usize);
+        while self.filled < end {
+            match from.read(&mut self.bytes[self.filled..end]) {
+                Ok(0) => break,
+                Ok(read) => self.filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.filled = start;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(start..self.filled)
+    }
+
+    /// Everything that was read; [`Self::give_back`] takes it.
+    fn lend(&mut self) -> Bytes {
+        self.filled = 0;
+        std::mem::take(&mut self.bytes).freeze()
+    }
+
+    fn give_back(&mut self, bytes: Bytes) {
+        // Somebody may hold a piece for a moment yet.
+        self.bytes = bytes.try_into_mut().unwrap_or_else(|_| BytesMut::zeroed(Self::LEN));
+    }
 }
 
 struct Waiting {
     taken: Taken,
-    len: usize,
-    put: Put,
+    /// Where in the block the content is.
+    content: Range<usize>,
+    key: KeyName,
+    options: PutOptions,
 }
 
 /// A file that was looked at.
@@ -88,37 +137,38 @@ struct Looked {
 
 impl Taker<'_> {
     /// Takes a batch. What is reported as taken is durable.
-    pub(crate) fn take(&self, batch: Vec<Planned>) -> Outcome {
+    pub(crate) fn take(&mut self, batch: Vec<Planned>) -> Outcome {
         let looked: Vec<Looked> = batch.into_iter().filter_map(|planned| self.look(planned)).collect();
         // Purged since, a version cannot be named again: the file is here, so store it again.
         let there = self.db.exist(looked.iter().filter_map(|looked| looked.same).collect())?;
         let mut there = there.into_iter();
         let mut waiting: Vec<Waiting> = Vec::with_capacity(looked.len());
-        let mut bytes = 0;
         for Looked { planned, entry, same } in looked {
             let unchanged = same.filter(|_| there.next() == Some(true));
             match self.one(planned, entry, unchanged)? {
                 Step::Done(report) => (self.report)(report),
-                Step::Put(put) => {
-                    bytes += put.len;
-                    waiting.push(*put);
-                }
+                Step::Put(put) => waiting.push(*put),
             }
-            if bytes >= TOGETHER {
+            if self.block.filled >= TOGETHER {
                 self.put(std::mem::take(&mut waiting))?;
-                bytes = 0;
             }
         }
         self.put(waiting)
     }
 
-    fn put(&self, waiting: Vec<Waiting>) -> Outcome {
+    fn put(&mut self, waiting: Vec<Waiting>) -> Outcome {
         // PA
         if waiting.is_empty() {
             return Ok(());
         }
-        let (taken, puts): (Vec<_>, Vec<_>) = waiting.into_iter().map(|w| (w.taken, w.put)).unzip();
-        for (mut taken, written) in taken.into_iter().zip(self.db.put_many(puts)?) {
+        let block = self.block.lend();
+        let put = |Waiting { taken, content, key, options }| {
+            (taken, Put { key, source: PutSource::Value(block.slice(content)), options })
+        };
+        let (taken, puts): (Vec<Taken>, Vec<Put>) = waiting.into_iter().map(put).unzip();
+        let written = self.db.put_many(puts);
+        self.block.give_back(block);
+        for (mut taken, written) in taken.into_iter().zip(written?) {
             taken.carried.id = written?.id;
             (self.report)(Report::Taken(Box::new(taken)));
         }
@@ -140,7 +190,7 @@ impl Taker<'_> {
         }
     }
 
-    fn one(&self, planned: Planned, entry: Entry, unchanged: Option<BlobId>) -> Outcome<Step> {
+    fn one(&mut self, planned: Planned, entry: Entry, unchanged: Option<BlobId>) -> Outcome<Step> {
         let is_file = matches!(entry.kind, Kind::File { .. });
         let len = if is_file { planned.metadata.len() } else { 0 };
         let fate = if planned.previous.is_some() { Fate::Changed } else { Fate::New };
@@ -153,7 +203,7 @@ impl Taker<'_> {
         if is_file {
             return self.file(planned, fate);
         }
-        Ok(Step::put(planned, &entry, Bytes::new(), fate))
+        Ok(Step::put(planned, &entry, 0..0, fate))
     }
 
     fn kind(&self, planned: &Planned) -> io::Result<Kind> {
@@ -168,7 +218,7 @@ impl Taker<'_> {
         }
     }
 
-    fn file(&self, mut planned: Planned, fate: Fate) -> Outcome<Step> {
+    fn file(&mut self, mut planned: Planned, fate: Fate) -> Outcome<Step> {
         // Never a link that took the file's place, and never wait for a pipe that did.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::open(&planned.path, flags, Mode::empty()).map(File::from);
@@ -191,9 +241,8 @@ impl Taker<'_> {
         if len > SMALL {
             return self.stream(planned, &entry, &mut reader, fate);
         }
-        let mut content = Vec::with_capacity(len as usize);
-        match reader.read_to_end(&mut content) {
-            Ok(_) => Ok(Step::put(planned, &entry, content.into(), fate)),
+        match self.block.fill(&mut reader) {
+            Ok(content) => Ok(Step::put(planned, &entry, content, fate)),
             Err(error) => Ok(Step::problem(&planned, &error)),
         }
     }
@@ -223,15 +272,14 @@ impl Step {
         Self::Done(Report::Problem(Problem::at(&planned.path, format_args!("left out: {why}"))))
     }
 
-    fn put(planned: Planned, entry: &Entry, content: Bytes, fate: Fate) -> Self {
+    fn put(planned: Planned, entry: &Entry, content: Range<usize>, fate: Fate) -> Self {
         let options = PutOptions { attributes: entry.to_attributes(), ..PutOptions::default() };
         let len = content.len() as u64;
         // The id is known when the put is done.
         let id = BlobId::from_bytes([0; 32]);
         let carried = Carried { place: planned.place, key: planned.key.clone(), id, print: entry.print() };
         let taken = Taken { carried, fate, word: entry.word(), len };
-        let put = Put { key: planned.key, source: PutSource::Value(content), options };
-        Self::Put(Box::new(Waiting { taken, len: len as usize, put }))
+        Self::Put(Box::new(Waiting { taken, content, key: planned.key, options }))
     }
 }
 

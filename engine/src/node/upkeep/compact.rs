@@ -142,6 +142,7 @@ impl<D: Disk> Engine<D> {
 
     /// Collects seals that nothing refers to, a few at a time; false once that is done.
     fn sweep_step(&mut self, report: &mut CompactReport, stage: &mut Stage) -> Result<bool, Failure> {
+        // PA
         let from = match &stage.swept {
             Sweep::Done => return Ok(false),
             Sweep::Start => {
@@ -163,6 +164,7 @@ impl<D: Disk> Engine<D> {
     }
 
     fn sweep_pages(&mut self, report: &mut CompactReport) -> Result<(), Failure> {
+        // PA
         let mut pages = Vec::new();
         self.index
             .scan::<RefPages>(Bound::Unbounded, Bound::Unbounded, Direction::Forward, &mut |page, _| {
@@ -176,6 +178,7 @@ impl<D: Disk> Engine<D> {
 
     /// What is alive in which segment, by the index; and so which segments are worth the work.
     fn choose_victims(&mut self, stage: &mut Stage) -> Result<(), Failure> {
+        // PA
         // What is not committed is not in the index: a segment that a long stream has filled would seem dead.
         self.commit_for_upkeep()?;
         if !stage.only_mostly_dead {

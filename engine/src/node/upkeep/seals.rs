@@ -35,6 +35,7 @@ impl Walk {
 
 impl<D: Disk> Engine<D> {
     fn next_seals(&self, walk: &mut Walk) -> Result<Vec<(SealId, SealRow)>, Failure> {
+        // PA
         let mut found = Vec::new();
         match &mut walk.chosen {
             Some(chosen) => {
@@ -174,6 +175,7 @@ impl<D: Disk> Engine<D> {
         report: &mut RecodeReport,
         walk: &mut Walk,
     ) -> Result<bool, Failure> {
+        // PA
         self.writable()?;
         if walk.last.is_none() {
             self.set_policy(coding)?;

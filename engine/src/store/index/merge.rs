@@ -48,6 +48,7 @@ impl<I: DoubleEndedIterator> Iterator for Directed<I> {
     type Item = I::Item;
 
     fn next(&mut self) -> Option<I::Item> {
+        // PA
         match self.direction {
             Direction::Forward => self.inner.next(),
             Direction::Backward => self.inner.next_back(),
@@ -83,6 +84,7 @@ impl<'a> Merged<'a> {
 
     /// The next row.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, StorageError> {
+        // PA
         loop {
             let update = self.updates.peek();
             let order = match (update, &self.next_stored) {

@@ -24,6 +24,7 @@ impl Overlay {
 
     /// Records an update, replacing an earlier one.
     pub(super) fn set(&mut self, table: TableId, key: &[u8], row: Option<Vec<u8>>) {
+        // PA
         let cost = |row: &Option<Vec<u8>>| row.as_ref().map_or(0, Vec::len);
         let added = cost(&row);
         if let Some(old) = self.tables[table.0].get_mut(key) {

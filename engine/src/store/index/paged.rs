@@ -107,6 +107,7 @@ impl<F: DiskFile> PagedFile<F> {
     }
 
     fn with(file: F, cipher: PageCipher, durable: Slot, map: Vec<Fingerprint>, unknown: Unknown, mode: Mode) -> Self {
+        // PA
         let state = State {
             len: durable.len,
             header: durable.header.clone(),
@@ -318,6 +319,7 @@ impl<F: DiskFile> PagedFile<F> {
     }
 
     pub(super) fn set_len(&self, len: u64) -> Result<(), PageFailure> {
+        // PA
         let shrunk = {
             let mut state = self.state();
             if state.mode == Mode::Abandoned {

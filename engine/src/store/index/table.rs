@@ -178,6 +178,7 @@ impl TableKey for Child {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        // PA
         let (parent, child) = bytes.split_first_chunk::<ID_LEN>()?;
         Some(Self { parent: BlobId::from_bytes(*parent), child: BlobId::from_bytes(child.try_into().ok()?) })
     }
@@ -198,6 +199,7 @@ impl TableKey for Reference {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        // PA
         let (target, owner) = bytes.split_at_checked(1 + ID_LEN)?;
         let target = match untagged(target)? {
             (0, id) => Target::Seal(SealId::from_bytes(id)),
@@ -223,6 +225,7 @@ macro_rules! id_key {
             }
 
             fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                // PA
                 bytes.try_into().ok().map(Self::from_bytes)
             }
         })*
@@ -239,6 +242,7 @@ impl TableKey for Vec<u8> {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        // PA
         Some(bytes.to_vec())
     }
 }
@@ -255,6 +259,7 @@ impl TableKey for VersionKey {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        // PA
         let (key_hash, rest) = bytes.split_first_chunk::<ID_LEN>()?;
         let (created, blob) = rest.split_first_chunk::<8>()?;
         Some(Self {
@@ -276,6 +281,7 @@ impl TableKey for ChunkKey {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        // PA
         let (scope, chunk) = bytes.split_first_chunk::<8>()?;
         Some(Self { scope: *scope, chunk: ChunkId::from_bytes(chunk.try_into().ok()?) })
     }

@@ -57,6 +57,7 @@ impl Canonical for Commit {
     const MAX_LEN: usize = MAX_NOTE_LEN + 256 + SECTOR_LEN as usize;
 
     fn validate(&self) -> Result<(), DecodeError> {
+        // PA
         if self.note.len() > MAX_NOTE_LEN {
             return Err(DecodeError::malformed(Self::WHAT, "note too long"));
         }

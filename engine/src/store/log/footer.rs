@@ -31,6 +31,7 @@ impl Canonical for Footer {
 impl Footer {
     /// Notes the next record.
     pub(super) fn add(&mut self, header: &RecordHeader) {
+        // PA
         self.records = self.records.saturating_add(1);
         self.sealed |= header.kind == RecordKind::Footer;
         let spread = if header.flags.is_spread() { SPREAD_BIT } else { 0 };

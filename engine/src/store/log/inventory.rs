@@ -110,6 +110,7 @@ fn read_headers<F: DiskFile>(
     file: &F,
     len: u32,
 ) -> Result<(Option<SegmentHeader>, [bool; 2]), LogError> {
+    // PA
     let mut damaged = [true; 2];
     let mut header = None;
     let mut block = [0; BLOCK_LEN];
@@ -178,6 +179,7 @@ fn salvage<F: DiskFile>(id: SegmentId, file: &F, len: u32) -> Result<Option<Salv
 }
 
 fn candidate(bytes: &[u8]) -> Option<(StoreId, u64, RecordKind, u32)> {
+    // PA
     let header = RecordHeader::parse(bytes)?;
     let fields = bytes.get(HEADER_LEN + 1..)?;
     let (store, salt) = match header.kind {

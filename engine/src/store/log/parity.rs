@@ -51,6 +51,7 @@ impl Canonical for ParityList {
     const MAX_LEN: usize = 64 << 20;
 
     fn validate(&self) -> Result<(), DecodeError> {
+        // PA
         let wrong = |why: &str| Err(DecodeError::malformed(Self::WHAT, why));
         if !matches!(self.block_len as usize, BLOCK_LEN | SMALL_BLOCK_LEN) || self.stripes == 0 {
             return wrong("block length or stripes");
@@ -116,6 +117,7 @@ impl Group {
     }
 
     fn push(&mut self, offset: u32, mut bytes: &[u8]) {
+        // PA
         let len = bytes.len() as u32;
         match self.extents.last_mut() {
             Some((start, extent)) if *start + *extent == offset => *extent += len,
@@ -152,6 +154,7 @@ impl Group {
 
     /// The list, its offsets not filled in yet, and the parity.
     fn finish(&self) -> (ParityList, Vec<u8>) {
+        // PA
         if self.len <= SMALL_LEN {
             let mut data = self.small.clone();
             data.resize(data.len().next_multiple_of(SMALL_BLOCK_LEN), 0);
@@ -181,6 +184,7 @@ impl Group {
     }
 
     fn list(&self, block_len: usize, rows: Vec<u8>, mut crcs: Vec<u32>) -> (ParityList, Vec<u8>) {
+        // PA
         let stripes = rows.len() / block_len;
         let first = crcs.len() % stripes;
         let mut parity = rows;
@@ -224,6 +228,7 @@ impl Cover {
 
     /// Covers bytes that stand at `offset`.
     pub(super) fn push(&mut self, mut offset: u32, mut bytes: &[u8]) {
+        // PA
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(self.group_len - self.open.len));
             self.open.push(offset, now);

@@ -121,6 +121,7 @@ impl RecordHeader {
     }
 
     pub(super) fn encode(&self, binding: &Binding, offset: u32) -> [u8; HEADER_LEN] {
+        // PA
         let mut bytes = [0; HEADER_LEN];
         bytes[0..4].copy_from_slice(&MAGIC);
         bytes[4] = self.kind as u8;
@@ -143,6 +144,7 @@ impl RecordHeader {
 
     /// Reads the fields alone, without the checksum that binds them to their place.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        // PA
         if bytes.get(..4)? != MAGIC || bytes.get(6..8)? != [0, 0] {
             return None;
         }

@@ -210,6 +210,7 @@ impl<F: DiskFile> Patient<'_, F> {
 
     /// Reads piece by piece, so that a sector that cannot be read costs no more than the block it is in.
     fn append_readable(&self, to: &mut Vec<u8>, offset: u32, len: usize, piece: usize) -> Result<(), LogError> {
+        // PA
         let whole = self.get(offset, len)?;
         if let Some(bytes) = whole {
             to.extend_from_slice(&bytes);
@@ -323,6 +324,7 @@ fn write_over<F: DiskFile>(file: &F, offset: u64, bytes: &[u8]) -> Result<(), Lo
 
 /// The bytes between two offsets, zeros for those that the disk refuses to read; none at all when it refuses nothing.
 fn surroundings<F: DiskFile>(file: &F, from: u64, to: u64) -> Result<Vec<u8>, LogError> {
+    // PA
     let mut bytes = vec![0; to.saturating_sub(from) as usize];
     if bytes.is_empty() || matches!(fetch(file, from, &mut bytes)?, Fetched::Bytes(_)) {
         return Ok(Vec::new());

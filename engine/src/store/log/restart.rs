@@ -181,6 +181,7 @@ impl<D: Disk> Log<D> {
 
     /// Shows the records of a segment that was just written.
     fn show_fresh(&self, id: SegmentId, visit: &mut Visit<'_>) -> Result<(), LogError> {
+        // PA
         let Some(segment) = self.segments.get(&id) else { return Ok(()) };
         let file = self.handles.get(id)?;
         let mut scanner = Scanner::new(&*file, &segment.binding, FIRST_RECORD, segment.len);

@@ -110,6 +110,7 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
 
     /// Moves on to the next intact header, or to the end.
     fn resync(&mut self) -> Result<(), LogError> {
+        // PA
         self.jumped = false;
         let mut at = self.at.saturating_add(8).next_multiple_of(8);
         while at < self.end {
@@ -144,6 +145,7 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
     }
 
     fn load(&mut self, at: u64, len: usize) -> Result<bool, LogError> {
+        // PA
         let ample = if self.jumped { JUMP_LEN } else { WINDOW_LEN };
         // A bad sector beyond what is needed must not hide what is needed.
         for want in [len.max(ample), len] {

@@ -107,6 +107,7 @@ impl Canonical for SegmentHeader {
 impl SegmentHeader {
     /// One header block.
     pub(super) fn encode_block(&self) -> Vec<u8> {
+        // PA
         let body = self.encode();
         let mut block = Vec::with_capacity(BLOCK_LEN);
         block.extend_from_slice(MAGIC);

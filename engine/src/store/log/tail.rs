@@ -186,6 +186,7 @@ pub(super) fn walk<D: Disk>(
     skip: &dyn Fn(SegmentId) -> bool,
     step: &mut Step<'_, D>,
 ) -> Result<(), LogError> {
+    // PA
     if from >= to {
         return Ok(());
     }
@@ -214,6 +215,7 @@ pub(super) fn deliver<D: Disk>(
     visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
     damaged: &mut dyn FnMut(super::DamagedRange),
 ) -> Result<(), LogError> {
+    // PA
     walk(inventory, handles, from, to, skip, &mut |scanner, id, item| {
         // What can be made again is left to scrubbing.
         if matches!(&item, Item::Record(_, header) if header.kind.is_upkeep()) {

@@ -145,6 +145,7 @@ pub(super) fn cover_record(
     header: &RecordHeader,
     parts: &[&[u8]],
 ) {
+    // PA
     if header.kind.is_upkeep() {
         return;
     }

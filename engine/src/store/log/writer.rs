@@ -204,6 +204,7 @@ impl<D: Disk> Log<D> {
 
     /// Sees to it that a record of `total` bytes fits into the active segment, by starting another if it must.
     pub(super) fn make_room(&mut self, total: u64) -> Result<(), LogError> {
+        // PA
         self.ensure_active()?;
         let Some(active) = &self.active else { unreachable!("just ensured") };
         if active.cover.is_full() {
@@ -299,6 +300,7 @@ impl<D: Disk> Log<D> {
 
     /// Appends a list of the segments that the log now has.
     fn put_list(&mut self) -> Result<(), LogError> {
+        // PA
         let Some(active) = &self.active else { unreachable!("callers ensure it") };
         let header = SegmentHeader {
             store: self.store,
@@ -315,6 +317,7 @@ impl<D: Disk> Log<D> {
 
     /// Deletes the files of removed segments. What cannot be deleted now is tried again at the next commit.
     fn delete_condemned(&mut self) {
+        // PA
         for id in core::mem::take(&mut self.condemned) {
             match self.disk.remove(Volume::Blocks, &id.file_name()) {
                 Err(error) if error.failure != DiskFailure::NotFound => {
