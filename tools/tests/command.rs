@@ -99,11 +99,12 @@ fn damage_that_hides_a_version_from_a_lost_index_is_never_called_healable_after_
     for key in ["a", "b", "c"] {
         home.put(key, &common::noise(1, 3000));
     }
-    // Every record of values that nothing but the log knows of, and the parity beside them.
+    // Every record of values that nothing but the log knows of, and the parity beside them; the last commit, which says
+    // that there was something, stays.
     let segment = home.segments().remove(0);
     let mut bytes = std::fs::read(&segment).unwrap();
     let end = bytes.len();
-    bytes[end / 4..end - 512].iter_mut().for_each(|byte| *byte ^= 0xff);
+    bytes[end / 4..end - 1024].iter_mut().for_each(|byte| *byte ^= 0xff);
     std::fs::write(&segment, bytes).unwrap();
     std::fs::remove_dir_all(home.store().join("index")).unwrap();
     let said = home.fails(&["doctor"], 1);

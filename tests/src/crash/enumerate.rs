@@ -33,7 +33,7 @@ impl Depth {
     /// A few seconds, unoptimised.
     pub const SLICE: Self = Self { every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 40, deep_every: 9 };
     /// Minutes, optimised.
-    pub const FULL: Self = Self { every_subset_up_to: 2, torn: 1, subsets: 2, nested_every: 60, deep_every: 11 };
+    pub const FULL: Self = Self { every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 250, deep_every: 40 };
     /// As long as it takes.
     pub const DEEP: Self = Self { every_subset_up_to: 3, torn: 2, subsets: 4, nested_every: 25, deep_every: 7 };
 }
