@@ -26,7 +26,7 @@ fn acknowledged_versions_survive_a_crash_at_every_operation_and_purged_ones_stay
 }
 
 #[test]
-#[ignore = "takes minutes: .ci/long runs it"]
+#[ignore = "takes minutes: `cargo long` runs it"]
 fn acknowledged_versions_survive_a_crash_at_every_operation_in_full() {
     in_full(&FULL, &Depth::FULL);
 }

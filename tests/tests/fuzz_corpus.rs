@@ -129,7 +129,7 @@ proptest! {
 const SCRIPTS: u64 = 20_000;
 
 #[test]
-#[ignore = "minutes: .ci/long runs it"]
+#[ignore = "minutes: `cargo long` runs it"]
 fn the_store_keeps_its_promises_in_thousands_of_scripts() {
     let count = std::env::var("STORE_SCRIPTS").ok().and_then(|text| text.parse().ok()).unwrap_or(SCRIPTS);
     let next = AtomicU64::new(0);
