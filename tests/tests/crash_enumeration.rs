@@ -45,7 +45,7 @@ fn a_disk_that_fills_at_any_operation_refuses_clearly_keeps_reading_and_goes_on(
 }
 
 #[test]
-#[ignore = "takes minutes: .ci/long runs it"]
+#[ignore = "takes minutes: `cargo long` runs it"]
 fn a_disk_that_fills_at_any_operation_in_full() {
     let found = enumerate_fills(&FILLS, true).unwrap();
     println!("{found}");
