@@ -146,6 +146,24 @@ impl<J> JobPool<J> {
     }
 }
 
+/// Runs a job, wherever that is; a panic ends the job alone.
+pub(crate) fn guarded<J, S: Default, R>(
+    state: &mut S,
+    job: J,
+    run: &impl Fn(&mut S, J) -> R,
+) -> Result<R, JobPanicked> {
+    // Unwind safe: after a panic the state, all that the job could have left half changed, is made anew.
+    let result = catch_unwind(AssertUnwindSafe(|| run(state, job))).map_err(|panic| {
+        let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+        JobPanicked { message: message.unwrap_or_else(|| "no message".to_owned()) }
+    });
+    if result.is_err() {
+        *state = S::default();
+    }
+    result
+}
+
 fn work<J, S: Default, R>(
     shared: &Shared<J>,
     run: &impl Fn(&mut S, J) -> R,
@@ -153,15 +171,7 @@ fn work<J, S: Default, R>(
 ) {
     let mut state = S::default();
     while let Some((id, job)) = shared.take() {
-        // Unwind safe: after a panic the worker's state, all that the job could have left half changed, is made anew.
-        let result = catch_unwind(AssertUnwindSafe(|| run(&mut state, job))).map_err(|panic| {
-            let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-            JobPanicked { message: message.unwrap_or_else(|| "no message".to_owned()) }
-        });
-        if result.is_err() {
-            state = S::default();
-        }
+        let result = guarded(&mut state, job, run);
         // A delivery that panics (its receiver is broken) must not take the worker from the others' jobs.
         let _broken = catch_unwind(AssertUnwindSafe(|| deliver(id, result)));
         shared.lock().running -= 1;

@@ -3,7 +3,7 @@
 use crate::clock::SystemClock;
 use crate::disk::FileDisk;
 use crate::mailbox::Mailbox;
-use crate::pool::{JobPanicked, JobPool, Refused};
+use crate::pool::{JobPanicked, JobPool, Refused, guarded};
 use ouroboros_engine::env::{Driver, Host, Input, Instant, NoNetwork};
 use ouroboros_engine::node::{Engine, Event, Job, JobDone, JobId, JobOutcome, Reply, RequestId};
 use ouroboros_engine::seal::Scratch;
@@ -64,8 +64,8 @@ impl Host for ThreadHost {
     fn run(&mut self, id: JobId, job: Job) {
         if job.is_light() {
             // The engine thread finds the result in its mailbox without going to sleep.
-            let outcome = job.run(&mut self.scratch);
-            return self.mailbox.finish(Input::JobDone(JobDone { id, outcome }));
+            let result = guarded(&mut self.scratch, job, &|scratch: &mut Scratch, job: Job| job.run(scratch));
+            return self.mailbox.finish(done(id, result));
         }
         self.backlog.push_back((id, job));
         self.feed();
@@ -83,6 +83,11 @@ impl Host for ThreadHost {
         tracing::debug!(?event, "engine event");
         (self.events)(&event);
     }
+}
+
+fn done(id: JobId, result: Result<JobOutcome, JobPanicked>) -> Input {
+    let outcome = result.unwrap_or_else(|panic| JobOutcome::Panicked(panic.message));
+    Input::JobDone(JobDone { id, outcome })
 }
 
 /// The end of the engine thread: nothing is taken any more, and nobody waits in vain.
@@ -110,8 +115,7 @@ pub(crate) fn start(
 ) -> std::io::Result<JoinHandle<()>> {
     let results = mailbox.clone();
     let deliver = move |id, result: Result<JobOutcome, JobPanicked>| {
-        let outcome = result.unwrap_or_else(|panic| JobOutcome::Panicked(panic.message));
-        results.finish(Input::JobDone(JobDone { id: JobId(id), outcome }));
+        results.finish(done(JobId(id), result));
     };
     let run = |scratch: &mut Scratch, job: Job| job.run(scratch);
     let pool = JobPool::new(threads, threads.get() * JOBS_AHEAD, run, deliver)?;

@@ -16,8 +16,6 @@ use std::sync::{Mutex, PoisonError};
 const PIECE_LEN: usize = 4 << 20;
 /// Share of the engine's budget for contents under way that one piece may take.
 const PIECE_SHARE: usize = 4;
-/// Buffers that are kept for the next piece.
-const PIECES_KEPT: usize = 16;
 /// Pieces that may be under way before the reader of the input waits.
 const PIECES_AHEAD: usize = 2;
 /// Read requests that may be under way before the writer of the output waits.
@@ -28,13 +26,15 @@ const READS_AHEAD: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Pieces {
     len: usize,
+    /// Buffers kept, at most: together no more than the budget for contents under way.
+    most: usize,
     kept: Mutex<VecDeque<Bytes>>,
 }
 
 impl Pieces {
     pub(crate) fn new(limits: &Limits) -> Self {
         let len = PIECE_LEN.min(limits.inflight_len / PIECE_SHARE).max(1);
-        Self { len, kept: Mutex::default() }
+        Self { len, most: (limits.inflight_len / len).max(1), kept: Mutex::default() }
     }
 
     /// A buffer of the length of a piece; what is in it is of no meaning.
@@ -48,7 +48,7 @@ impl Pieces {
     /// Remembers a buffer for when the engine lets go of it.
     fn keep(&self, buffer: Bytes) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == PIECES_KEPT {
+        if kept.len() >= self.most {
             kept.pop_front();
         }
         kept.push_back(buffer);
