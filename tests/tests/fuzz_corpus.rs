@@ -1,12 +1,13 @@
 //! The fuzz targets' bodies without a fuzzer: the saved corpus, and hostile bytes made from valid ones.
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
+use ouroboros_engine::id::EngineRng;
+use ouroboros_tests::crash::in_parallel;
 use ouroboros_tests::fuzz_bodies::{DECODERS, Decoder, FILES, decode, files, mutate, store};
 use proptest::prelude::*;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 #[global_allocator]
@@ -132,28 +133,17 @@ const SCRIPTS: u64 = 20_000;
 #[ignore = "minutes: `cargo long` runs it"]
 fn the_store_keeps_its_promises_in_thousands_of_scripts() {
     let count = std::env::var("STORE_SCRIPTS").ok().and_then(|text| text.parse().ok()).unwrap_or(SCRIPTS);
-    let next = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
-                    }
-                    let mut rng =
-                        ouroboros_engine::id::EngineRng::from_seed(blake3::hash(&number.to_le_bytes()).into());
-                    let len = 5 + rng.next_u64() % 116;
-                    let script: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
-                    if std::panic::catch_unwind(|| store(&script)).is_err() {
-                        println!("script {number}: {script:?}");
-                        failed.lock().unwrap_or_else(PoisonError::into_inner).push((number, script));
-                    }
-                }
-            });
+    in_parallel(usize::try_from(count).unwrap_or(usize::MAX), &|number| {
+        let number = number as u64;
+        let mut rng = EngineRng::from_seed(blake3::hash(&number.to_le_bytes()).into());
+        let len = 5 + rng.next_u64() % 116;
+        let script: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
+        if std::panic::catch_unwind(|| store(&script)).is_err() {
+            println!("script {number}: {script:?}");
+            failed.lock().unwrap_or_else(PoisonError::into_inner).push((number, script));
         }
+        true
     });
     let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     println!("scripts: {count}, violations: {}", failed.len());

@@ -292,7 +292,7 @@ pub fn enumerate_crashes(script: &Script, depth: &Depth) -> Result<Crashes, Stri
 }
 
 /// Does `work` for every number below `count`, until one says that it is enough.
-pub(super) fn in_parallel(count: usize, work: &(dyn Fn(usize) -> bool + Sync)) {
+pub fn in_parallel(count: usize, work: &(dyn Fn(usize) -> bool + Sync)) {
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     std::thread::scope(|scope| {

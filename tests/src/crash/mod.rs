@@ -12,7 +12,7 @@ mod model;
 mod player;
 mod script;
 
-pub use enumerate::{Crashes, Depth, enumerate_crashes};
+pub use enumerate::{Crashes, Depth, enumerate_crashes, in_parallel};
 pub use fill::{Fills, enumerate_fills};
 pub use player::Done;
 pub use script::Script;
