@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "again: {:.0} MiB/s, and the store holds {} MiB of sealed chunks for {} MiB of values",
         (LEN / MIB) as f64 / started.elapsed().as_secs_f64(),
         stats.sealed_bytes / MIB,
-        stats.logical_bytes / MIB
+        stats.logical_bytes.unwrap_or_default() / MIB
     );
 
     let got = db.get(&key, Select::Winner)?;

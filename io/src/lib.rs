@@ -1,6 +1,7 @@
 //! OuroborosDB for embedding: the engine on real files, clocks, entropy and threads.
 //!
-//! [`Db`] is a store that is open in this process; [`AsyncDb`] is the same for async programs.
+//! [`Db`] is a store that is open in this process; [`AsyncDb`] is the same for async programs. [`Maintenance`] is a store that is
+//! open without its keys: it can be checked, repaired, coded anew and compacted.
 //!
 //! ```
 //! use ouroborosdb::engine::{id::EngineRng, keys::Keyring, names::KeyName, node::PutOptions};
@@ -38,6 +39,6 @@ mod mailbox;
 pub mod pool;
 mod runtime;
 
-pub use db::{AsyncDb, AsyncUpload, Builder, Db, SNAPSHOTS};
+pub use db::{AsyncDb, AsyncMaintenance, AsyncUpload, Builder, Db, Maintenance, SNAPSHOTS};
 pub use error::Error;
 pub use ouroboros_engine as engine;

@@ -7,8 +7,8 @@ use ouroboros_engine::env::{Clock, Disk, Driver, Host, Input, Instant, NoNetwork
 use ouroboros_engine::id::{EngineRng, Secret};
 use ouroboros_engine::keys::{Keyring, MasterSecret};
 use ouroboros_engine::node::{
-    Engine, Event, Failure, Job, JobDone, JobId, JobOutcome, Limits, OpenError, OpenOptions, Opened, Reply, Request,
-    RequestId, StoreConfig,
+    Access, Engine, Event, Failure, Job, JobDone, JobId, JobOutcome, Limits, OpenError, OpenOptions, Opened, Reply,
+    Request, RequestId, StoreConfig,
 };
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression, Scratch};
 use std::cell::Cell;
@@ -123,7 +123,7 @@ impl<D: Disk> Local<D> {
         seed: u64,
     ) -> Result<Self, OpenError> {
         let clock = HandClock::default();
-        let engine = Engine::create(disk, config, options(keys, limits, seed), clock.now())?;
+        let engine = Engine::create(disk, config, options(Access::Keys(keys), limits, seed), clock.now())?;
         Ok(Self::over(engine, clock))
     }
 
@@ -132,8 +132,16 @@ impl<D: Disk> Local<D> {
     /// # Errors
     /// [`OpenError`].
     pub fn open(disk: D, keys: Arc<Keyring>, limits: Limits, seed: u64) -> Result<(Self, Opened), OpenError> {
+        Self::open_with(disk, Access::Keys(keys), limits, seed)
+    }
+
+    /// Opens a store, with its keys or without.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_with(disk: D, access: Access, limits: Limits, seed: u64) -> Result<(Self, Opened), OpenError> {
         let clock = HandClock::default();
-        let (engine, opened) = Engine::open(disk, options(keys, limits, seed), clock.now())?;
+        let (engine, opened) = Engine::open(disk, options(access, limits, seed), clock.now())?;
         Ok((Self::over(engine, clock), opened))
     }
 
@@ -271,8 +279,8 @@ impl<D: Disk> Local<D> {
     }
 }
 
-fn options(keys: Arc<Keyring>, limits: Limits, seed: u64) -> OpenOptions {
+fn options(access: Access, limits: Limits, seed: u64) -> OpenOptions {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    OpenOptions { keys, limits, seed: bytes }
+    OpenOptions { access, limits, seed: bytes }
 }

@@ -12,10 +12,10 @@ use crate::store::index::{
 };
 use core::ops::Bound;
 
-/// What a body tells the index.
+/// What a body tells the index. A node without keys does not know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodySummary {
-    /// The key's name.
+    /// The key's name; empty if it is not known.
     pub name: Vec<u8>,
     /// It says "gone".
     pub gone: bool,
@@ -24,6 +24,11 @@ pub struct BodySummary {
 }
 
 impl BodySummary {
+    /// Of a body that cannot be opened for want of keys.
+    pub(super) const fn unknown() -> Self {
+        Self { name: Vec::new(), gone: false, len: 0 }
+    }
+
     /// Of an opened body.
     #[must_use]
     pub fn of(body: &Body) -> Self {
@@ -159,7 +164,7 @@ pub(super) fn apply_blob<D: Disk>(
         Some(key) => key,
         None => KeyRow { name: Vec::new(), heads: Vec::new(), winner_gone: false },
     };
-    if key.name.is_empty() {
+    if key.name.is_empty() && !facts.name.is_empty() {
         index.put::<Names>(&facts.name, &row.key_hash);
         key.name.clone_from(&facts.name);
     }

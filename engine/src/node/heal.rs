@@ -5,15 +5,17 @@
 //! * A record that cannot be read is restored from its segment's parity, once, before its reader is refused.
 //! * What could not be read when the index was made is remembered: a key that is not found may be there.
 
-use super::open::Replay;
+use super::access::IndexPlace;
+use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure, Reply, Request, RequestId};
 use super::{Engine, Health, Output};
 use crate::env::{Disk, DiskFailure};
 use crate::id::{EngineRng, SealId};
 use crate::store::SegmentId;
-use crate::store::index::{Index, IndexError};
+use crate::store::index::IndexError;
 use crate::store::log::{DamagedRange, Log, LogError, RecordKind};
 use borsh::{BorshDeserialize, BorshSerialize};
+use core::ops::ControlFlow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,12 +58,33 @@ pub(super) struct Heal {
     pub(super) unread: Vec<Unread>,
     /// Segments whose files are missing or hold nothing that can be read.
     gone: Vec<String>,
+    /// Segments in which something is not understood.
+    undecoded: BTreeSet<SegmentId>,
+    /// Segments in which anything was damaged when the index was made.
+    damaged: BTreeSet<SegmentId>,
 }
 
 impl Heal {
-    /// What opening could not read.
-    pub(super) fn new(unread: Vec<Unread>, gone: Vec<String>) -> Self {
-        Self { unread, gone, ..Self::default() }
+    /// What opening could not read, or not understand.
+    pub(super) fn new(
+        unread: Vec<Unread>,
+        gone: Vec<String>,
+        undecoded: BTreeSet<SegmentId>,
+        damaged: &[DamagedRange],
+    ) -> Self {
+        let damaged = segments_of(damaged);
+        Self { unread, gone, undecoded, damaged, ..Self::default() }
+    }
+
+    /// Whether there may be versions, or pages of references, that the index does not know: what nothing refers to then
+    /// may be what they refer to.
+    pub(super) fn may_hide_references(&self) -> bool {
+        !(self.unread.is_empty() && self.gone.is_empty() && self.undecoded.is_empty())
+    }
+
+    /// Whether a segment may hold what the index does not know.
+    pub(super) fn may_hide_records(&self, segment: SegmentId) -> bool {
+        self.undecoded.contains(&segment) || self.damaged.contains(&segment)
     }
 
     /// Lets segments be repaired again that were repaired to no avail.
@@ -70,30 +93,68 @@ impl Heal {
     }
 }
 
-/// The places among `damaged` that may hide versions or deletions.
-pub(super) fn unread(damaged: &[DamagedRange]) -> Vec<Unread> {
+/// Whether a damaged place may hide versions or deletions.
+fn hides(range: &DamagedRange) -> bool {
     // PA
     use crate::store::log::Damage as What;
-    let hides = |range: &&DamagedRange| match range.what {
+    match range.what {
         What::SegmentHeader | What::Covered => false,
         What::Unknown | What::Unreadable => true,
         What::Record(kind) => kind.is_content() && kind != RecordKind::Slice,
-    };
+    }
+}
+
+/// The places among `damaged` that may hide versions or deletions.
+pub(super) fn unread(damaged: &[DamagedRange]) -> Vec<Unread> {
     let place = |range: &DamagedRange| Unread {
         segment: range.segment,
         from: range.from,
         to: range.to,
         what: range.to_string(),
     };
-    damaged.iter().filter(hides).map(place).take(UNREAD_LEN).collect()
+    damaged.iter().filter(|range| hides(range)).map(place).take(UNREAD_LEN).collect()
+}
+
+/// The first of some places that could not be read when the index was made, and can be read now, if only in part: then
+/// the index lacks what stands there. A segment that is gone took its places along.
+pub(super) fn readable_again<'a, D: Disk>(log: &Log<D>, places: &'a [Unread]) -> Option<&'a Unread> {
+    // PA
+    let mut scans = BTreeMap::new();
+    places.iter().find(|place| {
+        let scan = scans
+            .entry(place.segment)
+            .or_insert_with(|| log.scan(place.segment, 0, &mut |_| ControlFlow::Continue(())));
+        match scan {
+            Ok(scan) => {
+                let mut covered = place.from;
+                for range in scan.damaged.iter().filter(|range| hides(range)) {
+                    if range.from <= covered {
+                        covered = covered.max(range.to);
+                    }
+                }
+                covered < place.to
+            }
+            Err(LogError::NoSegment(_)) => true,
+            Err(_) => false,
+        }
+    })
+}
+
+impl core::fmt::Display for Unread {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+fn segments_of(damaged: &[DamagedRange]) -> BTreeSet<SegmentId> {
+    damaged.iter().map(|range| range.segment).collect()
 }
 
 /// Repairs the segments in which something is damaged; returns what was healed.
 pub(super) fn repair<D: Disk>(log: &mut Log<D>, damaged: &[DamagedRange]) -> Vec<DamagedRange> {
     // PA
-    let segments: BTreeSet<SegmentId> = damaged.iter().map(|range| range.segment).collect();
     let mut healed = Vec::new();
-    for segment in segments {
+    for segment in segments_of(damaged) {
         match log.repair(segment) {
             Ok(report) => healed.extend(report.healed),
             // What cannot be written now is healed by a later scrub.
@@ -222,22 +283,22 @@ impl<D: Disk> Engine<D> {
     /// Makes the index anew from the log, in place.
     fn rebuild_index(&mut self) -> Result<(), Failure> {
         // PA
-        let keys = self.keys.clone().ok_or(Failure::NoKeys)?;
+        let keys = self.keys.clone();
         tracing::warn!("the index is made anew from the log");
         let failure = |error: IndexError| Failure::Index(error.to_string());
         let mut repaired = false;
         loop {
             let disk = self.log.disk().clone();
-            Index::destroy(&disk).map_err(failure)?;
             let mut rng = EngineRng::from_seed(self.rng.bytes());
-            let (options, secret) = (self.limits.index_options(), keys.index_key(&[0; 16]));
-            let mut index = Index::create(&disk, options, &secret, &mut rng).map_err(failure)?;
-            let mut replay = Replay::new(&mut index, &keys, Vec::new());
+            let place = IndexPlace::new(keys.as_deref(), &self.limits, &mut rng);
+            let mut index = place.make(&disk, &mut rng).map_err(failure)?;
+            let mut replay = Replay::new(&mut index, keys.as_deref(), Vec::new());
             let damaged = self.log.replay(&mut |record| replay.take(record)).map_err(|error| match error {
                 LogError::Visitor(why) => Failure::Index(why),
                 error => Failure::Disk(error.to_string()),
             })?;
             let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));
+            let undecoded = std::mem::take(&mut replay.undecoded);
             if !repaired && !unread(&damaged).is_empty() && self.health == Health::Good {
                 repaired = true;
                 let healed = repair(&mut self.log, &damaged);
@@ -249,6 +310,7 @@ impl<D: Disk> Engine<D> {
             (self.index, self.content) = (index, content);
             self.policy = policy.or(self.policy.take());
             self.heal.unread = unread(&damaged);
+            (self.heal.undecoded, self.heal.damaged) = (undecoded, segments_of(&damaged));
             let place = "the index: made anew from the log".to_owned();
             let damage = Damage { place, outcome: DamageOutcome::Healed };
             self.outputs.push_back(Output::Event(Event::Integrity(damage)));

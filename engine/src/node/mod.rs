@@ -6,6 +6,7 @@
 //! [`Engine::wants_commit`] says so, by one [`Engine::commit`] and another drain. An acknowledgement comes out of
 //! `poll_output` only after the commit that made it durable. [`crate::env::Driver`] is that loop; nobody needs another.
 
+mod access;
 mod batch;
 mod cache;
 mod config;
@@ -22,11 +23,13 @@ mod policy;
 mod purge;
 mod put;
 mod reader;
+mod replay;
 mod request;
 mod upkeep;
 mod upload;
 mod window;
 
+pub use access::Access;
 pub use config::{Limits, Profile, StoreConfig};
 pub use facts::BodySummary;
 pub use job::{BlobDraft, CutChunk, Job, JobDone, JobId, JobOutcome, MadeBlob, Mended, ScopeContext};
@@ -161,6 +164,9 @@ impl<D: Disk> Engine<D> {
         if !self.index_is_sound() && !matches!(request, Request::Close | Request::PutAbort { .. }) {
             let why = "it could not be made anew from the log".to_owned();
             return self.reply(id, Reply::Failed(Failure::Index(why)));
+        }
+        if self.keys.is_none() && request.needs_keys() {
+            return self.reply(id, Reply::Failed(Failure::NoKeys));
         }
         self.note_question(id, &request);
         match request {

@@ -1,26 +1,23 @@
 //! Creating and opening: the log is the truth, the index is brought up to it.
 
+use super::access::{Access, IndexPlace, clear_passing_index, needed};
 use super::batch::Batch;
-use super::facts::{BlobFacts, BodySummary, Novelty, apply_blob, apply_ref_page, apply_tombstone};
-use super::heal::{Heal, Unread, repair, unread};
-use super::job::open_record;
+use super::heal::{Heal, Unread, readable_again, repair, unread};
 use super::policy::Policy;
 use super::put::Puts;
 use super::reader::Reads;
+use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure};
 use super::upkeep::Upkeep;
 use super::window::Window;
 use super::{Engine, Health, Limits, Note, Output, StoreConfig};
-use crate::blob::{BlobRecord, Body, Content, RefPage};
 use crate::codec::{Canonical, DecodeError};
-use crate::deletion::TombstoneRecord;
 use crate::env::{Disk, DiskFailure, Now};
-use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, Partition, RealmId, Sequence};
-use crate::keys::Keyring;
-use crate::seal::{SealedSlice, SliceHeader};
+use crate::id::{EngineRng, HlcClock, Incarnation, NodeId, Partition, RealmId, Sequence};
+use crate::seal::SealedSlice;
 use crate::store::SegmentId;
-use crate::store::index::{ChunkKey, ChunkRow, Chunks, Index, IndexError, IndexOptions, SealRow, Seals};
-use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, RecordView, Recovery, StoreId};
+use crate::store::index::{Index, IndexError, IndexFile};
+use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, Recovery, StoreId};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -29,8 +26,8 @@ use std::sync::Arc;
 /// How to open a store.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
-    /// The keys of the realm.
-    pub keys: Arc<Keyring>,
+    /// The keys of the realm, or none.
+    pub access: Access,
     /// What the node may use.
     pub limits: Limits,
     /// Seeds all randomness of this node. Fresh from the operating system in production.
@@ -69,6 +66,9 @@ pub enum OpenError {
         /// The store's realm.
         expected: RealmId,
     },
+    /// A store is made with keys.
+    #[error("a store cannot be made without its keyring")]
+    NoKeys,
     /// The store's configuration is not understood.
     #[error(transparent)]
     Config(#[from] DecodeError),
@@ -105,12 +105,10 @@ struct Checkpoint {
 }
 
 impl Limits {
-    pub(super) fn index_options(&self) -> IndexOptions {
-        IndexOptions { cache_bytes: self.index_cache_len, overlay_bytes: self.index_overlay_len }
-    }
-
-    fn log_options(&self) -> LogOptions {
-        LogOptions { segment_len: self.segment_len, ..LogOptions::default() }
+    fn log_options(&self, access: &Access) -> LogOptions {
+        // The checkpoint of those with keys stands in an index that cannot be read without.
+        let leave_end = access.keys().is_none();
+        LogOptions { segment_len: self.segment_len, leave_end, ..LogOptions::default() }
     }
 }
 
@@ -125,121 +123,6 @@ fn verify(kind: RecordKind, payload: &[u8]) -> bool {
     }
 }
 
-/// The state of a replay.
-pub(super) struct Replay<'a, D: Disk> {
-    index: &'a mut Index<D>,
-    keys: &'a Keyring,
-    checkpoint: Vec<u8>,
-    clock: Hlc,
-    pub(super) policy: Option<Policy>,
-    pub(super) content: BTreeMap<SegmentId, u64>,
-    replayed: u64,
-    damaged: Vec<String>,
-}
-
-impl<'a, D: Disk> Replay<'a, D> {
-    /// A replay into an index that stands at `checkpoint`.
-    pub(super) fn new(index: &'a mut Index<D>, keys: &'a Keyring, checkpoint: Vec<u8>) -> Self {
-        Self {
-            index,
-            keys,
-            checkpoint,
-            clock: Hlc::default(),
-            policy: None,
-            content: BTreeMap::new(),
-            replayed: 0,
-            damaged: Vec::new(),
-        }
-    }
-
-    /// Lets the index learn of a record.
-    pub(super) fn take(&mut self, record: RecordView<'_>) -> Result<(), LogError> {
-        // PA
-        let trouble = |error: IndexError| LogError::Visitor(error.to_string());
-        self.visit(record).map_err(trouble)?;
-        if self.index.needs_flush() {
-            match self.index.flush(&self.checkpoint) {
-                // On a full disk what was learnt stays in memory: reading, and deleting, must be possible.
-                Err(IndexError::Disk(error)) if error.failure == DiskFailure::Full => {}
-                flushed => flushed.map_err(trouble)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn visit(&mut self, record: RecordView<'_>) -> Result<(), IndexError> {
-        // PA
-        self.replayed += 1;
-        let place = record.location;
-        *self.content.entry(place.segment).or_default() += u64::from(place.len);
-        let payload = record.payload;
-        let outcome = match record.kind {
-            RecordKind::Slice => {
-                SliceHeader::decode(payload).map_err(|error| error.to_string()).and_then(|(header, _)| {
-                    let known = self.index.get::<Seals>(&header.seal_id()).map_err(|error| error.to_string())?;
-                    let mut row = known.unwrap_or_else(|| SealRow::new(&header));
-                    row.place(&header, place);
-                    self.index.put::<Seals>(&header.seal_id(), &row);
-                    Ok(())
-                })
-            }
-            RecordKind::Blob => match BlobRecord::decode(&Bytes::copy_from_slice(payload)) {
-                Ok(record) => return self.blob(&record, place),
-                Err(error) => Err(error.to_string()),
-            },
-            RecordKind::RefPage => match RefPage::decode(payload) {
-                Ok(page) => return apply_ref_page(self.index, page.id(), &page, place),
-                Err(error) => Err(error.to_string()),
-            },
-            RecordKind::Tombstone => match TombstoneRecord::decode(payload) {
-                Ok(record) => {
-                    self.clock = self.clock.max(record.signed.tombstone().created);
-                    return apply_tombstone(self.index, &record, place);
-                }
-                Err(error) => Err(error.to_string()),
-            },
-            RecordKind::Note => Policy::decode(payload)
-                .map(|policy| {
-                    self.clock = self.clock.max(policy.created);
-                    let newest = self.policy.take().into_iter().chain([policy]).max_by_key(|policy| policy.created);
-                    self.policy = newest;
-                })
-                .map_err(|error| error.to_string()),
-            _ => Ok(()),
-        };
-        if let Err(why) = outcome {
-            self.damaged.push(format!("{place}: {why}"));
-        }
-        Ok(())
-    }
-
-    fn blob(&mut self, record: &BlobRecord, place: crate::store::Location) -> Result<(), IndexError> {
-        // PA
-        self.clock = self.clock.max(record.header.header().created);
-        let id = record.header.id();
-        let body = match open_record(self.keys, record) {
-            Ok(body) => body,
-            Err(why) => {
-                self.damaged.push(format!("version {id} at {place}: {why}"));
-                return Ok(());
-            }
-        };
-        self.chunks(record, &body);
-        apply_blob(self.index, &BlobFacts::of(record, place, &BodySummary::of(&body)), Novelty::Replayed)?;
-        Ok(())
-    }
-
-    /// Lets later puts find the chunks of a version. Those below pages are found again when they are sealed again.
-    fn chunks(&mut self, record: &BlobRecord, body: &Body) {
-        if let Content::Chunks { depth: 0, chunks, .. } = &body.content {
-            for chunk in chunks {
-                let key = ChunkKey { scope: record.header.header().scope.0, chunk: chunk.chunk_id };
-                self.index.put::<Chunks>(&key, &ChunkRow { seal_id: chunk.seal_id, secret: chunk.secret.clone() });
-            }
-        }
-    }
-}
-
 impl<D: Disk> Engine<D> {
     /// Makes a store in an empty directory.
     ///
@@ -248,12 +131,14 @@ impl<D: Disk> Engine<D> {
     pub fn create(disk: D, config: StoreConfig, options: OpenOptions, now: Now) -> Result<Self, OpenError> {
         // PA
         config.validate()?;
+        needed(&options.access)?;
         let mut rng = EngineRng::from_seed(options.seed);
         let store = StoreId(rng.bytes());
-        let log = Log::create(disk.clone(), options.limits.log_options(), store, &config.encode(), &mut rng)?;
+        let log =
+            Log::create(disk.clone(), options.limits.log_options(&options.access), store, &config.encode(), &mut rng)?;
         drop(log);
         // An index without a log is a left-over.
-        Index::destroy(&disk)?;
+        Index::destroy(&disk, IndexFile::Lasting)?;
         let seed = rng.bytes();
         Ok(Self::open(disk, OpenOptions { seed, ..options }, now)?.0)
     }
@@ -265,29 +150,30 @@ impl<D: Disk> Engine<D> {
     pub fn open(disk: D, options: OpenOptions, now: Now) -> Result<(Self, Opened), OpenError> {
         // PA
         let mut rng = EngineRng::from_seed(options.seed);
-        let secret = options.keys.index_key(&[0; 16]);
+        let keys = options.access.keys();
+        let place = IndexPlace::new(keys.map(AsRef::as_ref), &options.limits, &mut rng);
         let mut index_rebuilt = false;
-        let mut index = match Index::open(&disk, options.limits.index_options(), &secret, &mut rng) {
+        clear_passing_index(&disk);
+        let mut index = match place.open(&disk, &mut rng) {
             Ok(index) => index,
             Err(error) => {
                 tracing::info!(%error, "the index is made anew from the log");
                 index_rebuilt = true;
-                Index::destroy(&disk)?;
-                Index::create(&disk, options.limits.index_options(), &secret, &mut rng)?
+                place.make(&disk, &mut rng)?
             }
         };
         loop {
             match Self::open_with(&disk, index, &options, &mut rng, now) {
                 Ok((engine, mut opened)) => {
-                    opened.index_rebuilt = index_rebuilt;
+                    // Without keys it always is, and that says nothing of the store.
+                    opened.index_rebuilt = index_rebuilt && engine.keys.is_some();
                     return Ok((engine, opened));
                 }
                 // Whatever is wrong with the index, there is the log.
                 Err(OpenFailure::StaleIndex(why)) if !index_rebuilt => {
                     tracing::info!(why, "the index is made anew from the log");
                     index_rebuilt = true;
-                    Index::destroy(&disk)?;
-                    index = Index::create(&disk, options.limits.index_options(), &secret, &mut rng)?;
+                    index = place.make(&disk, &mut rng)?;
                 }
                 Err(OpenFailure::StaleIndex(why)) => {
                     return Err(OpenError::Index(IndexError::Damaged(why)));
@@ -305,6 +191,7 @@ impl<D: Disk> Engine<D> {
         now: Now,
     ) -> Result<(Self, Opened), OpenFailure> {
         // PA
+        let keys = options.access.keys();
         let stored = index.checkpoint().to_vec();
         let checkpoint = match stored.as_slice() {
             [] => None,
@@ -315,14 +202,19 @@ impl<D: Disk> Engine<D> {
         let from = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
         let mut healed = Vec::new();
         let (log, recovery, replay) = loop {
-            let mut replay = Replay::new(&mut index, &options.keys, stored.clone());
+            let mut replay = Replay::new(&mut index, keys.map(AsRef::as_ref), stored.clone());
             if let Some(known) = &checkpoint {
                 replay.policy.clone_from(&known.policy);
                 replay.content.clone_from(&known.content);
             }
-            let opened = Log::open(disk.clone(), options.limits.log_options(), from, rng, &verify, &mut |record| {
-                replay.take(record)
-            });
+            let opened = Log::open(
+                disk.clone(),
+                options.limits.log_options(&options.access),
+                from,
+                rng,
+                &verify,
+                &mut |record| replay.take(record),
+            );
             let (mut log, recovery) = match opened {
                 Ok(opened) => opened,
                 Err(error @ (LogError::CheckpointAhead(_) | LogError::Visitor(_))) => {
@@ -340,16 +232,22 @@ impl<D: Disk> Engine<D> {
             }
             break (log, recovery, replay);
         };
-        let Replay { clock, policy, content, replayed, mut damaged, .. } = replay;
+        let Replay { clock, policy, content, replayed, mut damaged, undecoded, .. } = replay;
         let config = StoreConfig::decode(&recovery.config).map_err(|error| OpenFailure::Open(error.into()))?;
-        if config.realm != options.keys.realm_id() {
-            let (found, expected) = (options.keys.realm_id(), config.realm);
+        if let Some(found) = keys.map(|keys| keys.realm_id())
+            && found != config.realm
+        {
+            let expected = config.realm;
             return Err(OpenFailure::Open(OpenError::WrongKeys { found, expected }));
         }
         let note = Note::decode(&recovery.note).ok();
         let removals = note.as_ref().map_or(0, |note| note.removals);
         if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.removals < removals) {
             return Err(OpenFailure::StaleIndex("it knows segments that were removed since".into()));
+        }
+        // A process that did not know this index may have healed what was never read, or one that ended right after.
+        if let Some(place) = checkpoint.as_ref().and_then(|known| readable_again(&log, &known.unread)) {
+            return Err(OpenFailure::StaleIndex(format!("it lacks what can be read by now: {place}")));
         }
         damaged.extend(recovery.damaged.iter().map(ToString::to_string));
         let missing = recovery.missing.iter().map(|segment| format!("segment {segment}: its file is missing"));
@@ -359,26 +257,32 @@ impl<D: Disk> Engine<D> {
         let mut hidden = checkpoint.as_ref().map(|known| known.unread.clone()).unwrap_or_default();
         hidden.extend(unread(&recovery.damaged));
 
-        // Sequence numbers go on only where all of them are known; else a new life begins.
-        let (incarnation, sequences) = match &checkpoint {
-            Some(known) if replayed == 0 && !is_cut(&recovery) => (known.incarnation, known.sequences.clone()),
+        // Sequence numbers go on only where all of them are known, in a log that ends where they were written down; else a
+        // new life begins. Without keys nothing is given a name.
+        let position = log.position();
+        let (incarnation, sequences) = match (&checkpoint, &note) {
+            (Some(known), _) if replayed == 0 && !is_cut(&recovery) && known.position == position => {
+                (known.incarnation, known.sequences.clone())
+            }
+            (None, Some(note)) if keys.is_none() => (note.incarnation, BTreeMap::new()),
             _ => (Incarnation(rng.next_u64()), BTreeMap::new()),
         };
+        let last_writer = note.as_ref().map_or(NodeId::from_bytes([0; 32]), |note| note.node);
         let mut hlc = HlcClock::after(clock);
         if let Some(note) = &note {
             hlc.recover(note.clock);
         }
-        let note = Note { node: options.keys.node_id(), incarnation, clock: hlc.last(), removals };
+        let node = keys.map_or(last_writer, |keys| keys.node_id());
+        let note = Note { node, incarnation, clock: hlc.last(), removals };
         let mut config = config;
         if let Some(policy) = &policy {
             config.coding = policy.coding;
         }
-        let position = log.position();
         let mut engine = Self {
             config,
             limits: options.limits.clone(),
-            name_keys: Some(Arc::new(options.keys.name_keys())),
-            keys: Some(options.keys.clone()),
+            name_keys: keys.map(|keys| Arc::new(keys.name_keys())),
+            keys: keys.cloned(),
             rng: EngineRng::from_seed(rng.bytes()),
             clock: hlc,
             note,
@@ -389,7 +293,7 @@ impl<D: Disk> Engine<D> {
             index,
             since_checkpoint: 0,
             health: Health::Good,
-            heal: Heal::new(hidden, gone),
+            heal: Heal::new(hidden, gone, undecoded, &recovery.damaged),
             window: Window::default(),
             batch: Batch::default(),
             puts: Puts::default(),
@@ -450,11 +354,15 @@ impl<D: Disk> Engine<D> {
     ///
     /// # Errors
     /// [`Failure`]; the store is as after a crash then, and nothing is lost.
-    pub fn shut_down(mut self) -> Result<(), Failure> {
+    pub fn shut_down(self) -> Result<(), Failure> {
         // PA
-        let position = self.log.close().map_err(|error| Failure::Disk(error.to_string()));
-        drop((self.keys.take(), self.name_keys.take()));
-        let _ = position?;
+        let disk = self.log.disk().clone();
+        self.log.close().map_err(|error| Failure::Disk(error.to_string()))?;
+        if self.keys.is_none() {
+            drop(self.index);
+            clear_passing_index(&disk);
+            return Ok(());
+        }
         self.index.close().map_err(|error| match error {
             IndexError::Disk(error) if error.failure == DiskFailure::Full => Failure::Full,
             error => Failure::Disk(error.to_string()),

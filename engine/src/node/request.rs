@@ -358,8 +358,8 @@ pub struct Stats {
     pub degraded_seals: u64,
     /// Ciphertext bytes of the live seals, before coding.
     pub sealed_bytes: u64,
-    /// Bytes of all values, every version counted in full.
-    pub logical_bytes: u64,
+    /// Bytes of all values, every version counted in full. Only the sealed bodies say; none without keys.
+    pub logical_bytes: Option<u64>,
     /// Tombstones.
     pub tombstones: u64,
     /// Segment files.

@@ -287,7 +287,10 @@ impl<D: Disk> Engine<D> {
             // Who has only read leaves the log as it was.
             self.commit_for_upkeep()?;
             let position = self.log.settle().map_err(|error| self.log_failure(error))?;
-            self.write_checkpoint(position)?;
+            // Nobody reads the index of a node without keys after it.
+            if self.keys.is_some() {
+                self.write_checkpoint(position)?;
+            }
         }
         self.health = Health::Closed;
         self.reply(request, Reply::Closed);
@@ -371,6 +374,7 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn stats(&self) -> Result<Stats, Failure> {
         let mut stats = Stats::default();
+        let mut logical_bytes = 0;
         let all = (Bound::Unbounded, Bound::Unbounded);
         self.index
             .scan::<Keys>(all.0, all.1, Direction::Forward, &mut |_, row| {
@@ -382,7 +386,7 @@ impl<D: Disk> Engine<D> {
                 self.index.scan::<Blobs>(all.0, all.1, Direction::Forward, &mut |_, row| {
                     if !row.purged {
                         stats.versions += 1;
-                        stats.logical_bytes += row.len;
+                        logical_bytes += row.len;
                         stats.live_bytes += u64::from(row.location.len);
                     }
                     true
@@ -406,6 +410,7 @@ impl<D: Disk> Engine<D> {
             .map_err(|error| self.index_failure(error))?;
         stats.segments = self.log.segments().len() as u64;
         stats.log_bytes = self.log_len();
+        stats.logical_bytes = self.keys.is_some().then_some(logical_bytes);
         Ok(stats)
     }
 }

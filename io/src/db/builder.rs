@@ -1,6 +1,6 @@
 //! Where a store lies and how to open it.
 
-use super::{Client, Db, Open};
+use super::{Client, Db, Maintenance, Open};
 use crate::clock::SystemClock;
 use crate::disk::FileDisk;
 use crate::entropy::os_seed;
@@ -11,7 +11,7 @@ use crate::mailbox::Mailbox;
 use crate::runtime::{self, EventSink, Waiting};
 use ouroboros_engine::env::Clock;
 use ouroboros_engine::keys::Keyring;
-use ouroboros_engine::node::{Engine, Limits, OpenError, OpenOptions, Opened, Profile, StoreConfig};
+use ouroboros_engine::node::{Access, Engine, Limits, OpenError, OpenOptions, Opened, Profile, StoreConfig};
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -151,7 +151,7 @@ impl Builder {
             partition_bits: StoreConfig::PERSONAL_PARTITION_BITS,
         };
         let clock = SystemClock::new();
-        let options = OpenOptions { keys: keyring, limits: self.limits.clone(), seed: os_seed()? };
+        let options = OpenOptions { access: Access::Keys(keyring), limits: self.limits.clone(), seed: os_seed()? };
         let (engine, opened) = match Engine::create(disk.clone(), config, options.clone(), Clock::now(&clock)) {
             Ok(engine) => (engine, Opened::default()),
             Err(OpenError::Exists) if finish => Engine::open(disk, options, Clock::now(&clock))?,
@@ -161,7 +161,7 @@ impl Builder {
         // Last: only a whole store has a description.
         layout.write(&self.directory)?;
         let directories = layout.directories(&self.directory);
-        self.start(engine, clock, lock, opened, directories)
+        Ok(Db { client: self.start(engine, clock, lock, opened, directories)? })
     }
 
     /// Opens a store.
@@ -169,6 +169,38 @@ impl Builder {
     /// # Errors
     /// [`Error::NoStore`], [`Error::InUse`] and others.
     pub fn open(self) -> Result<Db, Error> {
+        let access = Access::Keys(self.keys()?);
+        Ok(Db { client: self.open_with(access)? })
+    }
+
+    /// Opens a store without its keys, for what needs none: to check and repair it, to change its coding, to give space back.
+    /// A keyring that was given is not used. The next opening with keys reads the log anew where it must.
+    ///
+    /// ```
+    /// # use ouroborosdb::engine::{id::EngineRng, keys::Keyring, names::KeyName, node::PutOptions, seal::Coding};
+    /// # use ouroborosdb::Db;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let keyring = Keyring::generate(&mut EngineRng::from_seed(ouroborosdb::entropy::os_seed()?));
+    /// # let db = Db::builder().directory(directory.path()).keyring(keyring).create()?;
+    /// # db.put(&KeyName::new("a key")?, vec![7; 100_000], PutOptions::default())?;
+    /// # db.close()?;
+    /// let store = Db::builder().directory(directory.path()).open_keyless()?;
+    /// assert!(store.scrub(true)?.damage.is_empty());
+    /// assert_eq!(store.recode(Coding::new(4, 2)?)?.recoded, 1);
+    /// store.compact()?;
+    /// store.close()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::InUse`] and others.
+    pub fn open_keyless(self) -> Result<Maintenance, Error> {
+        Ok(Maintenance::new(self.open_with(Access::Keyless)?))
+    }
+
+    fn open_with(self, access: Access) -> Result<Arc<Client>, Error> {
         if !Layout::exists(&self.directory) {
             return Err(Error::NoStore(self.directory));
         }
@@ -177,7 +209,7 @@ impl Builder {
         // An index directory that was deleted is a cache that was cleared.
         let disk = FileDisk::create(layout.blocks(&self.directory), layout.index(&self.directory))?;
         let clock = SystemClock::new();
-        let options = OpenOptions { keys: self.keys()?, limits: self.limits.clone(), seed: os_seed()? };
+        let options = OpenOptions { access, limits: self.limits.clone(), seed: os_seed()? };
         let (engine, opened) = Engine::open(disk, options, Clock::now(&clock)).map_err(|error| match error {
             OpenError::NoStore => Error::NoStore(self.directory.clone()),
             error => error.into(),
@@ -222,7 +254,7 @@ impl Builder {
         lock: StoreLock,
         opened: Opened,
         directories: [PathBuf; 3],
-    ) -> Result<Db, Error> {
+    ) -> Result<Arc<Client>, Error> {
         let mailbox = Arc::new(Mailbox::new(MAILBOX_LEN));
         let waiting = Arc::new(Waiting::default());
         let threads = match self.threads {
@@ -242,6 +274,6 @@ impl Builder {
             opened,
             directories,
         };
-        Ok(Db { client: Arc::new(client) })
+        Ok(Arc::new(client))
     }
 }

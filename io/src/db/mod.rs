@@ -3,12 +3,14 @@
 mod asynchronous;
 mod builder;
 mod call;
+mod maintenance;
 mod merge;
 mod ops;
 mod stream;
 
 pub use asynchronous::{AsyncDb, AsyncUpload};
 pub use builder::Builder;
+pub use maintenance::{AsyncMaintenance, Maintenance};
 
 use crate::error::Error;
 use crate::lock::StoreLock;
@@ -150,6 +152,12 @@ impl Db {
     #[must_use]
     pub fn asynchronous(&self) -> AsyncDb {
         AsyncDb::new(self.client.clone())
+    }
+
+    /// The part of this that needs no keys: what [`Builder::open_keyless`] gives for a store whose keys are elsewhere.
+    #[must_use]
+    pub fn maintenance(&self) -> Maintenance {
+        Maintenance::new(self.client.clone())
     }
 
     /// The limits this store was opened with.

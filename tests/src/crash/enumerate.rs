@@ -2,10 +2,12 @@
 
 use super::judge::{PROBE_KEY, Seen, judge, observe};
 use super::model::{Model, Moment, key_name};
-use super::player::{Clerk, Done, Player, create, open, put_now};
+use super::player::{Clerk, Done, Player, ask_keyless, create, open, open_keyless, put_now};
 use super::script::{Script, content};
 use core::fmt;
+use ouroboros_engine::env::{Disk as _, Volume};
 use ouroboros_engine::node::{OpenError, Opened, Reply, Request};
+use ouroboros_engine::store::index::IndexFile;
 use ouroboros_sim::disk::{CrashVariant, FaultPlan, FaultyDisk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,13 +63,14 @@ impl fmt::Display for Crashes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} puts ({} of them merges), {} purges, {} compactions, {} recodings and scrubs; crash points: {} and {} \
-             during recovery, recoveries: {} ({} rebuilt the index, {} dropped a torn write), violations: {}",
+            "{} puts ({} of them merges), {} purges, {} compactions, {} recodings and scrubs, and {} of all three without keys; \
+             crash points: {} and {} during recovery, recoveries: {} ({} rebuilt the index, {} dropped a torn write), violations: {}",
             self.done.puts,
             self.done.merges,
             self.done.purges,
             self.done.compactions,
             self.done.upkeep,
+            self.done.keyless,
             self.points,
             self.nested_points,
             self.recoveries,
@@ -91,6 +94,7 @@ struct Recording {
     model: Model,
     /// When the store had been made.
     made: Moment,
+    keyless: bool,
 }
 
 fn record(script: &Script, tally: &mut Crashes) -> Result<Recording, String> {
@@ -121,13 +125,16 @@ fn record(script: &Script, tally: &mut Crashes) -> Result<Recording, String> {
         let model = player.model.clone();
         judge(player.node()?, &model, Moment::MAX).map_err(|why| format!("without any crash, stage {stage}: {why}"))?;
         player.end(stage).map_err(|failure| format!("the store does not close: {failure}"))?;
+        if script.keyless {
+            player.visit_keyless(script, stage).map_err(|why| format!("after stage {stage}: {why}"))?;
+        }
     }
     disk.unwatch();
     let mut points = core::mem::take(&mut *points.lock().unwrap_or_else(PoisonError::into_inner));
     points.push(CrashPoint { disk: player.disk.snapshot(), at: clerk.now(), operation: "the end".to_owned() });
     tally.done = player.done;
     tally.points = points.len() as u64;
-    Ok(Recording { points, model: player.model, made })
+    Ok(Recording { points, model: player.model, made, keyless: script.keyless })
 }
 
 impl Depth {
@@ -149,11 +156,36 @@ struct Recovery<'a> {
     at: Moment,
     seed: u64,
     deep: bool,
+    /// A process without keys is the first to open the store.
+    keyless: bool,
 }
 
 impl Recovery<'_> {
+    /// Recovers, compacts and ends without keys.
+    fn go_over_without_keys(&self, disk: &FaultyDisk) -> Result<(), String> {
+        let (mut node, opened) = match open_keyless(disk, self.seed ^ 5) {
+            Ok(opened) => opened,
+            Err(OpenError::NoStore) if self.at < self.recording.made => return Ok(()),
+            Err(error) => return Err(format!("it does not open without keys: {error}")),
+        };
+        if !opened.damaged.is_empty() {
+            return Err(format!("without keys, a crash is taken for damage: {opened:?}"));
+        }
+        ask_keyless(&mut node, Request::Compact)?;
+        if self.deep {
+            ask_keyless(&mut node, Request::Scrub { repair: true })?;
+        }
+        if self.seed.is_multiple_of(2) {
+            return Ok(());
+        }
+        node.close().map_err(|failure| format!("without keys, it does not close: {failure}"))
+    }
+
     fn judge(&self, disk: &FaultyDisk) -> Result<Opened, String> {
         let model = &self.recording.model;
+        if self.keyless {
+            self.go_over_without_keys(disk)?;
+        }
         let (mut node, opened) = match open(disk, self.seed) {
             Ok(opened) => opened,
             // Nobody had been told that there is a store.
@@ -166,6 +198,10 @@ impl Recovery<'_> {
         };
         if !opened.damaged.is_empty() {
             return Err(format!("a crash is taken for damage: {opened:?}"));
+        }
+        let left = disk.list(Volume::Index).map_err(|error| error.to_string())?;
+        if left.iter().any(|name| name.as_str() == IndexFile::Passing.name()) {
+            return Err(format!("the index of a process without keys is left: {left:?}"));
         }
         let mut seen = judge(&mut node, model, self.at)?;
         let value = content(5000 + (self.seed % 9000) as usize, !self.seed);
@@ -216,7 +252,8 @@ fn try_point(recording: &Recording, depth: &Depth, number: usize) -> Crashes {
     for (place, variant) in depth.variants(number as u64, point.disk.undecided_units()).into_iter().enumerate() {
         let seed = number as u64 * 16 + place as u64 + 2;
         let deep = (number + place * 5).is_multiple_of(depth.deep_every);
-        let recovery = Recovery { recording, at: point.at, seed, deep };
+        let keyless = recording.keyless && (number + place).is_multiple_of(2);
+        let recovery = Recovery { recording, at: point.at, seed, deep, keyless };
         let after = point.disk.after_crash(variant);
         let shown = |why: &str| format!("crash at operation {}, {variant:?}: {why}", point.operation);
         if nested {
@@ -227,7 +264,10 @@ fn try_point(recording: &Recording, depth: &Depth, number: usize) -> Crashes {
             copy.watch(move |_, operation, disk| {
                 shared.lock().unwrap_or_else(PoisonError::into_inner).push((disk, format!("{operation:?}")));
             });
-            let opened = catch_unwind(AssertUnwindSafe(|| drop(open(&copy, seed))));
+            let opened = catch_unwind(AssertUnwindSafe(|| match keyless {
+                true => drop(open_keyless(&copy, seed)),
+                false => drop(open(&copy, seed)),
+            }));
             if opened.is_err() {
                 tally.violations.push(shown("opening panics"));
             }
@@ -238,7 +278,9 @@ fn try_point(recording: &Recording, depth: &Depth, number: usize) -> Crashes {
                 let variants = [CrashVariant::AllLost, CrashVariant::AllKept, CrashVariant::Torn(seed + at as u64)];
                 let few = if disk.undecided_units() == 0 { 1 } else { variants.len() };
                 for second in variants.into_iter().take(few) {
-                    let recovery = Recovery { recording, at: point.at, seed: seed + 1 + at as u64, deep: false };
+                    let (seed, deep) = (seed + 1 + at as u64, false);
+                    let keyless = recording.keyless && at.is_multiple_of(3);
+                    let recovery = Recovery { recording, at: point.at, seed, deep, keyless };
                     let result = guarded(&recovery, &disk.after_crash(second));
                     let why = |why: &str| shown(&format!("crash of the recovery at {operation}, {second:?}: {why}"));
                     tally.count(result, why);

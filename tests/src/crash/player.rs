@@ -1,14 +1,14 @@
 //! Asks a node what the script says, and writes down what it answered.
 
 use super::model::{Model, Moment, Removal, Version, key_name};
-use super::script::{Ask, Script, Value};
+use super::script::{Ask, Script, Value, keyless_asks};
 use bytes::Bytes;
 use ouroboros_engine::blob::Attributes;
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
-    Base, Failure, Limits, OpenError, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId,
-    Select, Written,
+    Access, Base, Failure, Limits, OpenError, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request,
+    RequestId, Select, Written,
 };
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
 use ouroboros_sim::disk::FaultyDisk;
@@ -48,6 +48,25 @@ pub(super) fn create(disk: &FaultyDisk, seed: u64) -> Result<Node, OpenError> {
 
 pub(super) fn open(disk: &FaultyDisk, seed: u64) -> Result<(Node, Opened), OpenError> {
     Local::open(disk.clone(), keyring(KEYRING), limits(), seed)
+}
+
+/// Opens the store without its keys.
+pub(super) fn open_keyless(disk: &FaultyDisk, seed: u64) -> Result<(Node, Opened), OpenError> {
+    Local::open_with(disk.clone(), Access::Keyless, limits(), seed)
+}
+
+/// Asks a process without keys, and demands that it has nothing to complain of on a disk that has no faults.
+pub(super) fn ask_keyless(node: &mut Node, request: Request) -> Result<(), String> {
+    match node.ask(request.clone()) {
+        Ok(Reply::Scrubbed(report)) if !(report.damage.is_empty() && report.lost.is_empty()) => {
+            Err(format!("a disk without faults is damaged: {report:?}"))
+        }
+        Ok(Reply::Recoded(report)) if !report.damaged.is_empty() => {
+            Err(format!("seals could not be recoded: {report:?}"))
+        }
+        Ok(Reply::Scrubbed(_) | Reply::Recoded(_) | Reply::Compacted(_)) => Ok(()),
+        other => Err(format!("without keys, {request:?} was answered with {other:?}")),
+    }
 }
 
 /// Counts what clients sent and were told, for whoever has to order it with operations of the disk.
@@ -122,6 +141,8 @@ pub struct Done {
     pub compactions: u64,
     /// Recodings and scrubs.
     pub upkeep: u64,
+    /// What processes without keys did.
+    pub keyless: u64,
 }
 
 /// What is needed to go on at the start of a stage.
@@ -193,6 +214,25 @@ impl Player {
         drop(node);
         self.disk = self.disk.restart();
         Ok(())
+    }
+
+    /// Lets a process without keys do its work between two stages. It ends in the other way than the stage did.
+    pub(super) fn visit_keyless(&mut self, script: &Script, stage: usize) -> Result<(), String> {
+        let seed = script.seed.wrapping_mul(37).wrapping_add(stage as u64);
+        let (mut node, opened) = open_keyless(&self.disk, seed).map_err(|error| error.to_string())?;
+        if !opened.damaged.is_empty() {
+            return Err(format!("a disk without faults is damaged: {opened:?}"));
+        }
+        for request in keyless_asks(stage) {
+            ask_keyless(&mut node, request)?;
+            self.done.keyless += 1;
+        }
+        if stage.is_multiple_of(2) {
+            drop(node);
+            self.disk = self.disk.restart();
+            return Ok(());
+        }
+        node.close().map_err(|failure| format!("without keys, the store does not close: {failure}"))
     }
 
     /// Has a group of requests under way together, until all are answered and the node is idle.

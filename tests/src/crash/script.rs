@@ -3,6 +3,7 @@
 use super::model::Model;
 use bytes::Bytes;
 use ouroboros_engine::id::BlobId;
+use ouroboros_engine::node::Request;
 use ouroboros_engine::seal::Coding;
 use ouroboros_sim::disk::Stream;
 use std::collections::BTreeSet;
@@ -20,6 +21,8 @@ pub struct Script {
     pub keys: usize,
     /// The longest value, in bytes.
     pub longest: u64,
+    /// After each stage a process without keys opens the store, codes it anew, compacts and scrubs it.
+    pub keyless: bool,
 }
 
 /// The bytes of a new version.
@@ -134,6 +137,18 @@ impl Script {
         let seed = stream.below(40);
         content(len.min(self.longest) as usize, seed)
     }
+}
+
+/// What a process without keys asks after a stage, one after the other.
+pub(super) fn keyless_asks(stage: usize) -> Vec<Request> {
+    let codings = [(4, 2), (8, 1), (2, 1)];
+    let (data, parity) = codings[stage % codings.len()];
+    vec![
+        Request::Recode(Coding::new(data, parity).unwrap_or_default()),
+        Request::Compact,
+        Request::Scrub { repair: true },
+        Request::Compact,
+    ]
 }
 
 fn coding(stream: &mut Stream) -> Coding {

@@ -11,7 +11,7 @@ use ouroboros_engine::node::{
     Limits, ListRequest, Policy, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, Select,
 };
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding, SealedSlice, SliceHeader};
-use ouroboros_engine::store::index::{Blobs, Direction, Index, IndexOptions, Keys, Names};
+use ouroboros_engine::store::index::{Blobs, Direction, Index, IndexFile, IndexOptions, Keys, Names};
 use ouroboros_engine::store::log::{Log, LogOptions, RecordFlags, RecordKind, StoreId};
 use ouroboros_sim::local::{self, Local};
 use std::ops::{Bound, ControlFlow};
@@ -46,7 +46,13 @@ fn contents(disk: &MemoryDisk, volume: Volume, name: &str) -> Vec<u8> {
 // ---- The log ---------------------------------------------------------------------------------------------------------
 
 fn log_options() -> LogOptions {
-    LogOptions { segment_len: 64 << 10, write_buffer_len: 4 << 10, parity_group_len: 4 << 10, open_files: 4 }
+    LogOptions {
+        segment_len: 64 << 10,
+        write_buffer_len: 4 << 10,
+        parity_group_len: 4 << 10,
+        open_files: 4,
+        leave_end: false,
+    }
 }
 
 /// The smallest log with every part: one note in one batch.
@@ -226,8 +232,9 @@ pub(super) fn forged_store_segment(bytes: &[u8]) -> bool {
 
 // ---- The index -------------------------------------------------------------------------------------------------------
 
-const INDEX: &str = Index::<MemoryDisk>::FILE;
-const INDEX_OPTIONS: IndexOptions = IndexOptions { cache_bytes: 256 << 10, overlay_bytes: 64 << 10 };
+const INDEX: &str = IndexFile::Lasting.name();
+const INDEX_OPTIONS: IndexOptions =
+    IndexOptions { file: IndexFile::Lasting, cache_bytes: 256 << 10, overlay_bytes: 64 << 10 };
 
 fn index_secret() -> Secret {
     Secret::new([0x91; 32])

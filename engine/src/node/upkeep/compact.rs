@@ -16,7 +16,9 @@ use crate::node::policy::Policy;
 use crate::node::request::{CompactReport, Failure};
 use crate::node::{Engine, batch::Staged};
 use crate::seal::{SealedSlice, SliceError, SliceHeader};
-use crate::store::index::{Blobs, Direction, Index, IndexError, RefPages, SealRow, Seals, Table, Target, Tombstones};
+use crate::store::index::{
+    Blobs, Direction, Index, IndexError, IndexFile, RefPages, SealRow, Seals, Table, Target, Tombstones,
+};
 use crate::store::log::{RecordKind, RecordView};
 use crate::store::{Location, SegmentId};
 use bytes::Bytes;
@@ -128,6 +130,12 @@ impl<D: Disk> Engine<D> {
             self.upkeep.dead.remove(&victim.segment);
             // The copies first: the batch may have begun in the segment that goes.
             self.commit_or_fail()?;
+            if self.keys.is_none() {
+                // It may point into the segment that goes. The count of removals tells that to whoever opens it; what is
+                // not there at all cannot be believed by any mistake.
+                let lasting = Index::destroy(self.log.disk(), IndexFile::Lasting);
+                lasting.map_err(|error| Failure::Disk(error.to_string()))?;
+            }
             self.log.remove(victim.segment).map_err(|error| self.log_failure(error))?;
             self.note.removals += 1;
             self.content.remove(&victim.segment);
@@ -148,6 +156,11 @@ impl<D: Disk> Engine<D> {
             Sweep::Start => {
                 // Nor would what is not committed be swept: the seals of an upload that failed, for instance.
                 self.commit_for_upkeep()?;
+                // Whoever has no keys has not seen all that there is to see, and takes no risk with what may be referred to.
+                if self.keys.is_none() && self.heal.may_hide_references() {
+                    stage.swept = Sweep::Done;
+                    return Ok(false);
+                }
                 self.sweep_pages(report)?;
                 Bound::Unbounded
             }
@@ -222,7 +235,8 @@ impl<D: Disk> Engine<D> {
             let alive = live.get(&segment.id).copied().unwrap_or(0);
             let content = self.content.get(&segment.id).copied().unwrap_or_else(|| u64::from(segment.len));
             let worth = if stage.only_mostly_dead { alive * 2 < content } else { alive < content };
-            if segment.sealed && worth {
+            let in_doubt = self.keys.is_none() && self.heal.may_hide_records(segment.id);
+            if segment.sealed && worth && !in_doubt {
                 victims.push_back(segment.id);
             }
         }

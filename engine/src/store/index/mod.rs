@@ -42,9 +42,36 @@ use paged::{Mode, PagedFile};
 use std::sync::Arc;
 use tree::Tree;
 
-/// Limits of an index.
+/// Which of the indexes that may stand beside each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IndexFile {
+    /// The store's own, which is kept from one opening to the next.
+    #[default]
+    Lasting,
+    /// That of a process without keys, which is thrown away when it ends.
+    Passing,
+}
+
+impl IndexFile {
+    /// The file's name on [`Volume::Index`].
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lasting => "index.ouroboros",
+            Self::Passing => "keyless.ouroboros",
+        }
+    }
+
+    fn file_name(self) -> Result<FileName, IndexError> {
+        FileName::new(self.name()).map_err(|error| IndexError::damaged(error.to_string()))
+    }
+}
+
+/// Where an index stands, and its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexOptions {
+    /// Its file.
+    pub file: IndexFile,
     /// Memory for pages, in bytes. A flush that dirties more than half of it writes and reads pages twice: random keys
     /// dirty one page each, until every page is.
     pub cache_bytes: usize,
@@ -54,7 +81,7 @@ pub struct IndexOptions {
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, overlay_bytes: 32 << 20 }
+        Self { file: IndexFile::default(), cache_bytes: 64 << 20, overlay_bytes: 32 << 20 }
     }
 }
 
@@ -86,13 +113,6 @@ fn decode<T: Table>(row: &[u8]) -> Result<T::Value, IndexError> {
 }
 
 impl<D: Disk> Index<D> {
-    /// The file's name on [`Volume::Index`].
-    pub const FILE: &'static str = "index.ouroboros";
-
-    fn file_name() -> Result<FileName, IndexError> {
-        FileName::new(Self::FILE).map_err(|error| IndexError::damaged(error.to_string()))
-    }
-
     /// Creates an empty index, whose checkpoint is empty. `secret` is the key that its page key is derived from; `rng`
     /// must come from a fresh seed at every start of the process.
     ///
@@ -100,7 +120,7 @@ impl<D: Disk> Index<D> {
     /// [`IndexError::Disk`], with `AlreadyExists` when there is one: destroy it first.
     pub fn create(disk: &D, options: IndexOptions, secret: &Secret, rng: &mut EngineRng) -> Result<Self, IndexError> {
         // PA
-        let file = disk.open(Volume::Index, &Self::file_name()?, OpenMode::CreateNew)?;
+        let file = disk.open(Volume::Index, &options.file.file_name()?, OpenMode::CreateNew)?;
         let paged = Arc::new(PagedFile::create(file, secret, rng)?);
         let tree = Tree::create(&paged, options.cache_bytes)?;
         disk.sync_directory(Volume::Index)?;
@@ -118,7 +138,7 @@ impl<D: Disk> Index<D> {
             DiskFailure::NotFound => IndexError::Missing,
             _ => IndexError::Disk(error),
         };
-        let file = disk.open(Volume::Index, &Self::file_name()?, OpenMode::Write).map_err(missing)?;
+        let file = disk.open(Volume::Index, &options.file.file_name()?, OpenMode::Write).map_err(missing)?;
         let (paged, clean) = PagedFile::open(file, secret, rng)?;
         let paged = Arc::new(paged);
         let tree = Tree::open(&paged, options.cache_bytes, clean)?;
@@ -126,13 +146,15 @@ impl<D: Disk> Index<D> {
         Ok(Self { paged, tree: Some(tree), overlay: Overlay::default(), checkpoint, options })
     }
 
-    /// Removes the index's file, whatever state it is in. Nothing happens if there is none.
+    /// Removes an index's file, whatever state it is in. Nothing happens if there is none.
     ///
     /// # Errors
     /// [`IndexError::Disk`].
-    pub fn destroy(disk: &D) -> Result<(), IndexError> {
-        match disk.remove(Volume::Index, &Self::file_name()?) {
+    pub fn destroy(disk: &D, file: IndexFile) -> Result<(), IndexError> {
+        match disk.remove(Volume::Index, &file.file_name()?) {
             Err(error) if error.failure != DiskFailure::NotFound => Err(error.into()),
+            // Should it come back after a crash, nobody reads it.
+            _ if file == IndexFile::Passing => Ok(()),
             _ => Ok(disk.sync_directory(Volume::Index)?),
         }
     }

@@ -69,11 +69,20 @@ pub struct LogOptions {
     pub write_buffer_len: u32,
     /// How many segment files are held open for reading.
     pub open_files: u32,
+    /// Writes nothing to a segment that stands at opening, but starts another. For whoever opens the log without the
+    /// checkpoint that another keeps of it: what that one knows to be durable must not be under way when a crash comes.
+    pub leave_end: bool,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { segment_len: 64 << 20, parity_group_len: 1 << 20, write_buffer_len: 256 << 10, open_files: 32 }
+        Self {
+            segment_len: 64 << 20,
+            parity_group_len: 1 << 20,
+            write_buffer_len: 256 << 10,
+            open_files: 32,
+            leave_end: false,
+        }
     }
 }
 

@@ -31,6 +31,12 @@ impl<D: Disk> Log<D> {
         let at = last.at;
         let Some(segment) = self.segments.get(&at.segment).cloned() else { return Ok(()) };
         let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
+        if self.options.leave_end && !sure {
+            // It is whole as it stands, and holds no more than parity and proof; what is not durable yet becomes so.
+            file.sync()?;
+            self.settled = true;
+            return Ok(());
+        }
         let mut active = Active {
             id: at.segment,
             file: Arc::new(file),

@@ -1,7 +1,7 @@
 //! A disk with one cut: whatever is written after it is lost, torn or kept as a coin says.
 
 use crate::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, MemoryDisk, MemoryFile, OpenMode, Volume};
-use crate::store::index::Index;
+use crate::store::index::IndexFile;
 use std::sync::{Arc, Mutex};
 
 const SECTOR: usize = 512;
@@ -91,7 +91,7 @@ impl TestDisk {
 }
 
 pub(super) fn name() -> FileName {
-    FileName::new(Index::<MemoryDisk>::FILE).unwrap()
+    FileName::new(IndexFile::Lasting.name()).unwrap()
 }
 
 impl TestFile {

@@ -1,7 +1,7 @@
 use super::disk::TestDisk;
 use super::{create, open};
 use crate::id::KeyHash;
-use crate::store::index::{Direction, Index, IndexError, Meta, Names};
+use crate::store::index::{Direction, Index, IndexError, IndexFile, Meta, Names};
 use core::ops::Bound;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -176,7 +176,7 @@ fn a_missing_index_and_another_secret_are_told_apart() {
     let other = crate::id::Secret::new([0x43; 32]);
     let error = Index::open(&disk, super::SMALL, &other, &mut super::rng(1)).err();
     assert!(matches!(error, Some(IndexError::Damaged(_))), "{error:?}");
-    Index::destroy(&disk).unwrap();
-    Index::destroy(&disk).expect("nothing to destroy is no error");
+    Index::destroy(&disk, IndexFile::Lasting).unwrap();
+    Index::destroy(&disk, IndexFile::Lasting).expect("nothing to destroy is no error");
     assert_eq!(open(&disk, 1).err(), Some(IndexError::Missing));
 }

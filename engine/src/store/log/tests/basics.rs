@@ -5,8 +5,13 @@ use crate::env::{Disk, DiskFile, FileName, MemoryDisk, OpenMode, Volume};
 use core::ops::ControlFlow;
 
 pub(super) const STORE: StoreId = StoreId([3; 32]);
-pub(super) const SMALL: LogOptions =
-    LogOptions { segment_len: 32 << 10, parity_group_len: 16 << 10, write_buffer_len: 2 << 10, open_files: 2 };
+pub(super) const SMALL: LogOptions = LogOptions {
+    segment_len: 32 << 10,
+    parity_group_len: 16 << 10,
+    write_buffer_len: 2 << 10,
+    open_files: 2,
+    leave_end: false,
+};
 
 pub(super) fn rng() -> EngineRng {
     EngineRng::from_seed([9; 32])

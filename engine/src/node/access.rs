@@ -1,0 +1,106 @@
+//! With what a store is opened: its keys, or nothing.
+//!
+//! Whatever is sealed can be verified, repaired, coded anew and moved without a key, and what is alive follows from the public
+//! headers and the tombstones. So a process without keys keeps an index of its own, which holds no more than they say,
+//! and throws it away when it ends; the store's own index is sealed under the keyring and not looked at
+//! (decision 14).
+
+use super::request::Request;
+use super::{Limits, OpenError};
+use crate::env::Disk;
+use crate::id::{EngineRng, Secret};
+use crate::keys::Keyring;
+use crate::store::index::{Index, IndexError, IndexFile, IndexOptions};
+use std::sync::Arc;
+
+/// With what a store is opened.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// With the keys of its realm: for everything.
+    Keys(Arc<Keyring>),
+    /// Without: for [`Request::Scrub`], [`Request::Recode`], [`Request::Compact`] and [`Request::Stats`]. Everything else is
+    /// answered with [`Failure::NoKeys`](super::Failure::NoKeys).
+    Keyless,
+}
+
+impl Access {
+    /// The keys, if there are any.
+    #[must_use]
+    pub const fn keys(&self) -> Option<&Arc<Keyring>> {
+        match self {
+            Self::Keys(keys) => Some(keys),
+            Self::Keyless => None,
+        }
+    }
+}
+
+impl Request {
+    /// Whether a node without keys cannot do it.
+    pub(super) const fn needs_keys(&self) -> bool {
+        match self {
+            Self::Scrub { .. } | Self::Recode(_) | Self::Compact | Self::Stats | Self::Close => false,
+            // There is no stream to forget.
+            Self::PutAbort { .. } => false,
+            Self::Put(_)
+            | Self::PutOpen(_)
+            | Self::PutData { .. }
+            | Self::PutEnd { .. }
+            | Self::Get(_)
+            | Self::Exist(_)
+            | Self::GetVersion(_)
+            | Self::Read { .. }
+            | Self::Heads(_)
+            | Self::Log { .. }
+            | Self::MergeBases(_)
+            | Self::Diff { .. }
+            | Self::List(_)
+            | Self::Purge(_) => true,
+        }
+    }
+}
+
+/// The index of a node: which file, and under which secret.
+pub(super) struct IndexPlace {
+    options: IndexOptions,
+    secret: Secret,
+}
+
+impl IndexPlace {
+    pub(super) fn new(keys: Option<&Keyring>, limits: &Limits, rng: &mut EngineRng) -> Self {
+        let (file, secret) = match keys {
+            Some(keys) => (IndexFile::Lasting, keys.index_key(&[0; 16])),
+            // Nobody reads it after this process.
+            None => (IndexFile::Passing, Secret::new(rng.bytes())),
+        };
+        let options =
+            IndexOptions { file, cache_bytes: limits.index_cache_len, overlay_bytes: limits.index_overlay_len };
+        Self { options, secret }
+    }
+
+    /// The index that is there.
+    pub(super) fn open<D: Disk>(&self, disk: &D, rng: &mut EngineRng) -> Result<Index<D>, IndexError> {
+        match self.options.file {
+            IndexFile::Lasting => Index::open(disk, self.options, &self.secret, rng),
+            // What another process has left may be of another log by now.
+            IndexFile::Passing => Err(IndexError::Missing),
+        }
+    }
+
+    /// An empty one in place of what is there.
+    pub(super) fn make<D: Disk>(&self, disk: &D, rng: &mut EngineRng) -> Result<Index<D>, IndexError> {
+        Index::destroy(disk, self.options.file)?;
+        Index::create(disk, self.options, &self.secret, rng)
+    }
+}
+
+/// Removes what a process without keys has left of its index. That it fails does no harm: nobody reads it.
+pub(super) fn clear_passing_index<D: Disk>(disk: &D) {
+    if let Err(error) = Index::destroy(disk, IndexFile::Passing) {
+        tracing::warn!(%error, "an index that is of no use any more could not be removed");
+    }
+}
+
+/// The keys, where nothing goes on without.
+pub(super) fn needed(access: &Access) -> Result<&Arc<Keyring>, OpenError> {
+    access.keys().ok_or(OpenError::NoKeys)
+}
