@@ -222,7 +222,7 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             let file = self.disk.open(Volume::Blocks, &end.segment.file_name(), OpenMode::Write)?;
-            if holds_only_upkeep(&file, present, end.offset)? {
+            if holds_only_upkeep(&file, present, end)? {
                 continue;
             }
             file.truncate(u64::from(end.offset))?;
@@ -230,6 +230,8 @@ impl<D: Disk> Log<D> {
             if let Some(segment) = self.segments.get_mut(&end.segment) {
                 segment.len = end.offset;
             }
+            // A crash tore its parity while it was written behind the fresh segment's commit; or it never had any.
+            self.seal_behind(end.segment)?;
         }
         Ok(())
     }
@@ -252,11 +254,12 @@ fn write_again<F: DiskFile>(file: &F, mut at: u64, end: u64) -> Result<(), LogEr
     Ok(())
 }
 
-fn holds_only_upkeep<F: DiskFile>(file: &F, present: &Present, from: u32) -> Result<bool, LogError> {
-    let mut scanner = Scanner::new(file, &present.binding, from, present.len);
+/// Whether what lies behind `end` in its segment is intact, and no more than parity and a footer.
+fn holds_only_upkeep<F: DiskFile>(file: &F, present: &Present, end: Point) -> Result<bool, LogError> {
+    let mut scanner = Scanner::new(file, &present.binding, end.offset, present.len);
     while let Some(item) = scanner.next()? {
-        match item {
-            Item::Record(_, header) if header.kind.is_upkeep() => {}
+        match show(&mut scanner, end.segment, item, true)? {
+            Shown::Record(view) if view.kind.is_upkeep() => {}
             _ => return Ok(false),
         }
     }
