@@ -9,7 +9,7 @@ pub(crate) use ouroboros_engine::node::{
 };
 pub(crate) use ouroboros_engine::seal::Coding;
 pub(crate) use ouroborosdb::lock::{LOCK_FILE, LockError};
-pub(crate) use ouroborosdb::{Builder, Db, Error, SNAPSHOTS};
+pub(crate) use ouroborosdb::{Builder, Db, Error, Maintenance, SNAPSHOTS};
 
 use crate::args::Globals;
 use crate::exit::{Exit, Failure, Outcome};
@@ -78,22 +78,27 @@ impl Place {
 
     /// Opens the keyring with the passphrase that is given, typed, or empty.
     pub(crate) fn open_keyring(&self, globals: &Globals) -> Outcome<Keyring> {
+        self.try_keyring(globals)?.ok_or_else(|| {
+            let message = format!("the keyring {} needs its passphrase", self.keyring.display());
+            Failure::new(Exit::Keys, message).advise(format!(
+                "there is no terminal to ask on: pass --passphrase-file FILE, --passphrase-fd N or {}",
+                passphrase::VARIABLE
+            ))
+        })
+    }
+
+    /// The same; none if nobody is there to be asked.
+    fn try_keyring(&self, globals: &Globals) -> Outcome<Option<Keyring>> {
         let sealed = keyring_file::read(&self.keyring)?;
         // No passphrase opens what is no keyring, so that none is asked for.
         keyring_file::cost(&self.keyring)?;
         if let Some(passphrase) = passphrase::given(globals)? {
-            return keyring_file::unseal(&self.keyring, &sealed, &passphrase);
+            return keyring_file::unseal(&self.keyring, &sealed, &passphrase).map(Some);
         }
         // An empty passphrase is nobody's secret: where it fits, nobody is asked.
         match (keyring_file::unseal(&self.keyring, &sealed, b""), passphrase::can_ask()) {
-            (Ok(keyring), _) => return Ok(keyring),
-            (Err(_), false) => {
-                let message = format!("the keyring {} needs its passphrase", self.keyring.display());
-                return Err(Failure::new(Exit::Keys, message).advise(format!(
-                    "there is no terminal to ask on: pass --passphrase-file FILE, --passphrase-fd N or {}",
-                    passphrase::VARIABLE
-                )));
-            }
+            (Ok(keyring), _) => return Ok(Some(keyring)),
+            (Err(_), false) => return Ok(None),
             (Err(_), true) => {}
         }
         let mut attempt = 1;
@@ -101,7 +106,7 @@ impl Place {
             let typed = passphrase::ask(&self.keyring, attempt > 1)?;
             match keyring_file::unseal(&self.keyring, &sealed, &typed) {
                 Err(_) if attempt < passphrase::ATTEMPTS => attempt += 1,
-                result => return result,
+                result => return result.map(Some),
             }
         }
     }
@@ -118,13 +123,54 @@ impl Place {
 
     /// Opens the store.
     pub(crate) fn open(&self, globals: &Globals, steps: &Steps) -> Outcome<Db> {
-        if !self.has_store() {
-            return Err(Failure::new(Exit::Failed, format!("there is no store in {}", self.store.display())).advise(
-                "`ouroboros init` makes one, and so does a first put or import; or say where yours is: --store DIR",
-            ));
-        }
+        self.need_store()?;
         let keyring = self.open_keyring(globals)?;
-        Ok(self.builder(keyring, steps).open()?)
+        Ok(self.builder(steps).keyring(keyring).open()?)
+    }
+
+    /// Opens the store for what needs no keys: with them if they are at hand, else, or if so asked, without. A keyring or a
+    /// passphrase that is wrong is no missing one.
+    pub(crate) fn open_for_upkeep(
+        &self,
+        globals: &Globals,
+        without: bool,
+        out: &mut Output,
+        steps: &Steps,
+    ) -> Outcome<Opened> {
+        self.need_store()?;
+        let keyring = if without {
+            None
+        } else if !keyring_file::exists(&self.keyring) {
+            out.note(format!("there is no keyring {}: going on without keys", self.keyring.display()));
+            None
+        } else {
+            let found = self.try_keyring(globals).map_err(|failure| {
+                let advice = failure.advice.clone().unwrap_or_default();
+                failure.advise(format!("{advice}; or go on without: --no-keys"))
+            })?;
+            if found.is_none() {
+                let keyring = self.keyring.display();
+                out.note(format!("the keyring {keyring} needs a passphrase that nobody gave: going on without keys"));
+            }
+            found
+        };
+        let builder = self.builder(steps);
+        Ok(match keyring {
+            Some(keyring) => {
+                let db = builder.keyring(keyring).open()?;
+                Opened { store: db.maintenance(), db: Some(db) }
+            }
+            None => Opened { store: builder.open_keyless()?, db: None },
+        })
+    }
+
+    fn need_store(&self) -> Outcome {
+        if self.has_store() {
+            return Ok(());
+        }
+        Err(Failure::new(Exit::Failed, format!("there is no store in {}", self.store.display())).advise(
+            "`ouroboros init` makes one, and so does a first put or import; or say where yours is: --store DIR",
+        ))
     }
 
     /// Opens the store, or makes it and says so. A store whose making was cut short is finished.
@@ -153,17 +199,34 @@ impl Place {
         // Keys first, then the store: cut short anywhere, the next write finishes the work.
         let keyring = if found { self.open_keyring(globals)? } else { self.new_keyring(globals, new.kdf, out)? };
         let realm = keyring.realm_id();
-        let builder = self.builder(keyring, steps);
+        let builder = self.builder(steps).keyring(keyring);
         let builder = builder.blocks_directory(new.blocks).index_directory(new.index).coding(new.coding);
         let db = builder.open_or_create()?;
         out.created(&self.store, &self.keyring, found);
         Ok((db, realm))
     }
 
-    fn builder(&self, keyring: Keyring, steps: &Steps) -> Builder {
+    fn builder(&self, steps: &Steps) -> Builder {
         let steps = steps.clone();
-        Db::builder().directory(&self.store).keyring(keyring).on_event(move |event| steps.note(event))
+        Db::builder().directory(&self.store).on_event(move |event| steps.note(event))
     }
+}
+
+/// A store that is open for upkeep.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// What can be done to it with keys or without.
+    pub(crate) store: Maintenance,
+    /// The whole of it, if there are keys.
+    pub(crate) db: Option<Db>,
+}
+
+/// What commands take that need no keys.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct UpkeepArgs {
+    /// Do not open the keyring: everything sealed can be checked, repaired and moved without it.
+    #[arg(long)]
+    pub(crate) no_keys: bool,
 }
 
 /// What a new store is to be like.
@@ -207,7 +270,12 @@ impl Steps {
 /// Closes the store. That there is no room for what closing writes is no failure: it only spares the next opening some
 /// reading, and everything is acknowledged already.
 pub(crate) fn close(db: &Db) -> Outcome {
-    match db.close() {
+    close_upkeep(&db.maintenance())
+}
+
+/// The same for a store that may be open without keys.
+pub(crate) fn close_upkeep(store: &Maintenance) -> Outcome {
+    match store.close() {
         Err(error) if !is_full(&error) => Err(error.into()),
         Ok(()) | Err(_) => Ok(()),
     }
@@ -224,19 +292,22 @@ pub(crate) fn is_full(error: &Error) -> bool {
 }
 
 /// The figures of a store, each with its name and whether it counts bytes.
-pub(crate) fn figures(stats: &Stats, snapshots: u64) -> Vec<(&'static str, u64, bool)> {
-    vec![
-        ("keys", stats.keys, false),
-        ("versions", stats.versions, false),
+///
+/// Those that only keys can tell are left out where there are none.
+pub(crate) fn figures(stats: &Stats, snapshots: Option<u64>) -> Vec<(&'static str, u64, bool)> {
+    let figures = [
+        ("keys", Some(stats.keys), false),
+        ("versions", Some(stats.versions), false),
         ("snapshots", snapshots, false),
-        ("conflicts", stats.conflicts, false),
-        ("tombstones", stats.tombstones, false),
-        ("chunks", stats.seals, false),
-        ("degraded_chunks", stats.degraded_seals, false),
+        ("conflicts", Some(stats.conflicts), false),
+        ("tombstones", Some(stats.tombstones), false),
+        ("chunks", Some(stats.seals), false),
+        ("degraded_chunks", Some(stats.degraded_seals), false),
         ("logical_bytes", stats.logical_bytes, true),
-        ("sealed_bytes", stats.sealed_bytes, true),
-        ("live_bytes", stats.live_bytes, true),
-        ("log_bytes", stats.log_bytes, true),
-        ("segments", stats.segments, false),
-    ]
+        ("sealed_bytes", Some(stats.sealed_bytes), true),
+        ("live_bytes", Some(stats.live_bytes), true),
+        ("log_bytes", Some(stats.log_bytes), true),
+        ("segments", Some(stats.segments), false),
+    ];
+    figures.into_iter().filter_map(|(name, value, is_bytes)| Some((name, value?, is_bytes))).collect()
 }

@@ -3,14 +3,17 @@
 use super::{Session, long};
 use crate::exit::Outcome;
 use crate::output::{Report, count, size};
-use crate::store::{self, Db};
+use crate::store::{self, Maintenance, UpkeepArgs};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
 
 /// What `compact` takes.
 #[derive(Debug, Args)]
-pub(crate) struct CompactArgs {}
+pub(crate) struct CompactArgs {
+    #[command(flatten)]
+    upkeep: UpkeepArgs,
+}
 
 #[derive(Serialize)]
 struct Compacted {
@@ -36,11 +39,11 @@ impl Report for Compacted {
     }
 }
 
-pub(super) fn run(session: &mut Session<'_>, _args: CompactArgs) -> Outcome {
-    let db = session.open()?;
+pub(super) fn run(session: &mut Session<'_>, args: CompactArgs) -> Outcome {
+    let store = session.open_for_upkeep(args.upkeep)?.store;
     let stopped = "interrupted; what was given back so far stays so";
-    let report = long::run(session, &db, "compact", stopped, Db::compact)?;
-    store::close(&db)?;
+    let report = long::run(session, &store, "compact", stopped, Maintenance::compact)?;
+    store::close_upkeep(&store)?;
     session.out.emit(&Compacted {
         freed_bytes: report.bytes_before.saturating_sub(report.bytes_after),
         bytes_before: report.bytes_before,

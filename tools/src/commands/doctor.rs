@@ -4,7 +4,7 @@ use super::{Session, long, scrub, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::keyring_file;
 use crate::output::{Report, count, size, thousands};
-use crate::store::{self, DamageOutcome, Db, Place};
+use crate::store::{self, DamageOutcome, Db, Maintenance, Opened, Place, Stats, UpkeepArgs};
 use crate::tree::snapshot;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
@@ -23,6 +23,8 @@ pub(crate) struct DoctorArgs {
     /// Do not read everything again; say only what is known already.
     #[arg(long)]
     quick: bool,
+    #[command(flatten)]
+    upkeep: UpkeepArgs,
 }
 
 /// How bad a finding is.
@@ -68,16 +70,16 @@ impl Findings {
 
 pub(super) fn run(session: &mut Session<'_>, args: DoctorArgs) -> Outcome {
     let place = session.place()?;
-    let db = session.open()?;
+    let opened = session.open_for_upkeep(args.upkeep)?;
     let mut findings = Findings::default();
-    opening(&db, &mut findings);
-    figures(&db, &mut findings)?;
+    opening(&opened.store, &mut findings);
+    figures(&opened, &mut findings)?;
     if !args.quick {
-        reading(session, &db, &mut findings)?;
+        reading(session, &opened, &mut findings)?;
     }
     let is_damaged = findings.0.iter().any(|finding| finding.severity >= Severity::Warning);
-    surroundings(&db, &place, &mut findings);
-    store::close(&db)?;
+    surroundings(&opened.store, &place, &mut findings);
+    store::close_upkeep(&opened.store)?;
     findings.0.iter().try_for_each(|finding| session.out.emit(finding))?;
     if findings.0.iter().any(|finding| finding.severity == Severity::Lost) {
         return Err(
@@ -91,8 +93,8 @@ pub(super) fn run(session: &mut Session<'_>, args: DoctorArgs) -> Outcome {
 }
 
 /// What opening the store has shown.
-fn opening(db: &Db, findings: &mut Findings) {
-    let opened = db.opened();
+fn opening(store: &Maintenance, findings: &mut Findings) {
+    let opened = store.opened();
     if opened.torn {
         findings.add(
             Severity::Note,
@@ -111,8 +113,29 @@ fn opening(db: &Db, findings: &mut Findings) {
 }
 
 /// What the store says of itself.
-fn figures(db: &Db, findings: &mut Findings) -> Outcome {
-    let stats = db.stats()?;
+fn figures(opened: &Opened, findings: &mut Findings) -> Outcome {
+    let stats = opened.store.stats()?;
+    let what = match &opened.db {
+        Some(db) => with_names(db, &stats)?,
+        None => {
+            let (keys, versions) = (count(stats.keys, "key"), count(stats.versions, "version"));
+            format!(
+                "{keys} with {versions}, the store's own snapshots among them, in {} on disk",
+                size(stats.log_bytes)
+            )
+        }
+    };
+    findings.add(Severity::Good, what, "");
+    if opened.db.is_none() {
+        let text = "looked at without keys: whether names and contents open, and how the index is, was not seen";
+        findings.add(Severity::Note, text, "run it again with the keyring to see the rest");
+    }
+    health(&stats, findings);
+    Ok(())
+}
+
+/// The figures that need keys: snapshots are known by their names.
+fn with_names(db: &Db, stats: &Stats) -> Outcome<String> {
     let all = snapshot::all(db)?;
     let snapshots = all.len() as u64;
     // A snapshot is a key of the store's own, with its list of entries as a version beside it.
@@ -120,18 +143,18 @@ fn figures(db: &Db, findings: &mut Findings) -> Outcome {
     for snapshot in &all {
         own_versions += versions::log(db, &snapshot.got.key)?.len() as u64;
     }
-    findings.add(
-        Severity::Good,
-        format!(
-            "{} with {} and {}: {} of values in {} on disk",
-            count(stats.keys.saturating_sub(snapshots), "key"),
-            count(stats.versions.saturating_sub(own_versions), "version"),
-            count(snapshots, "snapshot"),
-            size(stats.logical_bytes),
-            size(stats.log_bytes)
-        ),
-        "",
-    );
+    Ok(format!(
+        "{} with {} and {}: {} of values in {} on disk",
+        count(stats.keys.saturating_sub(snapshots), "key"),
+        count(stats.versions.saturating_sub(own_versions), "version"),
+        count(snapshots, "snapshot"),
+        size(stats.logical_bytes.unwrap_or_default()),
+        size(stats.log_bytes)
+    ))
+}
+
+/// What the figures say of the store's health.
+fn health(stats: &Stats, findings: &mut Findings) {
     if stats.conflicts > 0 {
         findings.add(
             Severity::Note,
@@ -151,12 +174,11 @@ fn figures(db: &Db, findings: &mut Findings) -> Outcome {
         let text = format!("{} of {} on disk belong to nothing any more", size(dead), size(stats.log_bytes));
         findings.add(Severity::Note, text, "`ouroboros compact` gives the space back");
     }
-    Ok(())
 }
 
 /// What reading everything again shows.
-fn reading(session: &Session<'_>, db: &Db, findings: &mut Findings) -> Outcome {
-    let report = long::run(session, db, "doctor", "interrupted", |db| db.scrub(false))?;
+fn reading(session: &Session<'_>, opened: &Opened, findings: &mut Findings) -> Outcome {
+    let report = long::run(session, &opened.store, "doctor", "interrupted", |store| store.scrub(false))?;
     let read = format!("{} and {}", count(report.records, "record"), count(report.seals, "chunk"));
     let number = |outcome| report.damage.iter().filter(|damage| damage.outcome == outcome).count() as u64;
     if report.damage.is_empty() && report.lost.is_empty() {
@@ -176,7 +198,7 @@ fn reading(session: &Session<'_>, db: &Db, findings: &mut Findings) -> Outcome {
         let advice = "`ouroboros scrub --repair`, soon: it heals all that is covered, and names the rest";
         findings.add(Severity::Warning, text, advice);
     }
-    let lost = scrub::lost(db, &report);
+    let lost = scrub::lost(opened.db.as_ref(), &report);
     for lost in lost.iter().take(NAMED) {
         findings.add(Severity::Lost, format!("damaged beyond repair: {lost}"), "");
     }
@@ -193,9 +215,9 @@ fn reading(session: &Session<'_>, db: &Db, findings: &mut Findings) -> Outcome {
 }
 
 /// What stands around the store.
-fn surroundings(db: &Db, place: &Place, findings: &mut Findings) {
+fn surroundings(store: &Maintenance, place: &Place, findings: &mut Findings) {
     let mut seen = Vec::new();
-    for directory in db.directories() {
+    for directory in store.directories() {
         let (Ok(disk), Ok(file)) = (rustix::fs::statvfs(directory), std::fs::metadata(directory)) else { continue };
         if seen.contains(&file.dev()) {
             continue;
@@ -209,6 +231,11 @@ fn surroundings(db: &Db, place: &Place, findings: &mut Findings) {
     }
     for (text, advice) in keyring_file::worries(&place.keyring, &place.store) {
         findings.add(Severity::Warning, text, advice);
+    }
+    if !keyring_file::exists(&place.keyring) {
+        let text = format!("the keyring {} is not there", place.keyring.display());
+        let advice = "pass it with --keyring FILE, or make it anew from the recovery phrase: `ouroboros keys recover`";
+        findings.add(Severity::Note, text, advice);
     }
     findings.add(
         Severity::Note,

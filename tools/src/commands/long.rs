@@ -4,7 +4,7 @@ use super::Session;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::progress::{Bar, Unit};
-use crate::store::{Db, Error};
+use crate::store::{Error, Maintenance};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ pub(super) const TICK: Duration = Duration::from_millis(50);
 /// crash would leave it: every step of it stands on its own, so that nothing is lost and the next run goes on.
 pub(super) fn run<T: Send + 'static>(
     session: &Session<'_>,
-    db: &Db,
+    store: &Maintenance,
     what: &'static str,
     stopped: &'static str,
-    work: impl FnOnce(&Db) -> Result<T, Error> + Send + 'static,
+    work: impl FnOnce(&Maintenance) -> Result<T, Error> + Send + 'static,
 ) -> Outcome<T> {
     interrupt::watch()?;
     let mut bar = Bar::new(session.out, what, Unit::Bytes);
     let (sender, receiver) = mpsc::channel();
-    let worker = db.clone();
+    let worker = store.clone();
     let spawned = std::thread::Builder::new().name(what.into()).spawn(move || {
         // Nobody listens any more when the user has asked us to stop.
         let _ = sender.send(work(&worker));
@@ -40,7 +40,7 @@ pub(super) fn run<T: Send + 'static>(
         }
         if interrupt::asked() {
             // Closing would wait for the work to end.
-            std::mem::forget(db.clone());
+            std::mem::forget(store.clone());
             return Err(Failure::interrupted(stopped));
         }
     }

@@ -30,7 +30,7 @@ mod versions;
 use crate::args::{Cli, Command, Globals};
 use crate::exit::{Failure, Outcome};
 use crate::output::Output;
-use crate::store::{Db, KeyName, Place, RESERVED, Steps, escape, unescape};
+use crate::store::{Db, KeyName, Opened, Place, RESERVED, Steps, UpkeepArgs, escape, unescape};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
@@ -51,6 +51,11 @@ impl Session<'_> {
     /// The store, which must be there.
     pub(crate) fn open(&self) -> Outcome<Db> {
         self.place()?.open(&self.globals, &self.steps)
+    }
+
+    /// The store, which must be there, for what needs no keys.
+    pub(crate) fn open_for_upkeep(&mut self, args: UpkeepArgs) -> Outcome<Opened> {
+        self.place()?.open_for_upkeep(&self.globals, args.no_keys, self.out, &self.steps)
     }
 
     /// The store, made if it is not there.

@@ -3,7 +3,7 @@
 use super::{Session, long};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Report, count, thousands};
-use crate::store::{self, Coding};
+use crate::store::{self, Coding, UpkeepArgs};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -14,6 +14,8 @@ pub(crate) struct RecodeArgs {
     /// Data and parity slices for each chunk, for example 8+1 or 4+2.
     #[arg(value_name = "K+M")]
     coding: Coding,
+    #[command(flatten)]
+    upkeep: UpkeepArgs,
 }
 
 #[derive(Serialize)]
@@ -44,11 +46,11 @@ impl Report for Recoded {
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: RecodeArgs) -> Outcome {
-    let db = session.open()?;
+    let store = session.open_for_upkeep(args.upkeep)?.store;
     let coding = args.coding;
     let stopped = "interrupted; what was recoded so far stays so, the rest is as it was: recode again to finish";
-    let report = long::run(session, &db, "recode", stopped, move |db| db.recode(coding))?;
-    store::close(&db)?;
+    let report = long::run(session, &store, "recode", stopped, move |store| store.recode(coding))?;
+    store::close_upkeep(&store)?;
     let damaged = report.damaged.len() as u64;
     let (recoded, unchanged) = (report.recoded, report.unchanged);
     session.out.emit(&Recoded { coding: coding.to_string(), recoded, unchanged, damaged })?;

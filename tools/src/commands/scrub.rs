@@ -3,7 +3,7 @@
 use super::{Session, long};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Report, count, size, thousands};
-use crate::store::{self, DamageOutcome, Db, Error, ScrubReport};
+use crate::store::{self, DamageOutcome, Db, Error, Maintenance, ScrubReport, UpkeepArgs};
 use clap::Args;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -14,6 +14,8 @@ pub(crate) struct ScrubArgs {
     /// Heal what can be healed.
     #[arg(long)]
     repair: bool,
+    #[command(flatten)]
+    upkeep: UpkeepArgs,
 }
 
 #[derive(Serialize)]
@@ -55,8 +57,8 @@ impl std::fmt::Display for Lost {
 }
 
 /// What is lost, with names where they can be read.
-pub(super) fn lost(db: &Db, report: &ScrubReport) -> Vec<Lost> {
-    let name = |id| db.get_version(id).ok().map(|got| got.key.to_string());
+pub(super) fn lost(db: Option<&Db>, report: &ScrubReport) -> Vec<Lost> {
+    let name = |id| db?.get_version(id).ok().map(|got| got.key.to_string());
     report.lost.iter().map(|id| Lost { version: id.to_string(), key: name(*id) }).collect()
 }
 
@@ -98,11 +100,11 @@ pub(super) const fn word(outcome: DamageOutcome) -> &'static str {
 
 /// Scrubs. A repair that leaves something open is followed by a second look, which has the last word: what the log could
 /// not heal by itself, the chunks' own parity may have healed after it.
-fn scrub(db: &Db, repair: bool) -> Result<ScrubReport, Error> {
-    let mut report = db.scrub(repair)?;
+fn scrub(store: &Maintenance, repair: bool) -> Result<ScrubReport, Error> {
+    let mut report = store.scrub(repair)?;
     let open = |report: &ScrubReport| report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Healable);
     if repair && open(&report) {
-        let after = db.scrub(false)?;
+        let after = store.scrub(false)?;
         for damage in &mut report.damage {
             let stays = after.damage.iter().any(|left| left.place == damage.place);
             if damage.outcome == DamageOutcome::Healable {
@@ -115,12 +117,12 @@ fn scrub(db: &Db, repair: bool) -> Result<ScrubReport, Error> {
 }
 
 pub(super) fn run(session: &mut Session<'_>, args: ScrubArgs) -> Outcome {
-    let db = session.open()?;
+    let opened = session.open_for_upkeep(args.upkeep)?;
     let repair = args.repair;
     let stopped = "interrupted; what was healed so far stays healed";
-    let report = long::run(session, &db, "scrub", stopped, move |db| scrub(db, repair))?;
-    let lost = lost(&db, &report);
-    store::close(&db)?;
+    let report = long::run(session, &opened.store, "scrub", stopped, move |store| scrub(store, repair))?;
+    let lost = lost(opened.db.as_ref(), &report);
+    store::close_upkeep(&opened.store)?;
     for damage in &report.damage {
         session.out.emit(&Damage { what: damage.place.clone(), outcome: word(damage.outcome) })?;
     }

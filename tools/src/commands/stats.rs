@@ -3,7 +3,7 @@
 use super::Session;
 use crate::exit::Outcome;
 use crate::output::{Report, size, thousands};
-use crate::store::figures;
+use crate::store::{UpkeepArgs, figures};
 use crate::tree::snapshot;
 use clap::Args;
 use serde::Serialize;
@@ -12,7 +12,10 @@ use std::io::{self, Write};
 
 /// What `stats` takes.
 #[derive(Debug, Args)]
-pub(crate) struct StatsArgs {}
+pub(crate) struct StatsArgs {
+    #[command(flatten)]
+    upkeep: UpkeepArgs,
+}
 
 #[derive(Serialize)]
 struct Figures {
@@ -35,10 +38,11 @@ impl Report for Figures {
     }
 }
 
-pub(super) fn run(session: &mut Session<'_>, _args: StatsArgs) -> Outcome {
+pub(super) fn run(session: &mut Session<'_>, args: StatsArgs) -> Outcome {
     let place = session.place()?;
-    let db = session.open()?;
-    let figures = figures(&db.stats()?, snapshot::all(&db)?.len() as u64);
+    let opened = session.open_for_upkeep(args.upkeep)?;
+    let snapshots = opened.db.as_ref().map(snapshot::all).transpose()?;
+    let figures = figures(&opened.store.stats()?, snapshots.map(|all| all.len() as u64));
     let shown = |value: u64, is_bytes: bool| if is_bytes { size(value) } else { thousands(value) };
     session.out.emit(&Figures {
         store: place.store.display().to_string(),
