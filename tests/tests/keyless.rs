@@ -1,0 +1,351 @@
+//! A store that is opened without its keys: what it answers, what it leaves, and what those with keys find afterwards.
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use ouroboros_engine::blob::BlobRecord;
+use ouroboros_engine::env::{Disk as _, DiskFile as _, FileName, MemoryDisk, OpenMode, Volume};
+use ouroboros_engine::id::{BlobId, Dot, EngineRng};
+use ouroboros_engine::names::KeyName;
+use ouroboros_engine::node::{
+    Access, CompactReport, Failure, Limits, ListRequest, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply,
+    Request, Select, Stats,
+};
+use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
+use ouroboros_engine::store::index::IndexFile;
+use ouroboros_engine::store::log::{Log, LogOptions, RecordFlags, RecordKind};
+use ouroboros_sim::local::{Local, config, keyring};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+type Node = Local<MemoryDisk>;
+
+fn limits() -> Limits {
+    Limits { segment_len: 256 << 10, window_len: 96 << 10, upkeep_step_len: 48 << 10, ..Limits::default() }
+}
+
+fn create(disk: &MemoryDisk) -> Node {
+    let keys = keyring(1);
+    let chunker = ChunkerParams { kind: ChunkerKind::Cdc1, min_len: 2048, avg_len: 8192, max_len: 32768 };
+    let config = config(&keys, Coding::default(), chunker);
+    Local::create(disk.clone(), config, keys, limits(), 7).unwrap()
+}
+
+fn open(disk: &MemoryDisk) -> (Node, Opened) {
+    // No two openings draw alike.
+    static SEED: AtomicU64 = AtomicU64::new(100);
+    Local::open(disk.clone(), keyring(1), limits(), SEED.fetch_add(1, Ordering::Relaxed)).unwrap()
+}
+
+fn open_keyless(disk: &MemoryDisk) -> Node {
+    let (node, opened) = Local::open_with(disk.clone(), Access::Keyless, limits(), 9).unwrap();
+    assert!(!opened.index_rebuilt && opened.damaged.is_empty(), "{opened:?}");
+    node
+}
+
+fn name(key: usize) -> KeyName {
+    KeyName::new(format!("dir{}/key {key}", key % 3)).unwrap()
+}
+
+fn content(key: usize) -> Bytes {
+    let mut out = vec![0; [10, 5_000, 40_000, 90_000][key % 4]];
+    blake3::Hasher::new().update(&key.to_le_bytes()).finalize_xof().fill(&mut out);
+    out.into()
+}
+
+fn put(node: &mut Node, key: usize, source: PutSource) -> BlobId {
+    let options = PutOptions::default();
+    match node.ask(Request::Put(vec![Put { key: name(key), source, options }])).unwrap() {
+        Reply::Put(mut results) => results.pop().unwrap().unwrap().id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn get(node: &mut Node, key: usize) -> Result<Bytes, Failure> {
+    let Reply::Got(mut results) = node.ask(Request::Get(vec![(name(key), Select::Winner)]))? else { panic!("not got") };
+    let got = results.pop().unwrap()?;
+    match got.inline {
+        Some(inline) => Ok(inline),
+        None => match node.ask(Request::Read { blob: got.version.id, range: 0..got.version.len })? {
+            Reply::Data(pieces) => Ok(pieces.concat().into()),
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+fn stats(node: &mut Node) -> Stats {
+    match node.ask(Request::Stats).unwrap() {
+        Reply::Stats(stats) => stats,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn compact(node: &mut Node) -> CompactReport {
+    match node.ask(Request::Compact).unwrap() {
+        Reply::Compacted(report) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn index_files(disk: &MemoryDisk) -> Vec<String> {
+    disk.list(Volume::Index).unwrap().iter().map(|name| name.as_str().to_owned()).collect()
+}
+
+/// Keys below `keys`, of which every third is purged, and every third from the first on shares its chunks with another.
+fn fill(node: &mut Node, keys: usize) -> Vec<BlobId> {
+    let mut purged = Vec::new();
+    for key in 0..keys {
+        let id = put(node, key, PutSource::Value(content(key)));
+        match key % 3 {
+            0 => purged.push(id),
+            1 => drop(put(node, key + 1000, PutSource::Value(content(key - 1)))),
+            _ => {}
+        }
+    }
+    for key in (0..keys).step_by(3) {
+        let Reply::Purged { versions: 1 } = node.ask(Request::Purge(PurgeTarget::Key(name(key)))).unwrap() else {
+            panic!("not purged")
+        };
+    }
+    purged
+}
+
+fn check(node: &mut Node, keys: usize, purged: &[BlobId]) {
+    for key in 0..keys {
+        match key % 3 {
+            0 => assert!(matches!(get(node, key), Err(Failure::NoSuchKey(_))), "{key} was purged"),
+            1 => assert_eq!(get(node, key + 1000).unwrap(), content(key - 1), "{key} shares its chunks"),
+            _ => {}
+        }
+        if key % 3 != 0 {
+            assert_eq!(get(node, key).unwrap(), content(key), "{key}");
+        }
+    }
+    let Reply::Exist(there) = node.ask(Request::Exist(purged.to_vec())).unwrap() else { panic!("no answer") };
+    assert!(there.iter().all(|there| !there));
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: false }).unwrap() else { panic!("no report") };
+    assert!(report.damage.is_empty() && report.lost.is_empty(), "{report:?}");
+}
+
+#[test]
+fn without_keys_everything_but_upkeep_is_refused() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    let id = put(&mut node, 3, PutSource::Value(content(3)));
+    node.close().unwrap();
+    let mut node = open_keyless(&disk);
+    let (key, options) = (name(3), PutOptions::default());
+    let new = |source| Put { key: key.clone(), source, options: options.clone() };
+    let stream = node.send(Request::PutOpen(Box::new(new(PutSource::Stream))));
+    node.settle();
+    assert!(matches!(node.take(stream), Some(Reply::Failed(Failure::NoKeys))));
+    for request in [
+        Request::Put(vec![new(PutSource::Gone)]),
+        Request::PutData { stream, data: Bytes::new() },
+        Request::PutEnd { stream },
+        Request::Get(vec![(key.clone(), Select::Winner)]),
+        Request::Exist(vec![id]),
+        Request::GetVersion(id),
+        Request::Read { blob: id, range: 0..10 },
+        Request::Heads(key.clone()),
+        Request::Log { key: key.clone(), after: None, limit: 10 },
+        Request::MergeBases(vec![id]),
+        Request::Diff { from: id, to: id },
+        Request::List(ListRequest { limit: 10, ..ListRequest::default() }),
+        Request::Purge(PurgeTarget::Key(key.clone())),
+        Request::Purge(PurgeTarget::Version(id)),
+    ] {
+        let shown = format!("{request:?}");
+        assert_eq!(node.ask(request).err(), Some(Failure::NoKeys), "{shown}");
+    }
+    let figures = stats(&mut node);
+    assert_eq!((figures.keys, figures.versions, figures.logical_bytes), (1, 1, None), "{figures:?}");
+    assert!(figures.seals > 0 && figures.sealed_bytes > 0 && figures.degraded_seals == 0, "{figures:?}");
+    node.close().unwrap();
+    assert_eq!(get(&mut open(&disk).0, 3).unwrap(), content(3));
+}
+
+#[test]
+fn who_has_keys_finds_everything_after_a_recoding_and_a_compaction_without_them() {
+    const KEYS: usize = 40;
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    let purged = fill(&mut node, KEYS);
+    node.close().unwrap();
+
+    let mut node = open_keyless(&disk);
+    let Reply::Recoded(report) = node.ask(Request::Recode(Coding::new(4, 2).unwrap())).unwrap() else {
+        panic!("no report")
+    };
+    assert!(report.recoded > 20 && report.damaged.is_empty(), "{report:?}");
+    let log_before = stats(&mut node).log_bytes;
+    let report = compact(&mut node);
+    assert!(report.segments_removed > 0 && report.seals_collected > 0, "{report:?}");
+    let again = compact(&mut node);
+    assert_eq!(again.seals_collected, 0, "{again:?}");
+    assert_eq!(
+        index_files(&disk),
+        [IndexFile::Passing.name()],
+        "an index that may point into what is gone is gone too"
+    );
+    node.close().unwrap();
+    assert!(index_files(&disk).is_empty());
+
+    let (mut node, opened) = open(&disk);
+    assert!(opened.index_rebuilt && opened.damaged.is_empty(), "{opened:?}");
+    check(&mut node, KEYS, &purged);
+    let figures = stats(&mut node);
+    assert!(figures.degraded_seals == 0 && figures.log_bytes < log_before, "{figures:?}");
+    // New seals follow the coding that was set without keys: 4+2 stores half again as much, 8+1 an eighth.
+    put(&mut node, 9_003, PutSource::Value(content(9_003)));
+    let after = stats(&mut node);
+    let (log, sealed) = (after.live_bytes - figures.live_bytes, after.sealed_bytes - figures.sealed_bytes);
+    assert!(log * 10 > sealed * 14, "{log} bytes for {sealed}");
+}
+
+#[test]
+fn an_index_that_is_still_right_is_used_after_a_process_without_keys() {
+    const KEYS: usize = 12;
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    let purged = fill(&mut node, KEYS);
+    node.close().unwrap();
+    let mut node = open_keyless(&disk);
+    stats(&mut node);
+    node.close().unwrap();
+    let (node, opened) = open(&disk);
+    assert_eq!(opened, Opened::default(), "nothing was touched");
+    node.close().unwrap();
+
+    let mut node = open_keyless(&disk);
+    node.ask(Request::Recode(Coding::new(2, 1).unwrap())).unwrap();
+    // Killed: its index stays behind until the next opening.
+    drop(node);
+    assert_eq!(index_files(&disk).len(), 2);
+    let (mut node, opened) = open(&disk);
+    assert!(!opened.index_rebuilt && opened.replayed > 0, "{opened:?}");
+    assert_eq!(index_files(&disk), [IndexFile::Lasting.name()]);
+    check(&mut node, KEYS, &purged);
+}
+
+/// Every dot that stands in the log, with the version that it names.
+fn dots(disk: &MemoryDisk) -> BTreeMap<Dot, BlobId> {
+    let mut dots = BTreeMap::new();
+    let mut rng = EngineRng::from_seed([3; 32]);
+    let options = LogOptions { leave_end: true, ..LogOptions::default() };
+    Log::open(disk.clone(), options, None, &mut rng, &|_, _| true, &mut |record| {
+        if record.kind == RecordKind::Blob {
+            let blob = BlobRecord::decode(&Bytes::copy_from_slice(record.payload)).unwrap();
+            let id = blob.header.id();
+            assert_eq!(*dots.entry(blob.dot).or_insert(id), id, "two versions have one name");
+        }
+        Ok(())
+    })
+    .unwrap();
+    dots
+}
+
+#[test]
+fn names_of_records_go_on_only_where_the_log_ends_as_it_was_left() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    put(&mut node, 1, PutSource::Value(content(1)));
+    node.close().unwrap();
+    let (mut node, _) = open(&disk);
+    put(&mut node, 1, PutSource::Value(content(5)));
+    node.close().unwrap();
+    let lives = |disk| dots(disk).keys().map(|dot| dot.incarnation).collect::<std::collections::BTreeSet<_>>().len();
+    assert_eq!((dots(&disk).len(), lives(&disk)), (2, 1));
+    let mut node = open_keyless(&disk);
+    node.ask(Request::Recode(Coding::new(2, 1).unwrap())).unwrap();
+    node.close().unwrap();
+    let (mut node, _) = open(&disk);
+    put(&mut node, 1, PutSource::Value(content(9)));
+    node.close().unwrap();
+    assert_eq!((dots(&disk).len(), lives(&disk)), (3, 2), "what is not known to be free is not given again");
+
+    // The beginning of a batch, which may have had names, is cut off by somebody who has no keys.
+    let segments = disk.list(Volume::Blocks).unwrap();
+    let file = disk.open(Volume::Blocks, segments.iter().max().unwrap(), OpenMode::Write).unwrap();
+    file.write_at(file.len().unwrap(), &[&[7; 1000]]).unwrap();
+    open_keyless(&disk).close().unwrap();
+    let (mut node, opened) = open(&disk);
+    assert_eq!((opened.replayed, opened.torn), (0, false), "{opened:?}");
+    put(&mut node, 1, PutSource::Value(content(2)));
+    node.close().unwrap();
+    assert_eq!((dots(&disk).len(), lives(&disk)), (4, 3));
+}
+
+#[test]
+fn what_is_not_understood_keeps_its_segment_and_whatever_it_may_refer_to() {
+    const KEYS: usize = 40;
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    let purged = fill(&mut node, KEYS);
+    node.close().unwrap();
+    // A record of a newer program: intact, and of a form that nobody knows here.
+    let mut rng = EngineRng::from_seed([4; 32]);
+    let opened = Log::open(disk.clone(), LogOptions::default(), None, &mut rng, &|_, _| true, &mut |_| Ok(()));
+    let (mut log, recovery) = opened.unwrap();
+    let strange = log.append(RecordKind::Blob, RecordFlags::NONE, &[&[0xee; 300]]).unwrap();
+    log.commit(&recovery.note).unwrap();
+    log.close().unwrap();
+
+    let (mut node, opened) = Local::open_with(disk.clone(), Access::Keyless, limits(), 9).unwrap();
+    assert_eq!(opened.damaged.len(), 1, "{opened:?}");
+    node.ask(Request::Recode(Coding::new(4, 2).unwrap())).unwrap();
+    let report = compact(&mut node);
+    assert_eq!(report.seals_collected, 0, "what nothing refers to may be what the strange record refers to");
+    let file = FileName::new(format!("seg-{}.log", strange.segment)).unwrap();
+    assert!(disk.list(Volume::Blocks).unwrap().contains(&file), "{report:?}");
+    node.close().unwrap();
+    let (mut node, _) = open(&disk);
+    for key in (0..KEYS).filter(|key| key % 3 != 0) {
+        assert_eq!(get(&mut node, key).unwrap(), content(key));
+    }
+    drop(purged);
+}
+
+/// Where records of these kinds have their payload, in the only segment.
+fn payloads(bytes: &[u8], kinds: &[u8]) -> Vec<usize> {
+    let at = (8192..bytes.len() - 24).step_by(8);
+    at.filter(|at| bytes[*at..].starts_with(b"oRec") && kinds.contains(&bytes[at + 4])).map(|at| at + 24).collect()
+}
+
+#[test]
+fn what_could_not_be_read_once_is_found_when_it_can_be() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    put(&mut node, 0, PutSource::Value(content(0)));
+    put(&mut node, 4, PutSource::Value(content(4)));
+    node.close().unwrap();
+    let segment = disk.list(Volume::Blocks).unwrap().into_iter().next().unwrap();
+    let file = disk.open(Volume::Blocks, &segment, OpenMode::Write).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    // The second version, and all parity that could heal it.
+    let mut places = payloads(&bytes, &[18, 19]);
+    places.push(payloads(&bytes, &[2])[1] + 100);
+    let turn_over = || {
+        for at in &places {
+            let mut byte = [0];
+            file.read_at(*at as u64, &mut byte).unwrap();
+            file.write_at(*at as u64, &[&[byte[0] ^ 0xff]]).unwrap();
+        }
+    };
+    turn_over();
+    disk.remove(Volume::Index, &FileName::new(IndexFile::Lasting.name()).unwrap()).unwrap();
+    let (mut node, opened) = open(&disk);
+    assert!(!opened.damaged.is_empty());
+    assert!(matches!(get(&mut node, 4), Err(Failure::Damaged { .. })), "it may be where nothing can be read");
+    node.close().unwrap();
+    let (mut node, opened) = open(&disk);
+    assert!(!opened.index_rebuilt, "nothing has changed");
+    assert!(matches!(get(&mut node, 4), Err(Failure::Damaged { .. })));
+    node.close().unwrap();
+    // Healed while somebody else had the store.
+    turn_over();
+    let (mut node, opened) = open(&disk);
+    assert!(opened.index_rebuilt, "{opened:?}");
+    assert_eq!(get(&mut node, 4).unwrap(), content(4));
+    assert_eq!(get(&mut node, 0).unwrap(), content(0));
+}
