@@ -19,6 +19,8 @@ const ENOUGH: usize = 12;
 /// How much is tried at each crash point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depth {
+    /// Every so many-th crash point is tried.
+    pub every: usize,
     /// Up to so many undecided units, every subset of them is tried.
     pub every_subset_up_to: u64,
     /// Otherwise all lost, all kept, and so many drawn subsets with torn sectors,
@@ -33,11 +35,14 @@ pub struct Depth {
 
 impl Depth {
     /// A few seconds, unoptimised.
-    pub const SLICE: Self = Self { every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 40, deep_every: 9 };
+    pub const SLICE: Self =
+        Self { every: 1, every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 40, deep_every: 9 };
     /// Minutes, optimised.
-    pub const FULL: Self = Self { every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 250, deep_every: 40 };
+    pub const FULL: Self =
+        Self { every: 1, every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 250, deep_every: 40 };
     /// As long as it takes.
-    pub const DEEP: Self = Self { every_subset_up_to: 3, torn: 2, subsets: 4, nested_every: 25, deep_every: 7 };
+    pub const DEEP: Self =
+        Self { every: 1, every_subset_up_to: 3, torn: 2, subsets: 4, nested_every: 25, deep_every: 7 };
 }
 
 /// What was tried, and what was wrong.
@@ -325,6 +330,9 @@ pub fn enumerate_crashes(script: &Script, depth: &Depth) -> Result<Crashes, Stri
     let recording = record(script, &mut tally)?;
     let tally = Mutex::new(tally);
     in_parallel(recording.points.len(), &|number| {
+        if !number.is_multiple_of(depth.every) {
+            return true;
+        }
         let found = try_point(&recording, depth, number);
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.add(found);
