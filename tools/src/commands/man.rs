@@ -77,6 +77,12 @@ fn main_page(page: &mut dyn Write) -> io::Result<()> {
          bytes that do not print stand as \\xNN, a backslash as \\x5c. With --escaped, keys on the command line are read in \
          that form too. In a list, what ends in '/' is not a key but stands for all keys below it.",
     )]);
+    roff.control("SH", ["WITHOUT KEYS"]);
+    roff.text([roman(
+        "scrub, recode, compact, stats and doctor need no keys. Where there is no keyring, or nobody to ask for its passphrase, \
+         they go on without and say so; with --no-keys they do not look for one. Names, lengths and the index are then not seen, \
+         and what cannot be decided without keys is kept.",
+    )]);
     let mut section = |name: &str, entries: &[(&str, &str)]| {
         roff.control("SH", [name]);
         for (term, text) in entries {
