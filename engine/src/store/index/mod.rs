@@ -18,6 +18,7 @@ mod overlay;
 mod paged;
 mod rows;
 mod slot;
+mod stored;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,9 +29,10 @@ pub use error::IndexError;
 pub use merge::Direction;
 pub use names::LevelEntry;
 pub use rows::{BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, TombstoneRow};
+pub use stored::{Stored, Symbols};
 pub use table::{
     Blobs, Child, Children, ChunkKey, Chunks, Keys, Meta, Names, Owner, RefPages, Reference, References, Row, Seals,
-    Table, TableId, TableKey, Target, Tombstones, VersionKey, Versions,
+    SymbolNumber, SymbolTable, Table, TableId, TableKey, Target, Tombstones, VersionKey, Versions,
 };
 
 use crate::env::{Disk, DiskError, DiskFailure, FileName, OpenMode, Volume};
@@ -67,6 +69,7 @@ pub struct Index<D: Disk> {
     paged: Arc<PagedFile<D::File>>,
     tree: Option<Tree>,
     overlay: Overlay,
+    symbols: Symbols,
     checkpoint: Vec<u8>,
     options: IndexOptions,
 }
@@ -81,8 +84,8 @@ fn malformed<T: Table>() -> IndexError {
     IndexError::damaged(format!("a row of table {:?} does not decode", T::NAME))
 }
 
-fn decode<T: Table>(row: &[u8]) -> Result<T::Value, IndexError> {
-    borsh::from_slice(row).map_err(|_| malformed::<T>())
+fn decode<T: Table>(row: &[u8], symbols: &Symbols) -> Result<T::Value, IndexError> {
+    T::Value::load(row, symbols).ok_or_else(malformed::<T>)
 }
 
 impl<D: Disk> Index<D> {
@@ -104,7 +107,8 @@ impl<D: Disk> Index<D> {
         let paged = Arc::new(PagedFile::create(file, secret, rng)?);
         let tree = Tree::create(&paged, options.cache_bytes)?;
         disk.sync_directory(Volume::Index)?;
-        Ok(Self { paged, tree: Some(tree), overlay: Overlay::default(), checkpoint: Vec::new(), options })
+        let (overlay, symbols) = (Overlay::default(), Symbols::default());
+        Ok(Self { paged, tree: Some(tree), overlay, symbols, checkpoint: Vec::new(), options })
     }
 
     /// Opens the index. After an unclean end this reads all of it, to verify it; after a clean one, next to nothing.
@@ -123,7 +127,23 @@ impl<D: Disk> Index<D> {
         let paged = Arc::new(paged);
         let tree = Tree::open(&paged, options.cache_bytes, clean)?;
         let checkpoint = tree.checkpoint().map_err(|error| tree::explain(&paged, error))?;
-        Ok(Self { paged, tree: Some(tree), overlay: Overlay::default(), checkpoint, options })
+        let (overlay, symbols) = (Overlay::default(), Symbols::default());
+        let mut index = Self { paged, tree: Some(tree), overlay, symbols, checkpoint, options };
+        index.symbols = index.load_symbols()?;
+        Ok(index)
+    }
+
+    fn load_symbols(&self) -> Result<Symbols, IndexError> {
+        // PA
+        let mut long = Vec::new();
+        let rows = self.range::<SymbolTable>(Bound::Unbounded, Bound::Unbounded, Direction::Forward, usize::MAX)?;
+        for (number, symbol) in rows {
+            if number.0 != long.len() as u64 {
+                return Err(malformed::<SymbolTable>());
+            }
+            long.push(symbol);
+        }
+        Ok(Symbols::loaded(long))
     }
 
     /// Removes the index's file, whatever state it is in. Nothing happens if there is none.
@@ -198,20 +218,22 @@ impl<D: Disk> Index<D> {
     /// [`IndexError`].
     pub fn get_bytes<T: Table>(&self, key: &[u8]) -> Result<Option<T::Value>, IndexError> {
         if let Some(update) = self.overlay.table(T::ID).get(key) {
-            return update.as_deref().map(decode::<T>).transpose();
+            return update.as_deref().map(|row| decode::<T>(row, &self.symbols)).transpose();
         }
         match self.checked(self.tree()?.table(T::ID)?.get(key))? {
-            Some(row) => decode::<T>(row.value()).map(Some),
+            Some(row) => decode::<T>(row.value(), &self.symbols).map(Some),
             None => Ok(None),
         }
     }
 
     /// Stores a row: at once visible, durable after the next flush.
     pub fn put<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
-        let row = match borsh::to_vec(value) {
-            Ok(row) => row,
-            Err(error) => unreachable!("encoding a row of {} to memory: {error}", T::NAME),
-        };
+        let row = value.store(&mut self.symbols);
+        // They go with the row, into the same flush.
+        while let Some((number, symbol)) = self.symbols.unsaved() {
+            let symbol = symbol.store(&mut self.symbols);
+            self.overlay.set(SymbolTable::ID, &SymbolNumber(number).to_bytes(), Some(symbol));
+        }
         self.overlay.set(T::ID, key.to_bytes().as_ref(), Some(row));
     }
 
@@ -254,7 +276,7 @@ impl<D: Disk> Index<D> {
             let Some((key, row)) = self.checked(rows.next())? else {
                 break;
             };
-            out.push((T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row)?));
+            out.push((T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row, &self.symbols)?));
         }
         Ok(out)
     }
@@ -274,7 +296,7 @@ impl<D: Disk> Index<D> {
             return Ok(());
         };
         while let Some((key, row)) = self.checked(rows.next())? {
-            if !visit(T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row)?) {
+            if !visit(T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row, &self.symbols)?) {
                 break;
             }
         }
