@@ -20,7 +20,9 @@ use ouroboros_engine::keys::{GroupWrap, ReaderWrap, Signature};
 use ouroboros_engine::names::{KeyName, SealedComponent};
 use ouroboros_engine::node::{Note, Policy, StoreConfig};
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
-use ouroboros_engine::store::index::{BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, Stored, Symbols, TombstoneRow};
+use ouroboros_engine::store::index::{
+    BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, StoredRow, Symbols, TombstoneRow,
+};
 
 /// One way in for bytes from outside.
 #[derive(Clone, Copy, Debug)]
@@ -181,7 +183,7 @@ pub fn fields<T: borsh::BorshDeserialize + borsh::BorshSerialize>(bytes: &[u8]) 
 }
 
 /// A row of the index that names authors and origins by number.
-pub fn row<T: Stored>(bytes: &[u8]) -> bool {
+pub fn row<T: StoredRow>(bytes: &[u8]) -> bool {
     let mut symbols = Symbols::default();
     let _ = samples::blob_row().store(&mut symbols);
     let Some(value) = T::load(bytes, &symbols) else { return false };

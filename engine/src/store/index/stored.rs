@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use unsigned_varint::{decode, encode};
 
 /// The form of a row in the file.
-pub trait Stored: Sized {
+pub trait StoredRow: Sized {
     /// The bytes. What is long and repeated is given a number in `symbols`.
     fn store(&self, symbols: &mut Symbols) -> Vec<u8>;
 
@@ -58,7 +58,7 @@ impl Symbols {
 
 macro_rules! borsh_rows {
     ($($row:ty),*) => {
-        $(impl Stored for $row {
+        $(impl StoredRow for $row {
             fn store(&self, _symbols: &mut Symbols) -> Vec<u8> {
                 match borsh::to_vec(self) {
                     Ok(row) => row,
@@ -79,7 +79,7 @@ const KIND: u8 = 0b0011;
 const GONE: u8 = 0b0100;
 const PURGED: u8 = 0b1000;
 
-impl Stored for BlobRow {
+impl StoredRow for BlobRow {
     fn store(&self, symbols: &mut Symbols) -> Vec<u8> {
         assert!(self.kind <= KIND, "a header knows no kind {}", self.kind);
         let mut out = Vec::with_capacity(80 + ID_LEN * self.parents.len());
@@ -152,7 +152,7 @@ const SAME_SEGMENT: u8 = 1;
 /// or in another, which follows.
 const OTHER_SEGMENT: u8 = 2;
 
-impl Stored for SealRow {
+impl StoredRow for SealRow {
     fn store(&self, _symbols: &mut Symbols) -> Vec<u8> {
         let mut out = Vec::with_capacity(8 + 8 * self.slices.len());
         put(&mut out, u64::from(self.ciphertext_len));
@@ -277,7 +277,7 @@ mod tests {
     }
 
     /// Rows come back, and no other bytes stand for the same row.
-    fn survives<T: Stored + PartialEq + core::fmt::Debug>(row: &T, flip: prop::sample::Index) {
+    fn survives<T: StoredRow + PartialEq + core::fmt::Debug>(row: &T, flip: prop::sample::Index) {
         let mut symbols = Symbols::default();
         let bytes = row.store(&mut symbols);
         assert_eq!(T::load(&bytes, &symbols).as_ref(), Some(row));

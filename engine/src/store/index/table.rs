@@ -1,11 +1,11 @@
 //! The tables, their keys and their order.
 //!
-//! Keys are byte strings whose order is the order wanted: fixed arrays, numbers big-endian. Values are [`Stored`], without a
+//! Keys are byte strings whose order is the order wanted: fixed arrays, numbers big-endian. Values are [`StoredRow`], without a
 //! version byte of their own: the file's superblock carries the version of all of them, and an index of another version
 //! is rebuilt, never migrated.
 
 use super::rows::{BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, TombstoneRow};
-use super::stored::Stored;
+use super::stored::StoredRow;
 use crate::id::{BlobId, ChunkId, Hlc, ID_LEN, KeyHash, RefPageId, SealId};
 
 /// How many tables there are.
@@ -16,7 +16,7 @@ pub trait Table {
     /// What rows are found by.
     type Key: TableKey;
     /// What is stored.
-    type Value: Stored;
+    type Value: StoredRow;
     /// The table's name in the file.
     const NAME: &'static str;
     /// The table's place among all; see [`TableId`].
