@@ -11,7 +11,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ouroboros_engine::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, OpenMode, Volume};
 use ouroboros_engine::id::{BlobId, EngineRng, Hlc, KeyHash, Secret};
-use ouroboros_engine::store::index::{Index, IndexFile, IndexOptions, KeyRow, Keys};
+use ouroboros_engine::store::index::{Index, IndexName, IndexOptions, KeyRow, Keys};
 use redb::{Database, ReadableDatabase, TableDefinition};
 use std::fs::{self, File};
 use std::hint::black_box;
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 const PLAIN: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("keys");
-const OPTIONS: IndexOptions = IndexOptions { file: IndexFile::Lasting, cache_bytes: 64 << 20, overlay_bytes: 32 << 20 };
+const OPTIONS: IndexOptions = IndexOptions { file: IndexName::Lasting, cache_bytes: 64 << 20, overlay_bytes: 32 << 20 };
 const BATCH: u64 = 100_000;
 
 #[derive(Clone, Debug)]
@@ -247,7 +247,7 @@ fn opens(c: &mut Criterion) {
     group.bench_function("after a clean close", |b| {
         b.iter(|| Index::open(&folder, OPTIONS, &secret(), &mut rng()).unwrap());
     });
-    let bytes = fs::metadata(folder.0.join(IndexFile::Lasting.name())).unwrap().len();
+    let bytes = fs::metadata(folder.0.join(IndexName::Lasting.name())).unwrap().len();
     println!("the file of 1M keys is {bytes} bytes long");
 }
 

@@ -11,7 +11,7 @@ use ouroboros_engine::node::{
     Request, Select, Stats,
 };
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
-use ouroboros_engine::store::index::IndexFile;
+use ouroboros_engine::store::index::IndexName;
 use ouroboros_engine::store::log::{Log, LogOptions, RecordFlags, RecordKind};
 use ouroboros_sim::local::{Local, config, keyring};
 use std::collections::BTreeMap;
@@ -184,7 +184,7 @@ fn who_has_keys_finds_everything_after_a_recoding_and_a_compaction_without_them(
     assert_eq!(again.seals_collected, 0, "{again:?}");
     assert_eq!(
         index_files(&disk),
-        [IndexFile::Passing.name()],
+        [IndexName::Passing.name()],
         "an index that may point into what is gone is gone too"
     );
     node.close().unwrap();
@@ -223,7 +223,7 @@ fn an_index_that_is_still_right_is_used_after_a_process_without_keys() {
     assert_eq!(index_files(&disk).len(), 2);
     let (mut node, opened) = open(&disk);
     assert!(!opened.index_rebuilt && opened.replayed > 0, "{opened:?}");
-    assert_eq!(index_files(&disk), [IndexFile::Lasting.name()]);
+    assert_eq!(index_files(&disk), [IndexName::Lasting.name()]);
     check(&mut node, KEYS, &purged);
 }
 
@@ -333,7 +333,7 @@ fn what_could_not_be_read_once_is_found_when_it_can_be() {
         }
     };
     turn_over();
-    disk.remove(Volume::Index, &FileName::new(IndexFile::Lasting.name()).unwrap()).unwrap();
+    disk.remove(Volume::Index, &FileName::new(IndexName::Lasting.name()).unwrap()).unwrap();
     let (mut node, opened) = open(&disk);
     assert!(!opened.damaged.is_empty());
     assert!(matches!(get(&mut node, 4), Err(Failure::Damaged { .. })), "it may be where nothing can be read");

@@ -10,7 +10,7 @@ use super::{Limits, OpenError};
 use crate::env::Disk;
 use crate::id::{EngineRng, Secret};
 use crate::keys::Keyring;
-use crate::store::index::{Index, IndexError, IndexFile, IndexOptions};
+use crate::store::index::{Index, IndexError, IndexName, IndexOptions};
 use std::sync::Arc;
 
 /// With what a store is opened.
@@ -68,9 +68,9 @@ pub(super) struct IndexPlace {
 impl IndexPlace {
     pub(super) fn new(keys: Option<&Keyring>, limits: &Limits, rng: &mut EngineRng) -> Self {
         let (file, secret) = match keys {
-            Some(keys) => (IndexFile::Lasting, keys.index_key(&[0; 16])),
+            Some(keys) => (IndexName::Lasting, keys.index_key(&[0; 16])),
             // Nobody reads it after this process.
-            None => (IndexFile::Passing, Secret::new(rng.bytes())),
+            None => (IndexName::Passing, Secret::new(rng.bytes())),
         };
         let options =
             IndexOptions { file, cache_bytes: limits.index_cache_len, overlay_bytes: limits.index_overlay_len };
@@ -80,9 +80,9 @@ impl IndexPlace {
     /// The index that is there.
     pub(super) fn open<D: Disk>(&self, disk: &D, rng: &mut EngineRng) -> Result<Index<D>, IndexError> {
         match self.options.file {
-            IndexFile::Lasting => Index::open(disk, self.options, &self.secret, rng),
+            IndexName::Lasting => Index::open(disk, self.options, &self.secret, rng),
             // What another process has left may be of another log by now.
-            IndexFile::Passing => Err(IndexError::Missing),
+            IndexName::Passing => Err(IndexError::Missing),
         }
     }
 
@@ -95,7 +95,7 @@ impl IndexPlace {
 
 /// Removes what a process without keys has left of its index. That it fails does no harm: nobody reads it.
 pub(super) fn clear_passing_index<D: Disk>(disk: &D) {
-    if let Err(error) = Index::destroy(disk, IndexFile::Passing) {
+    if let Err(error) = Index::destroy(disk, IndexName::Passing) {
         tracing::warn!(%error, "an index that is of no use any more could not be removed");
     }
 }

@@ -16,7 +16,7 @@ use crate::env::{Disk, DiskFailure, Now};
 use crate::id::{EngineRng, HlcClock, Incarnation, NodeId, Partition, RealmId, Sequence};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
-use crate::store::index::{Index, IndexError, IndexFile};
+use crate::store::index::{Index, IndexError, IndexName};
 use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, Recovery, StoreId};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
@@ -138,7 +138,7 @@ impl<D: Disk> Engine<D> {
             Log::create(disk.clone(), options.limits.log_options(&options.access), store, &config.encode(), &mut rng)?;
         drop(log);
         // An index without a log is a left-over.
-        Index::destroy(&disk, IndexFile::Lasting)?;
+        Index::destroy(&disk, IndexName::Lasting)?;
         let seed = rng.bytes();
         Ok(Self::open(disk, OpenOptions { seed, ..options }, now)?.0)
     }

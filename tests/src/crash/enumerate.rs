@@ -7,7 +7,7 @@ use super::script::{Script, content};
 use core::fmt;
 use ouroboros_engine::env::{Disk as _, Volume};
 use ouroboros_engine::node::{OpenError, Opened, Reply, Request};
-use ouroboros_engine::store::index::IndexFile;
+use ouroboros_engine::store::index::IndexName;
 use ouroboros_sim::disk::{CrashVariant, FaultPlan, FaultyDisk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -205,7 +205,7 @@ impl Recovery<'_> {
             return Err(format!("a crash is taken for damage: {opened:?}"));
         }
         let left = disk.list(Volume::Index).map_err(|error| error.to_string())?;
-        if left.iter().any(|name| name.as_str() == IndexFile::Passing.name()) {
+        if left.iter().any(|name| name.as_str() == IndexName::Passing.name()) {
             return Err(format!("the index of a process without keys is left: {left:?}"));
         }
         let mut seen = judge(&mut node, model, self.at)?;

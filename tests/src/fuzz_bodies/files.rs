@@ -11,7 +11,7 @@ use ouroboros_engine::node::{
     Limits, ListRequest, Policy, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, Select,
 };
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding, SealedSlice, SliceHeader};
-use ouroboros_engine::store::index::{Blobs, Direction, Index, IndexFile, IndexOptions, Keys, Names};
+use ouroboros_engine::store::index::{Blobs, Direction, Index, IndexName, IndexOptions, Keys, Names};
 use ouroboros_engine::store::log::{Log, LogOptions, RecordFlags, RecordKind, StoreId};
 use ouroboros_sim::local::{self, Local};
 use std::ops::{Bound, ControlFlow};
@@ -232,9 +232,9 @@ pub(super) fn forged_store_segment(bytes: &[u8]) -> bool {
 
 // ---- The index -------------------------------------------------------------------------------------------------------
 
-const INDEX: &str = IndexFile::Lasting.name();
+const INDEX: &str = IndexName::Lasting.name();
 const INDEX_OPTIONS: IndexOptions =
-    IndexOptions { file: IndexFile::Lasting, cache_bytes: 256 << 10, overlay_bytes: 64 << 10 };
+    IndexOptions { file: IndexName::Lasting, cache_bytes: 256 << 10, overlay_bytes: 64 << 10 };
 
 fn index_secret() -> Secret {
     Secret::new([0x91; 32])

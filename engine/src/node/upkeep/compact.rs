@@ -17,7 +17,7 @@ use crate::node::request::{CompactReport, Failure};
 use crate::node::{Engine, batch::Staged};
 use crate::seal::{SealedSlice, SliceError, SliceHeader};
 use crate::store::index::{
-    Blobs, Direction, Index, IndexError, IndexFile, RefPages, SealRow, Seals, Table, Target, Tombstones,
+    Blobs, Direction, Index, IndexError, IndexName, RefPages, SealRow, Seals, Table, Target, Tombstones,
 };
 use crate::store::log::{RecordKind, RecordView};
 use crate::store::{Location, SegmentId};
@@ -133,7 +133,7 @@ impl<D: Disk> Engine<D> {
             if self.keys.is_none() {
                 // It may point into the segment that goes. The count of removals tells that to whoever opens it; what is
                 // not there at all cannot be believed by any mistake.
-                let lasting = Index::destroy(self.log.disk(), IndexFile::Lasting);
+                let lasting = Index::destroy(self.log.disk(), IndexName::Lasting);
                 lasting.map_err(|error| Failure::Disk(error.to_string()))?;
             }
             self.log.remove(victim.segment).map_err(|error| self.log_failure(error))?;

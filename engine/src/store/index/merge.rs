@@ -34,7 +34,7 @@ pub(super) fn is_empty_range(from: Bound<&[u8]>, to: Bound<&[u8]>) -> bool {
 /// The merged rows, in order.
 pub(super) struct Merged<'a> {
     updates: Peekable<Pending<'a>>,
-    stored: Directed<Stored>,
+    stored: Option<Directed<Stored>>,
     next_stored: Option<Entry>,
     direction: Direction,
 }
@@ -57,22 +57,24 @@ impl<I: DoubleEndedIterator> Iterator for Directed<I> {
 }
 
 impl<'a> Merged<'a> {
-    /// Lays `updates` over `stored`, which covers the same range; the range must not be [`is_empty_range`].
+    /// Lays `updates` over `stored`, if anything is, which covers the same range; the range must not be
+    /// [`is_empty_range`].
     pub(super) fn new(
         updates: &'a Updates,
-        stored: Stored,
+        stored: Option<Stored>,
         from: Bound<&[u8]>,
         to: Bound<&[u8]>,
         direction: Direction,
     ) -> Result<Self, StorageError> {
         let updates = Directed { inner: updates.range::<[u8], _>((from, to)), direction }.peekable();
-        let mut merged = Self { updates, stored: Directed { inner: stored, direction }, next_stored: None, direction };
+        let stored = stored.map(|inner| Directed { inner, direction });
+        let mut merged = Self { updates, stored, next_stored: None, direction };
         merged.advance()?;
         Ok(merged)
     }
 
     fn advance(&mut self) -> Result<Option<Entry>, StorageError> {
-        let next = match self.stored.next() {
+        let next = match self.stored.as_mut().and_then(Iterator::next) {
             Some(row) => {
                 let (key, value) = row?;
                 Some((key.value().to_vec(), value.value().to_vec()))

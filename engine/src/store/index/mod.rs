@@ -8,16 +8,20 @@
 //! * A flush is one transaction: the pending updates and the checkpoint become durable together or not at all.
 //! * After an unclean end, the whole B-tree is verified against its checksums before anything is answered. It then
 //!   stands at its last flush, and says so by its checkpoint.
+//! * While the disk has no room for a new file, the index lives in memory alone, whole: a full disk is read all the same.
+//!   Every flush tries again to make the file.
 
 mod backend;
 mod cipher;
 mod error;
+mod file;
 mod merge;
 mod names;
 mod overlay;
 mod paged;
 mod rows;
 mod slot;
+mod stored;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,14 +32,16 @@ pub use error::IndexError;
 pub use merge::Direction;
 pub use names::LevelEntry;
 pub use rows::{BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, TombstoneRow};
+pub use stored::{StoredRow, Symbols};
 pub use table::{
     Blobs, Child, Children, ChunkKey, Chunks, Keys, Meta, Names, Owner, RefPages, Reference, References, Row, Seals,
-    Table, TableId, TableKey, Target, Tombstones, VersionKey, Versions,
+    SymbolNumber, SymbolTable, Table, TableId, TableKey, Target, Tombstones, VersionKey, Versions,
 };
 
 use crate::env::{Disk, DiskError, DiskFailure, FileName, OpenMode, Volume};
 use crate::id::{EngineRng, Secret};
 use core::ops::Bound;
+use file::{IndexFile, Wanted};
 use merge::Merged;
 use overlay::Overlay;
 use paged::{Mode, PagedFile};
@@ -44,7 +50,7 @@ use tree::Tree;
 
 /// Which of the indexes that may stand beside each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum IndexFile {
+pub enum IndexName {
     /// The store's own, which is kept from one opening to the next.
     #[default]
     Lasting,
@@ -52,7 +58,7 @@ pub enum IndexFile {
     Passing,
 }
 
-impl IndexFile {
+impl IndexName {
     /// The file's name on [`Volume::Index`].
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -71,7 +77,7 @@ impl IndexFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexOptions {
     /// Its file.
-    pub file: IndexFile,
+    pub file: IndexName,
     /// Memory for pages, in bytes. A flush that dirties more than half of it writes and reads pages twice: random keys
     /// dirty one page each, until every page is.
     pub cache_bytes: usize,
@@ -81,7 +87,7 @@ pub struct IndexOptions {
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        Self { file: IndexFile::default(), cache_bytes: 64 << 20, overlay_bytes: 32 << 20 }
+        Self { file: IndexName::default(), cache_bytes: 64 << 20, overlay_bytes: 32 << 20 }
     }
 }
 
@@ -91,11 +97,21 @@ pub struct Place(usize, Vec<u8>);
 
 /// The index of one store.
 pub struct Index<D: Disk> {
-    paged: Arc<PagedFile<D::File>>,
-    tree: Option<Tree>,
+    stored: Stored<D>,
     overlay: Overlay,
+    symbols: Symbols,
     checkpoint: Vec<u8>,
     options: IndexOptions,
+    /// Pending bytes from which on a flush is due.
+    flush_at: usize,
+}
+
+/// The rows under the overlay.
+enum Stored<D: Disk> {
+    /// There are none: the disk has had no room for the file.
+    Nowhere(Wanted<D>),
+    /// As of the last flush. Without a tree after a failure.
+    File(IndexFile<D::File>),
 }
 
 impl<D: Disk> core::fmt::Debug for Index<D> {
@@ -108,23 +124,34 @@ fn malformed<T: Table>() -> IndexError {
     IndexError::damaged(format!("a row of table {:?} does not decode", T::NAME))
 }
 
-fn decode<T: Table>(row: &[u8]) -> Result<T::Value, IndexError> {
-    borsh::from_slice(row).map_err(|_| malformed::<T>())
+fn decode<T: Table>(row: &[u8], symbols: &Symbols) -> Result<T::Value, IndexError> {
+    T::Value::load(row, symbols).ok_or_else(malformed::<T>)
 }
 
 impl<D: Disk> Index<D> {
     /// Creates an empty index, whose checkpoint is empty. `secret` is the key that its page key is derived from; `rng`
     /// must come from a fresh seed at every start of the process.
     ///
+    /// A full disk is no error: the index is then in memory, and in a file after the first flush for which there is room.
+    ///
     /// # Errors
     /// [`IndexError::Disk`], with `AlreadyExists` when there is one: destroy it first.
     pub fn create(disk: &D, options: IndexOptions, secret: &Secret, rng: &mut EngineRng) -> Result<Self, IndexError> {
         // PA
-        let file = disk.open(Volume::Index, &options.file.file_name()?, OpenMode::CreateNew)?;
-        let paged = Arc::new(PagedFile::create(file, secret, rng)?);
-        let tree = Tree::create(&paged, options.cache_bytes)?;
-        disk.sync_directory(Volume::Index)?;
-        Ok(Self { paged, tree: Some(tree), overlay: Overlay::default(), checkpoint: Vec::new(), options })
+        let stored = match file::make(disk, &options.file.file_name()?, options.cache_bytes, secret, rng) {
+            Ok(file) => Stored::File(file),
+            Err(IndexError::Disk(refusal)) if refusal.failure == DiskFailure::Full => {
+                tracing::warn!("the index is kept in memory: the disk has no room for its file");
+                Stored::Nowhere(Wanted::new(disk, secret, rng, refusal))
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self::over(stored, Vec::new(), options))
+    }
+
+    fn over(stored: Stored<D>, checkpoint: Vec<u8>, options: IndexOptions) -> Self {
+        let (overlay, symbols) = (Overlay::default(), Symbols::default());
+        Self { stored, overlay, symbols, checkpoint, options, flush_at: options.overlay_bytes }
     }
 
     /// Opens the index. After an unclean end this reads all of it, to verify it; after a clean one, next to nothing.
@@ -143,18 +170,33 @@ impl<D: Disk> Index<D> {
         let paged = Arc::new(paged);
         let tree = Tree::open(&paged, options.cache_bytes, clean)?;
         let checkpoint = tree.checkpoint().map_err(|error| tree::explain(&paged, error))?;
-        Ok(Self { paged, tree: Some(tree), overlay: Overlay::default(), checkpoint, options })
+        let mut index = Self::over(Stored::File(IndexFile { paged, tree: Some(tree) }), checkpoint, options);
+        index.symbols = index.load_symbols()?;
+        Ok(index)
+    }
+
+    fn load_symbols(&self) -> Result<Symbols, IndexError> {
+        // PA
+        let mut long = Vec::new();
+        let rows = self.range::<SymbolTable>(Bound::Unbounded, Bound::Unbounded, Direction::Forward, usize::MAX)?;
+        for (number, symbol) in rows {
+            if number.0 != long.len() as u64 {
+                return Err(malformed::<SymbolTable>());
+            }
+            long.push(symbol);
+        }
+        Ok(Symbols::loaded(long))
     }
 
     /// Removes an index's file, whatever state it is in. Nothing happens if there is none.
     ///
     /// # Errors
     /// [`IndexError::Disk`].
-    pub fn destroy(disk: &D, file: IndexFile) -> Result<(), IndexError> {
+    pub fn destroy(disk: &D, file: IndexName) -> Result<(), IndexError> {
         match disk.remove(Volume::Index, &file.file_name()?) {
             Err(error) if error.failure != DiskFailure::NotFound => Err(error.into()),
             // Should it come back after a crash, nobody reads it.
-            _ if file == IndexFile::Passing => Ok(()),
+            _ if file == IndexName::Passing => Ok(()),
             _ => Ok(disk.sync_directory(Volume::Index)?),
         }
     }
@@ -165,15 +207,19 @@ impl<D: Disk> Index<D> {
     /// [`IndexError`] when the clean mark could not be made durable. The index is then as after a crash.
     pub fn close(mut self) -> Result<(), IndexError> {
         // PA
-        if self.paged.sync_failed() {
+        let file = match &mut self.stored {
+            Stored::Nowhere(wanted) => return Err(wanted.refusal.clone().into()),
+            Stored::File(file) => file,
+        };
+        if file.paged.sync_failed() {
             return Err(IndexError::Unsynced);
         }
-        self.paged.set_mode(Mode::Closing);
-        drop(self.tree.take());
-        if self.paged.closed_cleanly() {
+        file.paged.set_mode(Mode::Closing);
+        drop(file.tree.take());
+        if file.paged.closed_cleanly() {
             return Ok(());
         }
-        Err(self.paged.failure().map_or_else(|| IndexError::damaged("the B-tree did not close"), IndexError::from))
+        Err(file.paged.failure().map_or_else(|| IndexError::damaged("the B-tree did not close"), IndexError::from))
     }
 
     /// What was given to the last flush that succeeded; empty if there was none.
@@ -188,22 +234,27 @@ impl<D: Disk> Index<D> {
         self.overlay.bytes()
     }
 
-    /// Whether the pending updates have reached [`IndexOptions::overlay_bytes`]. Nothing is refused beyond that, since a
-    /// half-applied record would be worse: whoever applies records asks after each.
+    /// Whether the pending updates have reached [`IndexOptions::overlay_bytes`], or, since a flush that found the disk
+    /// full, so much more than then: to try again with every record would make no room. Nothing is refused beyond
+    /// that, since a half-applied record would be worse: whoever applies records asks after each.
     #[must_use]
     pub fn needs_flush(&self) -> bool {
-        self.overlay.bytes() >= self.options.overlay_bytes
+        self.overlay.bytes() >= self.flush_at
     }
 
-    fn tree(&self) -> Result<&Tree, IndexError> {
-        self.tree.as_ref().ok_or_else(|| match self.paged.failure() {
-            Some(failure) => failure.into(),
-            None => IndexError::damaged("it could not be opened again after a failure"),
-        })
+    /// The B-tree, unless nothing was ever stored.
+    fn tree(&self) -> Result<Option<&Tree>, IndexError> {
+        match &self.stored {
+            Stored::Nowhere(_) => Ok(None),
+            Stored::File(file) => file.tree().map(Some),
+        }
     }
 
     fn checked<T>(&self, result: Result<T, redb::StorageError>) -> Result<T, IndexError> {
-        result.map_err(|error| tree::explain(&self.paged, error.into()))
+        result.map_err(|error| match &self.stored {
+            Stored::Nowhere(_) => IndexError::damaged(error.to_string()),
+            Stored::File(file) => tree::explain(&file.paged, error.into()),
+        })
     }
 
     /// One row.
@@ -220,20 +271,23 @@ impl<D: Disk> Index<D> {
     /// [`IndexError`].
     pub fn get_bytes<T: Table>(&self, key: &[u8]) -> Result<Option<T::Value>, IndexError> {
         if let Some(update) = self.overlay.table(T::ID).get(key) {
-            return update.as_deref().map(decode::<T>).transpose();
+            return update.as_deref().map(|row| decode::<T>(row, &self.symbols)).transpose();
         }
-        match self.checked(self.tree()?.table(T::ID)?.get(key))? {
-            Some(row) => decode::<T>(row.value()).map(Some),
+        let Some(tree) = self.tree()? else { return Ok(None) };
+        match self.checked(tree.table(T::ID)?.get(key))? {
+            Some(row) => decode::<T>(row.value(), &self.symbols).map(Some),
             None => Ok(None),
         }
     }
 
     /// Stores a row: at once visible, durable after the next flush.
     pub fn put<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
-        let row = match borsh::to_vec(value) {
-            Ok(row) => row,
-            Err(error) => unreachable!("encoding a row of {} to memory: {error}", T::NAME),
-        };
+        let row = value.store(&mut self.symbols);
+        // They go with the row, into the same flush.
+        while let Some((number, symbol)) = self.symbols.unsaved() {
+            let symbol = symbol.store(&mut self.symbols);
+            self.overlay.set(SymbolTable::ID, &SymbolNumber(number).to_bytes(), Some(symbol));
+        }
         self.overlay.set(T::ID, key.to_bytes().as_ref(), Some(row));
     }
 
@@ -276,7 +330,7 @@ impl<D: Disk> Index<D> {
             let Some((key, row)) = self.checked(rows.next())? else {
                 break;
             };
-            out.push((T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row)?));
+            out.push((T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row, &self.symbols)?));
         }
         Ok(out)
     }
@@ -296,7 +350,7 @@ impl<D: Disk> Index<D> {
             return Ok(());
         };
         while let Some((key, row)) = self.checked(rows.next())? {
-            if !visit(T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row)?) {
+            if !visit(T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row, &self.symbols)?) {
                 break;
             }
         }
@@ -313,7 +367,10 @@ impl<D: Disk> Index<D> {
         if merge::is_empty_range(from, to) {
             return Ok(None);
         }
-        let stored = self.checked(self.tree()?.table(table)?.range::<&[u8]>((from, to)))?;
+        let stored = match self.tree()? {
+            Some(tree) => Some(self.checked(tree.table(table)?.range::<&[u8]>((from, to)))?),
+            None => None,
+        };
         self.checked(Merged::new(self.overlay.table(table), stored, from, to, direction)).map(Some)
     }
 
@@ -325,11 +382,12 @@ impl<D: Disk> Index<D> {
     pub fn verify(&self, after: Option<Place>, limit: usize) -> Result<Option<Place>, IndexError> {
         // PA
         let Place(table, key) = after.unwrap_or_default();
+        let Some(tree) = self.tree()? else { return Ok(None) };
         if table >= table::TABLES {
             return Ok(None);
         }
         let from = if key.is_empty() { Bound::Unbounded } else { Bound::Excluded(key.as_slice()) };
-        let stored = self.checked(self.tree()?.table(TableId(table))?.range::<&[u8]>((from, Bound::Unbounded)))?;
+        let stored = self.checked(tree.table(TableId(table))?.range::<&[u8]>((from, Bound::Unbounded)))?;
         let mut last = None;
         for row in stored.take(limit) {
             last = Some(self.checked(row)?.0.value().to_vec());
@@ -344,26 +402,32 @@ impl<D: Disk> Index<D> {
     /// free. [`IndexError::Unsynced`] once a sync has failed. [`IndexError::Damaged`].
     pub fn flush(&mut self, checkpoint: &[u8]) -> Result<(), IndexError> {
         // PA
-        if self.paged.sync_failed() {
+        let flushed = self.try_flush(checkpoint);
+        self.flush_at = match &flushed {
+            Err(IndexError::Disk(error)) if error.failure == DiskFailure::Full => {
+                self.overlay.bytes().saturating_add(self.options.overlay_bytes)
+            }
+            _ => self.options.overlay_bytes,
+        };
+        flushed
+    }
+
+    fn try_flush(&mut self, checkpoint: &[u8]) -> Result<(), IndexError> {
+        // PA
+        if let Stored::Nowhere(wanted) = &mut self.stored {
+            self.stored = Stored::File(wanted.make(&self.options.file.file_name()?, self.options.cache_bytes)?);
+        }
+        let Stored::File(file) = &mut self.stored else { return Ok(()) };
+        if file.paged.sync_failed() {
             return Err(IndexError::Unsynced);
         }
-        if self.tree.is_none() || self.paged.failure().is_some() {
-            self.reload()?;
+        if file.tree.is_none() || file.paged.failure().is_some() {
+            file.reload(self.options.cache_bytes)?;
         }
         if self.overlay.is_empty() && self.checkpoint == checkpoint {
             return Ok(());
         }
-        let Some(tree) = &mut self.tree else {
-            return Err(IndexError::damaged("it could not be opened again after a failure"));
-        };
-        if let Err(error) = tree.commit(&self.overlay, checkpoint) {
-            let error = tree::explain(&self.paged, error);
-            // Whatever stopped this flush, reading goes on from the flush before.
-            if !matches!(error, IndexError::Damaged(_)) {
-                self.reload()?;
-            }
-            return Err(error);
-        }
+        file.commit(&self.overlay, checkpoint, self.options.cache_bytes)?;
         self.overlay.clear();
         self.checkpoint = checkpoint.to_vec();
         Ok(())
@@ -375,23 +439,20 @@ impl<D: Disk> Index<D> {
     /// # Errors
     /// [`IndexError`]; the index then answers nothing but this.
     pub fn reload(&mut self) -> Result<(), IndexError> {
-        // PA
-        if let Some(failure @ error::PageFailure::Damaged(_)) = self.paged.failure() {
-            return Err(failure.into());
+        match &mut self.stored {
+            Stored::Nowhere(_) => Ok(()),
+            Stored::File(file) => file.reload(self.options.cache_bytes),
         }
-        self.paged.set_mode(Mode::Abandoned);
-        drop(self.tree.take());
-        self.paged.rewind();
-        self.tree = Some(Tree::open(&self.paged, self.options.cache_bytes, true)?);
-        Ok(())
     }
 }
 
 impl<D: Disk> Drop for Index<D> {
     fn drop(&mut self) {
         // Only `close` closes: dropping must not write, least of all in a process that is failing.
-        if self.tree.is_some() {
-            self.paged.set_mode(Mode::Abandoned);
+        if let Stored::File(file) = &mut self.stored
+            && file.tree.is_some()
+        {
+            file.paged.set_mode(Mode::Abandoned);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A disk with one cut: whatever is written after it is lost, torn or kept as a coin says.
 
 use crate::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, MemoryDisk, MemoryFile, OpenMode, Volume};
-use crate::store::index::IndexFile;
+use crate::store::index::IndexName;
 use std::sync::{Arc, Mutex};
 
 const SECTOR: usize = 512;
@@ -13,8 +13,10 @@ pub(super) struct Faults {
     pub(super) operations: u64,
     /// The operation at which the machine loses power.
     pub(super) crash_at: Option<u64>,
-    /// Writes from here on find the disk full.
+    /// Writes and new files from here on find the disk full.
     pub(super) full: bool,
+    /// The disk becomes full at this operation.
+    pub(super) full_at: Option<u64>,
     /// Syncs from here on fail.
     pub(super) bad_sync: bool,
     /// Every write: that is how "nothing is written" is checked.
@@ -91,7 +93,7 @@ impl TestDisk {
 }
 
 pub(super) fn name() -> FileName {
-    FileName::new(IndexFile::Lasting.name()).unwrap()
+    FileName::new(IndexName::Lasting.name()).unwrap()
 }
 
 impl TestFile {
@@ -103,6 +105,7 @@ impl TestFile {
         }
         faults.operations += 1;
         faults.crashed = faults.crash_at == Some(faults.operations);
+        faults.full |= faults.full_at == Some(faults.operations);
         if operation == "sync" {
             if faults.crashed {
                 return Err(fail(DiskFailure::Crashed));
@@ -131,7 +134,11 @@ impl Disk for TestDisk {
     type File = TestFile;
 
     fn open(&self, volume: Volume, name: &FileName, mode: OpenMode) -> Result<TestFile, DiskError> {
-        Ok(TestFile { file: self.memory.open(volume, name, mode)?, faults: self.faults.clone() })
+        let faults = self.faults.clone();
+        if mode == OpenMode::CreateNew && faults.lock().unwrap().full {
+            return Err(DiskError { operation: "open", volume, file: name.to_string(), failure: DiskFailure::Full });
+        }
+        Ok(TestFile { file: self.memory.open(volume, name, mode)?, faults })
     }
 
     fn list(&self, volume: Volume) -> Result<Vec<FileName>, DiskError> {

@@ -1,7 +1,8 @@
 use super::disk::TestDisk;
 use super::{create, open};
+use crate::env::DiskFailure;
 use crate::id::KeyHash;
-use crate::store::index::{Direction, Index, IndexError, IndexFile, Meta, Names};
+use crate::store::index::{Direction, Index, IndexError, IndexName, Meta, Names};
 use core::ops::Bound;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -153,6 +154,80 @@ fn a_full_disk_keeps_the_updates_and_goes_on_reading() {
 }
 
 #[test]
+fn an_index_without_room_for_its_file_lives_in_memory_until_there_is_some() {
+    let (a, b) = (b"a".to_vec(), b"b".to_vec());
+    let (one, two) = (KeyHash::from_bytes([1; 32]), KeyHash::from_bytes([2; 32]));
+    // 0: not even an empty file can be made. From 1 on the disk fills at that operation.
+    let mut at = 0;
+    loop {
+        let disk = TestDisk::default();
+        disk.set(|faults| (faults.full, faults.full_at) = (at == 0, Some(at)));
+        let mut index = create(&disk);
+        index.put::<Names>(&a, &one);
+        index.put::<Names>(&b, &one);
+        index.remove::<Names>(&b);
+        let flushed = index.flush(b"one");
+        if flushed.is_ok() {
+            break;
+        }
+        for _ in 0..2 {
+            assert!(matches!(index.flush(b"one"), Err(IndexError::Disk(error)) if error.failure == DiskFailure::Full));
+            assert_eq!((index.get::<Names>(&a).unwrap(), index.get::<Names>(&b).unwrap()), (Some(one), None));
+            for direction in [Direction::Forward, Direction::Backward] {
+                let rows = index.range::<Names>(Bound::Unbounded, Bound::Unbounded, direction, 9).unwrap();
+                assert_eq!(rows, [(a.clone(), one)]);
+            }
+            let mut place = None;
+            while let Some(next) = index.verify(place, 9).unwrap() {
+                place = Some(next);
+            }
+            index.reload().unwrap();
+            assert_eq!(index.checkpoint(), b"");
+        }
+        index.put::<Names>(&b, &two);
+        disk.set(|faults| (faults.full, faults.full_at) = (false, None));
+        index.flush(b"two").unwrap();
+        assert_eq!(index.pending_bytes(), 0);
+        index.close().unwrap();
+        let index = open(&disk, 1).unwrap();
+        assert_eq!((index.get::<Names>(&a).unwrap(), index.get::<Names>(&b).unwrap()), (Some(one), Some(two)));
+        assert_eq!(index.checkpoint(), b"two");
+        at += 1;
+    }
+    assert!(at > 5, "the disk was never full: {at}");
+}
+
+#[test]
+fn an_index_that_never_had_a_file_does_not_claim_to_have_closed() {
+    let disk = TestDisk::default();
+    disk.set(|faults| faults.full = true);
+    assert!(matches!(create(&disk).close(), Err(IndexError::Disk(_))));
+    assert_eq!(open(&disk, 1).err(), Some(IndexError::Missing));
+}
+
+#[test]
+fn a_flush_that_finds_the_disk_full_is_due_again_only_when_more_waits() {
+    let disk = TestDisk::default();
+    let mut index = create(&disk);
+    let row = vec![7; 10_000];
+    let fill = |index: &mut Index<TestDisk>, from: u64| {
+        (from..).find(|n| {
+            index.put::<Meta>(&n.to_be_bytes().to_vec(), &row);
+            index.needs_flush()
+        })
+    };
+    let first = fill(&mut index, 0).unwrap();
+    disk.set(|faults| faults.full = true);
+    index.flush(b"one").unwrap_err();
+    assert!(!index.needs_flush());
+    let second = fill(&mut index, first + 1).unwrap();
+    assert_eq!(second, 2 * first + 1);
+    disk.set(|faults| faults.full = false);
+    index.flush(b"two").unwrap();
+    assert_eq!(fill(&mut index, 0), Some(first));
+}
+
+#[test]
 fn after_a_failed_sync_reads_go_on_and_no_flush_is_ever_believed_again() {
     let disk = TestDisk::default();
     let mut index = create(&disk);
@@ -176,7 +251,7 @@ fn a_missing_index_and_another_secret_are_told_apart() {
     let other = crate::id::Secret::new([0x43; 32]);
     let error = Index::open(&disk, super::SMALL, &other, &mut super::rng(1)).err();
     assert!(matches!(error, Some(IndexError::Damaged(_))), "{error:?}");
-    Index::destroy(&disk, IndexFile::Lasting).unwrap();
-    Index::destroy(&disk, IndexFile::Lasting).expect("nothing to destroy is no error");
+    Index::destroy(&disk, IndexName::Lasting).unwrap();
+    Index::destroy(&disk, IndexName::Lasting).expect("nothing to destroy is no error");
     assert_eq!(open(&disk, 1).err(), Some(IndexError::Missing));
 }
