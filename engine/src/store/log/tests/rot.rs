@@ -3,7 +3,7 @@
 use super::super::*;
 use super::basics::{SMALL, create, open, payload};
 use super::crash_disk::{CrashDisk, Survival};
-use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
+use crate::env::{Disk, DiskFile, FileName, MemoryDisk, OpenMode, Volume};
 use core::ops::ControlFlow;
 
 const SECTOR: usize = 512;
@@ -338,4 +338,34 @@ fn mutilated_files_never_panic_and_never_show_other_bytes() {
     }
     println!("mutilated stores opened {opened}, refused {refused}");
     assert!(opened > 200);
+}
+
+#[test]
+fn parity_that_a_crash_tore_behind_a_fresh_segments_commit_is_made_anew() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    for number in 0..4 {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 3000)]).unwrap();
+        log.commit(b"note").unwrap();
+    }
+    let first = log.segments().last().unwrap().id;
+    // Killed: the next opening copies the last batch into a fresh segment, and gives the old one its parity behind that.
+    drop(log);
+    drop(open(&disk));
+    let file = disk.open(Volume::Blocks, &first.file_name(), OpenMode::Write).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    let parity = (8192..bytes.len()).step_by(8).find(|at| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == 19);
+    let parity = parity.expect("it has parity") + 100;
+    file.write_at(parity as u64, &[&[bytes[parity] ^ 0xff]]).unwrap();
+    let (log, recovery, seen) = open(&disk);
+    assert!(recovery.damaged.is_empty() && seen.len() == 4, "{recovery:?}");
+    for segment in log.segments() {
+        let scan = log.scan(segment.id, 0, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert!(scan.damaged.is_empty(), "{scan:?}");
+    }
+    drop(log);
+    let mut sealed = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut sealed).unwrap();
+    assert_eq!(sealed, bytes, "the same parity and footer, byte for byte");
 }
