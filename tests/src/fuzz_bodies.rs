@@ -20,7 +20,9 @@ use ouroboros_engine::keys::{GroupWrap, ReaderWrap, Signature};
 use ouroboros_engine::names::{KeyName, SealedComponent};
 use ouroboros_engine::node::{Note, Policy, StoreConfig};
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
-use ouroboros_engine::store::index::{BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, TombstoneRow};
+use ouroboros_engine::store::index::{
+    BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, StoredRow, Symbols, TombstoneRow,
+};
 
 /// One way in for bytes from outside.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +57,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder::new("blob-header", canonical::<Header>, || samples::header().encode()),
     Decoder::new("blob-id-hex", texts::blob_id_hex, || "a7".repeat(32).into_bytes()),
     Decoder::new("blob-record", records::blob_record, || samples::record().encode()),
-    Decoder::new("blob-row", fields::<BlobRow>, || written(&samples::blob_row())),
+    Decoder::new("blob-row", row::<BlobRow>, || samples::blob_row().store(&mut Symbols::default())),
     Decoder::new("body", canonical::<Body>, || samples::body().encode()),
     Decoder::new("body-of-chunks", canonical::<Body>, || samples::body_of_chunks().encode()),
     Decoder::new("chunk-list", canonical::<ChunkList>, || samples::chunk_list().encode()),
@@ -83,7 +85,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder::new("recovery-phrase", texts::recovery_phrase, || samples::phrase().into_bytes()).heavy(256 << 10, 2048),
     Decoder::new("ref-page", canonical::<RefPage>, || samples::ref_page().encode()),
     Decoder::new("ref-page-row", fields::<RefPageRow>, || written(&samples::ref_page_row())),
-    Decoder::new("seal-row", fields::<SealRow>, || written(&samples::seal_row())),
+    Decoder::new("seal-row", row::<SealRow>, || samples::seal_row().store(&mut Symbols::default())),
     Decoder::new("sealed-body", records::sealed_body, samples::sealed_body),
     Decoder::new("sealed-component", fields::<SealedComponent>, samples::sealed_component),
     Decoder::new("sealed-path", records::sealed_path, || samples::sealed_path().encode()),
@@ -177,6 +179,20 @@ pub fn canonical<T: Canonical>(bytes: &[u8]) -> bool {
 pub fn fields<T: borsh::BorshDeserialize + borsh::BorshSerialize>(bytes: &[u8]) -> bool {
     let Ok(value) = borsh::from_slice::<T>(bytes) else { return false };
     assert_eq!(written(&value), bytes, "{} accepts bytes that it would not write", core::any::type_name::<T>());
+    true
+}
+
+/// A row of the index that names authors and origins by number.
+pub fn row<T: StoredRow>(bytes: &[u8]) -> bool {
+    let mut symbols = Symbols::default();
+    let _ = samples::blob_row().store(&mut symbols);
+    let Some(value) = T::load(bytes, &symbols) else { return false };
+    assert_eq!(
+        value.store(&mut symbols),
+        bytes,
+        "{} accepts bytes that it would not write",
+        core::any::type_name::<T>()
+    );
     true
 }
 

@@ -30,7 +30,7 @@ const SEALED_BODY: &str = "\
 const RECORD: &str = "\
      01 04*32 05 00*7 060007 00*7 03000000 01*16 02*32 03*48 \
      738df0d9d0c99cef366eb59a110bdccb63e69c16ca10fd931306f70252f21862 \
-     6af6227cc5960fce4c2aa2395cd9608c6359c09475dc62162830f411628f4b0a 82010000 01*34 02000000 03*32 \
+     6af6227cc5960fce4c2aa2395cd9608c6359c09475dc62162830f411628f4b0a 00 82010000 01*34 02000000 03*32 \
      0200000020000000 aa*32 30000000 bb*48 02 00*6 01 00*31 02 00*28 \
      efcdab8967452301ea4a6c63e29c520abef5507b132ec5f9954776aebebe7b92 421eea691446d22c 08*8 01 00*6 05 \
      00*28 01 00*6 09 00*28 93980ac779ef8508550d4c46a51d3b00adf0660ae85c3eebfdd05c9a050ca832 \
@@ -66,11 +66,12 @@ fn the_header_is_the_one_in_the_format() {
         hex(&sample::header().body_binding()),
         "140e7284eb74ab62d616cceee7a9fe50451f6d0f8d151f78b01652644a95c5e7"
     );
-    assert_eq!(hex(sample::signed_header().signature().as_bytes()), hex(&bytes(SIGNATURE)));
+    assert_eq!(hex(sample::signed_header().signature().signature().as_bytes()), hex(&bytes(SIGNATURE)));
     let mut signed = vec![SignedHeader::VERSION];
     signed.extend_from_slice(&(bytes(HEADER).len() as u32).to_le_bytes());
     signed.extend_from_slice(&bytes(HEADER));
     signed.extend_from_slice(&bytes(SIGNATURE));
+    signed.push(0);
     assert_eq!(SignedHeader::decode(&signed), Ok(sample::signed_header()));
     assert_eq!(hex(&ScopeTag::of(Epoch(2), &[0]).0), "e11d3eadb1e2ebf1");
 }

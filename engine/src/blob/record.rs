@@ -1,8 +1,8 @@
 //! A version as one record of the log.
 //!
 //! ```text
-//! 0         1        51       151         215           219           219+h            n
-//! | version | dot 50 | wrap 100 | signature 64 | u32 h | header (h bytes) | sealed body |
+//! 0         1        51         151            215    216            216+32p            220+32p+h     n
+//! | version | dot 50 | wrap 100 | signature 64 | u8 p | path (32 p) | u32 h | header (h) | sealed body |
 //! ```
 //!
 //! Little-endian throughout. The sealed body comes last and unprefixed, its length being in the header, so that it can be
@@ -11,7 +11,7 @@
 use super::{Header, SignedHeader};
 use crate::codec::{Canonical, DecodeError};
 use crate::id::Dot;
-use crate::keys::{BadSignature, GroupWrap, Signature};
+use crate::keys::{BadSignature, GroupWrap, JointSignature, Signature};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 
@@ -19,7 +19,9 @@ const VERSION: u8 = 1;
 const DOT_LEN: usize = 32 + 8 + 2 + 8;
 const WRAP_LEN: usize = 4 + 16 + 32 + 48;
 const SIGNATURE_LEN: usize = 64;
-const FIXED_LEN: usize = 1 + DOT_LEN + WRAP_LEN + SIGNATURE_LEN + 4;
+const NODE_LEN: usize = 32;
+/// All but the path of the signature, the header and the body.
+const FIXED_LEN: usize = 1 + DOT_LEN + WRAP_LEN + SIGNATURE_LEN + 1 + 4;
 
 /// Why a record is not to be believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,14 +51,17 @@ impl BlobRecord {
     /// What the structure is called in errors.
     pub const WHAT: &'static str = "blob record";
     /// The longest encoding accepted, in bytes.
-    pub const MAX_LEN: usize = FIXED_LEN + Header::MAX_LEN + Header::MAX_BODY_LEN as usize;
+    pub const MAX_LEN: usize =
+        FIXED_LEN + NODE_LEN * JointSignature::MAX_PATH + Header::MAX_LEN + Header::MAX_BODY_LEN as usize;
 
     /// Everything before the sealed body: written first, then [`Self::body`].
     #[must_use]
     pub fn encode_head(&self) -> Vec<u8> {
         // PA
         let header = self.header.header().encode();
-        let mut out = Vec::with_capacity(FIXED_LEN + header.len());
+        let signature = self.header.signature();
+        let len = FIXED_LEN + NODE_LEN * signature.path().len() + header.len();
+        let mut out = Vec::with_capacity(len);
         out.push(VERSION);
         for part in [borsh::to_vec(&self.dot), borsh::to_vec(&self.wrap)] {
             match part {
@@ -64,10 +69,12 @@ impl BlobRecord {
                 Err(error) => unreachable!("encoding to memory: {error}"),
             }
         }
-        out.extend_from_slice(self.header.signature().as_bytes());
+        out.extend_from_slice(signature.signature().as_bytes());
+        out.push(signature.path().len() as u8);
+        signature.path().iter().for_each(|node| out.extend_from_slice(node));
         out.extend_from_slice(&(header.len() as u32).to_le_bytes());
-        debug_assert_eq!(out.len(), FIXED_LEN);
         out.extend_from_slice(&header);
+        debug_assert_eq!(out.len(), len);
         out
     }
 
@@ -102,10 +109,15 @@ impl BlobRecord {
         let (dot, rest) = rest.split_first_chunk::<DOT_LEN>().ok_or_else(short)?;
         let (wrap, rest) = rest.split_first_chunk::<WRAP_LEN>().ok_or_else(short)?;
         let (signature, rest) = rest.split_first_chunk::<SIGNATURE_LEN>().ok_or_else(short)?;
+        let (&path_len, rest) = rest.split_first().ok_or_else(short)?;
+        let (path, rest) = rest.split_at_checked(NODE_LEN * usize::from(path_len)).ok_or_else(short)?;
+        let path = path.as_chunks::<NODE_LEN>().0.to_vec();
+        let signature = JointSignature::from_parts(Signature::from_bytes(*signature), path)
+            .ok_or_else(|| DecodeError::malformed(Self::WHAT, "the path of its signature is too long"))?;
         let (header_len, rest) = rest.split_first_chunk::<4>().ok_or_else(short)?;
         let header_len = u32::from_le_bytes(*header_len) as usize;
         let (header, body) = rest.split_at_checked(header_len).ok_or_else(short)?;
-        let header = SignedHeader::from_encoded(header, Signature::from_bytes(*signature))?;
+        let header = SignedHeader::from_encoded(header, signature)?;
         if body.len() != header.header().body_len as usize {
             return Err(DecodeError::malformed(Self::WHAT, "the body is not as long as its header says"));
         }
@@ -153,6 +165,27 @@ mod tests {
         assert_eq!(back.encode(), bytes);
         let end = bytes.as_ptr_range().end;
         assert_eq!(back.body.as_ptr_range().end, end);
+    }
+
+    #[test]
+    fn records_signed_together_stand_alone() {
+        let record = sample::record();
+        let headers = (0..3).map(|epoch| Header { epoch: crate::id::Epoch(epoch), ..record.header.header().clone() });
+        let signed = SignedHeader::sign_all(headers.collect(), &sample::author_key()).unwrap();
+        for header in signed {
+            let record = BlobRecord { header, ..record.clone() };
+            let bytes = Bytes::from(record.encode());
+            assert_eq!(BlobRecord::decode(&bytes).as_ref(), Ok(&record));
+            assert_eq!(record.verify(), Ok(()));
+            for at in 0..bytes.len() {
+                let mut changed = bytes.to_vec();
+                changed[at] ^= 1;
+                let Ok(other) = BlobRecord::decode(&changed.clone().into()) else { continue };
+                assert_eq!(other.encode(), changed, "byte {at}");
+                let unsigned = (1..1 + DOT_LEN + WRAP_LEN).contains(&at);
+                assert_eq!(other.verify().is_ok(), unsigned, "byte {at}");
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::Header;
 use crate::codec::bounded;
 use crate::codec::{Canonical, DecodeError};
 use crate::id::{BlobId, Domain};
-use crate::keys::{self, AuthorKey, BadSignature, Signature};
+use crate::keys::{AuthorKey, BadSignature, JointSignature, Signature};
 use borsh::io::{Error, ErrorKind, Read, Write};
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -15,7 +15,7 @@ const SIGNATURE: Domain = Domain::new("ouroborosdb v1 blob signature");
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedHeader {
     header: Header,
-    signature: Signature,
+    signature: JointSignature,
     id: BlobId,
 }
 
@@ -25,31 +25,48 @@ impl SignedHeader {
     /// # Errors
     /// [`DecodeError`] when the header breaks a rule of its format, or names another author than the key's.
     pub fn sign(header: Header, key: &AuthorKey) -> Result<Self, DecodeError> {
-        // PA
-        header.validate()?;
-        if header.author != key.id() {
-            return Err(DecodeError::malformed(
-                Header::WHAT,
-                "the header names another author than the key that signs",
-            ));
+        let mut signed = Self::sign_all(vec![header], key)?;
+        match signed.pop() {
+            Some(only) => Ok(only),
+            None => unreachable!("one header, one signature"),
         }
-        let id = header.id();
-        let signature = key.sign(SIGNATURE, id.as_bytes());
-        Ok(Self { header, signature, id })
+    }
+
+    /// Signs several headers as their author, at the price of one signature.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when one of them breaks a rule of the format, or names another author than the key's.
+    pub fn sign_all(headers: Vec<Header>, key: &AuthorKey) -> Result<Vec<Self>, DecodeError> {
+        // PA
+        let mut ids = Vec::with_capacity(headers.len());
+        for header in &headers {
+            header.validate()?;
+            if header.author != key.id() {
+                return Err(DecodeError::malformed(
+                    Header::WHAT,
+                    "the header names another author than the key that signs",
+                ));
+            }
+            ids.push(header.id());
+        }
+        let digests: Vec<[u8; 32]> = ids.iter().map(|id| *id.as_bytes()).collect();
+        let signatures = JointSignature::sign(key, SIGNATURE, &digests);
+        let signed = headers.into_iter().zip(ids).zip(signatures);
+        Ok(signed.map(|((header, id), signature)| Self { header, signature, id }).collect())
     }
 
     /// Puts a header and a signature together that were stored apart.
     ///
     /// # Errors
     /// [`DecodeError`] when the header breaks a rule of its format.
-    pub fn from_parts(header: Header, signature: Signature) -> Result<Self, DecodeError> {
+    pub fn from_parts(header: Header, signature: JointSignature) -> Result<Self, DecodeError> {
         header.validate()?;
         let id = header.id();
         Ok(Self { header, signature, id })
     }
 
     /// Reads canonical header bytes that are followed elsewhere by their signature.
-    pub(super) fn from_encoded(encoded: &[u8], signature: Signature) -> Result<Self, DecodeError> {
+    pub(super) fn from_encoded(encoded: &[u8], signature: JointSignature) -> Result<Self, DecodeError> {
         // The encoding is canonical, so these bytes are the only ones this header could hash to.
         Ok(Self { header: Header::decode(encoded)?, signature, id: Header::id_of_encoded(encoded) })
     }
@@ -62,7 +79,7 @@ impl SignedHeader {
 
     /// The signature.
     #[must_use]
-    pub const fn signature(&self) -> &Signature {
+    pub const fn signature(&self) -> &JointSignature {
         &self.signature
     }
 
@@ -78,28 +95,37 @@ impl SignedHeader {
     /// [`BadSignature`].
     pub fn verify(&self) -> Result<(), BadSignature> {
         // PA
-        keys::verify(self.header.author, SIGNATURE, self.id.as_bytes(), &self.signature)
+        self.signature.verify(self.header.author, SIGNATURE, self.id.as_bytes())
     }
 }
 
 impl BorshSerialize for SignedHeader {
     fn serialize<W: Write>(&self, writer: &mut W) -> borsh::io::Result<()> {
         self.header.encode().serialize(writer)?;
-        self.signature.serialize(writer)
+        self.signature.signature().serialize(writer)?;
+        writer.write_all(&[self.signature.path().len() as u8])?;
+        self.signature.path().iter().try_for_each(|node| writer.write_all(node))
     }
 }
 
 impl BorshDeserialize for SignedHeader {
     fn deserialize_reader<R: Read>(reader: &mut R) -> borsh::io::Result<Self> {
         let encoded = bounded::read_bytes(reader, Header::MAX_LEN)?;
-        let signature = Signature::deserialize_reader(reader)?;
-        Self::from_encoded(&encoded, signature).map_err(|error| Error::new(ErrorKind::InvalidData, error.to_string()))
+        let root = Signature::deserialize_reader(reader)?;
+        let invalid = |why: String| Error::new(ErrorKind::InvalidData, why);
+        let count = usize::from(u8::deserialize_reader(reader)?);
+        if count > JointSignature::MAX_PATH {
+            return Err(invalid(format!("a path of {count} nodes")));
+        }
+        let path = (0..count).map(|_| <[u8; 32]>::deserialize_reader(reader)).collect::<Result<_, _>>()?;
+        let signature = JointSignature::from_parts(root, path).ok_or_else(|| invalid("a long path".into()))?;
+        Self::from_encoded(&encoded, signature).map_err(|error| invalid(error.to_string()))
     }
 }
 
 impl Canonical for SignedHeader {
     const WHAT: &'static str = "signed blob header";
-    const MAX_LEN: usize = Header::MAX_LEN + 1 + 4 + 64;
+    const MAX_LEN: usize = Header::MAX_LEN + 1 + 4 + 64 + 1 + 32 * JointSignature::MAX_PATH;
 
     fn validate(&self) -> Result<(), DecodeError> {
         self.header.validate()
@@ -121,13 +147,29 @@ mod tests {
         for at in 0..encoded.len() {
             let mut changed = encoded.clone();
             changed[at] ^= 1;
-            if let Ok(other) = SignedHeader::from_encoded(&changed, *signed.signature()) {
+            if let Ok(other) = SignedHeader::from_encoded(&changed, signed.signature().clone()) {
                 accepted += 1;
                 assert_ne!(other.id(), signed.id());
                 assert!(other.verify().is_err(), "byte {at}");
             }
         }
         assert!(accepted > 0, "no flipped byte even decoded: the test proves nothing");
+    }
+
+    #[test]
+    fn headers_signed_together_stand_alone() {
+        let key = sample::author_key();
+        let header = |epoch| Header { epoch: Epoch(epoch), ..sample::header() };
+        let signed = SignedHeader::sign_all((0..5).map(header).collect(), &key).unwrap();
+        for (epoch, one) in (0..).zip(&signed) {
+            assert_eq!((one.header(), one.verify()), (&header(epoch), Ok(())));
+            let bytes = one.encode();
+            assert!(bytes.len() <= SignedHeader::MAX_LEN);
+            assert_eq!(SignedHeader::decode(&bytes).as_ref(), Ok(one));
+            hostile::has_one_spelling::<SignedHeader>(&bytes);
+        }
+        let swapped = SignedHeader::from_parts(header(0), signed[1].signature().clone()).unwrap();
+        assert!(swapped.verify().is_err());
     }
 
     #[test]
@@ -147,7 +189,7 @@ mod tests {
         hostile::has_one_spelling::<SignedHeader>(&bytes);
         let mut header = signed.header().clone();
         header.epoch = Epoch(7);
-        let forged = SignedHeader::from_parts(header, *signed.signature()).unwrap();
+        let forged = SignedHeader::from_parts(header, signed.signature().clone()).unwrap();
         assert!(SignedHeader::decode(&forged.encode()).unwrap().verify().is_err());
     }
 }

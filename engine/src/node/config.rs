@@ -100,7 +100,7 @@ impl Profile {
                 window_len: 8 * MIB,
                 body_cache_len: 8 * MIB,
                 index_cache_len: 48 * MIB,
-                index_overlay_len: 16 * MIB,
+                index_overlay_len: 32 * MIB,
                 replay_len: 1 << 30,
                 segment_len: 64 << 20,
                 upkeep_step_len: 8 << 20,

@@ -4,7 +4,7 @@
 use crate::blob::{BlobRecord, Body, RefPage};
 use crate::deletion::TombstoneRecord;
 use crate::env::Disk;
-use crate::id::{BlobId, KeyHash, RefPageId, SealId};
+use crate::id::{BlobId, Hlc, KeyHash, RefPageId, SealId};
 use crate::store::Location;
 use crate::store::index::{
     BlobRow, Blobs, Child, Children, Direction, Index, IndexError, KeyRow, Keys, Names, Owner, RefPageRow, RefPages,
@@ -148,7 +148,6 @@ pub(super) fn apply_blob<D: Disk>(
     }
     index.put::<Blobs>(&id, &facts.row);
     let row = &facts.row;
-    index.put::<Versions>(&VersionKey { key_hash: row.key_hash, created: row.created, blob: id }, &());
     for &seal in &facts.seals {
         index.put::<References>(&Reference { target: Target::Seal(seal), owner: Owner::Blob(id) }, &());
     }
@@ -164,16 +163,32 @@ pub(super) fn apply_blob<D: Disk>(
         key.name.clone_from(&facts.name);
     }
     let covered = live_ancestors(index, &row.parents)?;
+    let before = key.heads.clone();
     key.heads.retain(|head| !covered.contains(&head.1));
     if !replayed || !has_live_descendant(index, id)? {
         key.heads.push((row.created, id));
+    } else {
+        let version = VersionKey { key_hash: row.key_hash, created: row.created, blob: id };
+        index.put::<Versions>(&version, &());
     }
-    Ok(Some(store_key(index, row.key_hash, key)?))
+    Ok(Some(store_key(index, row.key_hash, &before, key)?))
 }
 
-/// Writes a key's row, its heads in order and its winner's state.
-fn store_key<D: Disk>(index: &mut Index<D>, key_hash: KeyHash, mut key: KeyRow) -> Result<Vec<BlobId>, IndexError> {
+/// Writes a key's row, its heads in order and its winner's state, and what was among the heads `before` and is not any
+/// more, though it was not purged, into the key's history.
+fn store_key<D: Disk>(
+    index: &mut Index<D>,
+    key_hash: KeyHash,
+    before: &[(Hlc, BlobId)],
+    mut key: KeyRow,
+) -> Result<Vec<BlobId>, IndexError> {
+    // PA
     key.heads.sort_unstable();
+    for &(created, blob) in before {
+        if !key.heads.contains(&(created, blob)) && index.get::<Blobs>(&blob)?.is_some_and(|row| !row.purged) {
+            index.put::<Versions>(&VersionKey { key_hash, created, blob }, &());
+        }
+    }
     let Some(winner) = key.heads.last() else {
         if !key.name.is_empty() {
             index.remove::<Names>(&key.name);
@@ -241,19 +256,24 @@ pub(super) fn apply_tombstone<D: Disk>(
         }
         blob.purged = true;
         index.put::<Blobs>(&removed.id, &blob);
-        let version = VersionKey { key_hash: blob.key_hash, created: blob.created, blob: removed.id };
-        index.remove::<Versions>(&version);
         let Some(mut key) = index.get::<Keys>(&blob.key_hash)? else { continue };
+        let before = key.heads.clone();
         key.heads.retain(|head| head.1 != removed.id);
+        if key.heads.len() == before.len() {
+            let version = VersionKey { key_hash: blob.key_hash, created: blob.created, blob: removed.id };
+            index.remove::<Versions>(&version);
+        }
         for ancestor in live_ancestors(index, &blob.parents)? {
             if !has_live_descendant(index, ancestor)?
                 && !key.heads.iter().any(|head| head.1 == ancestor)
                 && let Some(row) = index.get::<Blobs>(&ancestor)?
             {
                 key.heads.push((row.created, ancestor));
+                let version = VersionKey { key_hash: blob.key_hash, created: row.created, blob: ancestor };
+                index.remove::<Versions>(&version);
             }
         }
-        store_key(index, blob.key_hash, key)?;
+        store_key(index, blob.key_hash, &before, key)?;
     }
     Ok(())
 }
@@ -270,8 +290,9 @@ fn apply_hole<D: Disk>(index: &mut Index<D>, id: BlobId, hole: &BlobRow) -> Resu
         && has_live_descendant(index, id)?
     {
         let covered = live_ancestors(index, &hole.parents)?;
+        let before = key.heads.clone();
         key.heads.retain(|head| !covered.contains(&head.1));
-        store_key(index, hole.key_hash, key)?;
+        store_key(index, hole.key_hash, &before, key)?;
     }
     Ok(())
 }

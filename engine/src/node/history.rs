@@ -87,7 +87,8 @@ impl<D: Disk> Engine<D> {
         Ok(Found { id, row, heads })
     }
 
-    /// Versions of a key in falling order, starting at or below `from` (the newest if absent).
+    /// Versions of a key in falling order, starting at or below `from` (the newest if absent): the heads, which its row
+    /// names, among those that its history names.
     fn versions_before(
         &self,
         key_hash: KeyHash,
@@ -96,13 +97,17 @@ impl<D: Disk> Engine<D> {
     ) -> Result<Vec<VersionKey>, Failure> {
         let (created, blob) = from.unwrap_or((Hlc(u64::MAX), BlobId::from_bytes([0xff; 32])));
         let upper = VersionKey { key_hash, created, blob };
-        let mut found = Vec::new();
         let lower = VersionKey { key_hash, created: Hlc(0), blob: BlobId::from_bytes([0; 32]) };
         let rows = self
             .index
             .range::<Versions>(Bound::Included(&lower), Bound::Included(&upper), Direction::Backward, limit)
             .map_err(|error| self.index_failure(error))?;
-        found.extend(rows.into_iter().map(|(key, ())| key));
+        let heads = self.key_row(&key_hash)?.map(|row| row.heads).unwrap_or_default();
+        let heads = heads.into_iter().map(|(created, blob)| VersionKey { key_hash, created, blob });
+        let mut found: Vec<VersionKey> =
+            rows.into_iter().map(|(key, ())| key).chain(heads.filter(|head| *head <= upper)).collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.truncate(limit);
         Ok(found)
     }
 

@@ -66,7 +66,8 @@ impl<D: Disk> Engine<D> {
             }
             PurgeTarget::Key(key) => {
                 let key_hash = self.hash_key(key)?;
-                let mut ids = Vec::new();
+                let heads = self.key_row(&key_hash)?.map(|row| row.heads).unwrap_or_default();
+                let mut ids: Vec<BlobId> = heads.into_iter().map(|head| head.1).collect();
                 let from = Bound::Included(key_hash.as_bytes().as_slice());
                 self.index
                     .scan::<Versions>(from, Bound::Unbounded, Direction::Forward, &mut |version, ()| {

@@ -42,7 +42,7 @@ pub(crate) fn put(key: &KeyName, source: PutSource, options: PutOptions) -> Call
 }
 
 /// Parts of one long list of puts that may be under way at once.
-pub(crate) const PARTS_AHEAD: usize = 2;
+pub(crate) const PARTS_AHEAD: usize = 4;
 
 /// A long list of puts, in parts that the engine takes in without refusing any: within its limit of versions on their way
 /// in (half of it, for others put as well), and of bytes.
@@ -55,7 +55,11 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) fn new(puts: Vec<Put>, limits: &Limits) -> Self {
         let share = 2 * PARTS_AHEAD;
-        Self { puts: puts.into_iter(), most: (limits.uploads / share).max(1), most_len: limits.inflight_len / share }
+        Self {
+            puts: puts.into_iter(),
+            most: (limits.uploads / share).clamp(1, 256),
+            most_len: limits.inflight_len / share,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod overlay;
 mod paged;
 mod rows;
 mod slot;
+mod stored;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -31,9 +32,10 @@ pub use error::IndexError;
 pub use merge::Direction;
 pub use names::LevelEntry;
 pub use rows::{BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, TombstoneRow};
+pub use stored::{StoredRow, Symbols};
 pub use table::{
     Blobs, Child, Children, ChunkKey, Chunks, Keys, Meta, Names, Owner, RefPages, Reference, References, Row, Seals,
-    Table, TableId, TableKey, Target, Tombstones, VersionKey, Versions,
+    SymbolNumber, SymbolTable, Table, TableId, TableKey, Target, Tombstones, VersionKey, Versions,
 };
 
 use crate::env::{Disk, DiskError, DiskFailure, FileName, OpenMode, Volume};
@@ -70,6 +72,7 @@ pub struct Place(usize, Vec<u8>);
 pub struct Index<D: Disk> {
     stored: Stored<D>,
     overlay: Overlay,
+    symbols: Symbols,
     checkpoint: Vec<u8>,
     options: IndexOptions,
     /// Pending bytes from which on a flush is due.
@@ -94,8 +97,8 @@ fn malformed<T: Table>() -> IndexError {
     IndexError::damaged(format!("a row of table {:?} does not decode", T::NAME))
 }
 
-fn decode<T: Table>(row: &[u8]) -> Result<T::Value, IndexError> {
-    borsh::from_slice(row).map_err(|_| malformed::<T>())
+fn decode<T: Table>(row: &[u8], symbols: &Symbols) -> Result<T::Value, IndexError> {
+    T::Value::load(row, symbols).ok_or_else(malformed::<T>)
 }
 
 impl<D: Disk> Index<D> {
@@ -127,7 +130,8 @@ impl<D: Disk> Index<D> {
     }
 
     fn over(stored: Stored<D>, checkpoint: Vec<u8>, options: IndexOptions) -> Self {
-        Self { stored, overlay: Overlay::default(), checkpoint, options, flush_at: options.overlay_bytes }
+        let (overlay, symbols) = (Overlay::default(), Symbols::default());
+        Self { stored, overlay, symbols, checkpoint, options, flush_at: options.overlay_bytes }
     }
 
     /// Opens the index. After an unclean end this reads all of it, to verify it; after a clean one, next to nothing.
@@ -146,7 +150,22 @@ impl<D: Disk> Index<D> {
         let paged = Arc::new(paged);
         let tree = Tree::open(&paged, options.cache_bytes, clean)?;
         let checkpoint = tree.checkpoint().map_err(|error| tree::explain(&paged, error))?;
-        Ok(Self::over(Stored::File(IndexFile { paged, tree: Some(tree) }), checkpoint, options))
+        let mut index = Self::over(Stored::File(IndexFile { paged, tree: Some(tree) }), checkpoint, options);
+        index.symbols = index.load_symbols()?;
+        Ok(index)
+    }
+
+    fn load_symbols(&self) -> Result<Symbols, IndexError> {
+        // PA
+        let mut long = Vec::new();
+        let rows = self.range::<SymbolTable>(Bound::Unbounded, Bound::Unbounded, Direction::Forward, usize::MAX)?;
+        for (number, symbol) in rows {
+            if number.0 != long.len() as u64 {
+                return Err(malformed::<SymbolTable>());
+            }
+            long.push(symbol);
+        }
+        Ok(Symbols::loaded(long))
     }
 
     /// Removes the index's file, whatever state it is in. Nothing happens if there is none.
@@ -230,21 +249,23 @@ impl<D: Disk> Index<D> {
     /// [`IndexError`].
     pub fn get_bytes<T: Table>(&self, key: &[u8]) -> Result<Option<T::Value>, IndexError> {
         if let Some(update) = self.overlay.table(T::ID).get(key) {
-            return update.as_deref().map(decode::<T>).transpose();
+            return update.as_deref().map(|row| decode::<T>(row, &self.symbols)).transpose();
         }
         let Some(tree) = self.tree()? else { return Ok(None) };
         match self.checked(tree.table(T::ID)?.get(key))? {
-            Some(row) => decode::<T>(row.value()).map(Some),
+            Some(row) => decode::<T>(row.value(), &self.symbols).map(Some),
             None => Ok(None),
         }
     }
 
     /// Stores a row: at once visible, durable after the next flush.
     pub fn put<T: Table>(&mut self, key: &T::Key, value: &T::Value) {
-        let row = match borsh::to_vec(value) {
-            Ok(row) => row,
-            Err(error) => unreachable!("encoding a row of {} to memory: {error}", T::NAME),
-        };
+        let row = value.store(&mut self.symbols);
+        // They go with the row, into the same flush.
+        while let Some((number, symbol)) = self.symbols.unsaved() {
+            let symbol = symbol.store(&mut self.symbols);
+            self.overlay.set(SymbolTable::ID, &SymbolNumber(number).to_bytes(), Some(symbol));
+        }
         self.overlay.set(T::ID, key.to_bytes().as_ref(), Some(row));
     }
 
@@ -287,7 +308,7 @@ impl<D: Disk> Index<D> {
             let Some((key, row)) = self.checked(rows.next())? else {
                 break;
             };
-            out.push((T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row)?));
+            out.push((T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row, &self.symbols)?));
         }
         Ok(out)
     }
@@ -307,7 +328,7 @@ impl<D: Disk> Index<D> {
             return Ok(());
         };
         while let Some((key, row)) = self.checked(rows.next())? {
-            if !visit(T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row)?) {
+            if !visit(T::Key::from_bytes(&key).ok_or_else(malformed::<T>)?, decode::<T>(&row, &self.symbols)?) {
                 break;
             }
         }

@@ -99,7 +99,7 @@ impl<D: Disk> Index<D> {
                     break 'seek;
                 };
                 let Some(subtree) = subtree_of(&name) else {
-                    let hash = super::decode::<Names>(&row)?;
+                    let hash = super::decode::<Names>(&row, &self.symbols)?;
                     entries.push(LevelEntry::Name(name, hash));
                     continue;
                 };

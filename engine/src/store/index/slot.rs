@@ -24,7 +24,7 @@ pub(super) const STRIDE: usize = PAGE_LEN + RECORD_OVERHEAD;
 pub(super) const BODY_START: u64 = 20_480;
 
 const MAGIC: [u8; 8] = *b"OUROIDX\x1a";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SUPERBLOCK_LEN: usize = 4096;
 const SLOT_START: [u64; 2] = [4096, 12_288];
 const SLOT_LEN: usize = 64 + PAGE_LEN;

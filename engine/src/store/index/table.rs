@@ -1,22 +1,22 @@
 //! The tables, their keys and their order.
 //!
-//! Keys are byte strings whose order is the order wanted: fixed arrays, numbers big-endian. Values are Borsh, without a
+//! Keys are byte strings whose order is the order wanted: fixed arrays, numbers big-endian. Values are [`StoredRow`], without a
 //! version byte of their own: the file's superblock carries the version of all of them, and an index of another version
 //! is rebuilt, never migrated.
 
 use super::rows::{BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, TombstoneRow};
+use super::stored::StoredRow;
 use crate::id::{BlobId, ChunkId, Hlc, ID_LEN, KeyHash, RefPageId, SealId};
-use borsh::{BorshDeserialize, BorshSerialize};
 
 /// How many tables there are.
-pub(super) const TABLES: usize = 11;
+pub(super) const TABLES: usize = 12;
 
 /// A typed table.
 pub trait Table {
     /// What rows are found by.
     type Key: TableKey;
     /// What is stored.
-    type Value: BorshSerialize + BorshDeserialize;
+    type Value: StoredRow;
     /// The table's name in the file.
     const NAME: &'static str;
     /// The table's place among all; see [`TableId`].
@@ -71,7 +71,7 @@ tables! {
     Keys(1, "keys"): KeyHash => KeyRow;
     /// Key names in byte order.
     Names(2, "names"): Vec<u8> => KeyHash;
-    /// The versions of each key, oldest first.
+    /// The versions of each key that are not among its heads, oldest first.
     Versions(3, "versions"): VersionKey => ();
     /// Where the slices of each seal lie.
     Seals(4, "seals"): SealId => SealRow;
@@ -87,6 +87,8 @@ tables! {
     Children(9, "children"): Child => ();
     /// Who refers to a seal or to a page of references.
     References(10, "references"): Reference => ();
+    /// What rows name by a number.
+    SymbolTable(11, "symbols"): SymbolNumber => Vec<u8>;
 }
 
 /// One version of one key. Orders by key, then by time, then by id: the last of a key is its newest.
@@ -144,6 +146,10 @@ pub struct Reference {
     /// By whom.
     pub owner: Owner,
 }
+
+/// The number of a symbol, from 0 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SymbolNumber(pub u64);
 
 impl Target {
     /// The bytes that the keys of all references to it start with.
@@ -233,6 +239,19 @@ macro_rules! id_key {
 }
 
 id_key!(BlobId, KeyHash, RefPageId, SealId);
+
+impl TableKey for SymbolNumber {
+    type Bytes<'a> = [u8; 8];
+
+    fn to_bytes(&self) -> Self::Bytes<'_> {
+        self.0.to_be_bytes()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        // PA
+        bytes.try_into().ok().map(u64::from_be_bytes).map(Self)
+    }
+}
 
 impl TableKey for Vec<u8> {
     type Bytes<'a> = &'a [u8];
