@@ -4,7 +4,7 @@
 use ouroboros_tests::crash::{Depth, Done, Script, enumerate_crashes, enumerate_fills};
 
 const SLICE: Script = Script { seed: 1, stages: 2, groups: 10, keys: 6, longest: 120_000 };
-const FULL: Script = Script { seed: 7, stages: 6, groups: 25, keys: 16, longest: 100_000 };
+const FULL: Script = Script { seed: 7, stages: 6, groups: 23, keys: 16, longest: 64_000 };
 const FILLS: Script = Script { seed: 7, stages: 6, groups: 12, keys: 10, longest: 120_000 };
 const DEEP: Script = Script { seed: 11, stages: 6, groups: 25, keys: 16, longest: 300_000 };
 
