@@ -237,7 +237,8 @@ impl<D: Disk> Local<D> {
     /// # Panics
     /// When no answer comes.
     pub fn ask(&mut self, request: Request) -> Result<Reply, Failure> {
-        let shown = format!("{request:.60?}");
+        // Shown only when something is wrong: to write out every request costs more than many answers.
+        let asked = request.clone();
         let id = self.send(request);
         for _ in 0..MAX_TURNS {
             match self.take(id) {
@@ -246,9 +247,9 @@ impl<D: Disk> Local<D> {
                 None => {}
             }
             let more = self.step();
-            assert!(more || self.host.replies.contains_key(&id), "no answer will ever come to {shown}");
+            assert!(more || self.host.replies.contains_key(&id), "no answer will ever come to {asked:.60?}");
         }
-        panic!("no answer to {shown}");
+        panic!("no answer to {asked:.60?}");
     }
 
     /// What happened since it was last asked.

@@ -4,7 +4,7 @@
 use ouroboros_tests::crash::{Depth, Done, Script, enumerate_crashes, enumerate_fills};
 
 const SLICE: Script = Script { seed: 1, stages: 2, groups: 10, keys: 6, longest: 120_000, keyless: false };
-const FULL: Script = Script { seed: 7, stages: 6, groups: 25, keys: 16, longest: 100_000, keyless: false };
+const FULL: Script = Script { seed: 7, stages: 6, groups: 23, keys: 16, longest: 64_000, keyless: false };
 const FILLS: Script = Script { seed: 7, stages: 6, groups: 12, keys: 10, longest: 120_000, keyless: false };
 const DEEP: Script = Script { seed: 11, stages: 6, groups: 25, keys: 16, longest: 300_000, keyless: false };
 const KEYLESS: Script = Script { seed: 5, stages: 2, groups: 4, keys: 4, longest: 60_000, keyless: true };

@@ -134,7 +134,7 @@ const SCRIPTS: u64 = 20_000;
 fn the_store_keeps_its_promises_in_thousands_of_scripts() {
     let count = std::env::var("STORE_SCRIPTS").ok().and_then(|text| text.parse().ok()).unwrap_or(SCRIPTS);
     let failed = Mutex::new(Vec::new());
-    in_parallel(usize::try_from(count).unwrap_or(usize::MAX), &|number| {
+    in_parallel("scripts", usize::try_from(count).unwrap_or(usize::MAX), &|number| {
         let number = number as u64;
         let mut rng = EngineRng::from_seed(blake3::hash(&number.to_le_bytes()).into());
         let len = 5 + rng.next_u64() % 116;

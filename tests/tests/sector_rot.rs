@@ -104,6 +104,17 @@ fn bursts_of_sectors_and_stores_that_were_not_closed() {
     enumerate_further(1);
 }
 
+/// Opening healed the parity of the last batch, and records with it, after it had shown what it could read: they were
+/// whole on disk, in no list of keys, and nobody said so.
+#[test]
+fn records_that_opening_heals_at_the_end_of_the_log_are_in_the_index() {
+    let store = Store::make(SIZE, shelf::limits(), true);
+    let last = store.sectors(Volume::Blocks).pop().unwrap().0;
+    let mut cases = bursts(&store, Volume::Blocks, (BURST, 1), true);
+    cases.retain(|case| case.file == last);
+    check("8 sectors at the end of the log, and all of the index", &store, &thinned(cases, 3), Demand::Named);
+}
+
 /// Slices, every `step`-th of all.
 fn lose_slices(step: usize) {
     let store = Store::make(SIZE, shelf::limits(), true);

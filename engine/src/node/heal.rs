@@ -371,6 +371,16 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// A segment was scanned, and only these places in it are damaged. If one that the index never saw is not among them,
+    /// or only a part of it, the index is made anew.
+    pub(super) fn readable_again(&mut self, segment: SegmentId, damaged: &[DamagedRange]) {
+        // PA
+        let hidden = |place: &Unread| damaged.iter().any(|range| range.from <= place.from && place.to <= range.to);
+        if self.heal.unread.iter().any(|place| place.segment == segment && !hidden(place)) {
+            self.distrust_index();
+        }
+    }
+
     /// The answer when something is not found: not there, or perhaps where nothing can be read.
     pub(super) fn absent(&self, failure: Failure) -> Failure {
         let unread = self.heal.unread.first().map(|place| &place.what);

@@ -225,7 +225,8 @@ impl<D: Disk> Engine<D> {
             // A record that could not be shown is shown once its place is repaired: to say where in history it stands is
             // the log's affair, so it is opened once more.
             if healed.is_empty() && !recovery.damaged.is_empty() {
-                healed = repair(&mut log, &recovery.damaged);
+                healed.clone_from(&recovery.healed);
+                healed.extend(repair(&mut log, &recovery.damaged));
                 if !healed.is_empty() {
                     continue;
                 }

@@ -1,7 +1,9 @@
 //! P7: a crash at every operation that changes the disk, and what is left after it.
 
+use super::images::Images;
 use super::judge::{PROBE_KEY, Seen, judge, observe};
 use super::model::{Model, Moment, key_name};
+use super::parallel::{in_parallel, say};
 use super::player::{Clerk, Done, Player, ask_keyless, create, open, open_keyless, put_now};
 use super::script::{Script, content};
 use core::fmt;
@@ -10,7 +12,6 @@ use ouroboros_engine::node::{OpenError, Opened, Reply, Request};
 use ouroboros_engine::store::index::IndexName;
 use ouroboros_sim::disk::{CrashVariant, FaultPlan, FaultyDisk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Violations after which no more are looked for.
@@ -21,13 +22,14 @@ const ENOUGH: usize = 12;
 pub struct Depth {
     /// Every so many-th crash point is tried.
     pub every: usize,
-    /// Up to so many undecided units, every subset of them is tried.
+    /// Up to so many undecided units, every subset of them is tried; with more, all lost and all kept.
     pub every_subset_up_to: u64,
-    /// Otherwise all lost, all kept, and so many drawn subsets with torn sectors,
+    /// Beside these, so many drawn subsets with torn sectors,
     pub torn: u64,
-    /// and so many drawn subsets.
+    /// and, where not every subset is tried, so many drawn ones.
     pub subsets: u64,
-    /// At every so many-th crash point, recovery itself crashes at each of its operations.
+    /// At every so many-th crash point, recovery itself crashes at each of its operations: of one of the disks that the
+    /// first crash left, in turn.
     pub nested_every: usize,
     /// After every so many-th recovery, the store is compacted and scrubbed, and read once more.
     pub deep_every: usize,
@@ -39,7 +41,7 @@ impl Depth {
         Self { every: 1, every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 40, deep_every: 9 };
     /// Minutes, optimised.
     pub const FULL: Self =
-        Self { every: 1, every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 250, deep_every: 40 };
+        Self { every: 1, every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 450, deep_every: 40 };
     /// As long as it takes.
     pub const DEEP: Self =
         Self { every: 1, every_subset_up_to: 3, torn: 2, subsets: 4, nested_every: 25, deep_every: 7 };
@@ -54,9 +56,12 @@ pub struct Crashes {
     pub points: u64,
     /// Operations of recoveries at which those crashed.
     pub nested_points: u64,
-    /// Recoveries judged.
+    /// Disks that these crashes left.
+    pub disks: u64,
+    /// Of those, the different ones: a store was opened on each and judged. On the others there was, byte for byte and
+    /// with the same promises given, what had been judged.
     pub recoveries: u64,
-    /// Of those, with the index made anew from the whole log.
+    /// Of the recoveries, those with the index made anew from the whole log.
     pub rebuilt: u64,
     /// Of those, in which a write under way was torn and dropped.
     pub torn: u64,
@@ -68,16 +73,12 @@ impl fmt::Display for Crashes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} puts ({} of them merges), {} purges, {} compactions, {} recodings and scrubs, and {} of all three without keys; \
-             crash points: {} and {} during recovery, recoveries: {} ({} rebuilt the index, {} dropped a torn write), violations: {}",
-            self.done.puts,
-            self.done.merges,
-            self.done.purges,
-            self.done.compactions,
-            self.done.upkeep,
-            self.done.keyless,
+            "{}; crash points: {} and {} during recovery; disks left by them: {}, different ones, each recovered and read \
+             in full: {} ({} rebuilt the index, {} dropped a torn write), violations: {}",
+            self.done,
             self.points,
             self.nested_points,
+            self.disks,
             self.recoveries,
             self.rebuilt,
             self.torn,
@@ -144,12 +145,16 @@ fn record(script: &Script, tally: &mut Crashes) -> Result<Recording, String> {
 
 impl Depth {
     fn variants(&self, seed: u64, units: u64) -> Vec<CrashVariant> {
+        if units == 0 {
+            return vec![CrashVariant::AllKept];
+        }
+        let seeds = |count: u64| (0..count).map(move |n| seed.wrapping_mul(64).wrapping_add(n));
+        let torn = seeds(self.torn).map(CrashVariant::Torn);
         if units <= self.every_subset_up_to {
-            return (0..1 << units).map(CrashVariant::ExactSubset).collect();
+            return (0..1 << units).map(CrashVariant::ExactSubset).chain(torn).collect();
         }
         let mut variants = vec![CrashVariant::AllLost, CrashVariant::AllKept];
-        let seeds = |count: u64| (0..count).map(move |n| seed.wrapping_mul(64).wrapping_add(n));
-        variants.extend(seeds(self.torn).map(CrashVariant::Torn));
+        variants.extend(torn);
         variants.extend(seeds(self.subsets).map(|seed| CrashVariant::Subset(!seed)));
         variants
     }
@@ -250,18 +255,19 @@ fn guarded(recovery: &Recovery<'_>, disk: &FaultyDisk) -> Result<Opened, String>
     })
 }
 
-fn try_point(recording: &Recording, depth: &Depth, number: usize) -> Crashes {
+fn try_point(recording: &Recording, depth: &Depth, images: &Images, number: usize) -> Crashes {
     let mut tally = Crashes::default();
     let Some(point) = recording.points.get(number) else { return tally };
-    let nested = number.is_multiple_of(depth.nested_every);
-    for (place, variant) in depth.variants(number as u64, point.disk.undecided_units()).into_iter().enumerate() {
+    let variants = depth.variants(number as u64, point.disk.undecided_units());
+    let nested = number.is_multiple_of(depth.nested_every).then(|| (number / depth.nested_every) % variants.len());
+    for (place, variant) in variants.into_iter().enumerate() {
         let seed = number as u64 * 16 + place as u64 + 2;
         let deep = (number + place * 5).is_multiple_of(depth.deep_every);
         let keyless = recording.keyless && (number + place).is_multiple_of(2);
         let recovery = Recovery { recording, at: point.at, seed, deep, keyless };
         let after = point.disk.after_crash(variant);
         let shown = |why: &str| format!("crash at operation {}, {variant:?}: {why}", point.operation);
-        if nested {
+        if nested == Some(place) {
             let inner = Mutex::new(Vec::new());
             let inner = Arc::new(inner);
             let copy = after.snapshot();
@@ -283,16 +289,24 @@ fn try_point(recording: &Recording, depth: &Depth, number: usize) -> Crashes {
                 let variants = [CrashVariant::AllLost, CrashVariant::AllKept, CrashVariant::Torn(seed + at as u64)];
                 let few = if disk.undecided_units() == 0 { 1 } else { variants.len() };
                 for second in variants.into_iter().take(few) {
-                    let (seed, deep) = (seed + 1 + at as u64, false);
+                    let after = disk.after_crash(second);
                     let keyless = recording.keyless && at.is_multiple_of(3);
-                    let recovery = Recovery { recording, at: point.at, seed, deep, keyless };
-                    let result = guarded(&recovery, &disk.after_crash(second));
+                    tally.disks += 1;
+                    if !images.is_new(&after, point.at, (false, keyless)) {
+                        continue;
+                    }
+                    let seed = seed + 1 + at as u64;
+                    let recovery = Recovery { recording, at: point.at, seed, deep: false, keyless };
+                    let result = guarded(&recovery, &after);
                     let why = |why: &str| shown(&format!("crash of the recovery at {operation}, {second:?}: {why}"));
                     tally.count(result, why);
                 }
             }
         }
-        tally.count(guarded(&recovery, &after), shown);
+        tally.disks += 1;
+        if images.is_new(&after, point.at, (deep, keyless)) {
+            tally.count(guarded(&recovery, &after), shown);
+        }
         if tally.violations.len() >= ENOUGH {
             break;
         }
@@ -314,6 +328,7 @@ impl Crashes {
 
     fn add(&mut self, other: Self) {
         self.nested_points += other.nested_points;
+        self.disks += other.disks;
         self.recoveries += other.recoveries;
         self.rebuilt += other.rebuilt;
         self.torn += other.torn;
@@ -328,36 +343,16 @@ impl Crashes {
 pub fn enumerate_crashes(script: &Script, depth: &Depth) -> Result<Crashes, String> {
     let mut tally = Crashes::default();
     let recording = record(script, &mut tally)?;
-    let tally = Mutex::new(tally);
-    in_parallel(recording.points.len(), &|number| {
+    say(&format!("{}: {} crash points", tally.done, tally.points));
+    let (tally, images) = (Mutex::new(tally), Images::default());
+    in_parallel("crash points", recording.points.len(), &|number| {
         if !number.is_multiple_of(depth.every) {
             return true;
         }
-        let found = try_point(&recording, depth, number);
+        let found = try_point(&recording, depth, &images, number);
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.add(found);
         tally.violations.len() < ENOUGH
     });
     Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Does `work` for every number below `count`, until one says that it is enough.
-pub fn in_parallel(count: usize, work: &(dyn Fn(usize) -> bool + Sync)) {
-    let next = AtomicUsize::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
-                    }
-                    if !work(number) {
-                        next.store(count, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
 }

@@ -1,8 +1,8 @@
 //! P10: the disk fills at every operation that could fill it.
 
-use super::enumerate::in_parallel;
 use super::judge::judge;
 use super::model::Moment;
+use super::parallel::in_parallel;
 use super::player::{Clerk, Player, Stage, open};
 use super::script::{Ask, Script, Value, content};
 use core::fmt;
@@ -224,7 +224,7 @@ impl Run<'_> {
 pub fn enumerate_fills(script: &Script, thorough: bool) -> Result<Fills, String> {
     let (stages, points) = record(script, thorough)?;
     let tally = Mutex::new(Fills { points: points.len() as u64, ..Fills::default() });
-    in_parallel(points.len(), &|place| {
+    in_parallel("fill points", points.len(), &|place| {
         let Some((point, stage)) = points.get(place).and_then(|point| Some((point, stages.get(point.stage)?))) else {
             return true;
         };

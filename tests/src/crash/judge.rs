@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Keys that only judges write to begin here.
 pub(super) const PROBE_KEY: usize = 1_000_000;
 
+/// Versions that are asked for in one request.
+const READ_AT_ONCE: usize = 16;
+
 /// What a node shows of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -109,10 +112,11 @@ pub(super) fn judge(node: &mut Node, model: &Model, at: Moment) -> Result<Seen, 
     }
     check_presence(model, at, &present)?;
     check_entries(node, model, &names, &present, &seen)?;
-    for id in &present {
-        check_version(node, model, *id)?;
+    let present: Vec<BlobId> = present.into_iter().collect();
+    for ids in present.chunks(READ_AT_ONCE) {
+        check_versions(node, model, ids)?;
     }
-    for id in model.purged(Moment::MAX).into_iter().filter(|id| !present.contains(id)) {
+    for id in model.purged(Moment::MAX).into_iter().filter(|id| present.binary_search(id).is_err()) {
         match node.ask(Request::GetVersion(id)) {
             Ok(Reply::Got(got)) if matches!(got.as_slice(), [Err(Failure::NoSuchVersion(_))]) => {}
             other => return Err(format!("version {id} was purged and its id gives {other:?}")),
@@ -205,18 +209,29 @@ fn check_entries(
     Ok(())
 }
 
-/// A version reads back exactly.
-fn check_version(node: &mut Node, model: &Model, id: BlobId) -> Result<(), String> {
+/// These versions read back exactly.
+fn check_versions(node: &mut Node, model: &Model, ids: &[BlobId]) -> Result<(), String> {
+    let mut wanted = Vec::with_capacity(ids.len());
+    for id in ids {
+        let Some(expected) = model.versions.get(id) else { return Err(format!("version {id} is unknown")) };
+        wanted.push((name(expected.key)?, exactly(*id)));
+    }
+    match node.ask(Request::Get(wanted)) {
+        Ok(Reply::Got(got)) if got.len() == ids.len() => {
+            ids.iter().zip(got).try_for_each(|(id, got)| check_version(node, model, *id, got))
+        }
+        other => Err(format!("reading {ids:?} gives {other:?}")),
+    }
+}
+
+/// A version reads back exactly, for which the node gave this.
+fn check_version(node: &mut Node, model: &Model, id: BlobId, got: Result<Got, Failure>) -> Result<(), String> {
     let Some(expected) = model.versions.get(&id) else { return Err(format!("version {id} is unknown")) };
     let shown = || format!("version {id} of {} (request {})", key_name(expected.key), expected.tag);
-    let asked = node.ask(Request::Get(vec![(name(expected.key)?, exactly(id))]));
-    let got: Got = match asked {
-        Ok(Reply::Got(mut got)) => match (got.pop(), &expected.content) {
-            (Some(Err(Failure::Gone { version, .. })), None) if version == id => return Ok(()),
-            (Some(Ok(got)), Some(_)) => got,
-            (other, _) => return Err(format!("{} gives {other:?}", shown())),
-        },
-        other => return Err(format!("{} gives {other:?}", shown())),
+    let got: Got = match (got, &expected.content) {
+        (Err(Failure::Gone { version, .. }), None) if version == id => return Ok(()),
+        (Ok(got), Some(_)) => got,
+        (other, _) => return Err(format!("{} gives {other:?}", shown())),
     };
     let Some(content) = &expected.content else { return Err(format!("{} has content", shown())) };
     let version = &got.version;

@@ -3,8 +3,10 @@
 use super::model::{Model, Moment, Removal, Version, key_name};
 use super::script::{Ask, Script, Value, keyless_asks};
 use bytes::Bytes;
+use core::fmt;
 use ouroboros_engine::blob::Attributes;
 use ouroboros_engine::id::BlobId;
+use ouroboros_engine::keys::Keyring;
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
     Access, Base, Failure, Limits, OpenError, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request,
@@ -15,7 +17,7 @@ use ouroboros_sim::disk::FaultyDisk;
 use ouroboros_sim::local::{Local, config, keyring};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 const KEYRING: u8 = 9;
 /// The attribute that names the request which made a version.
@@ -39,15 +41,21 @@ pub(super) fn limits() -> Limits {
     }
 }
 
+/// The keys of the store: made once, since that costs more than opening a small store.
+fn keys() -> Arc<Keyring> {
+    static KEYS: OnceLock<Arc<Keyring>> = OnceLock::new();
+    KEYS.get_or_init(|| keyring(KEYRING)).clone()
+}
+
 pub(super) fn create(disk: &FaultyDisk, seed: u64) -> Result<Node, OpenError> {
-    let keys = keyring(KEYRING);
+    let keys = keys();
     let chunker = ChunkerParams { kind: ChunkerKind::Cdc1, min_len: 2048, avg_len: 8192, max_len: 32768 };
     let config = config(&keys, Coding::default(), chunker);
     Local::create(disk.clone(), config, keys, limits(), seed)
 }
 
 pub(super) fn open(disk: &FaultyDisk, seed: u64) -> Result<(Node, Opened), OpenError> {
-    Local::open(disk.clone(), keyring(KEYRING), limits(), seed)
+    Local::open(disk.clone(), keys(), limits(), seed)
 }
 
 /// Opens the store without its keys.
@@ -152,6 +160,17 @@ pub(super) struct Stage {
     model: Model,
     now: Moment,
     next_tag: u64,
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { puts, merges, purges, compactions, upkeep, keyless } = self;
+        write!(
+            f,
+            "{puts} puts ({merges} of them merges), {purges} purges, {compactions} compactions, {upkeep} recodings and scrubs, \
+             and {keyless} of the last three without keys"
+        )
+    }
 }
 
 impl Player {

@@ -107,6 +107,7 @@ impl<D: Disk> Engine<D> {
         if !healed.is_empty() {
             self.repaired(segment);
         }
+        self.readable_again(segment, &left);
         let mut places: Vec<String> = damaged.iter().map(ToString::to_string).collect();
         places.extend(healed.into_iter().filter(|place| !damaged.iter().any(|range| range.to_string() == *place)));
         for place in places {

@@ -42,6 +42,9 @@ pub struct Recovery {
     /// What is damaged in what was replayed, up to 4,096 ranges. Repair these segments, then scan them: records that
     /// could not be shown to the visitor are shown by the scan once they are healed.
     pub damaged: Vec<DamagedRange>,
+    /// What opening healed after it had shown the records: some of `damaged` may be whole by now. Open once more to be
+    /// shown them.
+    pub healed: Vec<DamagedRange>,
     /// Segments that belong to the log and whose files are gone, up to 4,096.
     pub missing: Vec<SegmentId>,
     /// Segments that hold bytes but neither headers nor anything that could replace them; their files were renamed to
@@ -187,7 +190,7 @@ impl<D: Disk> Log<D> {
 
         if verdict.torn_parity {
             // What cannot be written now is healed by a later scrub.
-            let _ = log.repair(tail.last.at.segment);
+            recovery.healed = log.repair(tail.last.at.segment).map(|report| report.healed).unwrap_or_default();
         }
         if verdict.clean {
             // The list still names what is dead: its files go when a commit has a list without them, or they would be
