@@ -41,7 +41,7 @@ fn acknowledged_versions_survive_a_crash_at_every_operation_in_depth() {
 
 #[test]
 fn nothing_is_lost_where_a_process_without_keys_crashes() {
-    let done = crashes(&KEYLESS, &Depth { every: 9, nested_every: 270, ..Depth::SLICE });
+    let done = crashes(&KEYLESS, &Depth { nested_every: 150, ..Depth::SLICE });
     assert!(done.keyless > 0 && done.purges > 0, "{done:?}");
 }
 

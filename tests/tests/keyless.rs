@@ -169,8 +169,13 @@ fn who_has_keys_finds_everything_after_a_recoding_and_a_compaction_without_them(
     const KEYS: usize = 40;
     let disk = MemoryDisk::new();
     let mut node = create(&disk);
-    let purged = fill(&mut node, KEYS);
+    let mut purged = fill(&mut node, KEYS);
+    purged.push(put(&mut node, 2003, PutSource::Value(content(2003))));
     node.close().unwrap();
+    // Killed right after a purge: the index on disk still knows its chunks as stored.
+    let (mut node, _) = open(&disk);
+    node.ask(Request::Purge(PurgeTarget::Key(name(2003)))).unwrap();
+    drop(node);
 
     let mut node = open_keyless(&disk);
     let Reply::Recoded(report) = node.ask(Request::Recode(Coding::new(4, 2).unwrap())).unwrap() else {
@@ -195,6 +200,12 @@ fn who_has_keys_finds_everything_after_a_recoding_and_a_compaction_without_them(
     check(&mut node, KEYS, &purged);
     let figures = stats(&mut node);
     assert!(figures.degraded_seals == 0 && figures.log_bytes < log_before, "{figures:?}");
+    // What was collected without keys is not taken for stored when the same bytes come again.
+    let figures = {
+        put(&mut node, 2003, PutSource::Value(content(2003)));
+        assert_eq!(get(&mut node, 2003).unwrap(), content(2003));
+        stats(&mut node)
+    };
     // New seals follow the coding that was set without keys: 4+2 stores half again as much, 8+1 an eighth.
     put(&mut node, 9_003, PutSource::Value(content(9_003)));
     let after = stats(&mut node);

@@ -20,8 +20,6 @@ const ENOUGH: usize = 12;
 /// How much is tried at each crash point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depth {
-    /// Every so many-th crash point is tried.
-    pub every: usize,
     /// Up to so many undecided units, every subset of them is tried; with more, all lost and all kept.
     pub every_subset_up_to: u64,
     /// Beside these, so many drawn subsets with torn sectors,
@@ -37,14 +35,11 @@ pub struct Depth {
 
 impl Depth {
     /// A few seconds, unoptimised.
-    pub const SLICE: Self =
-        Self { every: 1, every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 40, deep_every: 9 };
+    pub const SLICE: Self = Self { every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 40, deep_every: 9 };
     /// Minutes, optimised.
-    pub const FULL: Self =
-        Self { every: 1, every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 450, deep_every: 40 };
+    pub const FULL: Self = Self { every_subset_up_to: 1, torn: 1, subsets: 1, nested_every: 450, deep_every: 40 };
     /// As long as it takes.
-    pub const DEEP: Self =
-        Self { every: 1, every_subset_up_to: 3, torn: 2, subsets: 4, nested_every: 25, deep_every: 7 };
+    pub const DEEP: Self = Self { every_subset_up_to: 3, torn: 2, subsets: 4, nested_every: 25, deep_every: 7 };
 }
 
 /// What was tried, and what was wrong.
@@ -346,9 +341,6 @@ pub fn enumerate_crashes(script: &Script, depth: &Depth) -> Result<Crashes, Stri
     say(&format!("{}: {} crash points", tally.done, tally.points));
     let (tally, images) = (Mutex::new(tally), Images::default());
     in_parallel("crash points", recording.points.len(), &|number| {
-        if !number.is_multiple_of(depth.every) {
-            return true;
-        }
         let found = try_point(&recording, depth, &images, number);
         let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         tally.add(found);

@@ -355,7 +355,7 @@ fn parity_that_a_crash_tore_behind_a_fresh_segments_commit_is_made_anew() {
     let file = disk.open(Volume::Blocks, &first.file_name(), OpenMode::Write).unwrap();
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_at(0, &mut bytes).unwrap();
-    let parity = (8192..bytes.len()).step_by(8).find(|at| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == 19);
+    let parity = (8192..bytes.len()).step_by(8).rfind(|at| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == 19);
     let parity = parity.expect("it has parity") + 100;
     file.write_at(parity as u64, &[&[bytes[parity] ^ 0xff]]).unwrap();
     let (log, recovery, seen) = open(&disk);
