@@ -51,24 +51,22 @@ fn a_store_is_recoded_healed_and_compacted_while_its_keyring_is_away() {
     let compacted = only(&told(&home, &["compact"]), "compact");
     assert!(compacted["segments"].as_u64().unwrap() > 0 && compacted["chunks"].as_u64().unwrap() > 0, "{compacted}");
 
-    // A byte in the middle of one slice in ten or so.
-    let mut damaged = 0;
-    for segment in home.segments() {
-        let mut bytes = std::fs::read(&segment).unwrap();
-        for page in bytes.chunks_exact_mut(8192).step_by(60) {
-            if page.iter().filter(|byte| **byte == 0).count() * 64 < page.len() {
-                page[4096] ^= 0xff;
-                damaged += 1;
-            }
-        }
-        std::fs::write(&segment, bytes).unwrap();
-    }
-    assert!(damaged > 3, "{damaged}");
+    // Two places far from each other: no more than the coding covers, be they in slices of one chunk.
+    let segments = home.segments();
+    let mut logs: Vec<Vec<u8>> = segments.iter().map(|segment| std::fs::read(segment).unwrap()).collect();
+    let is_noise = |page: &&mut [u8]| page.iter().filter(|byte| **byte == 0).count() * 64 < page.len();
+    let mut pages: Vec<&mut [u8]> =
+        logs.iter_mut().flat_map(|log| log.chunks_exact_mut(8192)).filter(is_noise).collect();
+    assert!(pages.len() > 300, "{} pages of slices", pages.len());
+    let count = pages.len();
+    pages[count / 3][4096] ^= 0xff;
+    pages[count * 2 / 3][4096] ^= 0xff;
+    segments.iter().zip(&logs).for_each(|(segment, log)| std::fs::write(segment, log).unwrap());
     let output = home.run(&["--json", "scrub", "--no-keys"]);
     assert_eq!(output.status.code(), Some(1), "there is damage, and nobody asked to heal it");
     assert!(text(&lines(&output.stderr)[0]["message"]).contains("damaged"), "asked for: not told again");
     let scrubbed = only(&told(&home, &["scrub", "--repair"]), "scrub");
-    assert!(scrubbed["healed"].as_u64().unwrap() >= 4 && scrubbed["lost"] == 0, "{scrubbed}");
+    assert!(scrubbed["healed"].as_u64().unwrap() >= 2 && scrubbed["lost"] == 0, "{scrubbed}");
     assert_eq!(only(&told(&home, &["scrub"]), "scrub")["damaged"], 0);
     told(&home, &["compact"]);
     told(&home, &["doctor"]);
