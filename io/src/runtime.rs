@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Jobs queued for each worker: enough that none waits for the engine thread.
-const JOBS_AHEAD: usize = 4;
+const JOBS_AHEAD: usize = 16;
 
 /// Who waits for which answer.
 #[derive(Debug, Default)]

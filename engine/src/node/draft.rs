@@ -47,6 +47,14 @@ impl<D: Disk> Engine<D> {
         !self.puts.drafts.is_empty()
     }
 
+    /// Gives out a job as soon as it is full. The others wait until all inputs of a turn are handled: versions that are
+    /// made together share a signature.
+    pub(super) fn make_full_drafts(&mut self, now: Now) {
+        if self.puts.drafts.len() >= DRAFTS_PER_JOB {
+            self.make_drafts(now);
+        }
+    }
+
     /// Gives out jobs for all headers that can be made.
     pub(super) fn make_drafts(&mut self, now: Now) {
         let (Some(keys), Some(names)) = (self.keys.clone(), self.name_keys.clone()) else { return };

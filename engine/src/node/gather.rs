@@ -52,28 +52,40 @@ impl<D: Disk> Engine<D> {
             if !upload.ended && upload.len <= small_len.max(INLINE_LEN) as u64 {
                 return;
             }
-            let piece = upload.pieces.pop_front().unwrap_or_default();
-            let end = upload.ended && upload.pieces.is_empty();
-            upload.cutting = true;
-            upload.cut_all = end;
-            let job = Job::Cut { scope: upload.scope.clone(), carry: std::mem::take(&mut upload.carry), piece, end };
-            return self.run(JobContext::Cut(id), job);
+            return self.cut_next(id);
         }
         if upload.is_gathered() {
             self.finish_gathering(id);
         }
     }
 
+    /// Cuts the next piece, or what is left over behind the last.
+    fn cut_next(&mut self, id: UploadId) {
+        // PA
+        let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
+        let piece = upload.pieces.pop_front().unwrap_or_default();
+        let end = upload.ended && upload.pieces.is_empty();
+        upload.cutting = true;
+        upload.cut_all = end;
+        let job = Job::Cut { scope: upload.scope.clone(), carry: std::mem::take(&mut upload.carry), piece, end };
+        self.run(JobContext::Cut(id), job);
+    }
+
     pub(super) fn cut_done(&mut self, id: UploadId, chunks: Vec<CutChunk>, carry: Bytes) {
         // PA
         let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
         upload.carry = carry;
+        // The next piece first: each is cut after the one before, while the chunks of this one are sealed side by side.
+        let goes_on = !upload.cut_all && !upload.pieces.is_empty();
+        if goes_on {
+            self.cut_next(id);
+        }
         for chunk in chunks {
             self.want_chunk(id, 0, chunk.plain.len() as u64, chunk);
         }
         // Only now: a chunk that is known at once must not make the upload look complete before the others are seen.
         if let Some(upload) = self.puts.uploads.get_mut(&id) {
-            upload.cutting = false;
+            upload.cutting = goes_on;
         }
         self.advance(id);
         self.release_stalled();

@@ -177,7 +177,7 @@ impl<D: Disk> Engine<D> {
             question => self.answer_question(id, question),
         }
         self.heal_index();
-        self.make_drafts(now);
+        self.make_full_drafts(now);
         self.unblock_streams();
     }
 
@@ -250,7 +250,7 @@ impl<D: Disk> Engine<D> {
             (context, outcome) => unreachable!("{outcome:?} is no outcome for {context:?}"),
         }
         self.heal_index();
-        self.make_drafts(now);
+        self.make_full_drafts(now);
         self.unblock_streams();
     }
 
@@ -270,7 +270,7 @@ impl<D: Disk> Engine<D> {
     /// When [`Engine::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        // A commit may have let the next version of a key go on; making it needs the time.
+        // What has come together in a turn of the driver is made together.
         (self.upkeep.wants_step() || self.has_drafts()).then_some(Instant::default())
     }
 
