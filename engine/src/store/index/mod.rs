@@ -82,7 +82,7 @@ pub struct Index<D: Disk> {
 /// The rows under the overlay.
 enum Stored<D: Disk> {
     /// There are none: the disk has had no room for the file.
-    Nowhere(Wanted<D>),
+    Nowhere(Box<Wanted<D>>),
     /// As of the last flush. Without a tree after a failure.
     File(IndexFile<D::File>),
 }
@@ -122,7 +122,7 @@ impl<D: Disk> Index<D> {
             Ok(file) => Stored::File(file),
             Err(IndexError::Disk(refusal)) if refusal.failure == DiskFailure::Full => {
                 tracing::warn!("the index is kept in memory: the disk has no room for its file");
-                Stored::Nowhere(Wanted::new(disk, secret, rng, refusal))
+                Stored::Nowhere(Box::new(Wanted::new(disk, secret, rng, refusal)))
             }
             Err(error) => return Err(error),
         };
