@@ -3,7 +3,7 @@
 
 use super::place::{Placed, Placer, Style, Trouble, sort_out};
 use super::rooted::Rooted;
-use super::{Problem, workers};
+use super::{Problem, writers};
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::store::{Db, Error, Got, KeyName, Select};
@@ -86,7 +86,7 @@ pub(crate) fn export(db: &Db, options: &Options, watch: &mut dyn FnMut(Event<'_>
     std::thread::scope(|scope| {
         let planner_reports = reports_in.clone();
         scope.spawn(move || plan(db, options, &batches_in, &planner_reports));
-        for _ in 0..workers() {
+        for _ in 0..writers() {
             let (mut placer, reports, batches) = (placer(), reports_in.clone(), &batches_out);
             scope.spawn(move || {
                 while let Some(batch) = next(batches) {

@@ -49,6 +49,11 @@ fn workers() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8) + 1
 }
 
+/// How many threads write files: more than take them in, because each waits for its file's bytes most of the time.
+fn writers() -> usize {
+    4 * workers()
+}
+
 /// One directory or file to import, and the key it goes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Root {
