@@ -208,7 +208,8 @@ impl<D: Disk> Local<D> {
             done.push(Input::JobDone(JobDone { id, outcome }));
         }
         let due = self.turn(done);
-        !idle || due.is_some() || !self.host.jobs.is_empty()
+        let is_due = due.is_some_and(|due| due <= self.driver.clock().now.get().instant);
+        !idle || is_due || !self.host.jobs.is_empty()
     }
 
     /// Turns until nothing is left to do.

@@ -198,7 +198,11 @@ impl<D: Disk> Engine<D> {
         }
         self.note.clock = self.clock.last();
         let note = self.note.encode();
-        let position = self.log.commit(&note).map_err(|error| self.log_failure(error))?;
+        let mut position = self.log.commit(&note).map_err(|error| self.log_failure(error))?;
+        if self.batch.staged.iter().any(|staged| matches!(staged, Staged::Tombstone(..))) {
+            // The only copy of a deletion: one rotten sector, and what was purged would come back (P3).
+            position = self.settle_log().unwrap_or(position);
+        }
         let batch = std::mem::take(&mut self.batch);
         self.since_checkpoint += batch.len;
         let mut outcomes = match self.learn(batch.seals, batch.chunks, batch.staged) {

@@ -46,7 +46,7 @@ use crate::id::{EngineRng, HlcClock, Partition, Sequence};
 use crate::keys::{Keyring, NameKeys};
 use crate::store::SegmentId;
 use crate::store::index::Index;
-use crate::store::log::{Log, LogError};
+use crate::store::log::{Log, LogError, LogPosition};
 use batch::Batch;
 use bytes::Bytes;
 use diff::{Comparisons, WantedPage};
@@ -57,6 +57,7 @@ use put::Puts;
 use reader::{ReadId, Reads, Sought};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use upkeep::{Upkeep, UpkeepJob};
 use upload::UploadId;
 use window::Window;
@@ -142,7 +143,12 @@ pub struct Engine<D: Disk> {
     jobs: BTreeMap<JobId, JobContext>,
     next_job: u64,
     outputs: VecDeque<Output>,
+    /// When something last happened.
+    active: Instant,
 }
+
+/// After so long without anything to do, the last writes are given their parity: until then rot in them does not heal.
+const REST_AFTER: Duration = Duration::from_secs(10);
 
 impl<D: Disk> Engine<D> {
     /// What this store is.
@@ -157,6 +163,7 @@ impl<D: Disk> Engine<D> {
 
     /// A client asks.
     pub fn handle_request(&mut self, now: Now, id: RequestId, request: Request) {
+        self.active = now.instant;
         if self.health == Health::Closed {
             return self.reply(id, Reply::Failed(Failure::Closed));
         }
@@ -229,6 +236,7 @@ impl<D: Disk> Engine<D> {
 
     /// A job has finished. Outcomes of work that was given up meanwhile are ignored.
     pub fn handle_job_done(&mut self, now: Now, done: JobDone) {
+        self.active = now.instant;
         let Some(context) = self.jobs.remove(&done.id) else { return };
         match (context, done.outcome) {
             (JobContext::Cut(upload), JobOutcome::Cut { chunks, carry }) => self.cut_done(upload, chunks, carry),
@@ -266,6 +274,33 @@ impl<D: Disk> Engine<D> {
         self.heal_index();
         self.make_drafts(now);
         self.unblock_streams();
+        if self.rests() && now.instant >= self.active.after(REST_AFTER) {
+            // Whatever comes of it, not again at once.
+            self.active = now.instant;
+            self.settle_log();
+        }
+    }
+
+    /// Whether nothing is under way, and the last writes are not covered by parity yet.
+    fn rests(&self) -> bool {
+        self.health == Health::Good
+            && !self.log.is_settled()
+            && self.jobs.is_empty()
+            && self.batch.is_empty()
+            && self.window.is_empty()
+    }
+
+    /// Gives the last writes their parity. They are durable without it, so a failure is no failure of theirs.
+    fn settle_log(&mut self) -> Option<LogPosition> {
+        // PA
+        match self.log.settle() {
+            Ok(position) => Some(position),
+            Err(error) => {
+                let failure = self.log_failure(error);
+                tracing::warn!(%failure, "the last writes have no parity yet");
+                None
+            }
+        }
     }
 
     /// The next thing to do, until `None`.
@@ -277,7 +312,10 @@ impl<D: Disk> Engine<D> {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         // What has come together in a turn of the driver is made together.
-        (self.upkeep.wants_step() || self.has_drafts()).then_some(Instant::default())
+        if self.upkeep.wants_step() || self.has_drafts() {
+            return Some(Instant::default());
+        }
+        self.rests().then(|| self.active.after(REST_AFTER))
     }
 
     /// A job came to nothing through a defect of ours: whoever waits is told, and everything else goes on.

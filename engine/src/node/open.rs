@@ -304,8 +304,8 @@ impl<D: Disk> Engine<D> {
             jobs: BTreeMap::new(),
             next_job: 0,
             outputs: VecDeque::new(),
+            active: now.instant,
         };
-        let _ = now;
         if replayed > 0 || from != Some(position) {
             match engine.write_checkpoint(position) {
                 Err(Failure::Full) => tracing::warn!("no checkpoint: the disk is full"),

@@ -75,6 +75,12 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Whether all that was appended is covered by parity, and what was committed is proven.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.settled
+    }
+
     /// Commits, writes parity, and leaves proof on disk that the commit was durable, so that the next open has nothing
     /// in doubt. Worth calling when idle: until then, rot in the very last batch is taken for a write that a crash tore.
     ///
