@@ -12,7 +12,7 @@ use crate::store::index::{
 };
 use core::ops::Bound;
 
-/// What a body tells the index. A node without keys does not know it.
+/// What a body tells the index. It is not known without its key, or where the body is damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodySummary {
     /// The key's name; empty if it is not known.
@@ -24,7 +24,7 @@ pub struct BodySummary {
 }
 
 impl BodySummary {
-    /// Of a body that cannot be opened for want of keys.
+    /// Of a body that cannot be opened.
     pub(super) const fn unknown() -> Self {
         Self { name: Vec::new(), gone: false, len: 0 }
     }
@@ -142,9 +142,18 @@ pub(super) fn apply_blob<D: Disk>(
     let id = facts.id;
     let replayed = novelty == Novelty::Replayed;
     if replayed && let Some(mut row) = index.get::<Blobs>(&id)? {
-        if !row.purged {
-            row.location = facts.row.location;
-            index.put::<Blobs>(&id, &row);
+        if row.purged {
+            return Ok(None);
+        }
+        let learnt = (row.gone, row.len) != (facts.row.gone, facts.row.len);
+        (row.location, row.gone, row.len) = (facts.row.location, facts.row.gone, facts.row.len);
+        index.put::<Blobs>(&id, &row);
+        // The copy that was seen before had a body that did not open.
+        if let Some(mut key) = index.get::<Keys>(&row.key_hash)?
+            && (name_key(index, &mut key, facts) || learnt)
+        {
+            let before = key.heads.clone();
+            store_key(index, row.key_hash, &before, key)?;
         }
         return Ok(None);
     }
@@ -163,10 +172,7 @@ pub(super) fn apply_blob<D: Disk>(
         Some(key) => key,
         None => KeyRow { name: Vec::new(), heads: Vec::new(), winner_gone: false },
     };
-    if key.name.is_empty() && !facts.name.is_empty() {
-        index.put::<Names>(&facts.name, &row.key_hash);
-        key.name.clone_from(&facts.name);
-    }
+    name_key(index, &mut key, facts);
     let covered = live_ancestors(index, &row.parents)?;
     let before = key.heads.clone();
     key.heads.retain(|head| !covered.contains(&head.1));
@@ -177,6 +183,17 @@ pub(super) fn apply_blob<D: Disk>(
         index.put::<Versions>(&version, &());
     }
     Ok(Some(store_key(index, row.key_hash, &before, key)?))
+}
+
+/// Names a key after a version's body, if nothing did so before and it is known; whether it did.
+fn name_key<D: Disk>(index: &mut Index<D>, key: &mut KeyRow, facts: &BlobFacts) -> bool {
+    // PA
+    let new = key.name.is_empty() && !facts.name.is_empty();
+    if new {
+        index.put::<Names>(&facts.name, &facts.row.key_hash);
+        key.name.clone_from(&facts.name);
+    }
+    new
 }
 
 /// Writes a key's row, its heads in order and its winner's state, and what was among the heads `before` and is not any

@@ -1,6 +1,7 @@
 //! Reading: from a version to its bytes, touching only the chunks that the range needs.
 
 use super::cache::Cache;
+use super::facts::BodySummary;
 use super::history::version_of;
 use super::job::Job;
 use super::request::{Damage, DamageOutcome, Event, Failure, Got, Reply, RequestId, Select};
@@ -10,7 +11,7 @@ use crate::env::Disk;
 use crate::id::{BlobId, SealId};
 use crate::names::KeyName;
 use crate::seal::{SealedSlice, SliceIndex};
-use crate::store::index::{BlobRow, SealRow};
+use crate::store::index::{BlobRow, IndexError, SealRow};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -172,6 +173,12 @@ impl<D: Disk> Engine<D> {
 
     fn got(&mut self, found: Found, body: Body) -> Result<Got, Failure> {
         let blob = found.id;
+        let known = BodySummary::of(&body);
+        if (known.gone, known.len) != (found.row.gone, found.row.len) {
+            // It did not open when the index learnt of it.
+            let why = format!("it knows nothing of what version {blob} holds");
+            return Err(self.index_failure(IndexError::Damaged(why)));
+        }
         let others = found.heads.iter().copied().filter(|head| *head != blob).collect();
         let version = version_of(found);
         let key = KeyName::new(body.name.clone())

@@ -10,7 +10,7 @@ use crate::env::{Disk, DiskFailure};
 use crate::id::Hlc;
 use crate::keys::Keyring;
 use crate::seal::SliceHeader;
-use crate::store::index::{ChunkKey, ChunkRow, Chunks, Index, IndexError, SealRow, Seals};
+use crate::store::index::{Blobs, ChunkKey, ChunkRow, Chunks, Index, IndexError, SealRow, Seals};
 use crate::store::log::{LogError, RecordKind, RecordView};
 use crate::store::{Location, SegmentId};
 use bytes::Bytes;
@@ -121,7 +121,12 @@ impl<'a, D: Disk> Replay<'a, D> {
             Ok(None) => BodySummary::unknown(),
             Err(why) => {
                 self.damaged.push(format!("version {id} at {place}: {why}"));
-                return Ok(());
+                // Another copy may be known whose body opens. A header that nobody signed says nothing.
+                if record.header.verify().is_err() || self.index.get::<Blobs>(&id)?.is_some() {
+                    return Ok(());
+                }
+                // Its key may come, or its body from elsewhere: what it refers to has to be there then.
+                BodySummary::unknown()
             }
         };
         apply_blob(self.index, &BlobFacts::of(record, place, &summary), Novelty::Replayed)?;
