@@ -7,8 +7,8 @@ use ouroboros_engine::env::{Disk as _, DiskFile as _, FileName, MemoryDisk, Open
 use ouroboros_engine::id::{BlobId, Dot, EngineRng};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
-    Access, CompactReport, Failure, Limits, ListRequest, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply,
-    Request, Select, Stats,
+    Access, CompactReport, Failure, Limits, ListRequest, OpenError, Opened, PurgeTarget, Put, PutOptions, PutSource,
+    Reply, Request, Select, Stats,
 };
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
 use ouroboros_engine::store::index::IndexName;
@@ -236,6 +236,24 @@ fn an_index_that_is_still_right_is_used_after_a_process_without_keys() {
     assert!(!opened.index_rebuilt && opened.replayed > 0, "{opened:?}");
     assert_eq!(index_files(&disk), [IndexName::Lasting.name()]);
     check(&mut node, KEYS, &purged);
+}
+
+#[test]
+fn the_keyring_of_another_realm_is_refused_and_leaves_the_index_as_it_is() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    let purged = fill(&mut node, 12);
+    node.close().unwrap();
+    let refused = Local::open(disk.clone(), keyring(2), limits(), 9).map(|(_, opened)| opened);
+    assert!(matches!(refused, Err(OpenError::WrongKeys { .. })), "{refused:?}");
+    let (mut node, opened) = open(&disk);
+    assert_eq!(opened, Opened::default(), "nothing was touched");
+    check(&mut node, 12, &purged);
+    // Nor does anything appear where there is no store.
+    let nothing = MemoryDisk::new();
+    let refused = Local::open(nothing.clone(), keyring(1), limits(), 9).map(|(_, opened)| opened);
+    assert_eq!(refused.err(), Some(OpenError::NoStore));
+    assert!(index_files(&nothing).is_empty());
 }
 
 /// Every dot that stands in the log, with the version that it names.

@@ -153,6 +153,13 @@ impl<D: Disk> Engine<D> {
         let keys = options.access.keys();
         let place = IndexPlace::new(keys.map(AsRef::as_ref), &options.limits, &mut rng);
         let mut index_rebuilt = false;
+        // Before the index is touched, which the keys of another realm could not open.
+        let config = StoreConfig::decode(&Log::stored_config(&disk)?)?;
+        if let Some(found) = keys.map(|keys| keys.realm_id())
+            && found != config.realm
+        {
+            return Err(OpenError::WrongKeys { found, expected: config.realm });
+        }
         clear_passing_index(&disk);
         let mut index = match place.open(&disk, &mut rng) {
             Ok(index) => index,
@@ -163,7 +170,7 @@ impl<D: Disk> Engine<D> {
             }
         };
         loop {
-            match Self::open_with(&disk, index, &options, &mut rng, now) {
+            match Self::open_with(&disk, index, &options, &config, &mut rng, now) {
                 Ok((engine, mut opened)) => {
                     // Without keys it always is, and that says nothing of the store.
                     opened.index_rebuilt = index_rebuilt && engine.keys.is_some();
@@ -187,6 +194,7 @@ impl<D: Disk> Engine<D> {
         disk: &D,
         mut index: Index<D>,
         options: &OpenOptions,
+        config: &StoreConfig,
         rng: &mut EngineRng,
         now: Now,
     ) -> Result<(Self, Opened), OpenFailure> {
@@ -234,13 +242,6 @@ impl<D: Disk> Engine<D> {
             break (log, recovery, replay);
         };
         let Replay { clock, policy, content, replayed, mut damaged, undecoded, .. } = replay;
-        let config = StoreConfig::decode(&recovery.config).map_err(|error| OpenFailure::Open(error.into()))?;
-        if let Some(found) = keys.map(|keys| keys.realm_id())
-            && found != config.realm
-        {
-            let expected = config.realm;
-            return Err(OpenFailure::Open(OpenError::WrongKeys { found, expected }));
-        }
         let note = Note::decode(&recovery.note).ok();
         let removals = note.as_ref().map_or(0, |note| note.removals);
         if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.removals < removals) {
@@ -275,7 +276,7 @@ impl<D: Disk> Engine<D> {
         }
         let node = keys.map_or(last_writer, |keys| keys.node_id());
         let note = Note { node, incarnation, clock: hlc.last(), removals };
-        let mut config = config;
+        let mut config = config.clone();
         if let Some(policy) = &policy {
             config.coding = policy.coding;
         }

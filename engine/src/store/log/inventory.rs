@@ -6,7 +6,7 @@ use super::record::{HEADER_LEN, RecordHeader, RecordKind, find_magic};
 use super::scan::{Fetched, fetch};
 use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
 use super::segments::Segments;
-use super::{LogError, SegmentId, StoreId};
+use super::{Log, LogError, SegmentId, StoreId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFile, OpenMode, Volume};
 use std::collections::BTreeMap;
@@ -89,6 +89,28 @@ impl Inventory {
         let Some((store, _)) = known else { return Ok(None) };
         let config = config.unwrap_or_default();
         Ok(Some(Self { store, config, segments, stubs, unreadable, highest }))
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// The configuration that the log on a disk was created with. Nothing is written.
+    ///
+    /// # Errors
+    /// [`LogError::NoLog`], [`LogError::Foreign`], [`LogError::Format`], [`LogError::Disk`].
+    pub fn stored_config(disk: &D) -> Result<Vec<u8>, LogError> {
+        // PA
+        let handles = Handles::new(disk.clone(), 1);
+        // Every segment has it; the first header that can be read will do.
+        for id in disk.list(Volume::Blocks)?.iter().filter_map(SegmentId::from_file_name) {
+            let file = handles.get(id)?;
+            let len = u32::try_from(file.len()?).unwrap_or(u32::MAX);
+            if len > FIRST_RECORD
+                && let (Some(header), _) = read_headers(id, &*file, len)?
+            {
+                return Ok(header.config);
+            }
+        }
+        Ok(Inventory::take(disk, &handles)?.ok_or(LogError::NoLog)?.config)
     }
 }
 
