@@ -72,18 +72,18 @@ fn enumerate(step: usize) {
 
 /// Damage to several sectors in a row, and to a store that was not closed: every `step`-th case of each.
 fn enumerate_further(step: usize) {
+    let killed = Store::make(SIZE, shelf::limits(), false);
+    let log = thinned(singles(&killed, Volume::Blocks, false), 3 * step);
+    check("a sector of the log of a store that was not closed", &killed, &log, Demand::Named);
+    let index = thinned(singles(&killed, Volume::Index, false), 5 * step);
+    check("a sector of the index of a store that was not closed", &killed, &index, Demand::Whole);
+
     let store = Store::make(SIZE, shelf::limits(), true);
     let log = thinned(bursts(&store, Volume::Blocks, (BURST - 1, 3), false), 3 * step);
     // Where a window holds few small seals, two slices of one may lie as close as this: then the loss is named.
     check("7 sectors of the log in a row", &store, &log, Demand::Named);
     let log = thinned(bursts(&store, Volume::Blocks, (BURST, 3), true), 3 * step);
     check("8 sectors of the log in a row, and all of the index", &store, &log, Demand::Named);
-
-    let killed = Store::make(SIZE, shelf::limits(), false);
-    let log = thinned(singles(&killed, Volume::Blocks, false), 3 * step);
-    check("a sector of the log of a store that was not closed", &killed, &log, Demand::Named);
-    let index = thinned(singles(&killed, Volume::Index, false), 5 * step);
-    check("a sector of the index of a store that was not closed", &killed, &index, Demand::Whole);
 }
 
 #[test]

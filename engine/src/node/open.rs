@@ -41,7 +41,8 @@ pub struct Opened {
     pub index_rebuilt: bool,
     /// Records of the log that the index had not seen.
     pub replayed: u64,
-    /// A write that nobody was told about was torn by a crash, and is gone.
+    /// The log ended in a write that is not whole, and is gone: a crash tore it before anybody was told of it, or the very
+    /// end of the log, that no parity covered yet, has rotted since. Nothing on disk tells one from the other.
     pub torn: bool,
     /// What is damaged in what was replayed.
     pub damaged: Vec<String>,
@@ -318,7 +319,12 @@ impl<D: Disk> Engine<D> {
         for (place, outcome) in mended.chain(found) {
             engine.outputs.push_back(Output::Event(Event::Integrity(Damage { place, outcome })));
         }
-        let opened = Opened { index_rebuilt: false, replayed, torn: recovery.torn.is_some(), damaged };
+        let opened = Opened {
+            index_rebuilt: false,
+            replayed,
+            torn: recovery.torn.is_some() || recovery.uncommitted_bytes > 0,
+            damaged,
+        };
         Ok((engine, opened))
     }
 

@@ -98,7 +98,8 @@ fn opening(store: &Maintenance, findings: &mut Findings) {
     if opened.torn {
         findings.add(
             Severity::Note,
-            "the last write was cut short by a crash; it was not acknowledged, and nothing that was is missing",
+            "the last write was cut short by a crash, and is gone; nothing acknowledged is missing, unless the very end of the log \
+             has rotted since",
             "",
         );
     }

@@ -32,7 +32,8 @@ const MIN_STRIPES: usize = 4;
 /// Groups up to this length get parity of finer grain.
 const SMALL_LEN: usize = 32 << 10;
 const SMALL_BLOCK_LEN: usize = 512;
-const SMALL_STRIPES: usize = 8;
+/// A burst of eight sectors touches at most ten blocks of a group with its list between data and parity.
+const SMALL_STRIPES: usize = 10;
 
 /// The payload of a ParityList record.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

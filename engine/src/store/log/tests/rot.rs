@@ -208,8 +208,8 @@ fn bursts_within_the_reach_of_parity_heal_wherever_they_start() {
     let files = sample.disk.files();
     let last = files.keys().next_back().unwrap().clone();
     let mut cases = 0;
-    // Groups of 16 KiB here: eight stripes of 512 bytes, less two blocks for short ends.
-    let reach = 6 * 512 - 511;
+    // Groups of 16 KiB here: ten stripes of 512 bytes, less two blocks for short ends.
+    let reach = 8 * 512 - 511;
     for (name, bytes) in &files {
         for from in (8192..bytes.len()).step_by(97) {
             let to = (from + reach).min(bytes.len());
@@ -345,7 +345,7 @@ fn parity_that_a_crash_tore_behind_a_fresh_segments_commit_is_made_anew() {
     let disk = MemoryDisk::new();
     let mut log = create(&disk);
     for number in 0..4 {
-        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 3000)]).unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2000)]).unwrap();
         log.commit(b"note").unwrap();
     }
     let first = log.segments().last().unwrap().id;
