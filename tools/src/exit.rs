@@ -72,6 +72,7 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
             | Refusal::Disk(_)
             | Refusal::Busy
             | Refusal::Invalid(_)
+            | Refusal::WouldReturn { .. }
             | Refusal::Closed => Exit::Failed,
         },
         Error::InUse(LockError::InUse { .. }) => Exit::InUse,
@@ -132,7 +133,8 @@ mod tests {
         let key = KeyName::new("k").unwrap();
         let version = BlobId::from_bytes([1; 32]);
         let realm = RealmId::from_bytes([1; 32]);
-        let cases: [(Error, u8); 12] = [
+        let cases: [(Error, u8); 13] = [
+            (Refusal::WouldReturn { removal: version, version }.into(), 1),
             (Refusal::NoSuchKey(key.clone()).into(), 3),
             (Refusal::Gone { key: key.clone(), version }.into(), 3),
             (Refusal::NoSuchVersion(version).into(), 3),

@@ -11,6 +11,7 @@ use crate::store::index::{
     Reference, References, Target, TombstoneRow, Tombstones, VersionKey, Versions,
 };
 use core::ops::Bound;
+use std::collections::BTreeSet;
 
 /// What a body tells the index. It is not known without its key, or where the body is damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,18 +72,18 @@ impl BlobFacts {
     }
 }
 
-/// Whether a version that is not purged descends from `id`.
-fn has_live_descendant<D: Disk>(index: &Index<D>, id: BlobId) -> Result<bool, IndexError> {
+/// Whether a version descends from `id` that is not purged, nor among `going`.
+fn has_live_descendant<D: Disk>(index: &Index<D>, id: BlobId, going: &BTreeSet<BlobId>) -> Result<bool, IndexError> {
     // PA
     let mut stack = vec![id];
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     while let Some(parent) = stack.pop() {
         if !seen.insert(parent) {
             continue;
         }
         for child in children(index, parent)? {
             match index.get::<Blobs>(&child)? {
-                Some(row) if !row.purged => return Ok(true),
+                Some(row) if !row.purged && !going.contains(&child) => return Ok(true),
                 _ => stack.push(child),
             }
         }
@@ -104,23 +105,49 @@ fn children<D: Disk>(index: &Index<D>, parent: BlobId) -> Result<Vec<BlobId>, In
     Ok(found)
 }
 
-/// The closest versions that are not purged at or above `parents`.
-fn live_ancestors<D: Disk>(index: &Index<D>, parents: &[BlobId]) -> Result<Vec<BlobId>, IndexError> {
+/// The closest versions at or above `parents` that are not purged, nor among `going`.
+fn live_ancestors<D: Disk>(
+    index: &Index<D>,
+    parents: &[BlobId],
+    going: &BTreeSet<BlobId>,
+) -> Result<Vec<BlobId>, IndexError> {
     // PA
     let mut live = Vec::new();
     let mut stack = parents.to_vec();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     while let Some(id) = stack.pop() {
         if !seen.insert(id) {
             continue;
         }
         match index.get::<Blobs>(&id)? {
-            Some(row) if row.purged => stack.extend(row.parents),
+            Some(row) if row.purged || going.contains(&id) => stack.extend(row.parents),
             Some(_) => live.push(id),
             None => {}
         }
     }
     Ok(live)
+}
+
+/// The content that would be a head of its key again if the removal `id` were purged after `going`; none if there is
+/// none, or if `id` is not a head.
+pub(super) fn returning<D: Disk>(
+    index: &Index<D>,
+    id: BlobId,
+    going: &BTreeSet<BlobId>,
+) -> Result<Option<BlobId>, IndexError> {
+    // PA
+    if has_live_descendant(index, id, going)? {
+        return Ok(None);
+    }
+    let mut going = going.clone();
+    going.insert(id);
+    for ancestor in live_ancestors(index, &[id], &going)? {
+        let holds = index.get::<Blobs>(&ancestor)?.is_some_and(|row| !row.gone);
+        if holds && !has_live_descendant(index, ancestor, &going)? {
+            return Ok(Some(ancestor));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether the index may have heard of a version before.
@@ -173,10 +200,10 @@ pub(super) fn apply_blob<D: Disk>(
         None => KeyRow { name: Vec::new(), heads: Vec::new(), winner_gone: false },
     };
     name_key(index, &mut key, facts);
-    let covered = live_ancestors(index, &row.parents)?;
+    let covered = live_ancestors(index, &row.parents, &BTreeSet::new())?;
     let before = key.heads.clone();
     key.heads.retain(|head| !covered.contains(&head.1));
-    if !replayed || !has_live_descendant(index, id)? {
+    if !replayed || !has_live_descendant(index, id, &BTreeSet::new())? {
         key.heads.push((row.created, id));
     } else {
         let version = VersionKey { key_hash: row.key_hash, created: row.created, blob: id };
@@ -285,8 +312,8 @@ pub(super) fn apply_tombstone<D: Disk>(
             let version = VersionKey { key_hash: blob.key_hash, created: blob.created, blob: removed.id };
             index.remove::<Versions>(&version);
         }
-        for ancestor in live_ancestors(index, &blob.parents)? {
-            if !has_live_descendant(index, ancestor)?
+        for ancestor in live_ancestors(index, &blob.parents, &BTreeSet::new())? {
+            if !has_live_descendant(index, ancestor, &BTreeSet::new())?
                 && !key.heads.iter().any(|head| head.1 == ancestor)
                 && let Some(row) = index.get::<Blobs>(&ancestor)?
             {
@@ -309,9 +336,9 @@ fn apply_hole<D: Disk>(index: &mut Index<D>, id: BlobId, hole: &BlobRow) -> Resu
     }
     index.put::<Blobs>(&id, hole);
     if let Some(mut key) = index.get::<Keys>(&hole.key_hash)?
-        && has_live_descendant(index, id)?
+        && has_live_descendant(index, id, &BTreeSet::new())?
     {
-        let covered = live_ancestors(index, &hole.parents)?;
+        let covered = live_ancestors(index, &hole.parents, &BTreeSet::new())?;
         let before = key.heads.clone();
         key.heads.retain(|head| !covered.contains(&head.1));
         store_key(index, hole.key_hash, &before, key)?;

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::batch::Staged;
-use super::facts::{forget_references, is_referenced};
+use super::facts::{forget_references, is_referenced, returning};
 use super::request::{Failure, PurgeTarget, Reply, RequestId};
 use crate::blob::RefPage;
 use crate::codec::Canonical;
@@ -13,6 +13,7 @@ use crate::store::Location;
 use crate::store::index::{BlobRow, Direction, RefPages, Seals, Target, Versions};
 use crate::store::log::RecordKind;
 use core::ops::Bound;
+use std::collections::BTreeSet;
 
 impl<D: Disk> Engine<D> {
     pub(super) fn purge(&mut self, now: Now, request: RequestId, target: &PurgeTarget) {
@@ -62,6 +63,9 @@ impl<D: Disk> Engine<D> {
         match target {
             PurgeTarget::Version(id) => {
                 let row = self.live_blob(*id)?;
+                if row.gone {
+                    self.keep_removed(*id)?;
+                }
                 Ok((row.key_hash, vec![(*id, row)]))
             }
             PurgeTarget::Key(key) => {
@@ -86,6 +90,21 @@ impl<D: Disk> Engine<D> {
                 }
                 Ok((key_hash, found))
             }
+        }
+    }
+
+    /// Refuses to purge a removal where that would bring back what was removed: nobody who destroys expects that.
+    fn keep_removed(&self, removal: BlobId) -> Result<(), Failure> {
+        // PA
+        let mut going = BTreeSet::new();
+        for staged in &self.batch.staged {
+            if let Staged::Tombstone(record, _) = staged {
+                going.extend(record.signed.tombstone().versions.iter().map(|purged| purged.id));
+            }
+        }
+        match returning(&self.index, removal, &going).map_err(|error| self.index_failure(error))? {
+            Some(version) => Err(Failure::WouldReturn { removal, version }),
+            None => Ok(()),
         }
     }
 

@@ -95,7 +95,8 @@ pub enum Select {
 pub enum PurgeTarget {
     /// Every version of a key.
     Key(KeyName),
-    /// One version.
+    /// One version. If it is a head, what it followed is one again; so one that removed its key is refused with
+    /// [`Failure::WouldReturn`] where that has content.
     Version(BlobId),
 }
 
@@ -394,6 +395,16 @@ pub enum Failure {
         version: BlobId,
         /// The key.
         key: KeyName,
+    },
+    /// Without the version that removed the key, its content would be back.
+    #[error(
+        "version {removal} removed its key, and purging it would bring version {version} back: purge the key to destroy its history, or restore a version to bring it back"
+    )]
+    WouldReturn {
+        /// The version that says "gone".
+        removal: BlobId,
+        /// A version that would be a head again.
+        version: BlobId,
     },
     /// Stored bytes are damaged beyond what the redundancy covers.
     #[error("damaged beyond repair: {place}")]

@@ -356,10 +356,11 @@ impl Db {
     }
 
     /// Destroys versions for good: tombstones now, the bytes when compaction next comes by.
-    /// Returns how many versions were destroyed.
+    /// Returns how many versions were destroyed. To destroy what was removed, purge its key: the version that removed it is
+    /// not purged alone while that would bring older content back.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Failure::WouldReturn`](ouroboros_engine::node::Failure::WouldReturn), and other [`Error`]s.
     pub fn purge(&self, target: PurgeTarget) -> Result<u64, Error> {
         ops::purge(target).wait(&self.client)
     }

@@ -94,6 +94,8 @@ impl Script {
         let live: Vec<BlobId> = model.live().into_iter().collect();
         if let Some(id) = pick(stream, &live)
             && let Some(version) = model.versions.get(&id)
+            // Refused where it would bring back what it removed.
+            && !(version.content.is_none() && model.heads_of(version.key).contains(&id))
         {
             busy.insert(version.key);
             asks.push(Ask::PurgeVersion(id));

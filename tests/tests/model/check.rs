@@ -399,6 +399,10 @@ impl World {
                 assert_eq!(*versions, 1);
                 assert!(self.model.versions[id].purged, "{id} was purged and is there");
                 assert!(before.live(*id).is_some(), "{id} was purged twice");
+                assert!(tasks.len() > 1 || !before.would_return(*id), "purging {id} brought content back");
+            }
+            (PurgeTarget::Version(id), Reply::Failed(Failure::WouldReturn { removal, .. })) => {
+                assert!(id == removal && (others || before.would_return(*id)), "{id} could be purged");
             }
             (PurgeTarget::Key(key), Reply::Purged { versions }) => {
                 assert!(before.history(key).iter().all(|(_, id)| self.model.versions[id].purged), "{key} was purged");

@@ -95,6 +95,16 @@ impl Model {
         self.maximal(&live).into_iter().map(|(_, id)| id).collect()
     }
 
+    /// Whether a key that `id` has removed would have content again without it.
+    pub(crate) fn would_return(&self, id: BlobId) -> bool {
+        let Some(version) = self.live(id).filter(|version| version.content.is_none()) else { return false };
+        let before = self.heads(&version.key);
+        let mut without = self.clone();
+        without.versions.get_mut(&id).unwrap().purged = true;
+        let after = without.heads(&version.key);
+        after.iter().any(|head| !before.contains(head) && self.versions[head].content.is_some())
+    }
+
     pub(crate) fn winner(&self, key: &KeyName) -> Option<BlobId> {
         self.heads(key).first().copied()
     }

@@ -3,7 +3,7 @@
 use super::{Session, versions};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::output::{Report, count};
-use crate::store::{self, PurgeTarget, Select};
+use crate::store::{self, Error, PurgeTarget, Refusal, Select};
 use clap::Args;
 use ouroboros_engine::id::BlobId;
 use serde::Serialize;
@@ -55,8 +55,11 @@ pub(super) fn run(session: &mut Session<'_>, args: PurgeArgs) -> Outcome {
         (None, Some(key), None) => (PurgeTarget::Key(key.clone()), key.to_string(), "every version of "),
         (None, Some(key), Some(typed)) => {
             let id = versions::resolve(&db, &key, typed)?;
-            // Says so when it is no version of this key, or one that removes it: without that the key would come back.
-            db.get(&key, Select::Version(id))?;
+            // Says so when it is no version of this key. One that removes it is for the store to judge.
+            match db.get(&key, Select::Version(id)) {
+                Ok(_) | Err(Error::Request(Refusal::Gone { .. })) => {}
+                Err(error) => return Err(error.into()),
+            }
             (PurgeTarget::Version(id), id.to_string(), "version ")
         }
         (Some(id), ..) => (PurgeTarget::Version(id), id.to_string(), "version "),
