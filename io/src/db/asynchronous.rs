@@ -39,7 +39,7 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone, Debug)]
 pub struct AsyncDb {
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
 }
 
 /// A streamed put under way; see [`AsyncDb::put_stream`].
@@ -91,6 +91,14 @@ impl AsyncDb {
         let (stream, receiver) = self.client.send_async(Request::PutOpen(Box::new(put))).await?;
         super::settle(receiver.await.map_err(|_| Error::Closed)?)?;
         Ok(AsyncUpload { client: self.client.clone(), stream, finished: false })
+    }
+
+    /// See [`Db::put_same`](super::Db::put_same).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn put_same(&self, key: &KeyName, as_version: BlobId, options: PutOptions) -> Result<Written, Error> {
+        ops::put(key, PutSource::SameAs(as_version), options).run(&self.client).await
     }
 
     /// See [`Db::restore`](super::Db::restore).
@@ -192,6 +200,14 @@ impl AsyncDb {
     /// [`Error`].
     pub async fn log(&self, key: &KeyName, after: Option<(Hlc, BlobId)>, limit: usize) -> Result<Vec<Version>, Error> {
         ops::versions(Request::Log { key: key.clone(), after, limit }).run(&self.client).await
+    }
+
+    /// See [`Db::merge_bases`](super::Db::merge_bases).
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn merge_bases(&self, versions: Vec<BlobId>) -> Result<Vec<Version>, Error> {
+        ops::versions(Request::MergeBases(versions)).run(&self.client).await
     }
 
     /// See [`Db::diff`](super::Db::diff).

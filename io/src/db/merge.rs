@@ -1,12 +1,14 @@
 //! Merging: reads what a resolver needs, and writes what it says.
 
-use super::{Db, ops};
+use super::{AsyncDb, Db, ops};
 use crate::error::Error;
+use bytes::Bytes;
+use futures_lite::future::block_on;
 use ouroboros_engine::blob::BlobKind;
 use ouroboros_engine::dag::merge::{MergeInput, Needs, Resolution, Resolver, Side, Value};
 use ouroboros_engine::id::{BlobId, Domain};
 use ouroboros_engine::names::KeyName;
-use ouroboros_engine::node::{Base, PutOptions, PutSource, Version, Written};
+use ouroboros_engine::node::{Base, Got, PutOptions, PutSource, Version, Written};
 
 const CONTENT: Domain = Domain::new("ouroborosdb v1 merge side");
 
@@ -38,8 +40,18 @@ impl Db {
     /// # Errors
     /// [`Error::Conflict`] when `resolver` refuses; other [`Error`]s.
     pub fn merge(&self, key: &KeyName, resolver: &dyn Resolver) -> Result<Written, Error> {
+        block_on(self.asynchronous().merge(key, resolver))
+    }
+}
+
+impl AsyncDb {
+    /// See [`Db::merge`]. The resolver runs where the future does.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when `resolver` refuses; other [`Error`]s.
+    pub async fn merge<R: Resolver + ?Sized>(&self, key: &KeyName, resolver: &R) -> Result<Written, Error> {
         // PA
-        let heads = self.heads(key)?;
+        let heads = self.heads(key).await?;
         let ids: Vec<BlobId> = heads.iter().map(|head| head.id).collect();
         if let [only] = heads.as_slice() {
             return Ok(Written { id: only.id, created: only.created, heads: ids });
@@ -47,11 +59,11 @@ impl Db {
         let needs = resolver.needs();
         let mut sides = Vec::with_capacity(heads.len());
         for head in &heads {
-            sides.push(self.side(head, needs >= Needs::Sides)?);
+            sides.push(self.side(head, needs >= Needs::Sides).await?);
         }
         let mut bases = Vec::new();
-        for base in self.merge_bases(ids.clone())? {
-            bases.push(self.side(&base, needs >= Needs::SidesAndBases)?);
+        for base in self.merge_bases(ids.clone()).await? {
+            bases.push(self.side(&base, needs >= Needs::SidesAndBases).await?);
         }
         let resolution = resolver.resolve(&MergeInput::new(bases, sides)).map_err(Error::Conflict)?;
         let template = match (&resolution, heads.first()) {
@@ -61,21 +73,20 @@ impl Db {
         };
         let mut options = PutOptions { base: Base::Versions(ids), kind: BlobKind::Merger, ..PutOptions::default() };
         match resolution {
-            Resolution::Take(id) => self.put_same(key, id, options),
+            Resolution::Take(id) => self.put_same(key, id, options).await,
             Resolution::Write(bytes) => {
-                options.attributes = self.get_version(template)?.attributes;
-                self.put(key, bytes, options)
+                options.attributes = self.get_version(template).await?.attributes;
+                self.put(key, bytes, options).await
             }
-            Resolution::Gone => ops::put(key, PutSource::Gone, options).wait(&self.client),
+            Resolution::Gone => ops::put(key, PutSource::Gone, options).run(&self.client).await,
         }
     }
 
-    fn side(&self, version: &Version, read: bool) -> Result<Side, Error> {
+    async fn side(&self, version: &Version, read: bool) -> Result<Side, Error> {
         let value = if version.gone {
             Value::Gone
         } else if read && version.len <= self.client.limits.merge_len {
-            let got = self.get_version(version.id)?;
-            Value::Bytes(self.read(&got, 0..u64::MAX)?)
+            Value::Bytes(self.content(&self.get_version(version.id).await?).await?)
         } else {
             Value::Unread
         };
@@ -86,5 +97,19 @@ impl Db {
             Value::Unread => CONTENT.hash(&[b"unread", version.id.as_bytes()]),
         };
         Ok(Side { id: version.id, created: version.created, content, value })
+    }
+
+    /// All of a version, in memory.
+    async fn content(&self, got: &Got) -> Result<Bytes, Error> {
+        let mut out = Vec::new();
+        let mut at = 0;
+        while at < got.version.len {
+            let range = at..got.version.len.min(at.saturating_add(self.client.limits.read_len));
+            at = range.end;
+            for piece in self.read(got, range).await? {
+                out.extend_from_slice(&piece);
+            }
+        }
+        Ok(out.into())
     }
 }

@@ -6,6 +6,7 @@ mod call;
 mod maintenance;
 mod merge;
 mod ops;
+mod snapshots;
 mod stream;
 
 pub use asynchronous::{AsyncDb, AsyncUpload};
@@ -17,7 +18,6 @@ use crate::lock::StoreLock;
 use crate::mailbox::Mailbox;
 use crate::runtime::Waiting;
 use bytes::Bytes;
-use ouroboros_engine::blob::{Attributes, SnapshotEntry};
 use ouroboros_engine::env::Input;
 use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
@@ -363,55 +363,6 @@ impl Db {
     /// [`Failure::WouldReturn`](ouroboros_engine::node::Failure::WouldReturn), and other [`Error`]s.
     pub fn purge(&self, target: PurgeTarget) -> Result<u64, Error> {
         ops::purge(target).wait(&self.client)
-    }
-
-    /// Records a snapshot under a name: one version that names many others at once. The entries must come in strictly
-    /// rising order of their keys.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn snapshot(
-        &self,
-        name: &str,
-        entries: impl Iterator<Item = (KeyName, BlobId)>,
-        attributes: Attributes,
-    ) -> Result<Written, Error> {
-        let mut key = SNAPSHOTS.as_bytes().to_vec();
-        key.extend_from_slice(name.as_bytes());
-        stream::put_snapshot(&self.client, &KeyName::new(key)?, entries, attributes)
-    }
-
-    /// The snapshots, oldest name first: each key below [`SNAPSHOTS`], with its newest version.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn snapshots(&self) -> Result<Vec<Got>, Error> {
-        let mut found = Vec::new();
-        let mut after = None;
-        loop {
-            let prefix = SNAPSHOTS.as_bytes().to_vec();
-            let request = ListRequest { prefix, after, recursive: true, include_gone: false, limit: 1000 };
-            let page = self.list(request)?;
-            for entry in page.entries {
-                found.push(self.get(&KeyName::new(entry.name)?, Select::Winner)?);
-            }
-            after = page.next;
-            if after.is_none() {
-                return Ok(found);
-            }
-        }
-    }
-
-    /// Hands over the entries of a snapshot in order of their keys, in bounded memory.
-    ///
-    /// # Errors
-    /// [`Error`], also that of `visit`.
-    pub fn snapshot_entries(
-        &self,
-        snapshot: &Got,
-        visit: &mut dyn FnMut(SnapshotEntry) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        stream::read_snapshot(&self.client, snapshot, visit)
     }
 
     /// Re-reads and re-hashes everything; heals what is rotten if told to.

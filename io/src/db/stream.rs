@@ -3,8 +3,6 @@
 use super::{Client, settle};
 use crate::error::Error;
 use bytes::{Bytes, BytesMut};
-use ouroboros_engine::blob::{Attributes, BlobKind, SnapshotEntry, SnapshotReader, SnapshotWriter};
-use ouroboros_engine::id::BlobId;
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Failure, Got, Limits, Put, PutOptions, PutSource, Reply, Request, RequestId, Written};
 use std::collections::VecDeque;
@@ -55,7 +53,8 @@ impl Pieces {
     }
 }
 
-struct Upload<'a> {
+/// A streamed put under way.
+pub(super) struct Upload<'a> {
     client: &'a Client,
     stream: RequestId,
     ready: VecDeque<oneshot::Receiver<Reply>>,
@@ -63,7 +62,7 @@ struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    fn open(client: &'a Client, key: &KeyName, options: PutOptions) -> Result<Self, Error> {
+    pub(super) fn open(client: &'a Client, key: &KeyName, options: PutOptions) -> Result<Self, Error> {
         let put = Put { key: key.clone(), source: PutSource::Stream, options };
         let (stream, receiver) = client.send(Request::PutOpen(Box::new(put)))?;
         let mut upload = Self { client, stream, ready: VecDeque::new(), finished: false };
@@ -71,7 +70,7 @@ impl<'a> Upload<'a> {
         Ok(upload)
     }
 
-    fn send(&mut self, data: Bytes) -> Result<(), Error> {
+    pub(super) fn send(&mut self, data: Bytes) -> Result<(), Error> {
         while self.ready.len() > PIECES_AHEAD {
             self.wait_one()?;
         }
@@ -87,7 +86,7 @@ impl<'a> Upload<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Written, Error> {
+    pub(super) fn finish(mut self) -> Result<Written, Error> {
         while !self.ready.is_empty() {
             self.wait_one()?;
         }
@@ -146,31 +145,6 @@ pub(crate) fn put_reader(
     }
 }
 
-pub(crate) fn put_snapshot(
-    client: &Client,
-    key: &KeyName,
-    entries: impl Iterator<Item = (KeyName, BlobId)>,
-    attributes: Attributes,
-) -> Result<Written, Error> {
-    // PA
-    let options = PutOptions { attributes, kind: BlobKind::VersionVector, ..PutOptions::default() };
-    let mut upload = Upload::open(client, key, options)?;
-    let mut piece = Vec::with_capacity(PIECE_LEN);
-    let mut writer = SnapshotWriter::new();
-    piece.extend_from_slice(&writer.start());
-    for (key, id) in entries {
-        let entry = SnapshotEntry { name: key.into_bytes(), id };
-        writer.push(&entry, &mut piece).map_err(|error| Failure::Invalid(error.to_string()))?;
-        if piece.len() >= PIECE_LEN / 2 {
-            upload.send(std::mem::take(&mut piece).into())?;
-        }
-    }
-    if !piece.is_empty() {
-        upload.send(piece.into())?;
-    }
-    upload.finish()
-}
-
 pub(crate) fn write_to(client: &Client, got: &Got, range: Range<u64>, output: &mut dyn Write) -> Result<u64, Error> {
     // PA
     let end = range.end.min(got.version.len);
@@ -206,50 +180,5 @@ pub(crate) fn write_to(client: &Client, got: &Got, range: Range<u64>, output: &m
             }
             other => unreachable!("the engine answered with {other:?}"),
         }
-    }
-}
-
-/// Reads a snapshot list, handing over its entries in order of their names.
-pub(crate) fn read_snapshot(
-    client: &Client,
-    got: &Got,
-    visit: &mut dyn FnMut(SnapshotEntry) -> Result<(), Error>,
-) -> Result<(), Error> {
-    // PA
-    struct Entries<'a> {
-        reader: SnapshotReader,
-        visit: &'a mut dyn FnMut(SnapshotEntry) -> Result<(), Error>,
-        failed: Option<Error>,
-    }
-    impl Write for Entries<'_> {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let entries = match self.reader.feed(bytes) {
-                Ok(entries) => entries,
-                Err(error) => {
-                    let place = format!("a snapshot's list: {error}");
-                    self.failed = Some(Failure::Damaged { place }.into());
-                    return Err(ErrorKind::InvalidData.into());
-                }
-            };
-            for entry in entries {
-                if let Err(error) = (self.visit)(entry) {
-                    self.failed = Some(error);
-                    return Err(ErrorKind::Other.into());
-                }
-            }
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut entries = Entries { reader: SnapshotReader::new(), visit, failed: None };
-    match write_to(client, got, 0..u64::MAX, &mut entries) {
-        Ok(_) => entries
-            .reader
-            .finish()
-            .map_err(|error| Failure::Damaged { place: format!("a snapshot's list: {error}") }.into()),
-        Err(error) => Err(entries.failed.unwrap_or(error)),
     }
 }

@@ -1,0 +1,86 @@
+//! What takes several questions to the engine gives the same through both forms of the store.
+#![allow(clippy::unwrap_used)]
+
+use futures_lite::future::block_on;
+use ouroborosdb::engine::blob::{Attributes, SnapshotEntry};
+use ouroborosdb::engine::dag::merge::{Lww, UnionLines};
+use ouroborosdb::engine::id::{BlobId, EngineRng};
+use ouroborosdb::engine::keys::Keyring;
+use ouroborosdb::engine::names::KeyName;
+use ouroborosdb::engine::node::{Base, Got, PutOptions, Select};
+use ouroborosdb::{AsyncDb, Db, Error};
+
+fn create() -> (tempfile::TempDir, Db) {
+    let directory = tempfile::tempdir().unwrap();
+    let keyring = Keyring::generate(&mut EngineRng::from_seed([5; 32]));
+    let db = Db::builder().directory(directory.path()).keyring(keyring).create().unwrap();
+    (directory, db)
+}
+
+/// A key with two heads, each so long that it is read in pieces.
+fn fork(db: &Db, name: &str) -> KeyName {
+    let key = KeyName::new(name).unwrap();
+    let line = |word: &str| format!("{word} {}\n", "x".repeat(3 << 20));
+    let base = db.put(&key, line("base"), PutOptions::default()).unwrap();
+    for word in ["one", "two"] {
+        let options = PutOptions { base: Base::Versions(vec![base.id]), ..PutOptions::default() };
+        db.put(&key, line("base") + &line(word), options).unwrap();
+    }
+    assert_eq!(db.heads(&key).unwrap().len(), 2);
+    key
+}
+
+/// Whether a future may move between threads, as executors want.
+fn is_send<T: Send>(value: T) -> T {
+    value
+}
+
+#[test]
+fn heads_are_merged_alike() {
+    let (_directory, db) = create();
+    let (blocking, other) = (fork(&db, "a"), fork(&db, "b"));
+    db.merge(&blocking, &UnionLines).unwrap();
+    let written = block_on(is_send(db.asynchronous().merge(&other, &UnionLines))).unwrap();
+    assert_eq!(written.heads, [written.id]);
+    let merged = db.get_bytes(&other).unwrap();
+    assert_eq!(merged, db.get_bytes(&blocking).unwrap());
+    assert_eq!(merged.iter().filter(|byte| **byte == b'\n').count(), 3);
+    let again = block_on(db.asynchronous().merge(&other, &Lww)).unwrap();
+    assert_eq!(again.id, written.id, "there is one head");
+}
+
+#[test]
+fn snapshots_are_written_and_read_alike() {
+    // So many that their list takes several pieces in, and several reads out.
+    const ENTRIES: usize = 60_000;
+    let (_directory, db) = create();
+    let asynchronous: AsyncDb = db.asynchronous();
+    let value = db.put(&KeyName::new("value").unwrap(), "v", PutOptions::default()).unwrap().id;
+    let name = |number: usize| KeyName::new(format!("{:0100}", number)).unwrap();
+    let entries = || (0..ENTRIES).map(|number| (name(number), value));
+    db.snapshot("blocking", entries(), Attributes::new()).unwrap();
+    block_on(is_send(asynchronous.snapshot("other", entries(), Attributes::new()))).unwrap();
+    let found = block_on(asynchronous.snapshots()).unwrap();
+    let ids = |found: &[Got]| found.iter().map(|got| got.version.id).collect::<Vec<_>>();
+    assert_eq!(ids(&found), ids(&db.snapshots().unwrap()));
+    assert_eq!(found.len(), 2);
+    for snapshot in &found {
+        assert!(snapshot.version.len > 6 << 20);
+        let expected: Vec<(Vec<u8>, BlobId)> = entries().map(|(key, id)| (key.into_bytes(), id)).collect();
+        let mut read = Vec::new();
+        let mut visit = |entry: SnapshotEntry| {
+            read.push((entry.name, entry.id));
+            Ok(())
+        };
+        db.snapshot_entries(snapshot, &mut visit).unwrap();
+        block_on(asynchronous.snapshot_entries(snapshot, visit)).unwrap();
+        assert!(read == [expected.as_slice(), &expected].concat(), "{} entries", read.len());
+    }
+    let refused = block_on(asynchronous.snapshot_entries(&found[0], |_| Err(Error::Closed)));
+    assert!(matches!(refused, Err(Error::Closed)));
+    // What does not rise is no snapshot, and nothing of it stays.
+    let twice = [(name(1), value), (name(1), value)];
+    block_on(asynchronous.snapshot("twice", twice.into_iter(), Attributes::new())).unwrap_err();
+    let key = KeyName::new(".ouroboros/snapshots/twice").unwrap();
+    block_on(asynchronous.get(&key, Select::Winner)).unwrap_err();
+}
