@@ -14,7 +14,7 @@ use super::{Engine, Health, JobContext};
 use crate::env::Disk;
 use crate::id::{RefPageId, SealId};
 use crate::seal::Coding;
-use crate::store::index::{Blobs, Direction, Keys, Seals, Tombstones};
+use crate::store::index::{Blobs, Direction, Keys, SealRow, Seals, Tombstones};
 use crate::store::{Location, SegmentId};
 use core::ops::Bound;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -90,9 +90,13 @@ pub(super) enum UpkeepJob {
     Mend {
         seal: SealId,
         repair: bool,
+        /// Where its slices were read.
+        row: SealRow,
     },
     Recode {
         seal: SealId,
+        /// Where its slices were read.
+        row: SealRow,
     },
     /// Slices to be moved: of which seal, and where they stand.
     Move(Vec<(SealId, Location)>),
@@ -301,19 +305,19 @@ impl<D: Disk> Engine<D> {
         self.upkeep.jobs = self.upkeep.jobs.saturating_sub(1);
         let mut task = self.upkeep.task.take();
         let result = match (job, outcome) {
-            (UpkeepJob::Mend { seal, repair }, JobOutcome::Mended(result)) => {
+            (UpkeepJob::Mend { seal, repair, row }, JobOutcome::Mended(result)) => {
                 let report = match &mut task {
                     Some(Task::Scrub { report, .. }) => Some(report),
                     _ => None,
                 };
-                self.mended(seal, repair, result, report)
+                self.mended(seal, repair, &row, result, report)
             }
-            (UpkeepJob::Recode { seal }, JobOutcome::Recoded(result)) => {
+            (UpkeepJob::Recode { seal, row }, JobOutcome::Recoded(result)) => {
                 let report = match &mut task {
                     Some(Task::Recode { report, .. }) => Some(report),
                     _ => None,
                 };
-                self.recoded(seal, result, report)
+                self.recoded(seal, &row, result, report)
             }
             (UpkeepJob::Move(places), JobOutcome::Verified(slices)) => {
                 let stage = match &mut task {

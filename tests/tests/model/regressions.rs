@@ -57,3 +57,45 @@ fn what_is_left_of_a_collected_seal_is_no_damage() {
         run(&setting, &[stream, killed, Op::Reopen(Reopening::CloseAndLoseIndex, 0), Op::Scrub(false)]);
     }
 }
+
+/// What is left of a collected seal could not be coded anew, as it should be; but the same content was just coming in again,
+/// and so the seal was taken for a damaged one that is needed.
+#[test]
+fn a_collected_seal_that_is_sealed_again_during_a_recoding_is_not_damaged() {
+    let setting = Setting { chunker: 0, coding: (8, 1), limits: 74, disorder: None, panics: 0 };
+    let empty = || Op::Put(0, noise(0, 0), how());
+    let stream = |value, cuts| Op::Stream { key: 0, value, how: how(), cuts, patient: false, abort: None };
+    let tailed = |head, tail| Value { texture: Texture::Noise, head, tail };
+    let many = vec![(0, tailed((0, 4095), (10, 2))), (0, noise(0, 2047)), (0, noise(0, 0)), (0, noise(0, 0))];
+    let heads = How { follow: Follow::Heads, ..how() };
+    let user = How { scope: Scope::User, ..how() };
+    let text = Value { texture: Texture::Text, head: (2, 4095), tail: (10, 9885) };
+    let ops = [
+        Op::Together(vec![empty(), Op::Diff(0, 0)]),
+        Op::Copy(0, 0, how()),
+        stream(noise(0, 0), vec![0, 0, 0]),
+        Op::Together(vec![Op::Get(vec![]), Op::PutMany(vec![]), Op::Get(vec![]), empty()]),
+        Op::Together(vec![Op::PutMany(many), Op::PurgeKey(0), Op::Put(0, noise(0, 0), heads), Op::PurgeKey(0)]),
+        Op::PurgeKey(0),
+        Op::Together(vec![Op::PurgeKey(0), stream(tailed((1, 8192), (12, 2047)), vec![0, 0])]),
+        Op::PurgeKey(0),
+        Op::PurgeKey(0),
+        Op::Put(0, tailed((0, 0), (11, 4097)), user),
+        Op::Together(vec![Op::Put(0, text, how()), Op::Put(0, tailed((1, 16_922), (10, 1)), how())]),
+        Op::PurgeKey(1),
+        Op::Put(0, tailed((1, 0), (11, 32_767)), how()),
+        Op::Together(vec![empty(), empty(), Op::Copy(0, 4, how()), stream(noise(0, 8192), vec![0]), Op::PurgeKey(1)]),
+        Op::PurgeVersion(44_643),
+        empty(),
+        Op::Reopen(Reopening::CloseAndLoseIndex, 0),
+        Op::Copy(0, 0, how()),
+        Op::Together(vec![
+            Op::Put(0, tailed((0, 0), (11, 32_767)), how()),
+            empty(),
+            Op::Recode(8, 1),
+            empty(),
+            empty(),
+        ]),
+    ];
+    run(&setting, &ops);
+}

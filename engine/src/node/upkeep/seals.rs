@@ -74,7 +74,8 @@ impl<D: Disk> Engine<D> {
         let more = !seals.is_empty();
         for (seal, row) in seals {
             let slices = self.slices(&seal, &row);
-            self.run_upkeep(UpkeepJob::Mend { seal, repair }, Job::Mend { seal, slices, expected: row.slices.len() });
+            let job = Job::Mend { seal, slices, expected: row.slices.len() };
+            self.run_upkeep(UpkeepJob::Mend { seal, repair, row }, job);
         }
         Ok(more)
     }
@@ -83,6 +84,7 @@ impl<D: Disk> Engine<D> {
         &mut self,
         seal: SealId,
         repair: bool,
+        read: &SealRow,
         result: Result<Mended, AssembleError>,
         mut report: Option<&mut ScrubReport>,
     ) -> Result<(), Failure> {
@@ -102,14 +104,14 @@ impl<D: Disk> Engine<D> {
             mended.slices.retain(|slice| stands(slice).is_some());
         }
         let (place, outcome) = match result {
-            Err(error) if self.is_needed(seal)? => {
+            Err(error) if self.is_needed(seal)? && !self.is_sealed_again(seal, read)? => {
                 if let Some(report) = &mut report {
                     let owners = live_owners(&self.index, Target::Seal(seal));
                     report.lost.extend(owners.map_err(|error| self.index_failure(error))?);
                 }
                 (error.to_string(), DamageOutcome::Lost)
             }
-            // What is left of a seal that was collected.
+            // What is left of a seal that was collected, and maybe sealed again since.
             Err(_) => return Ok(()),
             Ok(mended) if mended.slices.is_empty() => return Ok(()),
             Ok(mended) => {
@@ -144,6 +146,13 @@ impl<D: Disk> Engine<D> {
         // PA
         let referenced = is_referenced(&self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))?;
         Ok(referenced || self.puts.pins(&seal))
+    }
+
+    /// Whether a seal was sealed again since slices were read of `read`: what they were says nothing of it any more. So it
+    /// is with what is left of a seal that was collected, when a value of the same content comes in.
+    fn is_sealed_again(&self, seal: SealId, read: &SealRow) -> Result<bool, Failure> {
+        // PA
+        Ok(self.window.contains_whole(&seal) || self.seal_row(&seal)?.is_some_and(|row| row != *read))
     }
 
     /// Puts a slice back where it stood, byte for byte; or anywhere, if that place does not take it.
@@ -188,7 +197,7 @@ impl<D: Disk> Engine<D> {
                 continue;
             }
             let slices = self.slices(&seal, &row);
-            self.run_upkeep(UpkeepJob::Recode { seal }, Job::Recode { seal, slices, coding });
+            self.run_upkeep(UpkeepJob::Recode { seal, row }, Job::Recode { seal, slices, coding });
         }
         Ok(more)
     }
@@ -218,6 +227,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn recoded(
         &mut self,
         seal: SealId,
+        read: &SealRow,
         result: Result<Vec<SealedSlice>, AssembleError>,
         report: Option<&mut RecodeReport>,
     ) -> Result<(), Failure> {
@@ -244,6 +254,7 @@ impl<D: Disk> Engine<D> {
                 tracing::warn!(%seal, %error, "a seal cannot be coded anew");
                 if let Some(report) = report
                     && self.is_needed(seal)?
+                    && !self.is_sealed_again(seal, read)?
                 {
                     report.damaged.push(seal);
                 }
