@@ -36,16 +36,19 @@ fn seeds() -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
 }
 
 fn accepts(decoder: &Decoder, bytes: &[u8]) -> bool {
-    let region = Region::new(ALLOCATOR);
-    let accepted = (decoder.accepts)(bytes);
-    let allocated = region.change().bytes_allocated;
-    assert!(
-        allocated <= allowance(decoder, bytes.len()),
-        "{} allocated {allocated} bytes for an input of {}",
-        decoder.name,
-        bytes.len()
-    );
-    accepted
+    let allowed = allowance(decoder, bytes.len());
+    let mut least = usize::MAX;
+    // The test harness starts its threads meanwhile, and allocates for them: what is too much must be so again and again.
+    for _ in 0..16 {
+        let region = Region::new(ALLOCATOR);
+        let accepted = (decoder.accepts)(bytes);
+        least = least.min(region.change().bytes_allocated);
+        if least <= allowed {
+            return accepted;
+        }
+        std::thread::yield_now();
+    }
+    panic!("{} allocated {least} bytes for an input of {}", decoder.name, bytes.len());
 }
 
 #[test]
