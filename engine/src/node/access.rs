@@ -5,7 +5,6 @@
 //! and throws it away when it ends; the store's own index is sealed under the keyring and not looked at
 //! (decision 14).
 
-use super::request::Request;
 use super::{Limits, OpenError};
 use crate::env::Disk;
 use crate::id::{EngineRng, Secret};
@@ -18,7 +17,8 @@ use std::sync::Arc;
 pub enum Access {
     /// With the keys of its realm: for everything.
     Keys(Arc<Keyring>),
-    /// Without: for [`Request::Scrub`], [`Request::Recode`], [`Request::Compact`] and [`Request::Stats`]. Everything else is
+    /// Without: for [`Request::Scrub`](super::Request::Scrub), [`Recode`](super::Request::Recode),
+    /// [`Compact`](super::Request::Compact) and [`Stats`](super::Request::Stats). Everything else is
     /// answered with [`Failure::NoKeys`](super::Failure::NoKeys).
     Keyless,
 }
@@ -30,31 +30,6 @@ impl Access {
         match self {
             Self::Keys(keys) => Some(keys),
             Self::Keyless => None,
-        }
-    }
-}
-
-impl Request {
-    /// Whether a node without keys cannot do it.
-    pub(super) const fn needs_keys(&self) -> bool {
-        match self {
-            Self::Scrub { .. } | Self::Recode(_) | Self::Compact | Self::Stats | Self::Close => false,
-            // There is no stream to forget.
-            Self::PutAbort { .. } => false,
-            Self::Put(_)
-            | Self::PutOpen(_)
-            | Self::PutData { .. }
-            | Self::PutEnd { .. }
-            | Self::Get(_)
-            | Self::Exist(_)
-            | Self::GetVersion(_)
-            | Self::Read { .. }
-            | Self::Heads(_)
-            | Self::Log { .. }
-            | Self::MergeBases(_)
-            | Self::Diff { .. }
-            | Self::List(_)
-            | Self::Purge(_) => true,
         }
     }
 }

@@ -164,34 +164,6 @@ pub(super) fn repair<D: Disk>(log: &mut Log<D>, damaged: &[DamagedRange]) -> Vec
     healed
 }
 
-impl Request {
-    /// Whether it changes nothing and is answered from what is stored: such a question can be asked again.
-    fn only_reads(&self) -> bool {
-        match self {
-            Self::Get(_)
-            | Self::GetVersion(_)
-            | Self::Exist(_)
-            | Self::Read { .. }
-            | Self::Heads(_)
-            | Self::Log { .. }
-            | Self::MergeBases(_)
-            | Self::Diff { .. }
-            | Self::List(_)
-            | Self::Stats => true,
-            Self::Put(_)
-            | Self::PutOpen(_)
-            | Self::PutData { .. }
-            | Self::PutEnd { .. }
-            | Self::PutAbort { .. }
-            | Self::Purge(_)
-            | Self::Scrub { .. }
-            | Self::Recode(_)
-            | Self::Compact
-            | Self::Close => false,
-        }
-    }
-}
-
 impl Reply {
     /// Whether the index is why something could not be answered.
     fn blames_index(&self) -> bool {

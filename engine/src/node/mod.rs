@@ -17,6 +17,7 @@ mod gather;
 mod heal;
 mod history;
 mod job;
+mod kind;
 mod note;
 mod open;
 mod policy;

@@ -234,37 +234,7 @@ impl AsyncDb {
         ops::purge(target).run(&self.client).await
     }
 
-    /// See [`Db::scrub`](super::Db::scrub).
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn scrub(&self, repair: bool) -> Result<ScrubReport, Error> {
-        ops::scrub(repair).run(&self.client).await
-    }
-
-    /// See [`Db::recode`](super::Db::recode).
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn recode(&self, coding: Coding) -> Result<RecodeReport, Error> {
-        ops::recode(coding).run(&self.client).await
-    }
-
-    /// See [`Db::compact`](super::Db::compact).
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn compact(&self) -> Result<CompactReport, Error> {
-        ops::compact().run(&self.client).await
-    }
-
-    /// See [`Db::stats`](super::Db::stats).
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn stats(&self) -> Result<Stats, Error> {
-        ops::stats().run(&self.client).await
-    }
+    super::maintenance::async_upkeep!();
 }
 
 impl AsyncUpload {

@@ -7,6 +7,83 @@ use ouroboros_engine::seal::Coding;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// What needs no keys, once for [`Maintenance`] and [`Db`](super::Db).
+macro_rules! blocking_upkeep {
+    () => {
+        /// Re-reads and re-hashes everything; heals what is rotten if told to. Without keys, the store's index is not
+        /// looked at.
+        ///
+        /// # Errors
+        /// [`Error`] when the scrub itself could not run; damage is in the report.
+        pub fn scrub(&self, repair: bool) -> Result<ScrubReport, Error> {
+            ops::scrub(repair).wait(&self.client)
+        }
+
+        /// Changes the coding of everything stored, in place, and of everything stored from now on.
+        ///
+        /// # Errors
+        /// [`Error`].
+        pub fn recode(&self, coding: Coding) -> Result<RecodeReport, Error> {
+            ops::recode(coding).wait(&self.client)
+        }
+
+        /// Returns the space of everything dead. Without keys, what cannot be decided without them is kept.
+        ///
+        /// # Errors
+        /// [`Error`].
+        pub fn compact(&self) -> Result<CompactReport, Error> {
+            ops::compact().wait(&self.client)
+        }
+
+        /// Figures about the store. Without keys, nobody knows how long the values are.
+        ///
+        /// # Errors
+        /// [`Error`].
+        pub fn stats(&self) -> Result<Stats, Error> {
+            ops::stats().wait(&self.client)
+        }
+    };
+}
+
+/// The same as futures, once for [`AsyncMaintenance`] and [`AsyncDb`](super::AsyncDb).
+macro_rules! async_upkeep {
+    () => {
+        /// See [`Maintenance::scrub`](crate::Maintenance::scrub).
+        ///
+        /// # Errors
+        /// [`Error`] when the scrub itself could not run; damage is in the report.
+        pub async fn scrub(&self, repair: bool) -> Result<ScrubReport, Error> {
+            ops::scrub(repair).run(&self.client).await
+        }
+
+        /// See [`Maintenance::recode`](crate::Maintenance::recode).
+        ///
+        /// # Errors
+        /// [`Error`].
+        pub async fn recode(&self, coding: Coding) -> Result<RecodeReport, Error> {
+            ops::recode(coding).run(&self.client).await
+        }
+
+        /// See [`Maintenance::compact`](crate::Maintenance::compact).
+        ///
+        /// # Errors
+        /// [`Error`].
+        pub async fn compact(&self) -> Result<CompactReport, Error> {
+            ops::compact().run(&self.client).await
+        }
+
+        /// See [`Maintenance::stats`](crate::Maintenance::stats).
+        ///
+        /// # Errors
+        /// [`Error`].
+        pub async fn stats(&self) -> Result<Stats, Error> {
+            ops::stats().run(&self.client).await
+        }
+    };
+}
+
+pub(super) use {async_upkeep, blocking_upkeep};
+
 /// A store that is open in this process for what needs no keys, in its blocking form. Clones share it; the last one to be
 /// dropped closes it.
 ///
@@ -45,37 +122,7 @@ impl Maintenance {
         &self.client.directories
     }
 
-    /// See [`Db::scrub`](super::Db::scrub). Without keys, the store's index is not looked at.
-    ///
-    /// # Errors
-    /// [`Error`] when the scrub itself could not run; damage is in the report.
-    pub fn scrub(&self, repair: bool) -> Result<ScrubReport, Error> {
-        ops::scrub(repair).wait(&self.client)
-    }
-
-    /// See [`Db::recode`](super::Db::recode).
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn recode(&self, coding: Coding) -> Result<RecodeReport, Error> {
-        ops::recode(coding).wait(&self.client)
-    }
-
-    /// See [`Db::compact`](super::Db::compact). Without keys, what cannot be decided without them is kept.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn compact(&self) -> Result<CompactReport, Error> {
-        ops::compact().wait(&self.client)
-    }
-
-    /// See [`Db::stats`](super::Db::stats). Without keys, nobody knows how long the values are.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn stats(&self) -> Result<Stats, Error> {
-        ops::stats().wait(&self.client)
-    }
+    blocking_upkeep!();
 
     /// See [`Db::close`](super::Db::close).
     ///
@@ -87,35 +134,5 @@ impl Maintenance {
 }
 
 impl AsyncMaintenance {
-    /// See [`Maintenance::scrub`].
-    ///
-    /// # Errors
-    /// [`Error`] when the scrub itself could not run; damage is in the report.
-    pub async fn scrub(&self, repair: bool) -> Result<ScrubReport, Error> {
-        ops::scrub(repair).run(&self.client).await
-    }
-
-    /// See [`Maintenance::recode`].
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn recode(&self, coding: Coding) -> Result<RecodeReport, Error> {
-        ops::recode(coding).run(&self.client).await
-    }
-
-    /// See [`Maintenance::compact`].
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn compact(&self) -> Result<CompactReport, Error> {
-        ops::compact().run(&self.client).await
-    }
-
-    /// See [`Maintenance::stats`].
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn stats(&self) -> Result<Stats, Error> {
-        ops::stats().run(&self.client).await
-    }
+    async_upkeep!();
 }

@@ -365,37 +365,7 @@ impl Db {
         ops::purge(target).wait(&self.client)
     }
 
-    /// Re-reads and re-hashes everything; heals what is rotten if told to.
-    ///
-    /// # Errors
-    /// [`Error`] when the scrub itself could not run; damage is in the report.
-    pub fn scrub(&self, repair: bool) -> Result<ScrubReport, Error> {
-        ops::scrub(repair).wait(&self.client)
-    }
-
-    /// Changes the coding of everything stored, in place, and of everything stored from now on.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn recode(&self, coding: Coding) -> Result<RecodeReport, Error> {
-        ops::recode(coding).wait(&self.client)
-    }
-
-    /// Returns the space of everything dead.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn compact(&self) -> Result<CompactReport, Error> {
-        ops::compact().wait(&self.client)
-    }
-
-    /// Figures about the store.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub fn stats(&self) -> Result<Stats, Error> {
-        ops::stats().wait(&self.client)
-    }
+    maintenance::blocking_upkeep!();
 
     /// Closes the store in an orderly way and lets go of its lock. What is under way fails; this and other clones get
     /// [`Error::Closed`] from then on.
