@@ -19,9 +19,11 @@ mod tree;
 use clap::Parser as _;
 use std::process::ExitCode;
 
-/// Buffers of megabytes come and go: this allocator keeps them, where the system's gives them back and faults them in anew.
+/// Buffers of megabytes come and go: this allocator keeps them for a moment, where the system's gives them back and faults
+/// them in anew (decision 12).
+#[cfg(not(target_env = "msvc"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = args::Cli::parse();

@@ -33,7 +33,9 @@ impl Codes {
             return Bytes::new();
         }
         let shard_len = layout.shard_len() as usize;
-        let mut parity = vec![0; shard_len * usize::from(layout.coding().parity())];
+        let len = shard_len * usize::from(layout.coding().parity());
+        let mut parity = Vec::with_capacity(len);
+        parity.resize(len, 0);
         let code = self.code(layout);
         for (index, shard) in data.iter().enumerate() {
             // A short last shard ends in zeros that add nothing, so only the columns that it has are coded.

@@ -40,7 +40,12 @@ impl Pieces {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let free = kept.iter().position(Bytes::is_unique).and_then(|free| kept.remove(free));
         drop(kept);
-        free.and_then(|buffer| buffer.try_into_mut().ok()).unwrap_or_else(|| BytesMut::zeroed(self.len))
+        free.and_then(|buffer| buffer.try_into_mut().ok()).unwrap_or_else(|| {
+            // Not asked of the allocator as zeros: it may have memory that was used before, and need not fault in fresh pages.
+            let mut fresh = BytesMut::with_capacity(self.len);
+            fresh.resize(self.len, 0);
+            fresh
+        })
     }
 
     /// Remembers a buffer for when the engine lets go of it.

@@ -134,7 +134,9 @@ pub(super) fn show<'a, F: crate::env::DiskFile>(
 }
 
 fn read_exact<F: crate::env::DiskFile>(file: &F, location: Location, total: usize) -> Result<Bytes, LogError> {
-    let mut buffer = vec![0; total];
+    // Not asked of the allocator as zeros: some would hand out pages that the system has to clear and fault in.
+    let mut buffer = Vec::with_capacity(total);
+    buffer.resize(total, 0);
     match fetch(file, u64::from(location.offset), &mut buffer)? {
         Fetched::Bytes(count) if count == total => Ok(buffer.into()),
         Fetched::Bytes(_) => Err(LogError::Damaged { location, what: "the file ends before it does" }),
