@@ -123,7 +123,7 @@ impl Profile {
             Self::Background => Limits {
                 requests: 32,
                 uploads: 256,
-                inflight_len: 4 * MIB,
+                inflight_len: 3 * MIB,
                 read_len: 512 << 10,
                 merge_len: 4 << 20,
                 batch_len: 8 << 20,

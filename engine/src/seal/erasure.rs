@@ -1,7 +1,7 @@
 //! Reed–Solomon over GF(2^8), systematic: data shards are the ciphertext itself.
 
 use super::layout::Layout;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use reed_solomon_erasure::galois_8::ReedSolomon;
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ impl Codes {
         }
         let shard_len = layout.shard_len() as usize;
         let len = shard_len * usize::from(layout.coding().parity());
-        let mut parity = Vec::with_capacity(len);
+        let mut parity = BytesMut::with_capacity(len);
         parity.resize(len, 0);
         let code = self.code(layout);
         for (index, shard) in data.iter().enumerate() {
@@ -45,7 +45,7 @@ impl Codes {
                 unreachable!("coding shard {index} of {layout:?}: {error}");
             }
         }
-        Bytes::from(parity)
+        parity.freeze()
     }
 
     /// Fills in the data shards that are `None`. Needs as many shards in all as there are data shards, else `None`.

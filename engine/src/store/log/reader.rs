@@ -5,7 +5,7 @@ use super::record::{HEADER_LEN, RecordHeader, record_len};
 use super::scan::{Fetched, Item, Scanner, fetch};
 use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
 use crate::env::Disk;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use core::ops::ControlFlow;
 
 /// A record, as it is shown to a visitor.
@@ -135,10 +135,10 @@ pub(super) fn show<'a, F: crate::env::DiskFile>(
 
 fn read_exact<F: crate::env::DiskFile>(file: &F, location: Location, total: usize) -> Result<Bytes, LogError> {
     // Not asked of the allocator as zeros: some would hand out pages that the system has to clear and fault in.
-    let mut buffer = Vec::with_capacity(total);
+    let mut buffer = BytesMut::with_capacity(total);
     buffer.resize(total, 0);
     match fetch(file, u64::from(location.offset), &mut buffer)? {
-        Fetched::Bytes(count) if count == total => Ok(buffer.into()),
+        Fetched::Bytes(count) if count == total => Ok(buffer.freeze()),
         Fetched::Bytes(_) => Err(LogError::Damaged { location, what: "the file ends before it does" }),
         Fetched::Unreadable(error) => Err(error.into()),
     }
