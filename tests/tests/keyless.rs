@@ -7,8 +7,8 @@ use ouroboros_engine::env::{Disk as _, DiskFile as _, FileName, MemoryDisk, Open
 use ouroboros_engine::id::{BlobId, Dot, EngineRng};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
-    Access, CompactReport, Failure, Limits, ListRequest, OpenError, Opened, PurgeTarget, Put, PutOptions, PutSource,
-    Reply, Request, Select, Stats,
+    Access, CompactReport, DamageOutcome, Failure, Limits, ListRequest, OpenError, Opened, PurgeTarget, Put,
+    PutOptions, PutSource, Reply, Request, Select, Stats,
 };
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
 use ouroboros_engine::store::index::IndexName;
@@ -340,21 +340,20 @@ fn payloads(bytes: &[u8], kinds: &[u8]) -> Vec<usize> {
     at.filter(|at| bytes[*at..].starts_with(b"oRec") && kinds.contains(&bytes[at + 4])).map(|at| at + 24).collect()
 }
 
-#[test]
-fn what_could_not_be_read_once_is_found_when_it_can_be() {
-    let disk = MemoryDisk::new();
-    let mut node = create(&disk);
+/// A store of two values whose index is gone, and in whose log the second version cannot be read, nor the parity that could
+/// heal it; and what turns the damage over, and back.
+fn hidden_version(disk: &MemoryDisk) -> impl Fn() {
+    let mut node = create(disk);
     put(&mut node, 0, PutSource::Value(content(0)));
-    put(&mut node, 4, PutSource::Value(content(4)));
+    put(&mut node, 2, PutSource::Value(content(2)));
     node.close().unwrap();
     let segment = disk.list(Volume::Blocks).unwrap().into_iter().next().unwrap();
     let file = disk.open(Volume::Blocks, &segment, OpenMode::Write).unwrap();
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_at(0, &mut bytes).unwrap();
-    // The second version, and all parity that could heal it.
     let mut places = payloads(&bytes, &[18, 19]);
     places.push(payloads(&bytes, &[2])[1] + 100);
-    let turn_over = || {
+    let turn_over = move || {
         for at in &places {
             let mut byte = [0];
             file.read_at(*at as u64, &mut byte).unwrap();
@@ -363,18 +362,59 @@ fn what_could_not_be_read_once_is_found_when_it_can_be() {
     };
     turn_over();
     disk.remove(Volume::Index, &FileName::new(IndexName::Lasting.name()).unwrap()).unwrap();
+    turn_over
+}
+
+/// With keys too, an index that was made while a version could not be read knew nothing of what that version refers to.
+#[test]
+fn what_a_version_refers_to_is_kept_while_it_cannot_be_read() {
+    let disk = MemoryDisk::new();
+    let turn_over = hidden_version(&disk);
+    let (mut node, _) = open(&disk);
+    let report = compact(&mut node);
+    assert_eq!(report.seals_collected, 0, "{report:?}");
+    // What shares its chunks is purged, which collects what nothing refers to right away.
+    put(&mut node, 7, PutSource::Value(content(2)));
+    node.ask(Request::Purge(PurgeTarget::Key(name(7)))).unwrap();
+    node.close().unwrap();
+    turn_over();
+    let (mut node, _) = open(&disk);
+    assert_eq!(get(&mut node, 2).unwrap(), content(2));
+    assert_eq!(get(&mut node, 0).unwrap(), content(0));
+}
+
+#[test]
+fn what_a_scrub_names_as_lost_is_not_waited_for() {
+    let disk = MemoryDisk::new();
+    let _damage = hidden_version(&disk);
+    let (mut node, _) = open(&disk);
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!() };
+    assert!(report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Lost), "{report:?}");
+    assert!(!report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Healable), "{report:?}");
+    node.close().unwrap();
+    // Another process knows it too.
+    let (mut node, _) = open(&disk);
+    let report = compact(&mut node);
+    assert!(report.seals_collected > 0, "{report:?}");
+    assert_eq!(get(&mut node, 0).unwrap(), content(0));
+}
+
+#[test]
+fn what_could_not_be_read_once_is_found_when_it_can_be() {
+    let disk = MemoryDisk::new();
+    let turn_over = hidden_version(&disk);
     let (mut node, opened) = open(&disk);
     assert!(!opened.damaged.is_empty());
-    assert!(matches!(get(&mut node, 4), Err(Failure::Damaged { .. })), "it may be where nothing can be read");
+    assert!(matches!(get(&mut node, 2), Err(Failure::Damaged { .. })), "it may be where nothing can be read");
     node.close().unwrap();
     let (mut node, opened) = open(&disk);
     assert!(!opened.index_rebuilt, "nothing has changed");
-    assert!(matches!(get(&mut node, 4), Err(Failure::Damaged { .. })));
+    assert!(matches!(get(&mut node, 2), Err(Failure::Damaged { .. })));
     node.close().unwrap();
     // Healed while somebody else had the store.
     turn_over();
     let (mut node, opened) = open(&disk);
     assert!(opened.index_rebuilt, "{opened:?}");
-    assert_eq!(get(&mut node, 4).unwrap(), content(4));
+    assert_eq!(get(&mut node, 2).unwrap(), content(2));
     assert_eq!(get(&mut node, 0).unwrap(), content(0));
 }

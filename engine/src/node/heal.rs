@@ -42,6 +42,8 @@ pub(super) struct Unread {
     from: u32,
     to: u32,
     what: String,
+    /// A scrub has tried to heal it, and has named it as lost.
+    given_up: bool,
 }
 
 /// All healing under way and due.
@@ -77,14 +79,32 @@ impl Heal {
     }
 
     /// Whether there may be versions, or pages of references, that the index does not know: what nothing refers to then
-    /// may be what they refer to.
-    pub(super) fn may_hide_references(&self) -> bool {
-        !(self.unread.is_empty() && self.gone.is_empty() && self.undecoded.is_empty())
+    /// may be what they refer to. Only who `has_keys` is told by a scrub what is lost, and may go on without it.
+    pub(super) fn may_hide_references(&self, has_keys: bool) -> bool {
+        // PA
+        let unread = self.unread.iter().any(|place| !(has_keys && place.given_up));
+        unread || !(self.gone.is_empty() && self.undecoded.is_empty())
     }
 
     /// Whether a segment may hold what the index does not know.
-    pub(super) fn may_hide_records(&self, segment: SegmentId) -> bool {
-        self.undecoded.contains(&segment) || self.damaged.contains(&segment)
+    pub(super) fn may_hide_records(&self, segment: SegmentId, has_keys: bool) -> bool {
+        // PA
+        let unread = || self.unread.iter().any(|place| place.segment == segment && !place.given_up);
+        let hidden = if has_keys { unread() } else { self.damaged.contains(&segment) };
+        hidden || self.undecoded.contains(&segment)
+    }
+
+    /// What stands in this place cannot be had back: a scrub has tried, and says so. Whether the index never saw it.
+    pub(super) fn give_up(&mut self, range: &DamagedRange) -> bool {
+        // PA
+        let mut any = false;
+        let overlaps =
+            |place: &&mut Unread| place.segment == range.segment && place.from < range.to && range.from < place.to;
+        for place in self.unread.iter_mut().filter(overlaps) {
+            place.given_up = true;
+            any = true;
+        }
+        any
     }
 
     /// Lets segments be repaired again that were repaired to no avail.
@@ -111,6 +131,7 @@ pub(super) fn unread(damaged: &[DamagedRange]) -> Vec<Unread> {
         from: range.from,
         to: range.to,
         what: range.to_string(),
+        given_up: false,
     };
     damaged.iter().filter(|range| hides(range)).map(place).take(UNREAD_LEN).collect()
 }

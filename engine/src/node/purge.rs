@@ -112,6 +112,9 @@ impl<D: Disk> Engine<D> {
     /// compaction of their segments.
     pub(super) fn collect(&mut self, seals: &[SealId], pages: &[RefPageId]) -> Result<u64, Failure> {
         // PA
+        if self.references_are_hidden() {
+            return Ok(0);
+        }
         let mut candidates = seals.to_vec();
         for &page in pages {
             if self.puts.pins_page(&page)
@@ -138,6 +141,11 @@ impl<D: Disk> Engine<D> {
             collected += 1;
         }
         Ok(collected)
+    }
+
+    /// Whether something that cannot be read now may refer to what nothing else refers to: then nothing is collected.
+    pub(super) fn references_are_hidden(&self) -> bool {
+        self.heal.may_hide_references(self.keys.is_some())
     }
 
     fn read_ref_page(&self, id: RefPageId, location: Location) -> Result<RefPage, Failure> {

@@ -35,7 +35,7 @@ enum Task {
         request: RequestId,
         repair: bool,
         report: ScrubReport,
-        stage: scrub::Stage,
+        progress: scrub::Progress,
     },
     Recode {
         request: RequestId,
@@ -63,7 +63,7 @@ impl Task {
                 let place = "the index: damaged, and made anew from the log".to_owned();
                 let damage = vec![Damage { place, outcome: DamageOutcome::Healed }];
                 let report = ScrubReport { damage, ..ScrubReport::default() };
-                Self::Scrub { request: *request, repair: *repair, report, stage: scrub::Stage::default() }
+                Self::Scrub { request: *request, repair: *repair, report, progress: scrub::Progress::default() }
             }
             Self::Recode { request, coding, .. } => Self::Recode {
                 request: *request,
@@ -151,7 +151,7 @@ impl<D: Disk> Engine<D> {
             request,
             repair,
             report: ScrubReport::default(),
-            stage: scrub::Stage::default(),
+            progress: scrub::Progress::default(),
         });
     }
 
@@ -246,11 +246,11 @@ impl<D: Disk> Engine<D> {
                 let more = self.mend_step(&mut walk, true).map_err(|failure| (None, failure))?;
                 Ok((more || self.upkeep.jobs > 0).then_some(Task::Mend(walk)))
             }
-            Task::Scrub { request, repair, mut report, mut stage } => {
+            Task::Scrub { request, repair, mut report, mut progress } => {
                 let more =
-                    self.scrub_step(repair, &mut report, &mut stage).map_err(|failure| (Some(request), failure))?;
+                    self.scrub_step(repair, &mut report, &mut progress).map_err(|failure| (Some(request), failure))?;
                 if more {
-                    return Ok(Some(Task::Scrub { request, repair, report, stage }));
+                    return Ok(Some(Task::Scrub { request, repair, report, progress }));
                 }
                 self.reply(request, Reply::Scrubbed(report));
                 Ok(None)

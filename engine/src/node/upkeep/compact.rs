@@ -156,8 +156,7 @@ impl<D: Disk> Engine<D> {
             Sweep::Start => {
                 // Nor would what is not committed be swept: the seals of an upload that failed, for instance.
                 self.commit_for_upkeep()?;
-                // Whoever has no keys has not seen all that there is to see, and takes no risk with what may be referred to.
-                if self.keys.is_none() && self.heal.may_hide_references() {
+                if self.references_are_hidden() {
                     stage.swept = Sweep::Done;
                     return Ok(false);
                 }
@@ -198,18 +197,36 @@ impl<D: Disk> Engine<D> {
             self.log.roll().map_err(|error| self.log_failure(error))?;
         }
         let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
-        let mut add = |location: Location| *live.entry(location.segment).or_default() += u64::from(location.len);
+        self.each_live(&mut |location| *live.entry(location.segment).or_default() += u64::from(location.len))?;
+        let mut victims = VecDeque::new();
+        for segment in self.log.segments() {
+            let alive = live.get(&segment.id).copied().unwrap_or(0);
+            let content = self.content.get(&segment.id).copied().unwrap_or_else(|| u64::from(segment.len));
+            let worth = if stage.only_mostly_dead { alive * 2 < content } else { alive < content };
+            let in_doubt = self.heal.may_hide_records(segment.id, self.keys.is_some());
+            if segment.sealed && worth && !in_doubt {
+                victims.push_back(segment.id);
+            }
+        }
+        stage.live = live;
+        stage.victims = Some(victims);
+        Ok(())
+    }
+
+    /// Every place of a record that is alive, by the index.
+    pub(super) fn each_live(&self, visit: &mut dyn FnMut(Location)) -> Result<(), Failure> {
+        // PA
         let all = (Bound::Unbounded, Bound::Unbounded);
         self.index
             .scan::<Blobs>(all.0, all.1, Direction::Forward, &mut |_, row| {
                 if !row.purged {
-                    add(row.location);
+                    visit(row.location);
                 }
                 true
             })
             .and_then(|()| {
                 self.index.scan::<RefPages>(all.0, all.1, Direction::Forward, &mut |_, row| {
-                    add(row.location);
+                    visit(row.location);
                     true
                 })
             })
@@ -218,31 +235,18 @@ impl<D: Disk> Engine<D> {
                 let mut counted = BTreeSet::new();
                 self.index.scan::<Tombstones>(all.0, all.1, Direction::Forward, &mut |_, row| {
                     if counted.insert((row.location.segment, row.location.offset)) {
-                        add(row.location);
+                        visit(row.location);
                     }
                     true
                 })
             })
             .and_then(|()| {
                 self.index.scan::<Seals>(all.0, all.1, Direction::Forward, &mut |_, row| {
-                    row.slices.iter().flatten().copied().for_each(&mut add);
+                    row.slices.iter().flatten().copied().for_each(&mut *visit);
                     true
                 })
             })
-            .map_err(|error| self.index_failure(error))?;
-        let mut victims = VecDeque::new();
-        for segment in self.log.segments() {
-            let alive = live.get(&segment.id).copied().unwrap_or(0);
-            let content = self.content.get(&segment.id).copied().unwrap_or_else(|| u64::from(segment.len));
-            let worth = if stage.only_mostly_dead { alive * 2 < content } else { alive < content };
-            let in_doubt = self.keys.is_none() && self.heal.may_hide_records(segment.id);
-            if segment.sealed && worth && !in_doubt {
-                victims.push_back(segment.id);
-            }
-        }
-        stage.live = live;
-        stage.victims = Some(victims);
-        Ok(())
+            .map_err(|error| self.index_failure(error))
     }
 
     /// Copies some live records of a segment; false once it is at its end.

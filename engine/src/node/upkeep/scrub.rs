@@ -8,19 +8,26 @@ use crate::node::request::{Damage, DamageOutcome, Failure, ScrubReport};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
 use crate::store::index::{Blobs, Direction, Index, Place, Seals};
-use crate::store::log::{RecordKind, RecordView};
+use crate::store::log::{self, DamagedRange, LogError, RecordKind, RecordView};
 use bytes::Bytes;
 use core::ops::{Bound, ControlFlow};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Versions checked in one step.
 const VERSIONS_STEP: usize = 256;
 /// Rows of the index checked in one step.
 const ROWS_STEP: usize = 4096;
 
-/// How far a scrub has come.
+/// How far a scrub has come, and what it has yet to say a last word on.
 #[derive(Debug, Default)]
-pub(in crate::node) enum Stage {
+pub(in crate::node) struct Progress {
+    stage: Stage,
+    /// Places that their segments' parity could not heal.
+    left: Vec<DamagedRange>,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
     #[default]
     Start,
     /// The log's own structures, segment by segment.
@@ -38,9 +45,10 @@ impl<D: Disk> Engine<D> {
         &mut self,
         repair: bool,
         report: &mut ScrubReport,
-        stage: &mut Stage,
+        progress: &mut Progress,
     ) -> Result<bool, Failure> {
         // PA
+        let Progress { stage, left } = progress;
         match stage {
             Stage::Start => {
                 self.heal.hope_again();
@@ -53,7 +61,7 @@ impl<D: Disk> Engine<D> {
                 *stage = Stage::Segments(self.log.segments().iter().map(|segment| segment.id).collect());
             }
             Stage::Segments(segments) => match segments.pop_front() {
-                Some(segment) => self.scrub_segment(segment, repair, report)?,
+                Some(segment) => left.extend(self.scrub_segment(segment, repair, report)?),
                 None => *stage = Stage::Seals(Walk::default()),
             },
             Stage::Seals(walk) => {
@@ -68,13 +76,22 @@ impl<D: Disk> Engine<D> {
             }
             Stage::Index(place) => {
                 *place = self.index.verify(place.take(), ROWS_STEP).map_err(|error| self.index_failure(error))?;
+                if place.is_none() && repair {
+                    self.say_the_last_word(left, report)?;
+                }
                 return Ok(place.is_some());
             }
         }
         Ok(true)
     }
 
-    fn scrub_segment(&mut self, segment: SegmentId, repair: bool, report: &mut ScrubReport) -> Result<(), Failure> {
+    /// Returns the places that are damaged still.
+    fn scrub_segment(
+        &mut self,
+        segment: SegmentId,
+        repair: bool,
+        report: &mut ScrubReport,
+    ) -> Result<Vec<DamagedRange>, Failure> {
         // PA
         let mut harmless = Vec::new();
         let mut check = |engine: &mut Self, first: bool| {
@@ -114,10 +131,49 @@ impl<D: Disk> Engine<D> {
             let still = left.iter().any(|range| range.to_string() == place);
             let outcome = match (repair, still) {
                 (true, false) => DamageOutcome::Healed,
-                // A seal's own parity, or the list of versions below, has the last word on these.
+                // Others may have it whole: a seal's own parity, for one. The last word is said at the end.
                 _ => DamageOutcome::Healable,
             };
             report.damage.push(Damage { place, outcome });
+        }
+        Ok(left)
+    }
+
+    /// Of what no parity of a segment could heal: whether it was mended otherwise, or matters at all.
+    fn say_the_last_word(&mut self, left: &[DamagedRange], report: &mut ScrubReport) -> Result<(), Failure> {
+        // PA
+        let mut damaged = Vec::new();
+        for segment in left.iter().map(|range| range.segment).collect::<BTreeSet<_>>() {
+            match self.log.scan(segment, 0, &mut |_| ControlFlow::Continue(())) {
+                Ok(scan) => damaged.extend(scan.damaged),
+                Err(LogError::NoSegment(_)) => {}
+                Err(error) => return Err(self.log_failure(error)),
+            }
+        }
+        let mut alive = BTreeSet::new();
+        if !left.is_empty() {
+            self.each_live(&mut |location| alive.extend(left.iter().filter(|range| range.touches(location)).copied()))?;
+        }
+        for range in left {
+            let overlaps =
+                |other: &DamagedRange| range.segment == other.segment && range.from < other.to && other.from < range.to;
+            let outcome = if !damaged.iter().any(overlaps) {
+                DamageOutcome::Healed
+            } else if matches!(range.what, log::Damage::SegmentHeader | log::Damage::Covered) {
+                continue;
+            } else if self.heal.give_up(range) {
+                // The next process is to know that too.
+                (self.batch.checkpoint, self.batch.forced, self.upkeep.uncommitted) = (true, true, true);
+                DamageOutcome::Lost
+            } else if alive.contains(range) {
+                DamageOutcome::Lost
+            } else {
+                DamageOutcome::Harmless
+            };
+            let place = range.to_string();
+            for damage in report.damage.iter_mut().filter(|damage| damage.place == place) {
+                damage.outcome = outcome;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,8 @@
 //! Places in the log.
 
 use super::SegmentId;
+use super::record::record_len;
+use crate::store::Location;
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// A durable point of the log: the commit record that made everything before it durable.
@@ -48,6 +50,14 @@ pub struct DamagedRange {
     pub to: u32,
     /// What was lost.
     pub what: Damage,
+}
+
+impl DamagedRange {
+    /// Whether any byte of this record is in it.
+    pub(crate) fn touches(&self, record: Location) -> bool {
+        let end = u64::from(record.offset).saturating_add(record_len(record.len));
+        self.segment == record.segment && record.offset < self.to && u64::from(self.from) < end
+    }
 }
 
 impl core::fmt::Display for DamagedRange {
