@@ -122,7 +122,8 @@ impl<'a, D: Disk> Replay<'a, D> {
             Err(why) => {
                 self.damaged.push(format!("version {id} at {place}: {why}"));
                 // Another copy may be known whose body opens. A header that nobody signed says nothing.
-                if record.header.verify().is_err() || self.index.get::<Blobs>(&id)?.is_some() {
+                let signed = self.keys.is_some_and(|keys| record.header.verify_by(keys.scheme()).is_ok());
+                if !signed || self.index.get::<Blobs>(&id)?.is_some() {
                     return Ok(());
                 }
                 // Its key may come, or its body from elsewhere: what it refers to has to be there then.
