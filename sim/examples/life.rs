@@ -1,6 +1,6 @@
 //! What a small life of a node costs, by its parts: how many seeds a second the simulator can run follows from it.
 //!
-//! `cargo run --profile sim -p ouroboros-sim --example life -- [lives] [memory|faulty] [cheap|real]`
+//! `cargo run --profile sim -p ouroboros-sim --example life -- [lives] [memory] [real] [noindex]`
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench that prints")]
 
@@ -20,8 +20,9 @@ use std::time::{Duration, Instant};
 
 const PUTS: u32 = 50;
 
-fn small() -> Limits {
+fn small(in_memory: bool) -> Limits {
     Limits {
+        index_in_memory: in_memory,
         index_cache_len: 1 << 20,
         index_overlay_len: 256 << 10,
         segment_len: 64 << 10,
@@ -62,29 +63,38 @@ fn read_all<D: Disk>(node: &mut Local<D>) {
     }
 }
 
-fn life<D: Disk>(parts: &mut Parts, keys: &Arc<Keyring>, seed: u64, disk: &D, copy: impl Fn(&D) -> D) {
+fn life<D: Disk>(
+    parts: &mut Parts,
+    keys: &Arc<Keyring>,
+    seed: u64,
+    in_memory: bool,
+    disk: &D,
+    copy: impl Fn(&D) -> D,
+) {
     let chunker = ChunkerParams { kind: ChunkerKind::Cdc1, min_len: 1024, avg_len: 2048, max_len: 4096 };
     let config = config(keys, Coding::new(2, 1).unwrap(), chunker);
-    let mut node = parts.time("create", || Local::create(disk.clone(), config, keys.clone(), small(), seed)).unwrap();
+    let mut node = parts.time("create", || Local::create(disk.clone(), config, keys.clone(), small(in_memory), seed)).unwrap();
     for number in 0..PUTS {
         let content = Bytes::from(format!("{seed} {number} {}", "x".repeat(number as usize * 8)));
         parts.time("50 puts", || node.ask(Request::Put(vec![put(number, content)]))).unwrap();
     }
     let crashed = copy(disk);
     let bare = copy(disk);
-    bare.remove(Volume::Index, &FileName::new(IndexName::Lasting.name()).unwrap()).unwrap();
+    if !in_memory {
+        bare.remove(Volume::Index, &FileName::new(IndexName::Lasting.name()).unwrap()).unwrap();
+    }
     parts.time("close", || node.close()).unwrap();
     let (mut node, opened) =
-        parts.time("open after close", || Local::open(disk.clone(), keys.clone(), small(), seed)).unwrap();
+        parts.time("open after close", || Local::open(disk.clone(), keys.clone(), small(in_memory), seed)).unwrap();
     assert!(!opened.index_rebuilt);
     parts.time("8 reads", || read_all(&mut node));
     parts.time("drop", || drop(node));
-    let open = |disk: D| Local::open(disk, keys.clone(), small(), seed).unwrap();
+    let open = |disk: D| Local::open(disk, keys.clone(), small(in_memory), seed).unwrap();
     let (mut node, opened) = parts.time("open after crash", || open(crashed));
     assert!(!opened.index_rebuilt);
     read_all(&mut node);
     let (mut node, opened) = parts.time("open without index", || open(bare));
-    assert!(opened.index_rebuilt);
+    assert_eq!(opened.index_rebuilt, !in_memory);
     read_all(&mut node);
 }
 
@@ -114,11 +124,11 @@ fn main() {
         });
         let keys = Arc::new(keys);
         match word("memory") {
-            true => life(&mut parts, &keys, seed, &MemoryDisk::new(), copy_memory),
+            true => life(&mut parts, &keys, seed, word("noindex"), &MemoryDisk::new(), copy_memory),
             false => {
                 let disk = FaultyDisk::new(FaultPlan::new(seed));
                 disk.limit_log(0);
-                life(&mut parts, &keys, seed, &disk, |disk| disk.after_crash(CrashVariant::AllLost));
+                life(&mut parts, &keys, seed, word("noindex"), &disk, |disk| disk.after_crash(CrashVariant::AllLost));
             }
         }
     }

@@ -173,8 +173,9 @@ impl<D: Disk> Engine<D> {
         loop {
             match Self::open_with(&disk, index, &options, &config, &mut rng, now) {
                 Ok((engine, mut opened)) => {
-                    // Without keys it always is, and that says nothing of the store.
-                    opened.index_rebuilt = index_rebuilt && engine.keys.is_some();
+                    // Without keys, or in memory, it always is, and that says nothing of the store.
+                    let lasts = engine.keys.is_some() && !engine.limits.index_in_memory;
+                    opened.index_rebuilt = index_rebuilt && lasts;
                     return Ok((engine, opened));
                 }
                 // Whatever is wrong with the index, there is the log.
