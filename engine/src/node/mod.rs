@@ -7,6 +7,7 @@
 //! `poll_output` only after the commit that made it durable. [`crate::env::Driver`] is that loop; nobody needs another.
 
 mod access;
+mod activity;
 mod batch;
 mod cache;
 mod config;
@@ -31,6 +32,7 @@ mod upload;
 mod window;
 
 pub use access::Access;
+pub use activity::Activity;
 pub use config::{Limits, Profile, StoreConfig};
 pub use facts::BodySummary;
 pub use job::{BlobDraft, CutChunk, Job, JobDone, JobId, JobOutcome, MadeBlob, Mended, ScopeContext};

@@ -14,7 +14,7 @@ use crate::node::facts::is_referenced;
 use crate::node::job::Job;
 use crate::node::policy::Policy;
 use crate::node::request::{CompactReport, Failure};
-use crate::node::{Engine, batch::Staged};
+use crate::node::{Activity, Engine, batch::Staged};
 use crate::seal::{SealedSlice, SliceError, SliceHeader};
 use crate::store::index::{
     Blobs, Direction, Index, IndexError, IndexName, RefPages, SealRow, Seals, Table, Target, Tombstones,
@@ -91,6 +91,14 @@ impl Stage {
     /// Only what is mostly dead, and without looking for more that might be.
     pub(super) fn mostly_dead() -> Self {
         Self { only_mostly_dead: true, swept: Sweep::Done, ..Self::default() }
+    }
+
+    pub(super) fn activity(&self) -> Activity {
+        match (&self.swept, &self.victims) {
+            (Sweep::Start | Sweep::After(_), _) => Activity::Sweeping,
+            (Sweep::Done, None) => Activity::ChoosingSegments,
+            (Sweep::Done, Some(_)) => Activity::MovingRecords,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::seals::Walk;
 use crate::env::Disk;
 use crate::id::BlobId;
-use crate::node::Engine;
+use crate::node::{Activity, Engine};
 use crate::node::request::{Damage, DamageOutcome, Failure, ScrubReport};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
@@ -38,6 +38,17 @@ enum Stage {
     Versions(Option<BlobId>),
     /// All rows of the index.
     Index(Option<Place>),
+}
+
+impl Progress {
+    pub(super) fn activity(&self) -> Activity {
+        match self.stage {
+            Stage::Start | Stage::Segments(_) => Activity::ScrubbingLog,
+            Stage::Seals(_) => Activity::ScrubbingSeals,
+            Stage::Versions(_) => Activity::ScrubbingVersions,
+            Stage::Index(_) => Activity::ScrubbingIndex,
+        }
+    }
 }
 
 impl<D: Disk> Engine<D> {
