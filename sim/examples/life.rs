@@ -63,17 +63,11 @@ fn read_all<D: Disk>(node: &mut Local<D>) {
     }
 }
 
-fn life<D: Disk>(
-    parts: &mut Parts,
-    keys: &Arc<Keyring>,
-    seed: u64,
-    in_memory: bool,
-    disk: &D,
-    copy: impl Fn(&D) -> D,
-) {
+fn life<D: Disk>(parts: &mut Parts, keys: &Arc<Keyring>, seed: u64, in_memory: bool, disk: &D, copy: impl Fn(&D) -> D) {
     let chunker = ChunkerParams { kind: ChunkerKind::Cdc1, min_len: 1024, avg_len: 2048, max_len: 4096 };
     let config = config(keys, Coding::new(2, 1).unwrap(), chunker);
-    let mut node = parts.time("create", || Local::create(disk.clone(), config, keys.clone(), small(in_memory), seed)).unwrap();
+    let mut node =
+        parts.time("create", || Local::create(disk.clone(), config, keys.clone(), small(in_memory), seed)).unwrap();
     for number in 0..PUTS {
         let content = Bytes::from(format!("{seed} {number} {}", "x".repeat(number as usize * 8)));
         parts.time("50 puts", || node.ask(Request::Put(vec![put(number, content)]))).unwrap();

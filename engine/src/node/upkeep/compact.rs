@@ -15,6 +15,7 @@ use crate::node::job::Job;
 use crate::node::policy::Policy;
 use crate::node::request::{CompactReport, Failure};
 use crate::node::{Activity, Engine, batch::Staged};
+use crate::planted::{Bug, planted};
 use crate::seal::{SealedSlice, SliceError, SliceHeader};
 use crate::store::index::{
     Blobs, Direction, Index, IndexError, IndexName, RefPages, SealRow, Seals, Table, Target, Tombstones,
@@ -137,7 +138,9 @@ impl<D: Disk> Engine<D> {
         } else {
             self.upkeep.dead.remove(&victim.segment);
             // The copies first: the batch may have begun in the segment that goes.
-            self.commit_or_fail()?;
+            if !planted(Bug::SegmentGoesFirst) {
+                self.commit_or_fail()?;
+            }
             if self.keys.is_none() {
                 // It may point into the segment that goes. The count of removals tells that to whoever opens it; what is
                 // not there at all cannot be believed by any mistake.
@@ -242,7 +245,9 @@ impl<D: Disk> Engine<D> {
                 // Several rows may stand for one record.
                 let mut counted = BTreeSet::new();
                 self.index.scan::<Tombstones>(all.0, all.1, Direction::Forward, &mut |_, row| {
-                    if counted.insert((row.location.segment, row.location.offset)) {
+                    if counted.insert((row.location.segment, row.location.offset))
+                        && !planted(Bug::TombstoneDroppedEarly)
+                    {
                         visit(row.location);
                     }
                     true
@@ -282,6 +287,9 @@ impl<D: Disk> Engine<D> {
         }
         let report = scanned.map_err(|error| self.log_failure(error))?;
         victim.next = report.next;
+        if planted(Bug::CompactionDropsLive) {
+            found.pop();
+        }
         let (mut places, mut slices) = (Vec::new(), Vec::new());
         for live in found {
             match live {
@@ -373,7 +381,8 @@ fn live<D: Disk>(
             let payload = copy();
             let Ok(blob) = BlobRecord::decode(&payload) else { return Ok(None) };
             let id = blob.header.id();
-            let known = index.get::<Blobs>(&id)?.filter(|row| !row.purged && row.location == here);
+            let purged_too = planted(Bug::PurgeLeavesCopy);
+            let known = index.get::<Blobs>(&id)?.filter(|row| (!row.purged || purged_too) && row.location == here);
             known.map(|_| Live::Other(record.kind, payload, Some(Moved::Blob(id, here))))
         }
         RecordKind::RefPage => {
@@ -390,6 +399,7 @@ fn live<D: Disk>(
             for id in &ids {
                 known |= index.get::<Tombstones>(id)?.is_some_and(|row| row.location == here);
             }
+            known &= !planted(Bug::TombstoneDroppedEarly);
             known.then(|| Live::Other(record.kind, copy(), Some(Moved::Tombstone(ids, here))))
         }
         // One that is older is done with; one that is newer was given up before it was committed.
