@@ -1,0 +1,63 @@
+//! Each planted bug breaks its promise, and nothing is found where none is planted.
+//!
+//! `cargo test -p ouroboros-sim --features planted --test planted`
+#![cfg(feature = "planted")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
+
+mod direct;
+mod world;
+
+use ouroboros_engine::planted::{Bug, plant};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::World;
+
+const OPERATIONS: u64 = 60;
+const SEEDS: u64 = 400;
+
+/// What breaks in the world of a seed. A panic of the engine is a broken promise too.
+fn broken(seed: u64) -> Option<String> {
+    let outcome = catch_unwind(AssertUnwindSafe(|| World::new(seed).run(OPERATIONS)));
+    match outcome {
+        Ok(outcome) => outcome.err(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            Some(format!("panic: {}", text.unwrap_or_default()))
+        }
+    }
+}
+
+#[test]
+fn a_world_without_a_bug_breaks_no_promise() {
+    for seed in 0..SEEDS / 4 {
+        assert_eq!(broken(seed), None, "seed {seed}");
+    }
+}
+
+#[test]
+fn every_planted_bug_breaks_its_promise() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for &bug in Bug::ALL {
+        let found = match direct::scenario(bug) {
+            Some(scenario) => {
+                assert_eq!(scenario(), Ok(()), "without {}", bug.name());
+                let planting = plant(bug);
+                let outcome = catch_unwind(scenario).unwrap_or_else(|_| Err("panic".into()));
+                drop(planting);
+                outcome.err().map(|why| (0, why))
+            }
+            None => {
+                let planting = plant(bug);
+                let found = (0..SEEDS).find_map(|seed| broken(seed).map(|why| (seed, why)));
+                drop(planting);
+                found
+            }
+        };
+        match found {
+            Some((seed, why)) => println!("{:<22} P{:<2} seed {seed:>3}: {why:.90}", bug.name(), bug.promise()),
+            None => missed.push(bug.name()),
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
