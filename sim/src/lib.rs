@@ -3,5 +3,6 @@
 //! [`disk::FaultyDisk`] is the engine's disk as the literature on storage failures knows it. Every draw is an integer
 //! draw from a ChaCha20 stream of its own purpose, so that a new fault moves no other.
 
+pub mod crash;
 pub mod disk;
 pub mod local;
