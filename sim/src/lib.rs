@@ -4,5 +4,6 @@
 //! draw from a ChaCha20 stream of its own purpose, so that a new fault moves no other.
 
 pub mod crash;
+pub mod crypto;
 pub mod disk;
 pub mod local;
