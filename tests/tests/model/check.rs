@@ -1,7 +1,7 @@
 //! Holding what the node says against what the model says.
 
 use super::ops::{KEYS, Op, PREFIXES, Which, key};
-use super::oracle::Model;
+use ouroboros_sim::oracle::model::Model;
 use super::world::{Task, Want, World};
 use bytes::Bytes;
 use ouroboros_engine::id::{BlobId, Hlc};

@@ -3,7 +3,7 @@
 mod learn;
 
 use super::ops::{Follow, How, Op, Reopening, Scope, Setting, Value, chunker, key, limits};
-use super::oracle::{Chunk, Model};
+use ouroboros_sim::oracle::model::{Chunk, Model};
 use bytes::Bytes;
 use ouroboros_engine::blob::{Attributes, BlobKind};
 use ouroboros_engine::env::{Disk, MemoryDisk, Volume};
