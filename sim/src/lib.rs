@@ -1,8 +1,23 @@
 //! The hostile world in which the engine is tested: seeded, in virtual time, and reproducible to the byte.
 //!
-//! [`disk::FaultyDisk`] is the engine's disk as the literature on storage failures knows it. Every draw is an integer
-//! draw from a ChaCha20 stream of its own purpose, so that a new fault moves no other.
+//! A [`Sim`] runs whole stores of the real engine under the real driver loop, lets everything befall them that [`disk`] and
+//! [`world`] know, and holds every answer against the [`oracle`]'s model of what clients were told. Every choice goes
+//! through one [`tape`]: it is drawn from a seed and recorded, replayed from a [`schedule`], [shrunk](mod@shrink), or made by a
+//! fuzzer. Draws are integers from a ChaCha20 stream of their own purpose, so that a new fault moves no other.
+//!
+//! [`local`] is the smallest host of the engine, for tests that need no world.
 
+pub mod crash;
 pub mod crypto;
 pub mod disk;
 pub mod local;
+pub mod oracle;
+mod run;
+pub mod schedule;
+pub mod shrink;
+pub mod swarm;
+pub mod tape;
+pub mod workload;
+pub mod world;
+
+pub use run::{OPERATIONS, Report, Sim};

@@ -9,6 +9,7 @@ use super::operation::{LogEntry, Operation};
 use super::plan::{FaultPlan, Injection};
 use super::undecided::Undecided;
 use super::watcher::Watcher;
+use crate::tape::Tape;
 use ouroboros_engine::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, OpenMode, Volume};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -186,6 +187,27 @@ impl FaultyDisk {
     /// Changes a fault's rate, in parts per million.
     pub fn set_rate(&self, fault: Fault, per_million: u32) {
         lock(&self.machine).dice.set_rate(fault, per_million);
+    }
+
+    /// Changes a fault's rate on one volume, in parts per million.
+    pub fn set_rate_on(&self, volume: Volume, fault: Fault, per_million: u32) {
+        lock(&self.machine).dice.set_rate_on(volume, fault, per_million);
+    }
+
+    /// From now on every choice is the tape's, in the streams of `node`: which fault strikes stands at the operation's
+    /// number, so that one that is left out moves no other.
+    pub fn choose_by(&self, tape: Tape, node: u8) {
+        lock(&self.machine).dice.choose_by(tape, node);
+    }
+
+    /// Forgets the injected faults that have not struck.
+    pub fn forget_injections(&self) {
+        lock(&self.machine).dice.forget_injections();
+    }
+
+    /// While paused, no fault of the tape strikes. Injected ones do.
+    pub fn pause(&self, paused: bool) {
+        lock(&self.machine).dice.pause(paused);
     }
 
     /// No planned fault strikes any more. What they did stays.

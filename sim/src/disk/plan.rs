@@ -3,6 +3,8 @@
 use super::fault::Fault;
 use super::operation::Operation;
 use super::stream::Stream;
+use crate::tape::{Purpose, StreamId, Tape};
+use ouroboros_engine::env::Volume;
 
 /// A fault at a given operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,10 @@ impl FaultPlan {
 /// A plan under way: one stream per kind of fault, so that no kind moves another's draws.
 #[derive(Clone, Debug)]
 pub(super) struct Dice {
-    rates: [u32; Fault::ALL.len()],
+    /// By volume.
+    rates: [[u32; Fault::ALL.len()]; 2],
+    /// Where choices come from, if not from streams of this disk's own.
+    tape: Option<Taped>,
     // One per fault that has a rate, and made when first needed for one that was injected.
     streams: [Option<Stream>; Fault::ALL.len()],
     injections: Vec<Injection>,
@@ -89,6 +94,18 @@ pub(super) struct Dice {
     pub(super) burst: u64,
     pub(super) keeps_history: bool,
 }
+
+/// The choices of one disk on a tape.
+#[derive(Clone, Debug)]
+struct Taped {
+    tape: Tape,
+    faults: StreamId,
+    details: Stream,
+    paused: bool,
+}
+
+/// Positions that the details of one fault may take on the tape.
+const DETAILS: u64 = 8;
 
 /// A fault chosen for an operation, not yet struck.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +118,8 @@ impl Dice {
     pub(super) fn new(plan: FaultPlan) -> Self {
         Self {
             keeps_history: plan.has(Fault::StaleRead),
-            rates: plan.rates,
+            rates: [plan.rates; 2],
+            tape: None,
             streams: [const { None }; Fault::ALL.len()],
             injections: plan.injections,
             seed: plan.seed,
@@ -118,26 +136,55 @@ impl Dice {
     }
 
     pub(super) fn set_rate(&mut self, fault: Fault, per_million: u32) {
+        for volume in [Volume::Blocks, Volume::Index] {
+            self.set_rate_on(volume, fault, per_million);
+        }
+    }
+
+    pub(super) fn set_rate_on(&mut self, volume: Volume, fault: Fault, per_million: u32) {
         self.keeps_history |= fault == Fault::StaleRead && per_million > 0;
-        self.rates[fault as usize] = per_million;
+        self.rates[volume as usize][fault as usize] = per_million;
+    }
+
+    pub(super) fn choose_by(&mut self, tape: Tape, node: u8) {
+        let details = Stream::of_tape(tape.clone(), StreamId::new(Purpose::FaultDetail, node), 0);
+        self.tape = Some(Taped { tape, faults: StreamId::new(Purpose::Fault, node), details, paused: false });
+    }
+
+    pub(super) const fn pause(&mut self, paused: bool) {
+        if let Some(taped) = &mut self.tape {
+            taped.paused = paused;
+        }
+    }
+
+    pub(super) fn forget_injections(&mut self) {
+        self.injections.clear();
     }
 
     pub(super) fn calm(&mut self) {
-        self.rates = [0; Fault::ALL.len()];
+        self.rates = [[0; Fault::ALL.len()]; 2];
         self.injections.clear();
     }
 
     /// The stream of one kind of fault, for the details of its strikes.
     pub(super) fn stream(&mut self, fault: Fault) -> &mut Stream {
         let seed = self.seed;
+        if let Some(taped) = &mut self.tape {
+            return &mut taped.details;
+        }
         self.streams[fault as usize].get_or_insert_with(|| Stream::new(seed, fault.name()))
     }
 
     /// The fault of this operation: an injected one before a drawn one, and of several drawn the first of the list.
     pub(super) fn choose(&mut self, number: u64, operation: &Operation) -> Option<Chosen> {
         let mut chosen = None;
-        for fault in Fault::ALL {
-            let rate = self.rates[fault as usize];
+        let rates = self.rates[operation.volume() as usize];
+        if let Some(taped) = &mut self.tape {
+            chosen = taped.choose(number, operation, rates);
+        }
+        let taped = self.tape.is_some();
+        for fault in Fault::ALL.into_iter().filter(|_| !taped) {
+            let rate = rates[fault as usize];
             // Every stream is drawn from, so that a strike of one kind does not shift the others.
             if rate > 0 && fault.fits(operation) && self.stream(fault).strikes(rate) && chosen.is_none() {
                 chosen = Some(Chosen { fault, injection: None });
@@ -154,5 +201,28 @@ impl Dice {
     /// The chosen fault found nothing to strike: an injected one waits for the next operation.
     pub(super) fn put_back(&mut self, chosen: Chosen) {
         self.injections.extend(chosen.injection);
+    }
+}
+
+impl Taped {
+    /// One choice for an operation, whatever kinds may strike it.
+    fn choose(&mut self, number: u64, operation: &Operation, mut rates: [u32; Fault::ALL.len()]) -> Option<Chosen> {
+        // Where the details of an injected fault are drawn, too.
+        self.details.enter(number.wrapping_mul(DETAILS));
+        if self.paused {
+            return None;
+        }
+        for fault in Fault::ALL {
+            if rates[fault as usize] > 0 && !fault.fits(operation) {
+                rates[fault as usize] = 0;
+            }
+        }
+        if rates.iter().all(|rate| *rate == 0) {
+            return None;
+        }
+        let place = self.tape.rare_at(self.faults, number, &rates).checked_sub(1)?;
+        // A schedule may name a kind that does not fit what is now the operation of that number.
+        let fault = *Fault::ALL.get(usize::try_from(place).ok()?)?;
+        (rates[fault as usize] > 0).then_some(Chosen { fault, injection: None })
     }
 }

@@ -5,7 +5,6 @@
 
 mod check;
 mod ops;
-mod oracle;
 mod regressions;
 mod world;
 

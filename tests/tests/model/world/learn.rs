@@ -1,11 +1,11 @@
 //! What the model learns from what the node says and shows.
 
-use super::super::oracle::Version;
 use super::{Task, Want, World};
 use ouroboros_engine::blob::BlobKind;
 use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{PurgeTarget, Reply, Written};
+use ouroboros_sim::oracle::model::Version;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl World {
@@ -62,7 +62,7 @@ impl World {
             assert!(!(version.purged && there), "purged version {id} of {} is back", version.key);
             if !version.purged && !there {
                 assert!(purging(*id, &version.key), "version {id} of {} is lost", version.key);
-                self.model.versions.get_mut(id).unwrap().purged = true;
+                self.model.purge(*id);
             }
         }
         let mut fresh: Vec<_> = shown.iter().filter(|(id, _)| !before.versions.contains_key(*id)).collect();
@@ -98,7 +98,7 @@ impl World {
             // Written and purged at once. Whatever it followed is purged as well, or was named.
             assert!(purging_key(&want.key), "acknowledged version {id} of {} is lost", want.key);
             self.add(id, want, want.parents.clone().unwrap_or_default(), outcome.created);
-            self.model.versions.get_mut(&id).unwrap().purged = true;
+            self.model.purge(id);
         }
         if killed {
             // What nobody was told of may have been written and purged all the same.

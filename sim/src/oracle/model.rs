@@ -9,56 +9,75 @@ use ouroboros_engine::node::{Entry, EntryKind, Failure, ListRequest, Select};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a chunk: the scope's bytes and the chunk's id in it.
-pub(crate) type Chunk = (Vec<u8>, ChunkId);
+pub type Chunk = (Vec<u8>, ChunkId);
 
+/// A version as the model knows it.
 #[derive(Clone, Debug)]
-pub(crate) struct Version {
-    pub(crate) key: KeyName,
-    pub(crate) parents: Vec<BlobId>,
-    pub(crate) created: Hlc,
-    pub(crate) kind: BlobKind,
+pub struct Version {
+    /// Its key.
+    pub key: KeyName,
+    /// What it follows.
+    pub parents: Vec<BlobId>,
+    /// Its stamp.
+    pub created: Hlc,
+    /// Child or Merger.
+    pub kind: BlobKind,
     /// None: the key is gone.
-    pub(crate) content: Option<Bytes>,
-    pub(crate) attributes: Attributes,
-    pub(crate) chunks: BTreeSet<Chunk>,
-    pub(crate) purged: bool,
+    pub content: Option<Bytes>,
+    /// The metadata sealed beside the content.
+    pub attributes: Attributes,
+    /// The chunks of its content, where the model's owner cuts contents itself.
+    pub chunks: BTreeSet<Chunk>,
+    /// It was destroyed.
+    pub purged: bool,
 }
 
+/// See the module's text.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Model {
-    pub(crate) versions: BTreeMap<BlobId, Version>,
+pub struct Model {
+    /// By id, purged ones included.
+    pub versions: BTreeMap<BlobId, Version>,
     /// In the order in which they were learnt.
-    pub(crate) order: Vec<BlobId>,
+    pub order: Vec<BlobId>,
     /// The highest stamp ever seen.
-    pub(crate) newest: Hlc,
+    pub newest: Hlc,
     /// Versions that were purged before anybody was told of them: only their tombstones are seen.
-    pub(crate) unseen: u64,
+    pub unseen: u64,
 }
 
 impl Model {
     /// How many versions were purged.
-    pub(crate) fn tombstones(&self) -> u64 {
+    #[must_use]
+    pub fn tombstones(&self) -> u64 {
         self.versions.values().filter(|version| version.purged).count() as u64 + self.unseen
     }
 
-    pub(crate) fn add(&mut self, id: BlobId, version: Version) {
+    /// Adds a version.
+    ///
+    /// # Panics
+    /// When its id is known already.
+    pub fn add(&mut self, id: BlobId, version: Version) {
         self.newest = self.newest.max(version.created);
         assert!(self.versions.insert(id, version).is_none(), "a version's id was given twice");
         self.order.push(id);
     }
 
     /// One of all the versions there ever were, the latest first.
-    pub(crate) fn pick(&self, number: u16) -> Option<BlobId> {
+    #[must_use]
+    pub fn pick(&self, number: u16) -> Option<BlobId> {
         let count = self.order.len();
         (count > 0).then(|| self.order[count - 1 - usize::from(number) % count])
     }
 
-    pub(crate) fn live(&self, id: BlobId) -> Option<&Version> {
+    /// A version that is there and not purged.
+    #[must_use]
+    pub fn live(&self, id: BlobId) -> Option<&Version> {
         self.versions.get(&id).filter(|version| !version.purged)
     }
 
     /// The live versions of a key, newest first.
-    pub(crate) fn history(&self, key: &KeyName) -> Vec<(Hlc, BlobId)> {
+    #[must_use]
+    pub fn history(&self, key: &KeyName) -> Vec<(Hlc, BlobId)> {
         let of_key = self.versions.iter().filter(|(_, version)| version.key == *key && !version.purged);
         let mut found: Vec<(Hlc, BlobId)> = of_key.map(|(id, version)| (version.created, *id)).collect();
         found.sort_unstable_by(|a, b| b.cmp(a));
@@ -66,7 +85,8 @@ impl Model {
     }
 
     /// A version and everything it descends from, through holes too.
-    pub(crate) fn ancestors(&self, id: BlobId) -> BTreeSet<BlobId> {
+    #[must_use]
+    pub fn ancestors(&self, id: BlobId) -> BTreeSet<BlobId> {
         let mut all = BTreeSet::new();
         let mut stack = vec![id];
         while let Some(id) = stack.pop() {
@@ -90,26 +110,39 @@ impl Model {
     }
 
     /// The heads of a key, winner first.
-    pub(crate) fn heads(&self, key: &KeyName) -> Vec<BlobId> {
+    #[must_use]
+    pub fn heads(&self, key: &KeyName) -> Vec<BlobId> {
         let live = self.history(key).into_iter().map(|(_, id)| id).collect();
         self.maximal(&live).into_iter().map(|(_, id)| id).collect()
     }
 
+    /// Takes note that a version was destroyed.
+    pub fn purge(&mut self, id: BlobId) {
+        if let Some(version) = self.versions.get_mut(&id) {
+            version.purged = true;
+        }
+    }
+
     /// Whether a key that `id` has removed would have content again without it.
-    pub(crate) fn would_return(&self, id: BlobId) -> bool {
+    #[must_use]
+    pub fn would_return(&self, id: BlobId) -> bool {
         let Some(version) = self.live(id).filter(|version| version.content.is_none()) else { return false };
         let before = self.heads(&version.key);
         let mut without = self.clone();
-        without.versions.get_mut(&id).unwrap().purged = true;
+        without.purge(id);
         let after = without.heads(&version.key);
         after.iter().any(|head| !before.contains(head) && self.versions[head].content.is_some())
     }
 
-    pub(crate) fn winner(&self, key: &KeyName) -> Option<BlobId> {
+    /// The winner among a key's heads.
+    #[must_use]
+    pub fn winner(&self, key: &KeyName) -> Option<BlobId> {
         self.heads(key).first().copied()
     }
 
-    pub(crate) fn merge_bases(&self, sides: &[BlobId]) -> Vec<BlobId> {
+    /// The best common ancestors, newest first.
+    #[must_use]
+    pub fn merge_bases(&self, sides: &[BlobId]) -> Vec<BlobId> {
         let mut common: Option<BTreeSet<BlobId>> = None;
         for side in sides {
             let below = self.ancestors(*side);
@@ -123,7 +156,10 @@ impl Model {
     }
 
     /// The version that is meant, if it has content.
-    pub(crate) fn select(&self, key: &KeyName, select: Select) -> Result<BlobId, Failure> {
+    ///
+    /// # Errors
+    /// The failure that the node must answer with.
+    pub fn select(&self, key: &KeyName, select: Select) -> Result<BlobId, Failure> {
         let no_key = || Failure::NoSuchKey(key.clone());
         let id = match select {
             Select::Winner => self.winner(key).ok_or_else(no_key)?,
@@ -147,7 +183,8 @@ impl Model {
     }
 
     /// All entries of a listing, in order, whatever its limit.
-    pub(crate) fn list(&self, request: &ListRequest) -> Vec<Entry> {
+    #[must_use]
+    pub fn list(&self, request: &ListRequest) -> Vec<Entry> {
         let mut found = BTreeMap::new();
         let keys: BTreeSet<&KeyName> =
             self.versions.values().filter(|version| !version.purged).map(|version| &version.key).collect();
@@ -177,11 +214,14 @@ impl Model {
         found.into_values().filter(|entry| after.is_none_or(|after| entry.name.as_slice() > after)).collect()
     }
 
-    pub(crate) fn live_versions(&self) -> impl Iterator<Item = (&BlobId, &Version)> {
+    /// Every version that is not purged.
+    pub fn live_versions(&self) -> impl Iterator<Item = (&BlobId, &Version)> {
         self.versions.iter().filter(|(_, version)| !version.purged)
     }
 
-    pub(crate) fn live_chunks(&self) -> BTreeSet<&Chunk> {
+    /// The chunks that these need.
+    #[must_use]
+    pub fn live_chunks(&self) -> BTreeSet<&Chunk> {
         self.live_versions().flat_map(|(_, version)| version.chunks.iter()).collect()
     }
 }

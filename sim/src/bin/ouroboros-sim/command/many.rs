@@ -1,0 +1,115 @@
+//! Many runs, on threads; each run is single-threaded and knows nothing of the others.
+
+use super::one::{json, tell_failure};
+use super::{BROKEN, FINE, WorldArguments};
+use ouroboros_sim::Report;
+use ouroboros_sim::disk::FaultCounts;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+#[derive(Default)]
+struct Tally {
+    seeds: u64,
+    operations: u64,
+    events: u64,
+    virtual_ns: u128,
+    faults: FaultCounts,
+    counts: BTreeMap<&'static str, u64>,
+    failure: Option<Report>,
+    said: Duration,
+}
+
+impl Tally {
+    fn add(&mut self, report: Report, as_json: bool, started: Instant) {
+        self.seeds += 1;
+        self.operations += report.operations;
+        self.events += report.events;
+        self.virtual_ns += u128::from(report.virtual_ns);
+        self.faults.add(&report.faults);
+        for (name, count) in &report.counts {
+            *self.counts.entry(name).or_default() += count;
+        }
+        if as_json {
+            println!("{}", json(&report));
+        }
+        let elapsed = started.elapsed();
+        if elapsed - self.said >= Duration::from_secs(10) {
+            self.said = elapsed;
+            eprintln!("{}", self.line(elapsed));
+        }
+        // The lowest of those that fail at the same time, so that the same range names the same seed.
+        let lower = self.failure.as_ref().is_none_or(|other| other.seed > report.seed);
+        if report.violation.is_some() && lower {
+            self.failure = Some(report);
+        }
+    }
+
+    fn line(&self, elapsed: Duration) -> String {
+        let millis = elapsed.as_millis().max(1);
+        let per_second = |count: u64| u128::from(count) * 1000 / millis;
+        format!(
+            "{} seeds in {}.{} s: {} seeds/s, {} events/s, {} operations, {} virtual hours",
+            self.seeds,
+            millis / 1000,
+            millis / 100 % 10,
+            per_second(self.seeds),
+            per_second(self.events),
+            self.operations,
+            self.virtual_ns / 3_600_000_000_000
+        )
+    }
+}
+
+pub(super) fn run(seeds: Range<u64>, jobs: usize, as_json: bool, world: &WorldArguments) -> u8 {
+    many(seeds, None, jobs, as_json, world)
+}
+
+pub(super) fn campaign(minutes: u64, jobs: usize, from: Option<u64>, world: &WorldArguments) -> u8 {
+    let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let from = from.unwrap_or_else(|| clock() << 20);
+    println!("from seed {from}");
+    many(from..u64::MAX, Some(Duration::from_secs(minutes * 60)), jobs, false, world)
+}
+
+fn many(seeds: Range<u64>, time: Option<Duration>, jobs: usize, as_json: bool, world: &WorldArguments) -> u8 {
+    let (next, stop, started) = (AtomicU64::new(seeds.start), AtomicBool::new(false), Instant::now());
+    let tally = Mutex::new(Tally::default());
+    let work = || {
+        while !stop.load(Ordering::Relaxed) && time.is_none_or(|time| started.elapsed() < time) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let report = world.sim(seed).run();
+            if report.violation.is_some() {
+                stop.store(true, Ordering::Relaxed);
+            }
+            if let Ok(mut tally) = tally.lock() {
+                tally.add(report, as_json, started);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(work);
+        }
+    });
+    let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    eprintln!("{}", tally.line(started.elapsed()));
+    if !as_json {
+        let faults = tally.faults.iter().map(|(fault, count)| format!("{fault} {count}"));
+        println!("faults: {}", faults.collect::<Vec<_>>().join(", "));
+        let counts = tally.counts.iter().map(|(name, count)| format!("{name} {count}"));
+        println!("done: {}", counts.collect::<Vec<_>>().join(", "));
+    }
+    match tally.failure {
+        Some(report) => {
+            tell_failure(&report);
+            BROKEN
+        }
+        None => FINE,
+    }
+}

@@ -1,0 +1,149 @@
+//! One run.
+
+use super::{BROKEN, FINE, USAGE, WorldArguments};
+use ouroboros_sim::disk::Fault;
+use ouroboros_sim::schedule::Schedule;
+use ouroboros_sim::shrink;
+use ouroboros_sim::swarm::Swarm;
+use ouroboros_sim::tape::Tape;
+use ouroboros_sim::{Report, Sim, swarm};
+use std::path::{Path, PathBuf};
+
+/// The report as one line of JSON.
+pub(super) fn json(report: &Report) -> String {
+    let violation = report.violation.as_ref();
+    let node = violation.map(|violation| violation.node);
+    serde_json::json!({
+        "seed": report.seed,
+        "trace": report.trace.to_string(),
+        "operations": report.operations,
+        "events": report.events,
+        "virtual_ns": report.virtual_ns,
+        "violation": violation.map(|violation| violation.promise.to_string()),
+        "what": violation.map(|violation| violation.what.clone()),
+        "at_virtual_ns": violation.map(|violation| violation.at_virtual_ns),
+        "node": node,
+    })
+    .to_string()
+}
+
+/// Writes the schedule of a failure beside, and says how to see it again.
+pub(super) fn tell_failure(report: &Report) {
+    let Some(violation) = &report.violation else { return };
+    eprintln!("seed {} breaks {violation}", report.seed);
+    let path = PathBuf::from(format!("seed-{}.schedule", report.seed));
+    match std::fs::write(&path, report.schedule.to_string()) {
+        Ok(()) => eprintln!("ouroboros-sim replay {0}    ouroboros-sim shrink {0}", path.display()),
+        Err(error) => eprintln!("{} cannot be written: {error}", path.display()),
+    }
+}
+
+fn verdict(report: &Report) -> u8 {
+    if report.violation.is_some() { BROKEN } else { FINE }
+}
+
+pub(super) fn run(seed: u64, as_json: bool, explained: bool, world: &WorldArguments) -> u8 {
+    if explained {
+        explain(seed);
+    }
+    let report = world.sim(seed).run();
+    if as_json {
+        println!("{}", json(&report));
+    } else {
+        print_summary(&report);
+    }
+    tell_failure(&report);
+    verdict(&report)
+}
+
+fn print_summary(report: &Report) {
+    println!(
+        "seed {}: {} operations, {} events, {}.{:03} virtual seconds, {} choices, trace {}",
+        report.seed,
+        report.operations,
+        report.events,
+        report.virtual_ns / 1_000_000_000,
+        report.virtual_ns / 1_000_000 % 1000,
+        report.schedule.choices.len(),
+        report.trace
+    );
+    for (fault, count) in report.faults.iter() {
+        println!("    {count} x {fault}");
+    }
+}
+
+fn read(file: &Path) -> Result<Schedule, u8> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        eprintln!("{}: {error}", file.display());
+        USAGE
+    })?;
+    Schedule::parse(&text).map_err(|error| {
+        eprintln!("{}: {error}", file.display());
+        USAGE
+    })
+}
+
+pub(super) fn replay(file: &Path, as_json: bool) -> u8 {
+    let schedule = match read(file) {
+        Ok(schedule) => schedule,
+        Err(code) => return code,
+    };
+    let report = Sim::replay(&schedule).told(!as_json).run();
+    if as_json {
+        println!("{}", json(&report));
+        return verdict(&report);
+    }
+    for line in &report.story {
+        println!("{line}");
+    }
+    print_summary(&report);
+    match &report.violation {
+        Some(violation) => println!("breaks {violation}"),
+        None => println!("breaks no promise"),
+    }
+    verdict(&report)
+}
+
+pub(super) fn shrink(file: Option<&Path>, seed: Option<u64>, limit: u64, world: &WorldArguments) -> u8 {
+    let (schedule, path) = match (file, seed) {
+        (Some(file), _) => match read(file) {
+            Ok(schedule) => (schedule, file.with_extension("min.schedule")),
+            Err(code) => return code,
+        },
+        (None, seed) => {
+            let seed = seed.unwrap_or_default();
+            (world.sim(seed).run().schedule, PathBuf::from(format!("seed-{seed}.min.schedule")))
+        }
+    };
+    let Some(violation) = Sim::replay(&schedule).run().violation else {
+        eprintln!("this breaks no promise: there is nothing to shrink");
+        return FINE;
+    };
+    let before = schedule.choices.len();
+    let shrunk = shrink::shrink(&schedule, violation.promise, limit);
+    let left = shrunk.schedule.choices.len();
+    println!("{before} choices are now {left}, after {} runs: {}", shrunk.runs, violation.promise);
+    match std::fs::write(&path, shrunk.schedule.to_string()) {
+        Ok(()) => println!("ouroboros-sim replay {}", path.display()),
+        Err(error) => eprintln!("{} cannot be written: {error}", path.display()),
+    }
+    BROKEN
+}
+
+pub(super) fn explain(seed: u64) -> u8 {
+    print!("seed {seed}\n{}", Swarm::draw(&Tape::random(seed)));
+    FINE
+}
+
+pub(super) fn list_faults() -> u8 {
+    println!("faults of the disk, at any of its operations:");
+    for fault in Fault::ALL {
+        let destroys = if fault.may_destroy() { " (destroys: of the log only with --beyond)" } else { "" };
+        println!("    {fault}{destroys}");
+    }
+    println!("what befalls a node:");
+    for name in swarm::disruptions() {
+        println!("    {name}");
+    }
+    FINE
+}

@@ -1,0 +1,216 @@
+//! Holding what the node answers against what the model says.
+
+use super::learn::{describe, wrong_answer};
+use super::{Broken, Excuse, Oracle, Promise, demand};
+use crate::workload::Task;
+use ouroboros_engine::id::BlobId;
+use ouroboros_engine::node::{Failure, Got, Reply, Request, Version};
+
+impl Oracle {
+    /// Checks the answer to a question. Asked alone it must be the model's; among others it may be of any moment, but never
+    /// a wrong one.
+    pub(crate) fn check_answer(&self, task: &Task, single: bool, excuse: Excuse) -> Result<(), Broken> {
+        let (Some(request), Some(reply)) = (&task.asked, &task.reply) else { return Ok(()) };
+        if let Reply::Failed(failure) = reply
+            && (excuse.covers(failure) || self.beyond)
+        {
+            return Ok(());
+        }
+        let single = single && !self.beyond;
+        match (request, reply) {
+            (Request::Get(wanted), Reply::Got(results)) => {
+                demand!(P2, wanted.len() == results.len(), "{} answers to {}", results.len(), describe(task));
+                for ((key, select), got) in wanted.iter().zip(results) {
+                    self.check_got(self.model.select(key, *select), got, single, excuse)?;
+                }
+            }
+            (Request::GetVersion(id), Reply::Got(results)) => {
+                let expected = self.model.live(*id).map(|_| *id).ok_or(Failure::NoSuchVersion(*id));
+                demand!(P2, results.len() == 1, "{} answers to {}", results.len(), describe(task));
+                for got in results {
+                    self.check_got(expected.clone(), got, single, excuse)?;
+                }
+            }
+            (Request::Exist(ids), Reply::Exist(found)) => {
+                let expected: Vec<bool> = ids.iter().map(|id| self.model.live(*id).is_some()).collect();
+                demand!(P1, !single || *found == expected, "of {ids:?} there are {found:?}, not {expected:?}");
+            }
+            (Request::Read { blob, range }, Reply::Data(pieces)) => {
+                let live = self.model.live(*blob).is_some();
+                demand!(P3, live || !single, "purged version {blob} was read");
+                let content = self.model.versions.get(blob).and_then(|version| version.content.clone());
+                let content = content.unwrap_or_default();
+                let end = (range.end as usize).min(content.len());
+                let start = (range.start as usize).min(end);
+                demand!(P2, pieces.concat() == content[start..end], "other bytes at {range:?} of {blob}");
+            }
+            (Request::Read { blob, range }, Reply::Failed(failure)) => match failure {
+                Failure::TooLarge { .. } => {
+                    demand!(P2, range.end - range.start > 700, "{range:?} is too large to read");
+                }
+                Failure::NoSuchVersion(id) => {
+                    let purged = self.model.live(*blob).is_none();
+                    demand!(P1, id == blob && purged, "{blob} is there and cannot be read");
+                }
+                _ => return Err(wrong_answer(task, reply)),
+            },
+            (Request::Heads(key), Reply::Versions(versions)) => {
+                let heads = self.model.heads(key);
+                let shown = ids(versions);
+                demand!(P5, !single || shown == heads, "the heads of {key} are {heads:?}, not {shown:?}");
+            }
+            (Request::Heads(key) | Request::Log { key, .. }, Reply::Failed(Failure::NoSuchKey(_))) => {
+                demand!(P1, !single || self.model.history(key).is_empty(), "{key} is there, and is not found");
+            }
+            (Request::Log { key, limit, .. }, Reply::Versions(versions)) => {
+                let history: Vec<BlobId> = self.model.history(key).into_iter().map(|(_, id)| id).collect();
+                let right = ids(versions) == history[..history.len().min(*limit)];
+                demand!(P5, !single || right, "the history of {key} is {history:?}, not {:?}", ids(versions));
+            }
+            (Request::MergeBases(sides), Reply::Versions(bases)) => {
+                let expected = self.model.merge_bases(sides);
+                let shown = ids(bases);
+                demand!(P5, !single || shown == expected, "the bases of {sides:?} are {expected:?}, not {shown:?}");
+            }
+            (Request::MergeBases(sides), Reply::Failed(Failure::NoSuchVersion(id))) => {
+                let purged = self.model.live(*id).is_none();
+                demand!(P1, sides.contains(id) && purged, "{id} is there, and is not found");
+            }
+            (Request::Diff { from, to }, Reply::Diff(diff)) => {
+                let live = self.model.live(*from).is_some() && self.model.live(*to).is_some();
+                demand!(P3, !single || live, "a purged version was compared");
+                let side = |id: &BlobId| {
+                    self.model.versions.get(id).and_then(|version| version.content.clone()).unwrap_or_default()
+                };
+                check_diff(&side(from), &side(to), &diff.ranges)?;
+            }
+            (Request::Diff { from, to }, Reply::Failed(Failure::NoSuchVersion(id))) => {
+                let purged = self.model.live(*id).is_none();
+                demand!(P1, (id == from || id == to) && purged, "{id} is there, and is not found");
+            }
+            (Request::List(request), Reply::Listing(page)) => {
+                let expected = self.model.list(request);
+                let expected = &expected[..expected.len().min(request.limit.max(1))];
+                let right = page.entries == expected;
+                demand!(P1, !single || right, "{request:?} shows {:?}, not {expected:?}", page.entries);
+            }
+            (Request::Stats, Reply::Stats(stats)) => {
+                let versions = self.model.live_versions().count() as u64;
+                let counted = stats.versions;
+                demand!(P1, !single || counted == versions, "{counted} versions are counted, and there are {versions}");
+                demand!(P9, stats.live_bytes <= stats.log_bytes, "more is alive than there is: {stats:?}");
+            }
+            (Request::Scrub { .. }, Reply::Scrubbed(report)) => {
+                let clean = report.damage.is_empty() && report.lost.is_empty();
+                let excused = excuse.faulted || self.beyond;
+                demand!(P2, clean || excused, "a scrub found damage where nothing was damaged: {report:?}");
+                demand!(
+                    P1,
+                    report.lost.is_empty() || self.beyond || excuse.faulted,
+                    "a scrub calls versions lost: {report:?}"
+                );
+            }
+            (Request::Compact, Reply::Compacted(_)) => {}
+            (Request::Recode(_), Reply::Recoded(report)) => {
+                let excused = report.damaged.is_empty() || excuse.faulted || self.beyond;
+                demand!(P1, excused, "a recoding found damage where nothing was damaged: {report:?}");
+            }
+            (_, reply) => return Err(wrong_answer(task, reply)),
+        }
+        Ok(())
+    }
+
+    fn check_got(
+        &self,
+        expected: Result<BlobId, Failure>,
+        got: &Result<Got, Failure>,
+        single: bool,
+        excuse: Excuse,
+    ) -> Result<(), Broken> {
+        let got = match got {
+            Err(failure) if excuse.covers(failure) || self.beyond => return Ok(()),
+            Err(failure) if single => {
+                let right = expected.as_ref().err() == Some(failure);
+                demand!(P1, right, "{failure:?} instead of {expected:?}");
+                return Ok(());
+            }
+            Err(
+                Failure::NoSuchKey(_) | Failure::Gone { .. } | Failure::NoSuchVersion(_) | Failure::OtherKey { .. },
+            ) => return Ok(()),
+            Err(failure) => return Err(Broken::new(Promise::P2, format!("{failure:?} instead of a version"))),
+            Ok(got) => got,
+        };
+        let id = got.version.id;
+        demand!(P2, !single || expected == Ok(id), "{expected:?} is asked for, and {id} comes");
+        // Somebody else may just have made it.
+        let Some(version) = self.model.versions.get(&id) else {
+            demand!(P2, !single, "nobody knows version {id}");
+            return Ok(());
+        };
+        let len = version.content.as_ref().map_or(0, |content| content.len() as u64);
+        demand!(P2, got.key == version.key, "{id} is of {}, not of {}", version.key, got.key);
+        demand!(P2, got.attributes == version.attributes, "{id} has other attributes");
+        demand!(P2, got.version.len == len, "{id} has {len} bytes, not {}", got.version.len);
+        if let Some(inline) = &got.inline {
+            let right = version.content.as_ref().map_or(&[] as &[u8], |content| content.as_ref()) == inline.as_ref();
+            demand!(P2, right, "{id} holds other bytes");
+        }
+        if single {
+            let mut others = got.others.clone();
+            others.sort_unstable();
+            let mut heads = self.model.heads(&version.key);
+            heads.retain(|head| *head != id);
+            heads.sort_unstable();
+            demand!(P5, others == heads, "the other heads of {} are {heads:?}, not {others:?}", version.key);
+        }
+        Ok(())
+    }
+
+    /// The history and heads of a key that was looked at.
+    pub(crate) fn check_key(&self, key: &ouroboros_engine::names::KeyName, shown: &[&Version]) -> Result<(), Broken> {
+        let history = self.model.history(key);
+        let right = history.len() == shown.len()
+            && history
+                .iter()
+                .zip(shown)
+                .all(|((created, id), version)| (*created, *id) == (version.created, version.id));
+        let found: Vec<BlobId> = shown.iter().map(|version| version.id).collect();
+        demand!(P5, right, "the history of {key} is {history:?}, not {found:?}");
+        let heads = self.model.heads(key);
+        for version in shown {
+            let Some(expected) = self.model.versions.get(&version.id) else { continue };
+            let len = expected.content.as_ref().map_or(0, |content| content.len() as u64);
+            let id = version.id;
+            demand!(P5, version.parents == expected.parents, "{id} follows {:?}", version.parents);
+            demand!(P5, version.kind == expected.kind, "{id} is a {:?}", version.kind);
+            demand!(P2, version.gone == expected.content.is_none(), "{id} says gone: {}", version.gone);
+            demand!(P2, version.len == len, "{id} has {len} bytes, not {}", version.len);
+            demand!(P5, version.is_head == heads.contains(&id), "{id} is a head: {}", version.is_head);
+            demand!(P2, version.author == self.author, "{id} is signed by somebody else");
+        }
+        Ok(())
+    }
+}
+
+fn ids(versions: &[Version]) -> Vec<BlobId> {
+    versions.iter().map(|version| version.id).collect()
+}
+
+/// Outside of the reported ranges the contents are equal, and the ranges say how both lie together.
+fn check_diff(a: &[u8], b: &[u8], ranges: &[(core::ops::Range<u64>, core::ops::Range<u64>)]) -> Result<(), Broken> {
+    let (mut at_a, mut at_b) = (0usize, 0usize);
+    let ends = (a.len() as u64..a.len() as u64, b.len() as u64..b.len() as u64);
+    for (in_a, in_b) in ranges.iter().chain([&ends]) {
+        let (start_a, start_b) = (in_a.start as usize, in_b.start as usize);
+        let ordered = at_a <= start_a && at_b <= start_b && start_a <= a.len() && start_b <= b.len();
+        demand!(
+            P2,
+            ordered && in_a.start <= in_a.end && in_b.start <= in_b.end,
+            "a difference makes no sense: {ranges:?}"
+        );
+        demand!(P2, a[at_a..start_a] == b[at_b..start_b], "what is not reported differs: {ranges:?}");
+        (at_a, at_b) = (in_a.end as usize, in_b.end as usize);
+    }
+    demand!(P2, a != b || ranges.is_empty() || a.len() > 4096, "equal contents differ: {ranges:?}");
+    Ok(())
+}

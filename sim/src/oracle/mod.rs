@@ -1,0 +1,188 @@
+//! What clients were told, and whether the node may say what it says.
+
+mod answers;
+mod learn;
+pub mod model;
+mod plaintext;
+
+pub(crate) use learn::{Shown, Sight};
+pub use model::Model;
+pub(crate) use plaintext::Plaintext;
+
+use bytes::Bytes;
+use core::fmt;
+use ouroboros_engine::blob::Attributes;
+use ouroboros_engine::id::{AuthorId, BlobId};
+use ouroboros_engine::names::KeyName;
+use ouroboros_engine::node::{Failure, PurgeTarget};
+
+/// A promise of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Promise {
+    /// An acknowledged write is never lost while the redundancy covers what failed.
+    P1,
+    /// A read returns the exact bytes that were written, or a clear error; never a panic.
+    P2,
+    /// What was deleted never comes back.
+    P3,
+    /// What is still referenced is never collected.
+    P4,
+    /// Concurrent writes all survive as heads.
+    P5,
+    /// When faults stop, everything heals and all work ends.
+    P6,
+    /// A crash recovers to a state that holds every acknowledged write.
+    P7,
+    /// No plaintext, key name or key reaches a disk.
+    P8,
+    /// Memory and queues are bounded.
+    P9,
+    /// A full disk refuses writes, keeps reading, and recovers.
+    P10,
+    /// The same seed gives the same run.
+    P11,
+}
+
+impl Promise {
+    /// In words.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::P1 => "an acknowledged write is never lost while the redundancy covers what failed",
+            Self::P2 => "a read returns the exact bytes that were written, or a clear error; never a panic",
+            Self::P3 => "what was deleted never comes back",
+            Self::P4 => "what is still referenced is never collected",
+            Self::P5 => "concurrent writes all survive as heads",
+            Self::P6 => "when faults stop, everything heals and all work ends",
+            Self::P7 => "a crash recovers to a state that holds every acknowledged write",
+            Self::P8 => "no plaintext, key name or key reaches a disk",
+            Self::P9 => "memory and queues are bounded; every request is answered",
+            Self::P10 => "a full disk refuses writes with a clear error, keeps reading, and recovers",
+            Self::P11 => "the same seed gives the same run",
+        }
+    }
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// A promise that broke.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub promise: Promise,
+    /// How.
+    pub what: String,
+    /// When, in virtual nanoseconds.
+    pub at_virtual_ns: u64,
+    /// Whose.
+    pub node: u8,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { promise, what, at_virtual_ns, node } = self;
+        write!(f, "{promise} ({}) at {at_virtual_ns} ns on node {node}: {what}", promise.text())
+    }
+}
+
+/// A promise that broke, before it is known when and where.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) promise: Promise,
+    pub(crate) what: String,
+}
+
+impl Broken {
+    pub(crate) fn new(promise: Promise, what: impl Into<String>) -> Self {
+        Self { promise, what: what.into() }
+    }
+}
+
+/// Returns with the promise broken unless the condition holds.
+macro_rules! demand {
+    ($promise:ident, $holds:expr, $($what:tt)+) => {
+        if !$holds {
+            return Err($crate::oracle::Broken::new($crate::oracle::Promise::$promise, format!($($what)+)));
+        }
+    };
+}
+pub(crate) use demand;
+
+/// One version that was asked for, and what it must be like if it comes to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Want {
+    pub(crate) key: KeyName,
+    pub(crate) content: Option<Bytes>,
+    pub(crate) attributes: Attributes,
+    /// Exactly what it follows; none: the winner.
+    pub(crate) parents: Option<Vec<BlobId>>,
+    /// Why it must fail, as things stood when it was sent.
+    pub(crate) refusal: Option<Failure>,
+    /// What it copies.
+    pub(crate) source: Option<BlobId>,
+}
+
+impl Want {
+    pub(crate) fn of(key: KeyName) -> Self {
+        Self { key, content: None, attributes: Attributes::new(), parents: None, refusal: None, source: None }
+    }
+}
+
+/// What the world did that excuses an answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Excuse {
+    /// Faults struck the disk since the node was opened: what it was asked may have failed for that.
+    pub(crate) faulted: bool,
+    /// The disk was, or may have been, full.
+    pub(crate) full: bool,
+    /// Others were under way.
+    pub(crate) crowded: bool,
+    /// The world destroyed more than the promises allow for: any clear error will do.
+    pub(crate) beyond: bool,
+}
+
+impl Excuse {
+    /// Whether a failure comes from what was done to the node, and says nothing of what was asked.
+    pub(crate) const fn covers(self, failure: &Failure) -> bool {
+        match failure {
+            Failure::Disk(_) | Failure::Index(_) | Failure::Damaged { .. } => self.faulted || self.beyond,
+            Failure::Full => self.full,
+            Failure::Busy => self.crowded,
+            _ => false,
+        }
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    pub(crate) model: Model,
+    pub(crate) author: AuthorId,
+    /// Writes that were neither acknowledged nor refused: each may turn up.
+    pub(crate) maybe: Vec<Want>,
+    /// Deletions of which the same is true.
+    pub(crate) maybe_purges: Vec<PurgeTarget>,
+    /// Takes something right for a broken promise.
+    pub(crate) canary: bool,
+    pub(crate) crashes: u32,
+    /// Nothing is known for certain any more: only what is read must be right.
+    pub(crate) beyond: bool,
+}
+
+impl Oracle {
+    pub(crate) fn new(author: AuthorId, canary: bool) -> Self {
+        Self {
+            model: Model::default(),
+            author,
+            maybe: Vec::new(),
+            maybe_purges: Vec::new(),
+            canary,
+            crashes: 0,
+            beyond: false,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! One run, from a seed or a schedule, to its report.
+
+use crate::disk::FaultCounts;
+use crate::oracle::Violation;
+use crate::schedule::Schedule;
+use crate::tape::{Choices, Tape};
+use crate::world::{Setting, TraceHash, World};
+use std::collections::BTreeMap;
+
+/// Slots of a workload unless told otherwise.
+pub const OPERATIONS: u32 = 50;
+
+/// A run to be.
+///
+/// ```
+/// use ouroboros_sim::Sim;
+///
+/// let report = Sim::new(7).operations(12).run();
+/// assert_eq!(report.violation, None);
+/// // The schedule holds every choice: it runs the same again, whatever the generator of choices becomes.
+/// let again = Sim::replay(&report.schedule).run();
+/// assert_eq!(again.trace, report.trace);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sim {
+    setting: Setting,
+    source: Source,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Seed,
+    Choices(Choices),
+    Bytes(Vec<u8>),
+}
+
+/// What a run was.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its seed.
+    pub seed: u64,
+    /// The hash of everything that happened.
+    pub trace: TraceHash,
+    /// The hash so far, every [`CHECKPOINT`](crate::world::CHECKPOINT) events.
+    pub checkpoints: Vec<TraceHash>,
+    /// Operations that clients asked for.
+    pub operations: u64,
+    /// Events.
+    pub events: u64,
+    /// Virtual nanoseconds.
+    pub virtual_ns: u64,
+    /// The promise that broke.
+    pub violation: Option<Violation>,
+    /// All choices that were not calm, and what else it takes to run the same again.
+    pub schedule: Schedule,
+    /// Which faults struck the disks, and how often.
+    pub faults: FaultCounts,
+    /// How often each operation and each disruption took place.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// What happened, line by line; empty unless [`Sim::told`].
+    pub story: Vec<String>,
+}
+
+impl Sim {
+    /// A run of a seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        let setting = Setting { seed, operations: OPERATIONS, beyond: false, canary: false, told: false };
+        Self { setting, source: Source::Seed }
+    }
+
+    /// The run that a schedule describes.
+    #[must_use]
+    pub fn replay(schedule: &Schedule) -> Self {
+        let Schedule { seed, operations, beyond, canary, .. } = *schedule;
+        let setting = Setting { seed, operations, beyond, canary, told: false };
+        Self { setting, source: Source::Choices(schedule.choices.clone()) }
+    }
+
+    /// A run whose choices a fuzzer makes.
+    #[must_use]
+    pub fn of_bytes(input: &[u8]) -> Self {
+        Self { source: Source::Bytes(input.to_vec()), ..Self::new(0) }
+    }
+
+    /// How many operations clients ask for, at most.
+    #[must_use]
+    pub const fn operations(mut self, operations: u32) -> Self {
+        self.setting.operations = operations;
+        self
+    }
+
+    /// Lets the world destroy more than the promises allow for. Then the only demand is a clear error, never wrong bytes.
+    #[must_use]
+    pub const fn beyond(mut self, beyond: bool) -> Self {
+        self.setting.beyond = beyond;
+        self
+    }
+
+    /// Lets the oracle take something right for a broken promise: to show that a simulator that finds nothing is awake.
+    #[must_use]
+    pub const fn canary(mut self, canary: bool) -> Self {
+        self.setting.canary = canary;
+        self
+    }
+
+    /// Writes the story down.
+    #[must_use]
+    pub const fn told(mut self, told: bool) -> Self {
+        self.setting.told = told;
+        self
+    }
+
+    /// Runs.
+    #[must_use]
+    pub fn run(self) -> Report {
+        let Self { setting, source } = self;
+        let tape = match source {
+            Source::Seed => Tape::random(setting.seed),
+            Source::Choices(choices) => Tape::replay(choices),
+            Source::Bytes(input) => Tape::bytes(&input),
+        };
+        let mut world = World::new(setting.clone(), tape.clone());
+        let violation = world.run();
+        let ending = world.end();
+        let schedule = Schedule {
+            seed: setting.seed,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            operations: setting.operations,
+            beyond: setting.beyond,
+            canary: setting.canary,
+            breaks: violation.as_ref().map(|violation| format!("{} {}", violation.promise, violation.what)),
+            choices: tape.taken(),
+        };
+        Report {
+            seed: setting.seed,
+            trace: ending.trace,
+            checkpoints: ending.checkpoints,
+            operations: ending.counts.operations,
+            events: ending.events,
+            virtual_ns: ending.virtual_ns,
+            violation,
+            schedule,
+            faults: ending.counts.faults,
+            counts: ending.counts.done,
+            story: ending.story,
+        }
+    }
+}

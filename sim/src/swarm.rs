@@ -1,0 +1,267 @@
+//! What one run is like. Every seed draws it anew, so that what is rare in general is common somewhere.
+
+use crate::disk::Fault;
+use crate::tape::{Purpose, StreamId, Tape};
+use crate::workload::Kind;
+use core::fmt;
+use ouroboros_engine::node::Limits;
+use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
+
+const STREAM: StreamId = StreamId::new(Purpose::Swarm, 0);
+
+/// Where each knob stands on the tape. Faults and kinds of operations follow behind these.
+#[derive(Clone, Copy)]
+enum Knob {
+    Coding,
+    Chunker,
+    Keys,
+    Together,
+    Sizes,
+    DiskLatency,
+    SlowLatency,
+    JobLatency,
+    Gaps,
+    Drift,
+    Disruption,
+    CrashRate,
+    Burst,
+    Inflight,
+    ReadLen,
+    Batch,
+    Window,
+    BodyCache,
+    Overlay,
+    Replay,
+    Segment,
+    UpkeepStep,
+    IndexCache,
+    Requests,
+    IndexPlace,
+    Signatures,
+}
+
+const FIRST_FAULT: u64 = 64;
+const FIRST_KIND: u64 = 128;
+
+/// How versions are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signatures {
+    /// By a keyed hash: [`crate::crypto`].
+    Cheap,
+    /// By ed25519.
+    Real,
+}
+
+/// How something happens to a node between two rounds of operations: places in [`Swarm::disruptions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disruption {
+    /// The power fails at one of the next operations of the disk.
+    PowerLoss,
+    /// The process is killed at one of them.
+    Kill,
+    /// The store is closed and opened.
+    Reopen,
+    /// The same, and the index is deleted in between.
+    LoseIndex,
+    /// The same, and the index is as it was at some opening before.
+    OldIndex,
+    /// A process without keys does the upkeep in between.
+    Keyless,
+    /// The wall clock jumps.
+    WallJump,
+    /// Nothing is asked for a while.
+    Rest,
+    /// A sector of the closed store rots.
+    Rot,
+    /// The disk has little room left for a while.
+    TightDisk,
+}
+
+impl Disruption {
+    pub(crate) const ALL: [Self; 10] = [
+        Self::PowerLoss,
+        Self::Kill,
+        Self::Reopen,
+        Self::LoseIndex,
+        Self::OldIndex,
+        Self::Keyless,
+        Self::WallJump,
+        Self::Rest,
+        Self::Rot,
+        Self::TightDisk,
+    ];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::PowerLoss => "power-loss",
+            Self::Kill => "kill",
+            Self::Reopen => "reopen",
+            Self::LoseIndex => "lose-index",
+            Self::OldIndex => "old-index",
+            Self::Keyless => "keyless-upkeep",
+            Self::WallJump => "wall-jump",
+            Self::Rest => "rest",
+            Self::Rot => "rot-at-rest",
+            Self::TightDisk => "tight-disk",
+        }
+    }
+
+    const fn rate(self) -> u32 {
+        match self {
+            Self::PowerLoss => 300,
+            Self::Kill => 150,
+            Self::Reopen => 100,
+            Self::LoseIndex | Self::OldIndex | Self::Keyless => 40,
+            Self::WallJump => 80,
+            Self::Rest => 60,
+            Self::Rot => 60,
+            Self::TightDisk => 80,
+        }
+    }
+}
+
+/// See the module's text.
+#[derive(Clone, Debug)]
+pub struct Swarm {
+    pub(crate) signatures: Signatures,
+    /// The store's coding.
+    pub coding: Coding,
+    /// Codings that puts and recodings ask for.
+    pub codings: &'static [(u8, u8)],
+    /// Where contents are cut.
+    pub chunker: ChunkerParams,
+    /// How many keys there are.
+    pub keys: u64,
+    /// The weight of each kind of operation.
+    pub mix: [u32; Kind::ALL.len()],
+    /// Parts per million of the operations that are sent together with the next.
+    pub together: u32,
+    /// The classes of sizes that values have.
+    pub sizes: u64,
+    /// Nanoseconds that an operation of the disk takes.
+    pub disk_nanos: u64,
+    /// And how much longer a slow one.
+    pub slow_nanos: u64,
+    /// The mean duration of a job, in nanoseconds.
+    pub job_nanos: u64,
+    /// The mean time between operations, in nanoseconds.
+    pub gap_nanos: u64,
+    /// Parts per million by which the node's clocks are fast or slow.
+    pub drift: i64,
+    /// Parts per million of the slots for each disruption.
+    pub(crate) disruptions: [u32; Disruption::ALL.len()],
+    /// Each kind of disk fault's rate in parts per million of the operations that it fits.
+    pub faults: [u32; Fault::ALL.len()],
+    /// How many neighbouring sectors one strike may hit.
+    pub burst: u64,
+    /// What the node may use.
+    pub limits: Limits,
+}
+
+const SAFE_CODINGS: &[(u8, u8)] = &[(2, 1), (1, 1), (4, 2), (2, 3), (8, 1), (3, 2)];
+const ALL_CODINGS: &[(u8, u8)] = &[(1, 0), (2, 0), (2, 1), (1, 1), (4, 2), (8, 1)];
+
+impl Swarm {
+    /// Draws the swarm of a run.
+    #[must_use]
+    pub fn draw(tape: &Tape) -> Self {
+        let knob = |knob: Knob, bound: u64| tape.below_at(STREAM, knob as u64, bound);
+        let pick = |name: Knob, values: &[u64]| values[knob(name, values.len() as u64) as usize];
+        let coding = knob(Knob::Coding, 8) as usize;
+        let codings = if coding < SAFE_CODINGS.len() { SAFE_CODINGS } else { ALL_CODINGS };
+        let (data, parity) = if coding < SAFE_CODINGS.len() { SAFE_CODINGS[coding] } else { ALL_CODINGS[coding - 6] };
+        let (kind, min_len, avg_len, max_len) = match knob(Knob::Chunker, 4) {
+            0 => (ChunkerKind::Cdc1, 1024, 2048, 4096),
+            1 => (ChunkerKind::Cdc1, 1024, 4096, 16_384),
+            2 => (ChunkerKind::FastCdc, 1024, 4096, 16_384),
+            _ => (ChunkerKind::Cdc1, 2048, 8192, 32_768),
+        };
+        let mut faults = [0; Fault::ALL.len()];
+        for fault in Fault::ALL {
+            // The contract forbids an early end; it strikes only where a test asks for it.
+            let kinds = if matches!(fault, Fault::EarlyEnd | Fault::Crash) { 0 } else { 14 };
+            let draw = tape.below_at(STREAM, FIRST_FAULT + fault as u64, kinds);
+            faults[fault as usize] = [0, 100, 500, 2000, 8000][draw.saturating_sub(9) as usize];
+        }
+        faults[Fault::Crash as usize] = pick(Knob::CrashRate, &[0, 0, 0, 100, 400, 1500]) as u32;
+        let mut mix = Kind::ALL.map(Kind::weight);
+        for kind in Kind::ALL {
+            let draw = tape.below_at(STREAM, FIRST_KIND + kind as u64, 6);
+            let weight = &mut mix[kind as usize];
+            *weight = *weight * [4, 0, 1, 4, 4, 16][draw as usize];
+        }
+        // Without puts there is nothing to lose.
+        mix[Kind::Put as usize] = mix[Kind::Put as usize].max(20);
+        let scale = pick(Knob::Disruption, &[0, 20, 60, 150, 400]) as u32;
+        let mut disruptions = Disruption::ALL.map(|disruption| disruption.rate() * scale);
+        if codings.iter().any(|(_, parity)| *parity == 0) {
+            disruptions[Disruption::Rot as usize] = 0;
+        }
+        let signatures = if knob(Knob::Signatures, 8) == 1 { Signatures::Real } else { Signatures::Cheap };
+        Self {
+            signatures,
+            // The tables above hold none that is refused.
+            coding: Coding::new(data, parity).unwrap_or_default(),
+            codings,
+            chunker: ChunkerParams { kind, min_len, avg_len, max_len },
+            keys: 1 + knob(Knob::Keys, 8),
+            mix,
+            together: pick(Knob::Together, &[0, 100_000, 400_000, 700_000]) as u32,
+            sizes: 2 + knob(Knob::Sizes, 4),
+            disk_nanos: pick(Knob::DiskLatency, &[1000, 20_000, 1_000_000]),
+            slow_nanos: pick(Knob::SlowLatency, &[1_000_000, 100_000_000, 30_000_000_000]),
+            job_nanos: pick(Knob::JobLatency, &[1000, 100_000, 5_000_000]),
+            gap_nanos: pick(Knob::Gaps, &[10_000, 1_000_000, 100_000_000]),
+            drift: [0, 50, -50, 5000, -5000][knob(Knob::Drift, 5) as usize],
+            disruptions,
+            faults,
+            burst: 1 + knob(Knob::Burst, 4),
+            limits: Limits {
+                requests: pick(Knob::Requests, &[256, 32, 8]) as usize,
+                uploads: 64,
+                inflight_len: pick(Knob::Inflight, &[1 << 20, 1, 5000, 100_000]) as usize,
+                read_len: pick(Knob::ReadLen, &[1 << 20, 700, 10_000]),
+                merge_len: 1 << 20,
+                batch_len: pick(Knob::Batch, &[1 << 20, 1, 30_000]),
+                window_len: pick(Knob::Window, &[300_000, 1, 40_000]) as usize,
+                body_cache_len: pick(Knob::BodyCache, &[50_000, 0, 2000]) as usize,
+                index_cache_len: pick(Knob::IndexCache, &[1 << 20, 1 << 16]) as usize,
+                index_in_memory: knob(Knob::IndexPlace, 3) == 1,
+                index_overlay_len: pick(Knob::Overlay, &[1 << 20, 1, 4000, 60_000]) as usize,
+                replay_len: pick(Knob::Replay, &[1 << 30, 1, 50_000]),
+                segment_len: pick(Knob::Segment, &[256 << 10, 64 << 10, 96 << 10]) as u32,
+                upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Swarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "signatures {:?}", self.signatures)?;
+        writeln!(f, "coding {}+{}, of {:?}", self.coding.data(), self.coding.parity(), self.codings)?;
+        let ChunkerParams { kind, min_len, avg_len, max_len } = self.chunker;
+        writeln!(f, "chunks {kind:?} {min_len}/{avg_len}/{max_len} B, values of {} size classes", self.sizes)?;
+        writeln!(f, "{} keys, {} ppm of the operations together with the next", self.keys, self.together)?;
+        writeln!(f, "disk {} ns, slow {} ns, jobs {} ns", self.disk_nanos, self.slow_nanos, self.job_nanos)?;
+        writeln!(f, "operations {} ns apart, clocks {} ppm off", self.gap_nanos, self.drift)?;
+        writeln!(f, "limits {:?}", self.limits)?;
+        let mix = Kind::ALL.into_iter().map(|kind| format!("{} {}", kind.name(), self.mix[kind as usize]));
+        writeln!(f, "mix: {}", mix.collect::<Vec<_>>().join(", "))?;
+        for fault in Fault::ALL.into_iter().filter(|fault| self.faults[*fault as usize] > 0) {
+            writeln!(f, "disk fault {fault}: {} ppm", self.faults[fault as usize])?;
+        }
+        for disruption in Disruption::ALL {
+            let rate = self.disruptions[disruption as usize];
+            if rate > 0 {
+                writeln!(f, "{}: {rate} ppm of the slots", disruption.name())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names of everything that befalls a node.
+pub fn disruptions() -> impl Iterator<Item = &'static str> {
+    Disruption::ALL.into_iter().map(Disruption::name)
+}

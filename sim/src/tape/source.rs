@@ -1,0 +1,80 @@
+//! Where choices come from.
+
+use super::{Purpose, StreamId, slot};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// One ChaCha20 stream per purpose and node, each of which can be entered anywhere.
+#[derive(Debug)]
+pub(super) struct Random {
+    seed: u64,
+    streams: Vec<Option<Positioned>>,
+}
+
+#[derive(Debug)]
+struct Positioned {
+    rng: ChaCha20Rng,
+    next: u64,
+}
+
+impl Random {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self { seed, streams: Vec::new() }
+    }
+
+    /// The 64 bits at a position of a stream.
+    pub(super) fn draw(&mut self, stream: StreamId, position: u64) -> u64 {
+        let slot = slot(stream);
+        if self.streams.len() <= slot {
+            self.streams.resize_with(slot + 1, || None);
+        }
+        let seed = self.seed;
+        let place = self.streams[slot].get_or_insert_with(|| Positioned { rng: generator(seed, stream), next: 0 });
+        if place.next != position {
+            // A draw takes two words.
+            place.rng.set_word_pos(u128::from(position) * 2);
+        }
+        place.next = position.wrapping_add(1);
+        place.rng.next_u64()
+    }
+}
+
+fn generator(seed: u64, stream: StreamId) -> ChaCha20Rng {
+    let mut hasher = blake3::Hasher::new_derive_key("ouroborosdb v1 simulator tape");
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(&[stream.node]);
+    hasher.update(stream.purpose.name().as_bytes());
+    ChaCha20Rng::from_seed(*hasher.finalize().as_bytes())
+}
+
+/// A fuzzer's input.
+#[derive(Debug)]
+pub(super) struct Bytes {
+    input: Vec<u8>,
+    at: usize,
+}
+
+impl Bytes {
+    pub(super) fn new(input: &[u8]) -> Self {
+        Self { input: input.to_vec(), at: 0 }
+    }
+
+    fn byte(&mut self) -> u64 {
+        let byte = self.input.get(self.at).copied().unwrap_or(0);
+        self.at = self.at.saturating_add(1);
+        u64::from(byte)
+    }
+
+    /// One byte is one choice wherever it can be, so that a changed byte changes one thing.
+    pub(super) fn below(&mut self, stream: StreamId, bound: u64) -> u64 {
+        if bound <= 1 || self.at >= self.input.len() {
+            return 0;
+        }
+        let value = self.byte();
+        if matches!(stream.purpose, Purpose::Fault) {
+            // Asked at every operation of the disk: most bytes let it pass.
+            return value.saturating_sub(224).min(bound - 1);
+        }
+        if bound <= 256 { value % bound } else { (value << 8 | self.byte()) % bound }
+    }
+}

@@ -1,0 +1,561 @@
+//! What clients ask for, drawn slot by slot from the tape.
+
+use crate::oracle::{Model, Want};
+use crate::swarm::{Signatures, Swarm};
+use crate::tape::{Purpose, StreamId, Tape};
+use bytes::Bytes;
+use ouroboros_engine::blob::{Attributes, BlobKind};
+use ouroboros_engine::id::{AuthorId, BlobId, Hlc};
+use ouroboros_engine::keys::{DedupScope, Keyring};
+use ouroboros_engine::names::KeyName;
+use ouroboros_engine::node::{
+    Base, Failure, ListRequest, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Select,
+};
+use ouroboros_engine::seal::Coding;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+/// Stands in every value, and nowhere on a disk.
+pub const VALUE_MARKER: &[u8] = b"<plaintext of a value>";
+/// Stands in every key name, and nowhere on a disk.
+pub const NAME_MARKER: &[u8] = b"<plaintext name>";
+/// The byte that the master secret consists of. So many of it in a row stand nowhere on a disk.
+pub const SECRET_BYTE: u8 = 0xA7;
+
+/// Keys that stand in each other's way: one the other's prefix, or next to a separator, or at the end of all bytes.
+const KEYS: [&[u8]; 8] = [b"a", b"a/b", b"a/b/c", b"a-b", b"a/b-c", b"b/\x01", b"\xff", b"\xff\xff/\xff"];
+/// Where listings begin.
+const PREFIXES: [&[u8]; 8] = [b"", b"a", b"a/", b"a/b", b"a/b/", b"b", b"\xff", b"zz"];
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// One version, its value with the request.
+    Put,
+    /// One request for many versions.
+    PutMany,
+    /// A value in pieces, perhaps given up.
+    Stream,
+    /// The content of another version, of this key or another: copying and restoring.
+    Copy,
+    /// A version that follows all heads.
+    Merge,
+    /// A version that says "gone".
+    Remove,
+    /// Every version of a key is destroyed.
+    PurgeKey,
+    /// One version is destroyed.
+    PurgeVersion,
+    /// Versions by key: the winner, one of many, or as of a time.
+    Get,
+    /// A version by its id.
+    GetVersion,
+    /// Whether versions are there.
+    Exist,
+    /// A range of a version.
+    Read,
+    /// A key's heads.
+    Heads,
+    /// A key's history.
+    Log,
+    /// The best common ancestors.
+    Bases,
+    /// What differs between two versions.
+    Diff,
+    /// Keys.
+    List,
+    /// A scrub, with or without healing.
+    Scrub,
+    /// A compaction.
+    Compact,
+    /// A recoding.
+    Recode,
+    /// The store's figures.
+    Stats,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 21] = [
+        Self::Put,
+        Self::PutMany,
+        Self::Stream,
+        Self::Copy,
+        Self::Merge,
+        Self::Remove,
+        Self::PurgeKey,
+        Self::PurgeVersion,
+        Self::Get,
+        Self::GetVersion,
+        Self::Exist,
+        Self::Read,
+        Self::Heads,
+        Self::Log,
+        Self::Bases,
+        Self::Diff,
+        Self::List,
+        Self::Scrub,
+        Self::Compact,
+        Self::Recode,
+        Self::Stats,
+    ];
+
+    /// The name in stories and tables.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::PutMany => "put-many",
+            Self::Stream => "stream",
+            Self::Copy => "copy",
+            Self::Merge => "merge",
+            Self::Remove => "remove",
+            Self::PurgeKey => "purge-key",
+            Self::PurgeVersion => "purge-version",
+            Self::Get => "get",
+            Self::GetVersion => "get-version",
+            Self::Exist => "exist",
+            Self::Read => "read",
+            Self::Heads => "heads",
+            Self::Log => "log",
+            Self::Bases => "bases",
+            Self::Diff => "diff",
+            Self::List => "list",
+            Self::Scrub => "scrub",
+            Self::Compact => "compact",
+            Self::Recode => "recode",
+            Self::Stats => "stats",
+        }
+    }
+
+    pub(crate) const fn weight(self) -> u32 {
+        match self {
+            Self::Put => 10,
+            Self::Get | Self::Stream => 6,
+            Self::Copy | Self::Merge | Self::PurgeVersion | Self::Read => 3,
+            Self::PutMany | Self::Remove | Self::Compact | Self::List => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Where a field of an operation stands on the tape, behind the first position of its slot.
+#[derive(Clone, Copy)]
+enum Field {
+    Kind,
+    Key,
+    Value,
+    Size,
+    Texture,
+    Follow,
+    First,
+    Second,
+    Third,
+    Coding,
+    Scope,
+    Attribute,
+    Count,
+    Gap,
+    Together,
+    Patience,
+    /// The fields of further parts stand from here on.
+    More,
+}
+
+/// Positions of a slot on the tape.
+const STRIDE: u64 = 64;
+
+/// The draws of one slot.
+pub(crate) struct Slot<'a> {
+    tape: &'a Tape,
+    stream: StreamId,
+    first: u64,
+}
+
+impl<'a> Slot<'a> {
+    pub(crate) const fn new(tape: &'a Tape, node: u8, slot: u32) -> Self {
+        Self { tape, stream: StreamId::new(Purpose::Workload, node), first: slot as u64 * STRIDE }
+    }
+
+    fn below(&self, field: Field, bound: u64) -> u64 {
+        self.tape.below_at(self.stream, self.first + field as u64, bound)
+    }
+
+    fn part(&self, part: u64, bound: u64) -> u64 {
+        self.tape.below_at(self.stream, self.first + Field::More as u64 + part, bound)
+    }
+
+    /// Whether the operation is sent together with that of the next slot.
+    pub(crate) fn together(&self, swarm: &Swarm) -> bool {
+        self.tape.rare_at(self.stream, self.first + Field::Together as u64, &[swarm.together]) != 0
+    }
+
+    fn kind(&self, swarm: &Swarm) -> Option<Kind> {
+        let place = self.tape.weighted_at(self.stream, self.first + Field::Kind as u64, &swarm.mix).checked_sub(1)?;
+        Kind::ALL.get(usize::try_from(place).ok()?).copied()
+    }
+}
+
+/// One operation under way.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) slot: u32,
+    pub(crate) kind: Kind,
+    /// What is still to be sent.
+    pub(crate) sends: VecDeque<Send>,
+    pub(crate) wants: Vec<Want>,
+    pub(crate) purge: Option<PurgeTarget>,
+    pub(crate) asked: Option<Request>,
+    pub(crate) gap: u64,
+    pub(crate) patient: bool,
+    pub(crate) stream: Option<RequestId>,
+    /// Requests that are to be answered.
+    pub(crate) awaited: BTreeSet<RequestId>,
+    /// The request whose reply is the outcome.
+    pub(crate) last: Option<RequestId>,
+    pub(crate) aborted: bool,
+    pub(crate) reply: Option<Reply>,
+}
+
+/// One message of a client.
+#[derive(Debug)]
+pub(crate) enum Send {
+    Whole(Request),
+    Open(Box<Put>),
+    Data(Bytes),
+    End,
+    Abort,
+}
+
+/// Draws operations, for a model as it is when they are sent.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    seed: u64,
+    contents: BTreeMap<(u64, u64, u64), Bytes>,
+    keys: Vec<KeyName>,
+    pub(crate) user: AuthorId,
+}
+
+const fn marked(name: &[u8]) -> ([u8; 64], usize) {
+    let mut out = [0; 64];
+    let mut at = 0;
+    while at < NAME_MARKER.len() {
+        out[at] = NAME_MARKER[at];
+        at += 1;
+    }
+    let mut next = 0;
+    while next < name.len() {
+        out[at + next] = name[next];
+        next += 1;
+    }
+    (out, at + next)
+}
+
+impl Workload {
+    pub(crate) fn new(seed: u64) -> Self {
+        let keys = KEYS.iter().filter_map(|name| {
+            let (bytes, len) = marked(name);
+            KeyName::new(&bytes[..len]).ok()
+        });
+        Self { seed, contents: BTreeMap::new(), keys: keys.collect(), user: AuthorId::from_bytes([3; 32]) }
+    }
+
+    pub(crate) fn keys(&self) -> &[KeyName] {
+        &self.keys
+    }
+
+    fn key(&self, slot: &Slot<'_>, swarm: &Swarm) -> KeyName {
+        self.keys[(slot.below(Field::Key, swarm.keys) as usize).min(self.keys.len() - 1)].clone()
+    }
+
+    /// The bytes of a value: the same for the same numbers, and alike from the start for the same number.
+    fn content(&mut self, number: u64, texture: u64, len: u64) -> Bytes {
+        let seed = self.seed;
+        let make = || {
+            let mut out = vec![0; len as usize];
+            let mut hasher = blake3::Hasher::new_derive_key("ouroborosdb v1 simulator content");
+            hasher.update(&seed.to_le_bytes());
+            hasher.update(&number.to_le_bytes());
+            match texture {
+                0 => hasher.finalize_xof().fill(&mut out),
+                1 => {
+                    hasher.finalize_xof().fill(&mut out);
+                    out.iter_mut().for_each(|byte| *byte = b"abc\n"[usize::from(*byte & 3)]);
+                }
+                _ => out.fill(number as u8),
+            }
+            // Often enough that a piece of a value that leaks shows.
+            for start in (0..out.len()).step_by(256) {
+                let piece = &mut out[start..];
+                if piece.len() >= VALUE_MARKER.len() {
+                    piece[..VALUE_MARKER.len()].copy_from_slice(VALUE_MARKER);
+                }
+            }
+            Bytes::from(out)
+        };
+        self.contents.entry((number, texture, len)).or_insert_with(make).clone()
+    }
+
+    fn value(&mut self, slot: &Slot<'_>, swarm: &Swarm, part: Option<u64>) -> Bytes {
+        let draw = |field: Field, offset: u64, bound: u64| match part {
+            None => slot.below(field, bound),
+            Some(part) => slot.part(part * 4 + offset, bound),
+        };
+        let class = draw(Field::Size, 1, swarm.sizes);
+        let (least, most) =
+            [(0, 64), (64, 1024), (1024, 5000), (4090, 12_000), (10_000, 40_000)][class.min(4) as usize];
+        let number = draw(Field::Value, 2, 12);
+        // Few lengths, so that equal contents come again.
+        let len = least + (most - least) / 4 * (number % 4) + number / 4;
+        let texture = slot.below(Field::Texture, 3);
+        self.content(number, texture, len)
+    }
+
+    /// The operation of a slot; none if it is left out or has nothing to be about.
+    pub(crate) fn draft(&mut self, number: u32, slot: &Slot<'_>, swarm: &Swarm, model: &Model) -> Option<Task> {
+        let kind = slot.kind(swarm)?;
+        let mut task = Task {
+            slot: number,
+            kind,
+            sends: VecDeque::new(),
+            wants: Vec::new(),
+            purge: None,
+            asked: None,
+            gap: slot.below(Field::Gap, 8),
+            patient: false,
+            stream: None,
+            awaited: BTreeSet::new(),
+            last: None,
+            aborted: false,
+            reply: None,
+        };
+        let pick = |field: Field| {
+            let count = model.order.len() as u64;
+            (count > 0).then(|| model.order[(count - 1 - slot.below(field, count)) as usize])
+        };
+        match kind {
+            Kind::Put | Kind::Merge => {
+                let value = self.value(slot, swarm, None);
+                let source = PutSource::Value(value.clone());
+                let (put, want) = self.put(slot, swarm, model, kind, source, Some(value));
+                task.wants.push(want);
+                task.sends.push_back(Send::Whole(Request::Put(vec![put])));
+            }
+            Kind::PutMany => {
+                let mut puts = Vec::new();
+                for part in 0..slot.below(Field::Count, 5) {
+                    let value = self.value(slot, swarm, Some(part));
+                    let key = self.keys[(slot.part(part * 4, swarm.keys) as usize).min(self.keys.len() - 1)].clone();
+                    task.wants.push(Want { content: Some(value.clone()), ..Want::of(key.clone()) });
+                    puts.push(Put { key, source: PutSource::Value(value), options: PutOptions::default() });
+                }
+                task.sends.push_back(Send::Whole(Request::Put(puts)));
+            }
+            Kind::Stream => {
+                let value = self.value(slot, swarm, None);
+                let (put, want) = self.put(slot, swarm, model, kind, PutSource::Stream, Some(value.clone()));
+                task.patient = slot.below(Field::Patience, 2) == 1;
+                task.sends.push_back(Send::Open(Box::new(put)));
+                let pieces = slot.below(Field::Count, 5) as usize;
+                let mut rest = value;
+                for part in (0..pieces).rev() {
+                    let len = if part == 0 { rest.len() } else { rest.len() / (part + 1) };
+                    task.sends.push_back(Send::Data(rest.split_to(len)));
+                }
+                if !rest.is_empty() {
+                    task.sends.push_back(Send::Data(rest));
+                }
+                match slot.below(Field::Third, 16).checked_sub(13) {
+                    None => {
+                        task.wants.push(want);
+                        task.sends.push_back(Send::End);
+                    }
+                    Some(after) => {
+                        task.sends.truncate(1 + after as usize);
+                        task.sends.push_back(Send::Abort);
+                        task.aborted = true;
+                    }
+                }
+            }
+            Kind::Copy => {
+                let source = pick(Field::First)?;
+                let (put, want) = self.put(slot, swarm, model, kind, PutSource::SameAs(source), None);
+                task.wants.push(want);
+                task.sends.push_back(Send::Whole(Request::Put(vec![put])));
+            }
+            Kind::Remove => {
+                let (put, want) = self.put(slot, swarm, model, kind, PutSource::Gone, None);
+                task.wants.push(want);
+                task.sends.push_back(Send::Whole(Request::Put(vec![put])));
+            }
+            Kind::PurgeKey => task.purge = Some(PurgeTarget::Key(self.key(slot, swarm))),
+            Kind::PurgeVersion => task.purge = Some(PurgeTarget::Version(pick(Field::First)?)),
+            _ => task.asked = Some(self.question(kind, slot, swarm, model)?),
+        }
+        let whole = task.purge.clone().map(Request::Purge).or_else(|| task.asked.clone());
+        task.sends.extend(whole.map(Send::Whole));
+        Some(task)
+    }
+
+    fn question(&self, kind: Kind, slot: &Slot<'_>, swarm: &Swarm, model: &Model) -> Option<Request> {
+        let pick = |draw: &dyn Fn(u64) -> u64| {
+            let count = model.order.len() as u64;
+            (count > 0).then(|| model.order[(count - 1 - draw(count)) as usize])
+        };
+        let first = || pick(&|bound| slot.below(Field::First, bound));
+        let second = || pick(&|bound| slot.below(Field::Second, bound));
+        let many = |count: u64| -> Vec<BlobId> {
+            (0..count).filter_map(|part| pick(&|bound| slot.part(part, bound))).collect()
+        };
+        Some(match kind {
+            Kind::Get => {
+                let mut wanted = Vec::new();
+                for part in 0..=slot.below(Field::Count, 3) {
+                    let key = self.keys[(slot.part(part * 4, swarm.keys) as usize).min(self.keys.len() - 1)].clone();
+                    let version = || pick(&|bound| slot.part(part * 4 + 1, bound));
+                    let select = match slot.part(part * 4 + 2, 5) {
+                        0..=2 => Select::Winner,
+                        3 => version().map_or(Select::Winner, Select::Version),
+                        _ => version().map_or(Select::Winner, |id| {
+                            let created = model.versions.get(&id).map_or(0, |version| version.created.0);
+                            Select::At(Hlc((created + slot.part(part * 4 + 3, 3)).saturating_sub(1)))
+                        }),
+                    };
+                    wanted.push((key, select));
+                }
+                Request::Get(wanted)
+            }
+            Kind::GetVersion => Request::GetVersion(first()?),
+            Kind::Exist => Request::Exist(many(1 + slot.below(Field::Count, 4))),
+            Kind::Read => {
+                let blob = first()?;
+                let content = model.versions.get(&blob).and_then(|version| version.content.as_ref());
+                let len = content.map_or(0, |content| content.len() as u64);
+                let start = slot.below(Field::Second, len + 2);
+                let end = start + slot.below(Field::Third, (len + 2).min(swarm.limits.read_len + 1));
+                Request::Read { blob, range: start..end }
+            }
+            Kind::Heads => Request::Heads(self.key(slot, swarm)),
+            Kind::Log => {
+                let limit = slot.below(Field::Count, 5) as usize;
+                Request::Log { key: self.key(slot, swarm), after: None, limit }
+            }
+            Kind::Bases => {
+                let mut ids = many(slot.below(Field::Count, 4));
+                let key = ids.first().and_then(|id| model.versions.get(id)).map(|version| version.key.clone());
+                ids.retain(|id| model.versions.get(id).map(|version| &version.key) == key.as_ref());
+                Request::MergeBases(ids)
+            }
+            Kind::Diff => Request::Diff { from: first()?, to: second()? },
+            Kind::List => {
+                let prefix = PREFIXES[slot.below(Field::First, PREFIXES.len() as u64) as usize];
+                let (bytes, len) = marked(prefix);
+                Request::List(ListRequest {
+                    prefix: bytes[..len].to_vec(),
+                    after: (slot.below(Field::Second, 4) == 3).then(|| self.key(slot, swarm).into_bytes()),
+                    recursive: slot.below(Field::Scope, 2) == 1,
+                    include_gone: slot.below(Field::Attribute, 2) == 1,
+                    limit: slot.below(Field::Count, 6) as usize,
+                })
+            }
+            Kind::Scrub => Request::Scrub { repair: slot.below(Field::First, 2) == 1 },
+            Kind::Compact => Request::Compact,
+            Kind::Recode => {
+                let (data, parity) = swarm.codings[slot.below(Field::Coding, swarm.codings.len() as u64) as usize];
+                Request::Recode(Coding::new(data, parity).ok()?)
+            }
+            Kind::Stats => Request::Stats,
+            _ => return None,
+        })
+    }
+
+    fn put(
+        &self,
+        slot: &Slot<'_>,
+        swarm: &Swarm,
+        model: &Model,
+        kind: Kind,
+        source: PutSource,
+        value: Option<Bytes>,
+    ) -> (Put, Want) {
+        let key = self.key(slot, swarm);
+        let base = match (kind, slot.below(Field::Follow, 8)) {
+            (Kind::Merge, _) | (_, 5) => Base::Versions(model.heads(&key)),
+            (_, 0..=4) => Base::Winner,
+            (_, 6) => {
+                let history = model.history(&key);
+                let bound = history.len() as u64;
+                let parents = (0..slot.part(40, 3))
+                    .filter_map(|part| history.get(slot.part(41 + part, bound) as usize).map(|(_, id)| *id));
+                Base::Versions(parents.collect())
+            }
+            _ => {
+                let count = model.order.len() as u64;
+                let any = model.order.get(slot.part(41, count) as usize);
+                Base::Versions(any.copied().into_iter().collect())
+            }
+        };
+        let scope = match slot.below(Field::Scope, 8) {
+            0..=5 => DedupScope::Realm,
+            6 => DedupScope::User(self.user),
+            _ => DedupScope::None([slot.part(44, 2) as u8; 32]),
+        };
+        let mut attributes = Attributes::new();
+        let attribute = slot.below(Field::Attribute, 4).saturating_sub(1);
+        if attribute > 0 {
+            // A short name and one byte are never refused.
+            let _fits = attributes.set("note", vec![attribute as u8]);
+        }
+        let mut want = Want { attributes: attributes.clone(), ..Want::of(key.clone()) };
+        if let Base::Versions(parents) = &base {
+            for parent in parents {
+                want.refusal = want.refusal.or_else(|| match model.live(*parent) {
+                    None => Some(Failure::NoSuchVersion(*parent)),
+                    Some(version) if version.key != key => {
+                        Some(Failure::OtherKey { version: *parent, key: key.clone() })
+                    }
+                    Some(_) => None,
+                });
+            }
+            let sorted: BTreeSet<BlobId> = parents.iter().copied().collect();
+            want.parents = Some(sorted.into_iter().collect());
+        }
+        match &source {
+            PutSource::Gone => {}
+            PutSource::SameAs(from) => {
+                want.source = Some(*from);
+                if let Some(version) = model.versions.get(from) {
+                    want.content.clone_from(&version.content);
+                    if want.attributes.is_empty() {
+                        want.attributes = version.attributes.clone();
+                    }
+                    if version.purged {
+                        want.refusal = want.refusal.or(Some(Failure::NoSuchVersion(*from)));
+                    }
+                }
+            }
+            PutSource::Value(_) | PutSource::Stream => want.content = value,
+        }
+        let coding = slot.below(Field::Coding, 4 + swarm.codings.len() as u64).checked_sub(4);
+        let coding = coding.and_then(|at| swarm.codings.get(at as usize));
+        let options = PutOptions {
+            attributes,
+            base,
+            kind: BlobKind::Child,
+            coding: coding.and_then(|(data, parity)| Coding::new(*data, *parity).ok()),
+            scope,
+        };
+        (Put { key, source, options }, want)
+    }
+}
+
+/// The keys of every node. Made once: deriving them costs as much as a dozen operations.
+pub(crate) fn keyring(signatures: Signatures) -> Arc<Keyring> {
+    static CHEAP: OnceLock<Arc<Keyring>> = OnceLock::new();
+    static REAL: OnceLock<Arc<Keyring>> = OnceLock::new();
+    let keys = match signatures {
+        Signatures::Cheap => CHEAP.get_or_init(|| Arc::new(crate::crypto::cheap_keyring([SECRET_BYTE; 32]))),
+        Signatures::Real => REAL.get_or_init(|| crate::local::keyring(SECRET_BYTE)),
+    };
+    keys.clone()
+}

@@ -1,0 +1,35 @@
+//! How much the world may destroy.
+//!
+//! What one disk promises: damage to one place of the log at rest heals (decisions 2 and 11), as soon as the log is
+//! settled, which an orderly end does. So one strike is allowed at a time, at rest, and the next only after a scrub
+//! healed it. The index is a cache and may be damaged, lost or replaced at any time.
+
+use crate::disk::Fault;
+use ouroboros_engine::env::Volume;
+
+/// Asked before anything is destroyed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Budget {
+    /// There is none: then the only demand is a clear error, and never wrong bytes.
+    pub(crate) beyond: bool,
+}
+
+impl Budget {
+    /// Whether a fault may strike while a node works.
+    ///
+    /// * Bytes of the log that were just written have no parity yet: what destroys them, or lies about them, is beyond.
+    /// * A read of the log that returns other bytes than the next read would is indistinguishable from rot while the
+    ///   log's end is examined, so it is beyond while a store opens.
+    pub(crate) const fn permits(self, volume: Volume, fault: Fault, opening: bool) -> bool {
+        if self.beyond || matches!(volume, Volume::Index) {
+            return true;
+        }
+        let misread = matches!(fault, Fault::FlippedRead | Fault::MisdirectedRead | Fault::StaleRead);
+        !fault.may_destroy() && !(opening && misread)
+    }
+
+    /// Whether a place of the log may be destroyed at rest.
+    pub(crate) const fn permits_rot(self, rotten: bool) -> bool {
+        self.beyond || !rotten
+    }
+}

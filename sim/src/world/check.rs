@@ -1,0 +1,270 @@
+//! The oracle's own questions, asked while no fault strikes.
+
+use super::restart::Stop;
+use super::trace::What;
+use super::{Pumped, World};
+use crate::oracle::{Broken, Excuse, Promise, Shown, Sight};
+use crate::workload::Task;
+use bytes::Bytes;
+use ouroboros_engine::id::BlobId;
+use ouroboros_engine::names::KeyName;
+use ouroboros_engine::node::{DamageOutcome, Failure, ListRequest, Reply, Request, Version};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How often a question is asked again that met damage.
+const AGAIN: u32 = 3;
+
+impl World {
+    /// Asks, and lets the world go on until the answer is there.
+    pub(super) fn ask(&mut self, node: usize, request: Request) -> Result<Reply, Stop> {
+        let id = self.send(node, request);
+        match self.pump(node, |world| world.nodes[node].replies.contains_key(&id))? {
+            Pumped::Done => {}
+            Pumped::Down => return Err(Broken::new(Promise::P2, "the machine went down while it was looked at").into()),
+            Pumped::Still => return Err(Broken::new(Promise::P9, "no answer will ever come to the oracle").into()),
+        }
+        match self.nodes[node].replies.remove(&id) {
+            Some(Reply::Failed(failure)) => Err(Stop::Failed(failure)),
+            Some(reply) => Ok(reply),
+            None => Err(Broken::new(Promise::P9, "an answer went astray").into()),
+        }
+    }
+
+    /// Asks while no fault strikes: what is damaged heals on the way, or by a scrub.
+    fn ask_firmly(&mut self, node: usize, request: &Request) -> Result<Reply, Stop> {
+        let mut tries = 0;
+        loop {
+            let failure = match self.ask(node, request.clone()) {
+                Err(Stop::Failed(failure @ (Failure::Index(_) | Failure::Damaged { .. }))) => failure,
+                Ok(Reply::Got(results)) => match results.iter().find_map(|result| result.as_ref().err()) {
+                    Some(failure @ (Failure::Index(_) | Failure::Damaged { .. })) => failure.clone(),
+                    _ => return Ok(Reply::Got(results)),
+                },
+                other => return other,
+            };
+            tries += 1;
+            let may = self.nodes[node].rotten || self.nodes[node].has_faults() || self.budget.beyond;
+            if !may || tries > AGAIN {
+                return Err(Stop::Failed(failure));
+            }
+            self.tell(node, || format!("the oracle's question failed ({failure}): a scrub, and again"));
+            self.ask(node, Request::Scrub { repair: true })?;
+        }
+    }
+
+    /// What the node says when it must not fail.
+    fn must(&mut self, node: usize, request: &Request, promise: Promise) -> Result<Reply, Broken> {
+        match self.ask_firmly(node, request) {
+            Ok(reply) => Ok(reply),
+            Err(Stop::Broken(broken)) => Err(broken),
+            Err(Stop::Failed(failure)) => Err(Broken::new(promise, format!("{request:.120?} failed: {failure}"))),
+        }
+    }
+
+    /// Everything the node shows of a key; nothing if it knows none.
+    fn history(&mut self, node: usize, key: &KeyName, promise: Promise) -> Result<Vec<Version>, Broken> {
+        let mut all: Vec<Version> = Vec::new();
+        loop {
+            let after = all.last().map(|version| (version.created, version.id));
+            let request = Request::Log { key: key.clone(), after, limit: 50 };
+            match self.ask_firmly(node, &request) {
+                Ok(Reply::Versions(page)) => {
+                    let last = page.len() < 50;
+                    all.extend(page);
+                    if last {
+                        return Ok(all);
+                    }
+                }
+                Err(Stop::Failed(Failure::NoSuchKey(_))) if after.is_none() => return Ok(all),
+                Err(Stop::Broken(broken)) => return Err(broken),
+                Err(Stop::Failed(_)) if self.budget.beyond => return Ok(all),
+                other => return Err(Broken::new(promise, format!("{other:.200?} is no history of {key}"))),
+            }
+        }
+    }
+
+    /// Everything a version holds; none if it says "gone".
+    fn content(&mut self, node: usize, id: BlobId, promise: Promise) -> Result<Option<Bytes>, Broken> {
+        let got = match self.must(node, &Request::GetVersion(id), promise)? {
+            Reply::Got(mut results) if results.len() == 1 => results.remove(0),
+            other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer for {id}"))),
+        };
+        let got = got.map_err(|failure| Broken::new(promise, format!("version {id} cannot be opened: {failure}")))?;
+        if got.version.gone {
+            return Ok(None);
+        }
+        if let Some(inline) = got.inline {
+            return Ok(Some(inline));
+        }
+        let mut out = Vec::with_capacity(got.version.len as usize);
+        let step = self.swarm.limits.read_len;
+        while (out.len() as u64) < got.version.len {
+            let start = out.len() as u64;
+            match self.must(node, &Request::Read { blob: id, range: start..start + step }, promise)? {
+                Reply::Data(data) if !data.is_empty() => data.iter().for_each(|piece| out.extend_from_slice(piece)),
+                other => return Err(Broken::new(Promise::P2, format!("reading {id} at {start}: {other:.100?}"))),
+            }
+        }
+        Ok(Some(out.into()))
+    }
+
+    /// Looks at what operations have done, and with `all` at everything there is, down to every byte.
+    pub(super) fn look(&mut self, node: usize, tasks: &[Task], all: bool, excuse: Excuse) -> Result<(), Broken> {
+        self.nodes[node].disk.pause(true);
+        if self.nodes[node].process.is_none() {
+            // Beyond the budget a store may be gone for good, and says so.
+            return Ok(());
+        }
+        let promise = if all { Promise::P7 } else { Promise::P1 };
+        let mut keys = self.nodes[node].oracle.touched(tasks);
+        if all {
+            keys.extend(self.workload.keys().iter().take(self.swarm.keys as usize).cloned());
+        }
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut shown = Shown::new();
+        let mut histories: Vec<(KeyName, Vec<Version>)> = Vec::new();
+        for key in &keys {
+            let history = self.history(node, key, promise)?;
+            shown.extend(history.iter().map(|version| (version.id, (key.clone(), version.clone()))));
+            histories.push((key.clone(), history));
+        }
+        let mut contents = BTreeMap::new();
+        for id in self.nodes[node].oracle.strangers(tasks, &shown) {
+            contents.insert(id, self.content(node, id, promise)?);
+        }
+        let sight = Sight { keys: &keys, shown: &shown, contents: &contents, ended: all, excuse };
+        self.nodes[node].oracle.learn(tasks, &sight)?;
+        self.trace.event(self.now, node as u8, What::Checked, &[shown.len() as u64]);
+        if self.budget.beyond {
+            return Ok(());
+        }
+        for (key, history) in &histories {
+            let history: Vec<&Version> = history.iter().collect();
+            self.nodes[node].oracle.check_key(key, &history)?;
+        }
+        if all {
+            self.read_back(node, &histories)?;
+        }
+        Ok(())
+    }
+
+    fn read_back(&mut self, node: usize, histories: &[(KeyName, Vec<Version>)]) -> Result<(), Broken> {
+        for (key, history) in histories {
+            for version in history {
+                let content = self.content(node, version.id, Promise::P1)?;
+                let expected = self.nodes[node].oracle.model.versions.get(&version.id);
+                if expected.is_none_or(|expected| expected.content != content) {
+                    let what = format!("version {} of {key} holds other bytes", version.id);
+                    return Err(Broken::new(Promise::P2, what));
+                }
+            }
+        }
+        self.listing(node)
+    }
+
+    fn listing(&mut self, node: usize) -> Result<(), Broken> {
+        let request = ListRequest { recursive: true, include_gone: true, limit: 100, ..ListRequest::default() };
+        match self.must(node, &Request::List(request.clone()), Promise::P1)? {
+            Reply::Listing(page) => {
+                let expected = self.nodes[node].oracle.model.list(&request);
+                if page.entries != expected {
+                    let what = format!("the listing shows {:?}, not {expected:?}", page.entries);
+                    return Err(Broken::new(Promise::P1, what));
+                }
+                Ok(())
+            }
+            other => Err(Broken::new(Promise::P2, format!("{other:.200?} is no listing"))),
+        }
+    }
+
+    /// Faults stop: everything heals, everything is there, and all work ends.
+    pub(super) fn finish(&mut self, node: usize) -> Result<(), Broken> {
+        self.tell(node, || "the faults stop".to_owned());
+        let disk = self.nodes[node].disk.clone();
+        disk.set_capacity(None);
+        disk.calm();
+        if self.budget.beyond {
+            return self.plaintext.check(&disk);
+        }
+        if self.nodes[node].read_only || self.nodes[node].has_faults() {
+            self.stop_and_restart(node, false, None)?;
+        }
+        self.look(node, &[], true, Excuse::default())?;
+        self.nodes[node].oracle.settle();
+        self.heal(node)?;
+        match self.must(node, &Request::Compact, Promise::P6)? {
+            Reply::Compacted(_) => {}
+            other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),
+        }
+        self.look(node, &[], true, Excuse::default())?;
+        self.stats(node)?;
+        self.rest(node)?;
+        self.plaintext.check(&disk)
+    }
+
+    /// A scrub heals what is rotten, and the next one finds nothing.
+    fn heal(&mut self, node: usize) -> Result<(), Broken> {
+        for round in 0..2 {
+            match self.must(node, &Request::Scrub { repair: true }, Promise::P6)? {
+                Reply::Scrubbed(report) => {
+                    let lost = report.damage.iter().find(|damage| {
+                        matches!(damage.outcome, DamageOutcome::Lost | DamageOutcome::Healable) || round > 0
+                    });
+                    if let Some(damage) = lost {
+                        let what = format!("a scrub that repairs leaves damage: {damage:?}");
+                        return Err(Broken::new(Promise::P6, what));
+                    }
+                    if !report.lost.is_empty() {
+                        return Err(Broken::new(
+                            Promise::P1,
+                            format!("a scrub calls versions lost: {:?}", report.lost),
+                        ));
+                    }
+                }
+                other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to a scrub"))),
+            }
+        }
+        self.nodes[node].rotten = false;
+        Ok(())
+    }
+
+    fn stats(&mut self, node: usize) -> Result<(), Broken> {
+        let Reply::Stats(stats) = self.must(node, &Request::Stats, Promise::P6)? else {
+            return Err(Broken::new(Promise::P2, "no figures come"));
+        };
+        let model = &self.nodes[node].oracle.model;
+        let keys: BTreeSet<&KeyName> = model.live_versions().map(|(_, version)| &version.key).collect();
+        let conflicts = keys.iter().filter(|key| model.heads(key).len() > 1).count() as u64;
+        let versions = model.live_versions().count() as u64;
+        let len = |content: &Option<Bytes>| content.as_ref().map_or(0, |content| content.len() as u64);
+        let logical: u64 = model.live_versions().map(|(_, version)| len(&version.content)).sum();
+        let expected = (keys.len() as u64, versions, conflicts, Some(logical), 0);
+        let found = (stats.keys, stats.versions, stats.conflicts, stats.logical_bytes, stats.degraded_seals);
+        if found != expected {
+            let what = format!("keys, versions, conflicts, bytes, degraded seals are {found:?}, not {expected:?}");
+            return Err(Broken::new(Promise::P6, what));
+        }
+        if stats.tombstones < model.tombstones() {
+            return Err(Broken::new(Promise::P3, "a deletion is forgotten"));
+        }
+        Ok(())
+    }
+
+    /// Idle means idle: within a minute nothing is left to do.
+    fn rest(&mut self, node: usize) -> Result<(), Broken> {
+        let until = self.now + 60_000_000_000;
+        let pumped = self.pump(node, |world| world.heap.peek().is_some_and(|next| next.0.0 > until))?;
+        let it = &self.nodes[node];
+        if pumped != Pumped::Still || !it.jobs.is_empty() || !it.open.is_empty() {
+            let what = format!(
+                "a minute after the last request there are {} jobs and {} requests",
+                it.jobs.len(),
+                it.open.len()
+            );
+            return Err(Broken::new(Promise::P6, what));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! One node of the world: its machine's disk and clocks, and the process that runs on it, if it does.
+
+use crate::disk::FaultyDisk;
+use crate::oracle::Oracle;
+use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, Network, Now, WallTime};
+use ouroboros_engine::node::{Event, Job, JobId, PeerId, Reply, RequestId};
+use ouroboros_engine::seal::Scratch;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// The driver's clock: the world turns it before every turn.
+#[derive(Debug, Default)]
+pub(super) struct NodeClock(Cell<Now>);
+
+impl Clock for NodeClock {
+    fn now(&self) -> Now {
+        self.0.get()
+    }
+}
+
+/// Takes the frames of one turn; the world carries them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Port(Rc<RefCell<Vec<(PeerId, bytes::Bytes)>>>);
+
+impl Network for Port {
+    fn send(&mut self, peer: PeerId, frame: bytes::Bytes) {
+        self.0.borrow_mut().push((peer, frame));
+    }
+}
+
+/// Takes what one turn brings.
+#[derive(Debug)]
+pub(super) struct TurnHost {
+    disk: FaultyDisk,
+    pub(super) jobs: Vec<(JobId, Job)>,
+    pub(super) replies: Vec<(RequestId, Reply)>,
+    pub(super) events: Vec<Event>,
+}
+
+impl Host for TurnHost {
+    fn run(&mut self, id: JobId, job: Job) {
+        self.jobs.push((id, job));
+    }
+
+    fn reply(&mut self, id: RequestId, reply: Reply) {
+        // Nobody hears a machine without power.
+        if self.disk.is_powered() {
+            self.replies.push((id, reply));
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+/// A process.
+pub(super) struct Process {
+    pub(super) driver: Driver<NodeClock, FaultyDisk, Port>,
+    pub(super) host: TurnHost,
+    port: Port,
+}
+
+impl Process {
+    pub(super) fn new(engine: ouroboros_engine::node::Engine<FaultyDisk>, disk: &FaultyDisk, now: Now) -> Self {
+        let host = TurnHost { disk: disk.clone(), jobs: Vec::new(), replies: Vec::new(), events: Vec::new() };
+        let port = Port::default();
+        Self { driver: Driver::new(engine, NodeClock(Cell::new(now)), port.clone()), host, port }
+    }
+
+    /// The frames of the last turn.
+    pub(super) fn frames(&self) -> Vec<(PeerId, bytes::Bytes)> {
+        self.port.0.take()
+    }
+
+    pub(super) fn turn(&mut self, now: Now, inputs: Vec<Input>) -> Option<Instant> {
+        self.driver.clock().0.set(now);
+        self.driver.turn(inputs, &mut self.host)
+    }
+}
+
+impl core::fmt::Debug for Process {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Process").finish_non_exhaustive()
+    }
+}
+
+/// The wall clock at the beginning of every run, in milliseconds since the Unix epoch.
+const EPOCH_MILLIS: u64 = 1_700_000_000_000;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) number: u8,
+    pub(super) disk: FaultyDisk,
+    pub(super) process: Option<Process>,
+    /// Counts the processes; events for an earlier one are dropped.
+    pub(super) life: u64,
+    pub(super) crashes: u64,
+    pub(super) oracle: Oracle,
+    pub(super) inbox: Vec<Input>,
+    pub(super) jobs: BTreeMap<JobId, Job>,
+    pub(super) replies: BTreeMap<RequestId, Reply>,
+    /// Requests without an answer yet.
+    pub(super) open: BTreeSet<RequestId>,
+    pub(super) scratch: Scratch,
+    pub(super) busy_until: u64,
+    pub(super) turn_at: Option<u64>,
+    pub(super) jobs_started: u64,
+    /// Parts per million.
+    pub(super) drift: i64,
+    pub(super) wall_offset: i64,
+    /// How many faults had struck when the process was started.
+    pub(super) faults_before: u64,
+    /// Something was destroyed that is not healed yet.
+    pub(super) rotten: bool,
+    pub(super) tight: bool,
+    /// The process answered that its disk failed: it takes no more writes.
+    pub(super) read_only: bool,
+    /// The index's volume as it was at an earlier opening.
+    pub(super) old_index: Option<FaultyDisk>,
+}
+
+impl Node {
+    pub(super) fn new(number: u8, disk: FaultyDisk, oracle: Oracle, drift: i64) -> Self {
+        Self {
+            number,
+            disk,
+            process: None,
+            life: 0,
+            crashes: 0,
+            oracle,
+            inbox: Vec::new(),
+            jobs: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            open: BTreeSet::new(),
+            scratch: Scratch::default(),
+            busy_until: 0,
+            turn_at: None,
+            jobs_started: 0,
+            drift,
+            wall_offset: 0,
+            faults_before: 0,
+            rotten: false,
+            tight: false,
+            read_only: false,
+            old_index: None,
+        }
+    }
+
+    /// What this node's clocks say at a moment of the world.
+    pub(super) fn now(&self, world_nanos: u64) -> Now {
+        let local = self.local(world_nanos);
+        let wall = (EPOCH_MILLIS + local / 1_000_000).saturating_add_signed(self.wall_offset);
+        Now { instant: Instant::from_nanos(local), wall: WallTime::from_unix_millis(wall) }
+    }
+
+    fn local(&self, world_nanos: u64) -> u64 {
+        let scaled = u128::from(world_nanos) * (1_000_000 + i128::from(self.drift)).unsigned_abs() / 1_000_000;
+        u64::try_from(scaled).unwrap_or(u64::MAX)
+    }
+
+    /// The moment of the world at which this node's monotonic clock has reached an instant.
+    pub(super) fn world_nanos(&self, instant: Instant) -> u64 {
+        let rate = (1_000_000 + i128::from(self.drift)).unsigned_abs();
+        u64::try_from((u128::from(instant.as_nanos()) * 1_000_000).div_ceil(rate)).unwrap_or(u64::MAX)
+    }
+
+    /// The process ends, whatever it was doing.
+    pub(super) fn stop(&mut self) {
+        self.process = None;
+        self.life += 1;
+        self.inbox.clear();
+        self.jobs.clear();
+        self.open.clear();
+        self.turn_at = None;
+        self.busy_until = 0;
+        self.read_only = false;
+    }
+}

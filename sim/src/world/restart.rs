@@ -1,0 +1,268 @@
+//! The end of a process and the beginning of the next.
+
+use super::node::Process;
+use super::trace::What;
+use super::{World, panicked};
+use crate::disk::{CrashVariant, Damage};
+use crate::oracle::{Broken, Excuse, Promise};
+use crate::swarm::Disruption;
+use crate::tape::{Purpose, StreamId};
+use ouroboros_engine::env::{DiskFailure, Volume};
+use ouroboros_engine::node::{Access, Engine, Failure, OpenError, OpenOptions, Opened, Reply, Request};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Openings that may fail one after the other before the disk is left in peace.
+const ATTEMPTS: u64 = 4;
+
+impl World {
+    fn options(&self, node: usize, access: Access) -> OpenOptions {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&self.setting.seed.to_le_bytes());
+        seed[8..16].copy_from_slice(&self.nodes[node].life.to_le_bytes());
+        seed[16] = node as u8;
+        OpenOptions { access, limits: self.limits(), seed }
+    }
+
+    /// Makes the node's store. Nothing was promised to anybody yet, so no fault strikes.
+    pub(super) fn create(&mut self, node: usize) -> Result<(), Broken> {
+        let options = self.options(node, Access::Keys(self.keys.clone()));
+        let it = &mut self.nodes[node];
+        it.disk.pause(true);
+        let now = it.now(self.now);
+        let engine = Engine::create(it.disk.clone(), self.config.clone(), options, now)
+            .map_err(|error| Broken::new(Promise::P2, format!("a store cannot be made: {error}")))?;
+        it.process = Some(Process::new(engine, &it.disk, now));
+        self.trace.event(self.now, node as u8, What::Opened, &[0]);
+        Ok(())
+    }
+
+    /// The power fails, or the process alone is killed.
+    fn stop(&mut self, node: usize, power_loss: bool) {
+        let it = &mut self.nodes[node];
+        it.stop();
+        let (number, crashes) = (it.number, it.crashes);
+        if power_loss {
+            it.crashes += 1;
+            it.oracle.crashes += 1;
+            let stream = StreamId::new(Purpose::Crash, number);
+            let detail = self.tape.below_at(stream, crashes * 2 + 1, 1 << 16);
+            let variant = match self.tape.below_at(stream, crashes * 2, 6) {
+                0 => CrashVariant::AllKept,
+                1 => CrashVariant::AllLost,
+                2 | 3 => CrashVariant::Torn(detail),
+                _ => CrashVariant::Subset(detail),
+            };
+            let units = it.disk.undecided_units();
+            it.disk.crash(variant);
+            it.disk = it.disk.recover();
+            self.trace.event(self.now, number, What::Stopped, &[1, units, detail]);
+            self.counts.count("crash");
+            self.tell(node, || format!("the power is gone; of {units} writes not synced survive {variant:?}"));
+        } else {
+            it.disk = it.disk.restart();
+            self.trace.event(self.now, number, What::Stopped, &[0]);
+        }
+    }
+
+    /// Ends the process and starts the next, as often as that takes.
+    pub(super) fn stop_and_restart(
+        &mut self,
+        node: usize,
+        power_loss: bool,
+        between: Option<Disruption>,
+    ) -> Result<(), Broken> {
+        self.stop(node, power_loss);
+        self.now += 1_000_000;
+        match between {
+            Some(Disruption::LoseIndex) => self.nodes[node].disk.lose_volume(Volume::Index),
+            Some(Disruption::OldIndex) => {
+                if let Some(old) = self.nodes[node].old_index.clone() {
+                    self.nodes[node].disk.restore_volume(Volume::Index, &old);
+                }
+            }
+            _ => {}
+        }
+        self.start(node)
+    }
+
+    fn start(&mut self, node: usize) -> Result<(), Broken> {
+        let mut attempts = 0;
+        let opened = loop {
+            attempts += 1;
+            let calm = attempts > ATTEMPTS;
+            self.set_rates(node, true);
+            let it = &mut self.nodes[node];
+            it.disk.pause(calm);
+            if calm || attempts > 1 {
+                it.disk.set_capacity(None);
+                it.tight = false;
+            }
+            it.faults_before = it.harm();
+            let (busy, now) = (it.disk.busy_nanos(), it.now(self.now));
+            let options = self.options(node, Access::Keys(self.keys.clone()));
+            let it = &mut self.nodes[node];
+            let disk = it.disk.clone();
+            let result = catch_unwind(AssertUnwindSafe(|| Engine::open(disk, options, now)))
+                .map_err(|panic| panicked(&*panic, "opening"))?;
+            self.now += it.disk.busy_nanos() - busy;
+            match result {
+                Ok((engine, opened)) if it.disk.is_powered() => {
+                    let now = it.now(self.now);
+                    it.process = Some(Process::new(engine, &it.disk, now));
+                    break opened;
+                }
+                Err(error) if it.disk.is_powered() => {
+                    let excused = it.has_faults() || it.tight || self.budget.beyond;
+                    let line = error.to_string();
+                    self.tell(node, || format!("opening fails: {line}"));
+                    if !excused || calm && !self.budget.beyond {
+                        return Err(Broken::new(Promise::P7, format!("the store cannot be opened: {error}")));
+                    }
+                    if calm {
+                        return self.is_clear(&error);
+                    }
+                    self.stop(node, false);
+                }
+                _ => {
+                    self.counts.count("crash-in-recovery");
+                    self.stop(node, true);
+                }
+            }
+        };
+        self.opened(node, &opened)
+    }
+
+    /// Beyond the budget an error that says what is wrong is all that is asked.
+    fn is_clear(&self, error: &OpenError) -> Result<(), Broken> {
+        let crashed = error.to_string().contains(&DiskFailure::Crashed.to_string());
+        if crashed { Err(Broken::new(Promise::P2, "a disk with power is called crashed")) } else { Ok(()) }
+    }
+
+    fn opened(&mut self, node: usize, opened: &Opened) -> Result<(), Broken> {
+        let details = [1, u64::from(opened.index_rebuilt), opened.replayed, u64::from(opened.torn)];
+        self.trace.event(self.now, node as u8, What::Opened, &details);
+        self.tell(node, || format!("the store is open: {opened:?}"));
+        let it = &mut self.nodes[node];
+        let excused = it.rotten || it.has_faults() || self.budget.beyond;
+        it.disk.pause(true);
+        if it.life.is_multiple_of(3) {
+            it.old_index = Some(it.disk.snapshot());
+        }
+        if !opened.damaged.is_empty() && !excused {
+            let what = format!("a store on a sound disk is called damaged: {:?}", opened.damaged);
+            return Err(Broken::new(Promise::P7, what));
+        }
+        let now = self.now;
+        self.wake(node, now);
+        Ok(())
+    }
+
+    /// An orderly end, something in between, and the next process.
+    pub(super) fn reopen(&mut self, node: usize, slot: u32, between: Disruption) -> Result<(), Broken> {
+        self.nodes[node].disk.pause(true);
+        let closed = self.ask(node, Request::Close);
+        match closed {
+            Ok(Reply::Closed) => {
+                let process = self.nodes[node].process.take();
+                if let Some(process) = process {
+                    let result = catch_unwind(AssertUnwindSafe(|| process.driver.into_parts().0.shut_down()))
+                        .map_err(|panic| panicked(&*panic, "closing"))?;
+                    let excuse = self.excuse(node, 1);
+                    if let Err(failure) = result
+                        && !excuse.covers(&failure)
+                    {
+                        return Err(Broken::new(Promise::P2, format!("a closed store cannot be left: {failure}")));
+                    }
+                }
+            }
+            Ok(reply) => return Err(Broken::new(Promise::P2, format!("{reply:?} is no answer to closing"))),
+            Err(Stop::Failed(failure)) if self.excuse(node, 1).covers(&failure) => {}
+            Err(Stop::Failed(failure)) => {
+                return Err(Broken::new(Promise::P2, format!("the store cannot be closed: {failure}")));
+            }
+            Err(Stop::Broken(broken)) => return Err(broken),
+        }
+        match between {
+            Disruption::Keyless => self.keyless(node, slot)?,
+            Disruption::Rot => self.rot(node, slot),
+            _ => {}
+        }
+        self.stop_and_restart(node, false, Some(between))?;
+        self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })
+    }
+
+    /// A process without keys does the upkeep.
+    fn keyless(&mut self, node: usize, slot: u32) -> Result<(), Broken> {
+        self.stop(node, false);
+        let options = self.options(node, Access::Keyless);
+        let it = &mut self.nodes[node];
+        let now = it.now(self.now);
+        let disk = it.disk.clone();
+        let result = catch_unwind(AssertUnwindSafe(|| Engine::open(disk, options, now)))
+            .map_err(|panic| panicked(&*panic, "opening without keys"))?;
+        let (engine, _) = match result {
+            Ok(parts) => parts,
+            Err(_) if self.budget.beyond => return Ok(()),
+            Err(error) => {
+                return Err(Broken::new(Promise::P7, format!("the store cannot be opened without keys: {error}")));
+            }
+        };
+        it.process = Some(Process::new(engine, &it.disk, now));
+        let request = match self.detail(node, slot, 0, 3) {
+            0 => Request::Scrub { repair: true },
+            1 => Request::Compact,
+            _ => Request::Recode(self.config.coding),
+        };
+        match self.ask(node, request) {
+            Ok(_) => {}
+            Err(Stop::Failed(failure)) if self.excuse(node, 1).covers(&failure) => {}
+            Err(Stop::Failed(failure)) => {
+                return Err(Broken::new(Promise::P2, format!("upkeep without keys failed: {failure}")));
+            }
+            Err(Stop::Broken(broken)) => return Err(broken),
+        }
+        match self.ask(node, Request::Get(Vec::new())) {
+            Err(Stop::Failed(Failure::NoKeys)) => Ok(()),
+            other => Err(Broken::new(Promise::P8, format!("a node without keys answers a question: {other:?}"))),
+        }
+    }
+
+    /// A sector of a store at rest rots: one, unless the budget is no matter.
+    fn rot(&mut self, node: usize, slot: u32) {
+        if !self.budget.permits_rot(self.nodes[node].rotten) {
+            return;
+        }
+        let disk = self.nodes[node].disk.clone();
+        let files: Vec<_> = disk.files(Volume::Blocks).into_iter().filter(|(_, len)| *len > 0).collect();
+        let count = files.len() as u64;
+        let Some((name, len)) = files.get(self.detail(node, slot, 1, count) as usize) else { return };
+        let sectors = len.div_ceil(512);
+        let sector = self.detail(node, slot, 2, sectors);
+        let detail = self.detail(node, slot, 3, 4096);
+        let damage = match self.detail(node, slot, 4, 5) {
+            0 => Damage::FlippedBit { bit: detail as u16 },
+            1 => Damage::Zeroed,
+            2 => Damage::ReplacedBy { sector: detail % sectors },
+            3 => Damage::Unreadable,
+            _ => Damage::Garbage { seed: detail },
+        };
+        self.nodes[node].rotten = disk.damage(Volume::Blocks, name, sector, damage);
+        let line = format!("sector {sector} of {name} rots: {damage:?}");
+        self.tell(node, || line);
+    }
+}
+
+/// Why a question of the oracle has no answer.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// The node said no.
+    Failed(Failure),
+    /// A promise broke.
+    Broken(Broken),
+}
+
+impl From<Broken> for Stop {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}

@@ -1,0 +1,277 @@
+//! Rounds: some operations that overlap, and what comes of them.
+
+use super::{Happening, Pumped, World};
+use crate::oracle::{Broken, Excuse, Promise};
+use crate::swarm::Disruption;
+use crate::tape::{Purpose, StreamId};
+use crate::workload::{Send, Slot, Task};
+use crate::world::trace::What;
+use ouroboros_engine::node::{Limits, Request};
+
+/// Operations of one round, at most.
+const MAX_TOGETHER: usize = 6;
+/// Positions of a slot on the world's stream.
+const STRIDE: u64 = 8;
+
+impl World {
+    fn disruption(&self, node: usize, slot: u32) -> Option<Disruption> {
+        let place = self.tape.rare_at(self.world_stream(node), u64::from(slot) * STRIDE, &self.swarm.disruptions);
+        Disruption::ALL.get(usize::try_from(place.checked_sub(1)?).ok()?).copied()
+    }
+
+    const fn world_stream(&self, node: usize) -> StreamId {
+        StreamId::new(Purpose::World, node as u8)
+    }
+
+    pub(super) fn detail(&self, node: usize, slot: u32, part: u64, bound: u64) -> u64 {
+        self.tape.below_at(self.world_stream(node), u64::from(slot) * STRIDE + 1 + part, bound)
+    }
+
+    /// The whole life of a node.
+    pub(super) fn play(&mut self, node: usize) -> Result<(), Broken> {
+        self.create(node)?;
+        let mut slot = 0;
+        while slot < self.setting.operations {
+            let first = slot;
+            let mut tasks = Vec::new();
+            loop {
+                let draws = Slot::new(&self.tape, node as u8, slot);
+                let together = draws.together(&self.swarm);
+                tasks.extend(self.workload.draft(slot, &draws, &self.swarm, &self.nodes[node].oracle.model));
+                slot += 1;
+                if !together || tasks.len() >= MAX_TOGETHER || slot >= self.setting.operations {
+                    break;
+                }
+            }
+            let disruption = self.disruption(node, first);
+            self.round(node, first, tasks, disruption)?;
+        }
+        self.finish(node)
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.swarm.limits.clone()
+    }
+
+    fn round(
+        &mut self,
+        node: usize,
+        slot: u32,
+        tasks: Vec<Task>,
+        disruption: Option<Disruption>,
+    ) -> Result<(), Broken> {
+        self.before_round(node, slot, disruption)?;
+        let count = tasks.len();
+        self.counts.operations += count as u64;
+        self.tasks = tasks;
+        let life = self.nodes[node].life;
+        for at in 0..count {
+            let task = &self.tasks[at];
+            self.counts.count(task.kind.name());
+            let delay = self.swarm.gap_nanos / 4 * task.gap * u64::from(at > 0);
+            self.schedule(self.now + delay, Happening::Send { node: node as u8, life, task: at });
+        }
+        let ended = match self.pump(node, |world| world.tasks.iter().all(Task::is_over))? {
+            Pumped::Done => self.killed(node, slot, disruption),
+            Pumped::Down => Some(true),
+            Pumped::Still => {
+                let task = self.tasks.iter().find(|task| !task.is_over()).map(|task| (task.slot, task.kind.name()));
+                return Err(Broken::new(Promise::P9, format!("no answer will ever come to {task:?}")));
+            }
+        };
+        self.nodes[node].disk.forget_injections();
+        let mut tasks = std::mem::take(&mut self.tasks);
+        let excuse = self.excuse(node, tasks.len());
+        let single = tasks.len() == 1;
+        if let Some(power_loss) = ended {
+            self.stop_and_restart(node, power_loss, None)?;
+        }
+        self.look(node, &tasks, ended.is_some(), excuse)?;
+        for task in &tasks {
+            if let Err(broken) = self.nodes[node].oracle.check_answer(task, single && ended.is_none(), excuse) {
+                return Err(broken);
+            }
+        }
+        tasks.clear();
+        self.after_round(node, slot, disruption, ended.is_some())
+    }
+
+    pub(super) fn excuse(&self, node: usize, tasks: usize) -> Excuse {
+        let it = &self.nodes[node];
+        let faulted = it.has_faults() || it.rotten;
+        Excuse {
+            faulted,
+            full: it.tight || it.has_faults(),
+            crowded: tasks > 1 || self.swarm.limits.requests < 16,
+            beyond: self.budget.beyond,
+        }
+    }
+
+    /// A process that is to be killed at the end of the round, in the middle of what it still does.
+    fn killed(&mut self, node: usize, slot: u32, disruption: Option<Disruption>) -> Option<bool> {
+        match disruption {
+            Some(Disruption::Kill) => {
+                self.tell(node, || "the process is killed".to_owned());
+                self.counts.count(Disruption::Kill.name());
+                Some(false)
+            }
+            // The operation was never reached.
+            Some(Disruption::PowerLoss) if self.detail(node, slot, 1, 2) == 1 => Some(true),
+            _ => None,
+        }
+    }
+
+    fn before_round(&mut self, node: usize, slot: u32, disruption: Option<Disruption>) -> Result<(), Broken> {
+        self.set_rates(node, false);
+        self.nodes[node].disk.pause(false);
+        match disruption {
+            Some(Disruption::PowerLoss) => {
+                let after = self.detail(node, slot, 0, 40);
+                let disk = &self.nodes[node].disk;
+                disk.crash_at(disk.operations_so_far() + after);
+                self.tell(node, || format!("the power will fail {after} operations of the disk from now"));
+            }
+            Some(Disruption::TightDisk) => {
+                let room = self.detail(node, slot, 0, 8) * 3000;
+                let disk = &self.nodes[node].disk;
+                disk.set_capacity(Some(disk.used_bytes() + room));
+                self.nodes[node].tight = true;
+                self.disrupted(node, Disruption::TightDisk, || format!("only {room} B are left on the disk"));
+            }
+            Some(Disruption::WallJump) => {
+                let far = [1_000, 60_000, 3_600_000, 86_400_000 * 400][self.detail(node, slot, 0, 4) as usize];
+                let by = if self.detail(node, slot, 1, 2) == 0 { far } else { -far };
+                let offset = &mut self.nodes[node].wall_offset;
+                *offset = offset.saturating_add(by);
+                self.disrupted(node, Disruption::WallJump, || format!("the wall clock jumps by {by} ms"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn disrupted(&mut self, node: usize, what: Disruption, line: impl FnOnce() -> String) {
+        self.counts.count(what.name());
+        self.trace.event(self.now, node as u8, What::Disrupted, &[what as u64]);
+        self.tell(node, line);
+    }
+
+    fn after_round(
+        &mut self,
+        node: usize,
+        slot: u32,
+        disruption: Option<Disruption>,
+        ended: bool,
+    ) -> Result<(), Broken> {
+        if self.nodes[node].tight {
+            self.nodes[node].tight = false;
+            self.nodes[node].disk.set_capacity(None);
+            self.tell(node, || "there is room on the disk again".to_owned());
+        }
+        if self.nodes[node].disk.fault_counts().of(crate::disk::Fault::FillsUp) > 0 {
+            self.nodes[node].disk.set_capacity(None);
+        }
+        if self.nodes[node].read_only && !ended {
+            self.tell(node, || "the disk failed: the process is started anew".to_owned());
+            self.stop_and_restart(node, false, None)?;
+            self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })?;
+        }
+        match disruption {
+            Some(
+                what @ (Disruption::Reopen
+                | Disruption::LoseIndex
+                | Disruption::OldIndex
+                | Disruption::Keyless
+                | Disruption::Rot),
+            ) => {
+                self.disrupted(node, what, || format!("{} begins", what.name()));
+                self.reopen(node, slot, what)?;
+            }
+            Some(Disruption::Rest) => {
+                let until = self.now + 1_000_000_000 * (1 + self.detail(node, slot, 0, 30));
+                self.disrupted(node, Disruption::Rest, || "nothing is asked for a while".to_owned());
+                self.nodes[node].disk.pause(true);
+                self.pump(node, |world| world.heap.peek().is_none_or(|next| next.0.0 > until))?;
+                self.now = self.now.max(until);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A client's next message.
+    pub(super) fn send_next(&mut self, node: usize, life: u64, at: usize) {
+        if self.nodes[node].life != life || at >= self.tasks.len() {
+            return;
+        }
+        let task = &mut self.tasks[at];
+        let gap = 1 + self.swarm.gap_nanos / 8 * task.gap;
+        if task.patient && !task.awaited.is_empty() {
+            // The answer sends the next.
+            return;
+        }
+        let Some(next) = task.sends.pop_front() else { return };
+        let more = !task.sends.is_empty();
+        let stream = task.stream.unwrap_or(ouroboros_engine::node::RequestId(0));
+        let (slot, kind, first) = (task.slot, task.kind.name(), task.stream.is_none());
+        let is_open = matches!(next, Send::Open(_));
+        let is_data = matches!(next, Send::Data(_));
+        if first {
+            let what = summary(task);
+            self.tell(node, || format!("{kind} #{slot}{what}"));
+        }
+        let request = match next {
+            Send::Whole(request) => request,
+            Send::Open(put) => Request::PutOpen(put),
+            Send::Data(data) => Request::PutData { stream, data },
+            Send::End => Request::PutEnd { stream },
+            Send::Abort => Request::PutAbort { stream },
+        };
+        let id = self.send(node, request);
+        let task = &mut self.tasks[at];
+        if is_open {
+            task.stream = Some(id);
+        }
+        if is_open || is_data {
+            task.awaited.insert(id);
+        } else {
+            task.last = Some(id);
+        }
+        if more && !(self.tasks[at].patient && (is_open || is_data)) {
+            self.schedule(self.now + gap, Happening::Send { node: node as u8, life, task: at });
+        }
+    }
+}
+
+/// What a task is about, for the story.
+pub(super) fn summary(task: &Task) -> String {
+    let mut out = String::new();
+    for want in &task.wants {
+        let len = want.content.as_ref().map(bytes::Bytes::len);
+        out.push_str(&format!(" {}", want.key));
+        match (len, want.source) {
+            (_, Some(source)) => out.push_str(&format!(" from {:.8}", source.to_string())),
+            (Some(len), _) => out.push_str(&format!(" {len} B")),
+            (None, _) => out.push_str(" gone"),
+        }
+        if let Some(parents) = &want.parents {
+            let parents: Vec<String> = parents.iter().map(|id| format!("{:.8}", id.to_string())).collect();
+            out.push_str(&format!(" on [{}]", parents.join(", ")));
+        }
+    }
+    if let Some(target) = &task.purge {
+        out.push_str(&format!(" {target:.100?}"));
+    }
+    if let Some(request) = &task.asked {
+        out.push_str(&format!(" {request:.160?}"));
+    }
+    out
+}
+
+impl Task {
+    /// Whether nothing more will come of it.
+    pub(super) fn is_over(&self) -> bool {
+        // Of a stream that was refused the pieces are refused one by one.
+        self.sends.is_empty() && self.reply.is_some() && self.awaited.is_empty()
+    }
+}

@@ -1,0 +1,177 @@
+//! The hash of everything that happened, with checkpoints for finding where two runs part.
+
+use core::fmt;
+use ouroboros_engine::node::{Failure, Reply};
+
+/// Events between two checkpoints.
+pub const CHECKPOINT: u64 = 1024;
+
+/// The hash of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TraceHash(pub [u8; 32]);
+
+impl fmt::Display for TraceHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Folds events into a hash. What is folded are meanings (what was asked, answered, decided, and when), never the
+/// bytes that a library's encoder made.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    hasher: blake3::Hasher,
+    buffer: Vec<u8>,
+    events: u64,
+    checkpoints: Vec<TraceHash>,
+}
+
+/// What kind of event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum What {
+    Asked,
+    Answered,
+    Turn,
+    JobDone,
+    Stopped,
+    Opened,
+    Disrupted,
+    Checked,
+    Frame,
+    Ended,
+}
+
+impl Trace {
+    pub(crate) fn new() -> Self {
+        Self {
+            hasher: blake3::Hasher::new_derive_key("ouroborosdb v1 simulator trace"),
+            buffer: Vec::with_capacity(8192),
+            events: 0,
+            checkpoints: Vec::new(),
+        }
+    }
+
+    /// One event: when, whose, what, and numbers that say more.
+    pub(crate) fn event(&mut self, at: u64, node: u8, what: What, details: &[u64]) {
+        self.buffer.extend_from_slice(&at.to_le_bytes());
+        self.buffer.extend_from_slice(&[node, what as u8, details.len() as u8]);
+        details.iter().for_each(|detail| self.buffer.extend_from_slice(&detail.to_le_bytes()));
+        self.events += 1;
+        if self.buffer.len() >= 7168 {
+            self.flush();
+        }
+        if self.events.is_multiple_of(CHECKPOINT) {
+            self.flush();
+            self.checkpoints.push(TraceHash(*self.hasher.finalize().as_bytes()));
+        }
+    }
+
+    /// What an answer says.
+    pub(crate) fn reply(&mut self, reply: &Reply) {
+        let out = &mut self.buffer;
+        let kind = match reply {
+            Reply::Ready => 0u8,
+            Reply::Put(results) => {
+                for result in results {
+                    match result {
+                        Ok(written) => {
+                            out.extend_from_slice(written.id.as_bytes());
+                            out.extend_from_slice(&written.created.0.to_le_bytes());
+                        }
+                        Err(failure) => out.push(failure_kind(failure)),
+                    }
+                }
+                1
+            }
+            Reply::Got(results) => {
+                for result in results {
+                    match result {
+                        Ok(got) => out.extend_from_slice(got.version.id.as_bytes()),
+                        Err(failure) => out.push(failure_kind(failure)),
+                    }
+                }
+                2
+            }
+            Reply::Exist(found) => {
+                out.extend(found.iter().map(|there| u8::from(*there)));
+                3
+            }
+            Reply::Data(pieces) => {
+                let len: usize = pieces.iter().map(bytes::Bytes::len).sum();
+                out.extend_from_slice(&(len as u64).to_le_bytes());
+                4
+            }
+            Reply::Versions(versions) => {
+                versions.iter().for_each(|version| out.extend_from_slice(version.id.as_bytes()));
+                5
+            }
+            Reply::Diff(diff) => {
+                out.extend_from_slice(&(diff.ranges.len() as u64).to_le_bytes());
+                6
+            }
+            Reply::Listing(page) => {
+                page.entries.iter().for_each(|entry| out.extend_from_slice(&entry.name));
+                7
+            }
+            Reply::Purged { versions } => {
+                out.extend_from_slice(&versions.to_le_bytes());
+                8
+            }
+            Reply::Scrubbed(report) => {
+                out.extend_from_slice(&(report.damage.len() as u64).to_le_bytes());
+                9
+            }
+            Reply::Recoded(report) => {
+                out.extend_from_slice(&report.recoded.to_le_bytes());
+                10
+            }
+            Reply::Compacted(report) => {
+                out.extend_from_slice(&report.seals_collected.to_le_bytes());
+                11
+            }
+            Reply::Stats(stats) => {
+                out.extend_from_slice(&stats.versions.to_le_bytes());
+                12
+            }
+            Reply::Closed => 13,
+            Reply::Failed(failure) => {
+                out.push(failure_kind(failure));
+                14
+            }
+        };
+        out.push(kind);
+    }
+
+    fn flush(&mut self) {
+        self.hasher.update(&self.buffer);
+        self.buffer.clear();
+    }
+
+    pub(crate) const fn events(&self) -> u64 {
+        self.events
+    }
+
+    pub(crate) fn finish(mut self) -> (TraceHash, Vec<TraceHash>) {
+        self.flush();
+        (TraceHash(*self.hasher.finalize().as_bytes()), self.checkpoints)
+    }
+}
+
+const fn failure_kind(failure: &Failure) -> u8 {
+    match failure {
+        Failure::NoSuchKey(_) => 0,
+        Failure::Gone { .. } => 1,
+        Failure::NoSuchVersion(_) => 2,
+        Failure::OtherKey { .. } => 3,
+        Failure::WouldReturn { .. } => 4,
+        Failure::Damaged { .. } => 5,
+        Failure::Index(_) => 6,
+        Failure::Full => 7,
+        Failure::Disk(_) => 8,
+        Failure::Busy => 9,
+        Failure::NoKeys => 10,
+        Failure::TooLarge { .. } => 11,
+        Failure::Invalid(_) => 12,
+        Failure::Closed => 13,
+    }
+}
