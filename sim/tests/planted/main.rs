@@ -1,6 +1,7 @@
 //! Each planted bug breaks its promise, and nothing is found where none is planted.
 //!
-//! `cargo test -p ouroboros-sim --features planted --test planted`
+//! `cargo test --profile sim -p ouroboros-sim --features planted --test planted -- --nocapture`; with `PLANTED=Name,Name`
+//! only those.
 #![cfg(feature = "planted")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
@@ -12,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
 const OPERATIONS: u64 = 60;
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 150;
 
 /// What breaks in the world of a seed. A panic of the engine is a broken promise too.
 fn broken(seed: u64) -> Option<String> {
@@ -37,10 +38,16 @@ fn a_world_without_a_bug_breaks_no_promise() {
 fn every_planted_bug_breaks_its_promise() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut missed = Vec::new();
-    for &bug in Bug::ALL {
+    let only = std::env::var("PLANTED").unwrap_or_default();
+    for &bug in Bug::ALL.iter().filter(|bug| only.is_empty() || only.split(',').any(|name| name == bug.name())) {
         let found = match direct::scenario(bug) {
             Some(scenario) => {
-                assert_eq!(scenario(), Ok(()), "without {}", bug.name());
+                let sound = catch_unwind(scenario).unwrap_or_else(|_| Err("panic".into()));
+                if let Err(why) = sound {
+                    println!("{:<22} broken without it: {why:.150}", bug.name());
+                    missed.push(bug.name());
+                    continue;
+                }
                 let planting = plant(bug);
                 let outcome = catch_unwind(scenario).unwrap_or_else(|_| Err("panic".into()));
                 drop(planting);
