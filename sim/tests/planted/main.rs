@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use world::World;
 
 const OPERATIONS: u64 = 60;
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 400;
 
 /// What breaks in the world of a seed. A panic of the engine is a broken promise too.
 fn broken(seed: u64) -> Option<String> {
@@ -32,6 +32,14 @@ fn a_world_without_a_bug_breaks_no_promise() {
     for seed in 0..SEEDS / 4 {
         assert_eq!(broken(seed), None, "seed {seed}");
     }
+}
+
+/// Not a planted bug: the log forgets that a batch was given up once a compaction has removed the segment whose commit says so,
+/// and the next replay of all of it brings the batch back.
+#[test]
+#[ignore = "fails until the engine keeps what was given up dead after a compaction"]
+fn what_a_full_disk_refused_stays_away() {
+    assert_eq!(World::of_everything(77).run(OPERATIONS), Ok(()));
 }
 
 #[test]
