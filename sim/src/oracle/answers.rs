@@ -102,7 +102,7 @@ impl Oracle {
             }
             (Request::Scrub { .. }, Reply::Scrubbed(report)) => {
                 let clean = report.damage.is_empty() && report.lost.is_empty();
-                let excused = excuse.faulted || self.beyond;
+                let excused = excuse.faulted || excuse.torn || self.beyond;
                 demand!(P2, clean || excused, "a scrub found damage where nothing was damaged: {report:?}");
                 demand!(P1, report.lost.is_empty() || self.beyond || excuse.faulted, "a scrub calls versions lost: {report:?}");
             }

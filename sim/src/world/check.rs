@@ -185,6 +185,7 @@ impl World {
         let disk = self.nodes[node].disk.clone();
         disk.set_capacity(None);
         disk.calm();
+        self.healed = true;
         if self.budget.beyond {
             return self.plaintext.check(&disk);
         }
@@ -224,6 +225,7 @@ impl World {
             }
         }
         self.nodes[node].rotten = false;
+        self.nodes[node].torn = false;
         Ok(())
     }
 

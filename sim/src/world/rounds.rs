@@ -99,8 +99,10 @@ impl World {
     pub(super) fn excuse(&self, node: usize, tasks: usize) -> Excuse {
         let it = &self.nodes[node];
         let faulted = it.has_faults() || it.rotten;
+        let torn = it.torn;
         Excuse {
             faulted,
+            torn,
             full: it.tight || it.has_faults(),
             crowded: tasks > 1 || self.swarm.limits.requests < 16,
             beyond: self.budget.beyond,
