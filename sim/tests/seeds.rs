@@ -91,3 +91,18 @@ fn beyond_the_budget_there_are_clear_errors_and_never_wrong_bytes() {
         assert_eq!(report.violation, None, "ouroboros-sim run --beyond --seed {seed}");
     }
 }
+
+/// What the simulator has found, each under the name of what it was.
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/regressions");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let schedule = Schedule::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let report = Sim::replay(&schedule).run();
+        assert_eq!(report.violation, None, "{}", path.display());
+        count += 1;
+    }
+    assert!(count > 0);
+}

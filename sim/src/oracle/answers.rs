@@ -16,7 +16,8 @@ impl Oracle {
         {
             return Ok(());
         }
-        let single = single && !self.beyond;
+        // After a fault something may be hidden until a scrub; the oracle's own questions see to that.
+        let single = single && !self.beyond && !excuse.faulted;
         match (request, reply) {
             (Request::Get(wanted), Reply::Got(results)) => {
                 demand!(P2, wanted.len() == results.len(), "{} answers to {}", results.len(), describe(task));
