@@ -3,8 +3,10 @@
 # engine/clippy.toml names; this script makes sure that clippy is not blind, not overruled and not bypassed.
 #
 #   1. every entry of engine/clippy.toml is refused in a crate that uses it, so that a misspelt path cannot pass
-#   2. nothing in the engine switches those lints off; only its benches may, which measure real files and clocks
+#   2. nothing in the engine switches those lints off; only its benches may, which measure real files and clocks, and
+#      one line for the feature `planted`
 #   3. no dependency of the engine draws entropy or does I/O (by name, on wasm32)
+#   4. nothing that is not the simulator asks for the feature `planted`, and it is nobody's default
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -78,7 +80,9 @@ done
 echo "purity: all $count forbidden items are refused"
 
 # 2. The lists cannot be switched off inside the engine.
-if grep -rnE 'disallowed_(types|methods|macros)' engine --include='*.rs' --include='Cargo.toml' --exclude-dir=benches; then
+only_planted='#!\[cfg_attr\(feature = "planted", allow\(clippy::disallowed_macros, clippy::disallowed_types\)\)\]$'
+if grep -rnE 'disallowed_(types|methods|macros)' engine --include='*.rs' --include='Cargo.toml' --exclude-dir=benches \
+    | grep -vE "^engine/src/lib.rs:[0-9]+:$only_planted"; then
     fail "the lines above change a lint that keeps the engine pure"
 fi
 grep -q '^workspace = true' <(sed -n '/^\[lints\]/,$p' engine/Cargo.toml) || fail "engine/Cargo.toml does not take the workspace's lints"
@@ -90,3 +94,19 @@ if grep -E '^(getrandom|rand|fastrand|instant|web-time|wasm-bindgen|js-sys|tokio
     fail "the engine must not depend on the crates above (cargo tree -p ouroboros-engine --target wasm32-unknown-unknown -e normal -i NAME)"
 fi
 echo "purity: none of the engine's $(wc -l <<< "$tree") crates draws entropy, reads a clock or does I/O"
+
+# 4. The product has no planted bugs: neither what is built by default, nor anything that asks for the feature by name.
+for crate in ouroborosdb ouroboros-tools ouroboros-tests ouroboros-sim; do
+    features=$(cargo tree --locked -p "$crate" -e features --prefix none --no-dedupe | sort -u)
+    grep -q '^ouroboros-engine ' <<< "$features" || fail "cargo tree does not show the engine under $crate"
+    if grep -F 'feature "planted"' <<< "$features"; then
+        fail "$crate has planted bugs"
+    fi
+done
+if grep -n 'planted' Cargo.toml io/Cargo.toml tools/Cargo.toml tests/Cargo.toml fuzz/Cargo.toml | grep -v 'cfg(planted)'; then
+    fail "the lines above ask for planted bugs; only sim/Cargo.toml passes the feature on"
+fi
+if grep -rn 'thread_local!' engine/src | grep -v '^engine/src/planted.rs:'; then
+    fail "the engine keeps no state per thread"
+fi
+echo "purity: no product has planted bugs"

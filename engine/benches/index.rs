@@ -20,7 +20,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 const PLAIN: TableDefinition<'static, &'static [u8], &'static [u8]> = TableDefinition::new("keys");
-const OPTIONS: IndexOptions = IndexOptions { file: IndexName::Lasting, cache_bytes: 64 << 20, overlay_bytes: 32 << 20 };
+const OPTIONS: IndexOptions =
+    IndexOptions { file: IndexName::Lasting, cache_bytes: 64 << 20, overlay_bytes: 32 << 20, in_memory: false };
 const BATCH: u64 = 100_000;
 
 #[derive(Clone, Debug)]

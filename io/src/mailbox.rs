@@ -11,6 +11,8 @@ use std::time::Instant;
 struct State {
     requests: VecDeque<Input>,
     finished: VecDeque<Input>,
+    /// When the loop is to turn again, whether anything arrives or not.
+    due: Option<Instant>,
     closed: bool,
     hung_up: bool,
 }
@@ -81,14 +83,30 @@ impl Mailbox {
         self.arrived.notify_one();
     }
 
-    /// Everything that has arrived, waiting for the first input until `deadline`, if there is one.
-    pub(crate) fn take(&self, deadline: Option<Instant>, inputs: &mut Vec<Input>) {
+    /// Keeps the result of a job that was done by who turns the loop, and will take it without being woken.
+    pub(crate) fn keep(&self, input: Input) {
+        self.lock().finished.push_back(input);
+    }
+
+    /// Says until when [`Self::wait`] waits at most.
+    pub(crate) fn set_due(&self, due: Option<Instant>) {
+        let mut state = self.lock();
+        let sooner = due.is_some_and(|due| state.due.is_none_or(|before| due < before));
+        state.due = due;
+        drop(state);
+        if sooner {
+            self.arrived.notify_one();
+        }
+    }
+
+    /// Waits until something has arrived or is due, and takes nothing.
+    pub(crate) fn wait(&self) {
         let mut state = self.lock();
         while state.requests.is_empty() && state.finished.is_empty() && !state.hung_up {
-            match deadline {
+            match state.due {
                 None => state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return;
                     }
@@ -96,11 +114,24 @@ impl Mailbox {
                 }
             }
         }
+    }
+
+    /// Whether a finished job waits.
+    pub(crate) fn has_finished(&self) -> bool {
+        !self.lock().finished.is_empty()
+    }
+
+    /// Everything that has arrived. Only for who turns the loop: what is taken is handled in the order in which it came.
+    pub(crate) fn take(&self, inputs: &mut Vec<Input>) {
+        let mut state = self.lock();
         // Finished jobs first: they free what requests wait for.
         inputs.extend(state.finished.drain(..));
+        let full = state.requests.len() >= self.capacity;
         inputs.extend(state.requests.drain(..));
         drop(state);
-        self.space.notify(usize::MAX);
+        if full {
+            self.space.notify(usize::MAX);
+        }
     }
 
     /// The clients are gone: the engine thread is to end as it is.

@@ -4,11 +4,12 @@ use crate::clock::SystemClock;
 use crate::disk::FileDisk;
 use crate::mailbox::Mailbox;
 use crate::pool::{JobPanicked, JobPool, Refused, guarded};
-use ouroboros_engine::env::{Driver, Host, Input, Instant, NoNetwork};
-use ouroboros_engine::node::{Engine, Event, Job, JobDone, JobId, JobOutcome, Reply, RequestId};
+use ouroboros_engine::env::{Driver, Host, Input, NoNetwork};
+use ouroboros_engine::node::{Engine, Event, Job, JobDone, JobId, JobOutcome, Reply, Request, RequestId};
 use ouroboros_engine::seal::Scratch;
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -63,9 +64,9 @@ impl ThreadHost {
 impl Host for ThreadHost {
     fn run(&mut self, id: JobId, job: Job) {
         if job.is_light() {
-            // The engine thread finds the result in its mailbox without going to sleep.
+            // Whoever turns the loop finds the result in the mailbox before going to sleep.
             let result = guarded(&mut self.scratch, job, &|scratch: &mut Scratch, job: Job| job.run(scratch));
-            return self.mailbox.finish(done(id, result));
+            return self.mailbox.keep(done(id, result));
         }
         self.backlog.push_back((id, job));
         self.feed();
@@ -104,6 +105,94 @@ impl Drop for Ending {
     }
 }
 
+/// All that a turn of the loop needs.
+struct Loop {
+    driver: Driver<SystemClock, FileDisk, NoNetwork>,
+    host: ThreadHost,
+    mailbox: Arc<Mailbox>,
+    inputs: Vec<Input>,
+}
+
+impl Loop {
+    /// Handles everything that has arrived, and then `last`.
+    fn turn(&mut self, last: Option<Input>) {
+        self.mailbox.take(&mut self.inputs);
+        self.inputs.extend(last);
+        self.host.feed();
+        let due = self.driver.turn(self.inputs.drain(..), &mut self.host);
+        let now = self.driver.clock().now().instant;
+        self.mailbox.set_due(due.map(|due| std::time::Instant::now() + due.since(now)));
+    }
+
+    /// Whether there is nothing more to turn for.
+    fn is_over(&self) -> bool {
+        self.host.closed || self.mailbox.is_hung_up()
+    }
+}
+
+/// The loop, where whoever has it turns it: the engine thread when something arrives, or a client that finds it at rest
+/// and so spares two changes of threads, which cost ten times what the answer costs.
+///
+/// Who turns it takes what has arrived before anything of his own, under the same lock: requests are handled in the order in
+/// which they were sent, whoever handles them.
+#[derive(Clone)]
+pub(crate) struct Wheel(Arc<Mutex<Option<Loop>>>);
+
+impl std::fmt::Debug for Wheel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wheel")
+    }
+}
+
+impl Wheel {
+    /// Handles a question on this thread if nobody else is at work; else gives it back.
+    pub(crate) fn try_ask(&self, id: RequestId, request: Request) -> Result<(), Request> {
+        let Ok(mut wheel) = self.0.try_lock() else { return Err(request) };
+        let Some(at_rest) = wheel.as_mut().filter(|at_rest| !at_rest.is_over()) else { return Err(request) };
+        let mailbox = at_rest.mailbox.clone();
+        let turned = catch_unwind(AssertUnwindSafe(|| {
+            at_rest.turn(Some(Input::Request(id, request)));
+            // Light jobs are done already; the turn that takes them has the answer.
+            while mailbox.has_finished() && !at_rest.is_over() {
+                at_rest.turn(None);
+            }
+        }));
+        if turned.is_err() {
+            // A defect, and the client's thread is not to pay for it: the engine ends as if its own thread had panicked.
+            tracing::error!("the engine panicked");
+            *wheel = None;
+        }
+        if wheel.as_ref().is_none_or(Loop::is_over) {
+            mailbox.hang_up();
+        }
+        Ok(())
+    }
+
+    /// Turns until the engine has closed.
+    fn turn_on(&self, mailbox: &Mailbox) {
+        loop {
+            mailbox.wait();
+            let mut wheel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(mine) = wheel.as_mut() else {
+                // So that who closes the store hears of it.
+                std::panic::resume_unwind(Box::new("the engine panicked in a client's turn"));
+            };
+            mine.turn(None);
+            if !mine.is_over() {
+                continue;
+            }
+            let over = wheel.take();
+            drop(wheel);
+            if let Some(Loop { driver, .. }) = over
+                && let Err(failure) = driver.into_parts().0.shut_down()
+            {
+                tracing::warn!(%failure, "the store was not closed cleanly; nothing is lost");
+            }
+            return;
+        }
+    }
+}
+
 /// Starts the engine thread; it ends when the engine has closed.
 pub(crate) fn start(
     engine: Engine<FileDisk>,
@@ -112,7 +201,7 @@ pub(crate) fn start(
     mailbox: Arc<Mailbox>,
     waiting: Arc<Waiting>,
     events: EventSink,
-) -> std::io::Result<JoinHandle<()>> {
+) -> std::io::Result<(JoinHandle<()>, Wheel)> {
     let results = mailbox.clone();
     let deliver = move |id, result: Result<JobOutcome, JobPanicked>| {
         results.finish(done(JobId(id), result));
@@ -120,21 +209,15 @@ pub(crate) fn start(
     let run = |scratch: &mut Scratch, job: Job| job.run(scratch);
     let pool = JobPool::new(threads, threads.get() * JOBS_AHEAD, run, deliver)?;
     let (backlog, scratch) = (VecDeque::new(), Scratch::new());
-    let mut host = ThreadHost { pool, backlog, waiting, events, closed: false, mailbox: mailbox.clone(), scratch };
-    std::thread::Builder::new().name("ouroboros-engine".into()).spawn(move || {
-        // First, so that it is dropped last, also when the engine panics: nobody waits for a thread that is gone.
-        let _ending = Ending { mailbox: mailbox.clone(), waiting: host.waiting.clone() };
-        let mut driver = Driver::new(engine, clock, NoNetwork);
-        let mut inputs = Vec::new();
-        let mut due: Option<Instant> = None;
-        while !host.closed && !mailbox.is_hung_up() {
-            let deadline = due.map(|due| std::time::Instant::now() + due.since(driver.clock().now().instant));
-            mailbox.take(deadline, &mut inputs);
-            host.feed();
-            due = driver.turn(inputs.drain(..), &mut host);
-        }
-        if let Err(failure) = driver.into_parts().0.shut_down() {
-            tracing::warn!(%failure, "the store was not closed cleanly; nothing is lost");
-        }
-    })
+    let ending = Ending { mailbox: mailbox.clone(), waiting: waiting.clone() };
+    let host = ThreadHost { pool, backlog, waiting, events, closed: false, mailbox: mailbox.clone(), scratch };
+    let driver = Driver::new(engine, clock, NoNetwork);
+    let wheel = Wheel(Arc::new(Mutex::new(Some(Loop { driver, host, mailbox: mailbox.clone(), inputs: Vec::new() }))));
+    let turned = wheel.clone();
+    let thread = std::thread::Builder::new().name("ouroboros-engine".into()).spawn(move || {
+        // Also when the engine panics, nobody waits for a thread that is gone.
+        let _ending = ending;
+        turned.turn_on(&mailbox);
+    })?;
+    Ok((thread, wheel))
 }

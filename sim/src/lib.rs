@@ -7,6 +7,8 @@
 //!
 //! [`local`] is the smallest host of the engine, for tests that need no world.
 
+pub mod crash;
+pub mod crypto;
 pub mod disk;
 pub mod local;
 pub mod oracle;

@@ -36,10 +36,21 @@ enum Knob {
     UpkeepStep,
     IndexCache,
     Requests,
+    IndexPlace,
+    Signatures,
 }
 
 const FIRST_FAULT: u64 = 64;
 const FIRST_KIND: u64 = 128;
+
+/// How versions are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signatures {
+    /// By a keyed hash: [`crate::crypto`].
+    Cheap,
+    /// By ed25519.
+    Real,
+}
 
 /// How something happens to a node between two rounds of operations: places in [`Swarm::disruptions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +123,7 @@ impl Disruption {
 /// See the module's text.
 #[derive(Clone, Debug)]
 pub struct Swarm {
+    pub(crate) signatures: Signatures,
     /// The store's coding.
     pub coding: Coding,
     /// Codings that puts and recodings ask for.
@@ -185,7 +197,9 @@ impl Swarm {
         if codings.iter().any(|(_, parity)| *parity == 0) {
             disruptions[Disruption::Rot as usize] = 0;
         }
+        let signatures = if knob(Knob::Signatures, 8) == 1 { Signatures::Real } else { Signatures::Cheap };
         Self {
+            signatures,
             // The tables above hold none that is refused.
             coding: Coding::new(data, parity).unwrap_or_default(),
             codings,
@@ -212,6 +226,7 @@ impl Swarm {
                 window_len: pick(Knob::Window, &[300_000, 1, 40_000]) as usize,
                 body_cache_len: pick(Knob::BodyCache, &[50_000, 0, 2000]) as usize,
                 index_cache_len: pick(Knob::IndexCache, &[1 << 20, 1 << 16]) as usize,
+                index_in_memory: knob(Knob::IndexPlace, 3) == 1,
                 index_overlay_len: pick(Knob::Overlay, &[1 << 20, 1, 4000, 60_000]) as usize,
                 replay_len: pick(Knob::Replay, &[1 << 30, 1, 50_000]),
                 segment_len: pick(Knob::Segment, &[256 << 10, 64 << 10, 96 << 10]) as u32,
@@ -223,6 +238,7 @@ impl Swarm {
 
 impl fmt::Display for Swarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "signatures {:?}", self.signatures)?;
         writeln!(f, "coding {}+{}, of {:?}", self.coding.data(), self.coding.parity(), self.codings)?;
         let ChunkerParams { kind, min_len, avg_len, max_len } = self.chunker;
         writeln!(f, "chunks {kind:?} {min_len}/{avg_len}/{max_len} B, values of {} size classes", self.sizes)?;

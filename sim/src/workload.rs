@@ -1,19 +1,19 @@
 //! What clients ask for, drawn slot by slot from the tape.
 
 use crate::oracle::{Model, Want};
-use crate::swarm::Swarm;
+use crate::swarm::{Signatures, Swarm};
 use crate::tape::{Purpose, StreamId, Tape};
 use bytes::Bytes;
 use ouroboros_engine::blob::{Attributes, BlobKind};
 use ouroboros_engine::id::{AuthorId, BlobId, Hlc};
-use ouroboros_engine::keys::DedupScope;
+use ouroboros_engine::keys::{DedupScope, Keyring};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
     Base, Failure, ListRequest, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Select,
 };
 use ouroboros_engine::seal::Coding;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Stands in every value, and nowhere on a disk.
 pub const VALUE_MARKER: &[u8] = b"<plaintext of a value>";
@@ -303,7 +303,8 @@ impl Workload {
             Some(part) => slot.part(part * 4 + offset, bound),
         };
         let class = draw(Field::Size, 1, swarm.sizes);
-        let (least, most) = [(0, 64), (64, 1024), (1024, 5000), (4090, 12_000), (10_000, 40_000)][class.min(4) as usize];
+        let (least, most) =
+            [(0, 64), (64, 1024), (1024, 5000), (4090, 12_000), (10_000, 40_000)][class.min(4) as usize];
         let number = draw(Field::Value, 2, 12);
         // Few lengths, so that equal contents come again.
         let len = least + (most - least) / 4 * (number % 4) + number / 4;
@@ -484,9 +485,8 @@ impl Workload {
             (_, 6) => {
                 let history = model.history(&key);
                 let bound = history.len() as u64;
-                let parents = (0..slot.part(40, 3)).filter_map(|part| {
-                    history.get(slot.part(41 + part, bound) as usize).map(|(_, id)| *id)
-                });
+                let parents = (0..slot.part(40, 3))
+                    .filter_map(|part| history.get(slot.part(41 + part, bound) as usize).map(|(_, id)| *id));
                 Base::Versions(parents.collect())
             }
             _ => {
@@ -549,7 +549,13 @@ impl Workload {
     }
 }
 
-/// The master secret of every node.
-pub(crate) fn keyring() -> Arc<ouroboros_engine::keys::Keyring> {
-    crate::local::keyring(SECRET_BYTE)
+/// The keys of every node. Made once: deriving them costs as much as a dozen operations.
+pub(crate) fn keyring(signatures: Signatures) -> Arc<Keyring> {
+    static CHEAP: OnceLock<Arc<Keyring>> = OnceLock::new();
+    static REAL: OnceLock<Arc<Keyring>> = OnceLock::new();
+    let keys = match signatures {
+        Signatures::Cheap => CHEAP.get_or_init(|| Arc::new(crate::crypto::cheap_keyring([SECRET_BYTE; 32]))),
+        Signatures::Real => REAL.get_or_init(|| crate::local::keyring(SECRET_BYTE)),
+    };
+    keys.clone()
 }

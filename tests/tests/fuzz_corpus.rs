@@ -2,7 +2,7 @@
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
 use ouroboros_engine::id::EngineRng;
-use ouroboros_tests::crash::in_parallel;
+use ouroboros_sim::crash::in_parallel;
 use ouroboros_tests::fuzz_bodies::{DECODERS, Decoder, FILES, decode, files, mutate, store};
 use proptest::prelude::*;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};

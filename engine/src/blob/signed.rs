@@ -4,7 +4,7 @@ use super::Header;
 use crate::codec::bounded;
 use crate::codec::{Canonical, DecodeError};
 use crate::id::{BlobId, Domain};
-use crate::keys::{AuthorKey, BadSignature, JointSignature, Signature};
+use crate::keys::{BadSignature, Ed25519, JointSignature, Signature, Signer, Verifier};
 use borsh::io::{Error, ErrorKind, Read, Write};
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -24,7 +24,7 @@ impl SignedHeader {
     ///
     /// # Errors
     /// [`DecodeError`] when the header breaks a rule of its format, or names another author than the key's.
-    pub fn sign(header: Header, key: &AuthorKey) -> Result<Self, DecodeError> {
+    pub fn sign(header: Header, key: &dyn Signer) -> Result<Self, DecodeError> {
         let mut signed = Self::sign_all(vec![header], key)?;
         match signed.pop() {
             Some(only) => Ok(only),
@@ -36,12 +36,12 @@ impl SignedHeader {
     ///
     /// # Errors
     /// [`DecodeError`] when one of them breaks a rule of the format, or names another author than the key's.
-    pub fn sign_all(headers: Vec<Header>, key: &AuthorKey) -> Result<Vec<Self>, DecodeError> {
+    pub fn sign_all(headers: Vec<Header>, key: &dyn Signer) -> Result<Vec<Self>, DecodeError> {
         // PA
         let mut ids = Vec::with_capacity(headers.len());
         for header in &headers {
             header.validate()?;
-            if header.author != key.id() {
+            if header.author != key.author() {
                 return Err(DecodeError::malformed(
                     Header::WHAT,
                     "the header names another author than the key that signs",
@@ -94,8 +94,16 @@ impl SignedHeader {
     /// # Errors
     /// [`BadSignature`].
     pub fn verify(&self) -> Result<(), BadSignature> {
+        self.verify_by(&Ed25519)
+    }
+
+    /// [`Self::verify`] with a verifier of the caller's choice.
+    ///
+    /// # Errors
+    /// [`BadSignature`].
+    pub fn verify_by(&self, verifier: &(impl Verifier + ?Sized)) -> Result<(), BadSignature> {
         // PA
-        self.signature.verify(self.header.author, SIGNATURE, self.id.as_bytes())
+        self.signature.verify_by(verifier, self.header.author, SIGNATURE, self.id.as_bytes())
     }
 }
 

@@ -9,6 +9,9 @@ pub(crate) mod bounded;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 
+/// Room that most structures fit into, in bytes: growing to it in steps costs more than encoding.
+const USUAL_LEN: usize = 512;
+
 /// Why bytes were refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -70,7 +73,8 @@ pub trait Canonical: BorshSerialize + BorshDeserialize {
     /// The canonical bytes.
     fn encode(&self) -> Vec<u8> {
         debug_assert_eq!(self.validate(), Ok(()), "encoding an invalid {}", Self::WHAT);
-        let mut out = vec![Self::VERSION];
+        let mut out = Vec::with_capacity(Self::MAX_LEN.min(USUAL_LEN));
+        out.push(Self::VERSION);
         // Writing to a Vec cannot fail, and none of our types refuses to be written.
         if let Err(error) = self.serialize(&mut out) {
             unreachable!("encoding {} to memory: {error}", Self::WHAT);

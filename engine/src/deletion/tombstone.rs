@@ -4,7 +4,7 @@ use super::Purged;
 use crate::blob::Header;
 use crate::codec::{Canonical, DecodeError};
 use crate::id::{AuthorId, BlobId, Domain, Dot, Hlc, KeyHash, RealmId, TombstoneId};
-use crate::keys::{self, AuthorKey, BadSignature, Signature};
+use crate::keys::{BadSignature, Ed25519, Signature, Signer, Verifier};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 const TOMBSTONE: Domain = Domain::new("ouroborosdb v1 tombstone");
@@ -81,10 +81,10 @@ impl SignedTombstone {
     ///
     /// # Errors
     /// [`DecodeError`] when the tombstone breaks a rule of its format, or names another author than the key's.
-    pub fn sign(tombstone: Tombstone, key: &AuthorKey) -> Result<Self, DecodeError> {
+    pub fn sign(tombstone: Tombstone, key: &dyn Signer) -> Result<Self, DecodeError> {
         // PA
         tombstone.validate()?;
-        if tombstone.author != key.id() {
+        if tombstone.author != key.author() {
             return Err(DecodeError::malformed(
                 Tombstone::WHAT,
                 "the tombstone names another author than the key that signs",
@@ -111,8 +111,16 @@ impl SignedTombstone {
     /// # Errors
     /// [`BadSignature`].
     pub fn verify(&self) -> Result<(), BadSignature> {
+        self.verify_by(&Ed25519)
+    }
+
+    /// [`Self::verify`] with a verifier of the caller's choice.
+    ///
+    /// # Errors
+    /// [`BadSignature`].
+    pub fn verify_by(&self, verifier: &(impl Verifier + ?Sized)) -> Result<(), BadSignature> {
         // PA
-        keys::verify(self.tombstone.author, SIGNATURE, self.id().as_bytes(), &self.signature)
+        verifier.verify(self.tombstone.author, SIGNATURE, self.id().as_bytes(), &self.signature)
     }
 }
 

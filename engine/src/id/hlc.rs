@@ -1,6 +1,7 @@
 //! Hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", OPODIS 2014).
 
 use crate::env::WallTime;
+use crate::planted::{Bug, planted};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// Bits of the logical counter below the milliseconds.
@@ -71,6 +72,9 @@ impl HlcClock {
     /// forward is followed, and stays followed.
     pub fn issue(&mut self, now: WallTime) -> Hlc {
         self.last = Hlc::at(now).max(Hlc(self.last.0.saturating_add(1)));
+        if planted(Bug::ClockGoesBack) {
+            self.last = Hlc(Hlc::at(now).0 | (self.last.0.wrapping_add(1) & 0xffff));
+        }
         self.last
     }
 

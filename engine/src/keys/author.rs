@@ -3,6 +3,7 @@
 use crate::id::{AuthorId, Domain, Secret};
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
+use std::sync::Arc;
 
 /// An ed25519 signature.
 #[derive(Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -36,9 +37,8 @@ pub struct BadSignature {
     pub author: AuthorId,
 }
 
-/// Whatever signs as an author. Production signs with [`AuthorKey`]; a simulator may put something cheaper in its
-/// place.
-pub trait Signer {
+/// The secret half of an author, whatever the algorithm: what is signed goes through one.
+pub trait Signer: core::fmt::Debug + Send + Sync {
     /// In whose name it signs.
     fn author(&self) -> AuthorId;
 
@@ -46,13 +46,20 @@ pub trait Signer {
     fn sign(&self, domain: Domain, text: &[u8]) -> Signature;
 }
 
-/// Whatever checks signatures. Production checks with [`Ed25519`].
+/// Whatever checks signatures.
 pub trait Verifier {
     /// Checks that `author` signed `text` in `domain`.
     ///
     /// # Errors
     /// [`BadSignature`].
     fn verify(&self, author: AuthorId, domain: Domain, text: &[u8], signature: &Signature) -> Result<(), BadSignature>;
+}
+
+/// How an owner signs and how signatures are checked. There is one in production, [`Ed25519`]; a simulator, whose
+/// attackers forge nothing, may give a [`Keyring`](super::Keyring) a cheaper one.
+pub trait SignatureScheme: Verifier + core::fmt::Debug + Send + Sync {
+    /// The key made from 32 secret bytes.
+    fn key(&self, seed: &Secret) -> Arc<dyn Signer>;
 }
 
 /// Strict ed25519, as [`verify`] does it.
@@ -65,7 +72,13 @@ impl Verifier for Ed25519 {
     }
 }
 
-/// The secret half of an author.
+impl SignatureScheme for Ed25519 {
+    fn key(&self, seed: &Secret) -> Arc<dyn Signer> {
+        Arc::new(AuthorKey::from_seed(seed))
+    }
+}
+
+/// The secret half of an author, for ed25519.
 #[derive(Clone)]
 pub struct AuthorKey {
     signing: SigningKey,

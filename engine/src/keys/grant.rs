@@ -64,7 +64,7 @@ impl Grant {
     /// # Errors
     /// [`WeakReaderKey`].
     pub fn issue(
-        grantor: &impl Signer,
+        grantor: &dyn Signer,
         object: BlobId,
         reader: &ReaderPublic,
         body_key: &Secret,
@@ -92,7 +92,7 @@ impl Grant {
     ///
     /// # Errors
     /// [`BadSignature`].
-    pub fn verify_by(&self, verifier: &impl Verifier) -> Result<(), BadSignature> {
+    pub fn verify_by(&self, verifier: &(impl Verifier + ?Sized)) -> Result<(), BadSignature> {
         // PA
         verifier.verify(self.grantor, GRANT, &self.signed_text(), &self.signature)
     }
@@ -109,7 +109,7 @@ impl Grant {
     ///
     /// # Errors
     /// [`GrantError`].
-    pub fn open_by(&self, reader: &ReaderSecret, verifier: &impl Verifier) -> Result<Secret, GrantError> {
+    pub fn open_by(&self, reader: &ReaderSecret, verifier: &(impl Verifier + ?Sized)) -> Result<Secret, GrantError> {
         // PA
         let object = self.object;
         self.verify_by(verifier).map_err(|source| GrantError::Forged { object, source })?;
@@ -226,6 +226,7 @@ mod tests {
     }
 
     /// A simulator's signatures: a keyed hash in the place of the curve.
+    #[derive(Debug)]
     struct Cheap;
 
     impl Signer for Cheap {

@@ -11,7 +11,7 @@
 //! Children are put in order before they are hashed, so that a path needs no directions. What is signed can be read as
 //! nothing but the root: digests come out of another domain than nodes.
 
-use super::author::{AuthorKey, BadSignature, Signature, verify};
+use super::author::{BadSignature, Signature, Signer, Verifier};
 use crate::id::{AuthorId, Domain};
 
 const NODE: Domain = Domain::new("ouroborosdb v1 signature tree");
@@ -37,7 +37,7 @@ impl JointSignature {
     /// # Panics
     /// When there are more digests than the longest path has room for.
     #[must_use]
-    pub fn sign(key: &AuthorKey, domain: Domain, digests: &[Node]) -> Vec<Self> {
+    pub fn sign(key: &dyn Signer, domain: Domain, digests: &[Node]) -> Vec<Self> {
         // PA
         assert!(digests.len() <= 1 << Self::MAX_PATH, "{} digests in one tree", digests.len());
         let mut paths = vec![Vec::new(); digests.len()];
@@ -77,10 +77,16 @@ impl JointSignature {
     ///
     /// # Errors
     /// [`BadSignature`].
-    pub fn verify(&self, author: AuthorId, domain: Domain, digest: &Node) -> Result<(), BadSignature> {
+    pub fn verify_by(
+        &self,
+        verifier: &(impl Verifier + ?Sized),
+        author: AuthorId,
+        domain: Domain,
+        digest: &Node,
+    ) -> Result<(), BadSignature> {
         // PA
         let root = self.path.iter().fold(*digest, |node, sibling| above(&[node, *sibling]));
-        verify(author, domain, &root, &self.root)
+        verifier.verify(author, domain, &root, &self.root)
     }
 }
 
@@ -98,6 +104,7 @@ fn above(below: &[Node]) -> Node {
 mod tests {
     use super::*;
     use crate::id::Secret;
+    use crate::keys::{AuthorKey, Ed25519};
 
     const DOMAIN: Domain = Domain::new("ouroborosdb v1 test one");
     const OTHER: Domain = Domain::new("ouroborosdb v1 test two");
@@ -116,12 +123,12 @@ mod tests {
             for (at, signature) in signed.iter().enumerate() {
                 for (other, digest) in digests.iter().enumerate() {
                     assert_eq!(
-                        signature.verify(key.id(), DOMAIN, digest).is_ok(),
+                        signature.verify_by(&Ed25519, key.id(), DOMAIN, digest).is_ok(),
                         at == other,
                         "{at} {other} of {count}"
                     );
                 }
-                assert!(signature.verify(key.id(), OTHER, &digests[at]).is_err());
+                assert!(signature.verify_by(&Ed25519, key.id(), OTHER, &digests[at]).is_err());
                 assert!(signature.path().len() <= 5);
             }
         }
@@ -142,7 +149,12 @@ mod tests {
         let digests = digests(5);
         let signed = JointSignature::sign(&key, DOMAIN, &digests);
         let altered = |path: Vec<Node>| {
-            JointSignature::from_parts(*signed[0].signature(), path).unwrap().verify(key.id(), DOMAIN, &digests[0])
+            JointSignature::from_parts(*signed[0].signature(), path).unwrap().verify_by(
+                &Ed25519,
+                key.id(),
+                DOMAIN,
+                &digests[0],
+            )
         };
         let path = signed[0].path().to_vec();
         assert_eq!(path.len(), 3);
@@ -168,7 +180,7 @@ mod tests {
         // The root itself has a valid signature, as it must; nothing hashes to it in the domain of digests.
         let root = above(&digests);
         let bare = JointSignature::from_parts(*signed[0].signature(), Vec::new()).unwrap();
-        assert_eq!(bare.verify(key.id(), DOMAIN, &root), Ok(()));
-        assert!(bare.verify(key.id(), DOMAIN, &digests[0]).is_err());
+        assert_eq!(bare.verify_by(&Ed25519, key.id(), DOMAIN, &root), Ok(()));
+        assert!(bare.verify_by(&Ed25519, key.id(), DOMAIN, &digests[0]).is_err());
     }
 }

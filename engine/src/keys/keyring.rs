@@ -1,6 +1,6 @@
 //! Everything that one owner of a store holds secret.
 
-use super::author::AuthorKey;
+use super::author::{Ed25519, SignatureScheme, Signer};
 use super::epochs::{self, AddEpochError, Epochs, MAX_EPOCHS, UnknownEpoch};
 use super::master::MasterSecret;
 use super::name_keys::NameKeys;
@@ -12,6 +12,7 @@ use crate::id::{AuthorId, Domain, EngineRng, Epoch, NodeId, RealmId, Secret};
 use crate::seal::ScopeKeys;
 use borsh::{BorshDeserialize, BorshSerialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 const REALM_SECRET: Domain = Domain::new("ouroborosdb v1 realm secret");
@@ -32,8 +33,9 @@ pub struct Keyring {
     master: MasterSecret,
     realm: Epochs,
     groups: Epochs,
-    author: AuthorKey,
-    node: AuthorKey,
+    scheme: Arc<dyn SignatureScheme>,
+    author: Arc<dyn Signer>,
+    node: Arc<dyn Signer>,
     reader: ReaderSecret,
     realm_id: RealmId,
     name_keys: NameKeys,
@@ -43,15 +45,22 @@ impl Keyring {
     /// The keyring of a master secret, at epoch 0.
     #[must_use]
     pub fn from_master(master: MasterSecret) -> Self {
+        Self::with_scheme(master, Arc::new(Ed25519))
+    }
+
+    /// [`Self::from_master`] with another way to sign. What it signs is no part of the format: only whoever has the same
+    /// scheme can check it.
+    #[must_use]
+    pub fn with_scheme(master: MasterSecret, scheme: Arc<dyn SignatureScheme>) -> Self {
         // PA
         let realm = Epochs::new("realm secret", epoch_secret(&master, REALM_SECRET, Epoch(0)));
         let groups = Epochs::new("group key", epoch_secret(&master, GROUP_KEY, Epoch(0)));
-        let author = AuthorKey::from_seed(&master.derive(AUTHOR_SEED, &[]));
-        let node = AuthorKey::from_seed(&master.derive(NODE_SEED, &[]));
+        let author = scheme.key(&master.derive(AUTHOR_SEED, &[]));
+        let node = scheme.key(&master.derive(NODE_SEED, &[]));
         let reader = ReaderSecret::from_seed(&master.derive(READER_SEED, &[]));
         let realm_id = RealmId::from_bytes(REALM_ID.hash(&[realm.first().expose()]));
         let name_keys = NameKeys::derive(realm.first(), Epoch(0), &DedupScope::Realm.to_bytes());
-        Self { master, realm, groups, author, node, reader, realm_id, name_keys }
+        Self { master, realm, groups, scheme, author, node, reader, realm_id, name_keys }
     }
 
     /// A keyring that nobody has had before.
@@ -135,26 +144,32 @@ impl Keyring {
 
     /// In whose name this keyring signs.
     #[must_use]
-    pub const fn author(&self) -> AuthorId {
-        self.author.id()
+    pub fn author(&self) -> AuthorId {
+        self.author.author()
     }
 
     /// The key that signs blobs, tombstones and grants.
     #[must_use]
-    pub const fn signer(&self) -> &AuthorKey {
-        &self.author
+    pub fn signer(&self) -> &dyn Signer {
+        self.author.as_ref()
+    }
+
+    /// How this keyring signs, and checks what was signed.
+    #[must_use]
+    pub fn scheme(&self) -> &dyn SignatureScheme {
+        self.scheme.as_ref()
     }
 
     /// The node that runs on this keyring.
     #[must_use]
-    pub const fn node_id(&self) -> NodeId {
-        NodeId::from_bytes(*self.node.id().as_bytes())
+    pub fn node_id(&self) -> NodeId {
+        NodeId::from_bytes(*self.node.author().as_bytes())
     }
 
     /// The key behind [`Self::node_id`]; apart from the author's, so that a node is not a person.
     #[must_use]
-    pub const fn node_signer(&self) -> &AuthorKey {
-        &self.node
+    pub fn node_signer(&self) -> &dyn Signer {
+        self.node.as_ref()
     }
 
     /// The key that opens grants to this keyring.
@@ -230,7 +245,7 @@ impl core::fmt::Debug for Keyring {
             .field("realm_id", &self.realm_id)
             .field("realm_epoch", &self.realm_epoch().0)
             .field("group_epoch", &self.group_epoch().0)
-            .field("author", &self.author.id())
+            .field("author", &self.author())
             .field("reader", &self.reader.public().id())
             .finish_non_exhaustive()
     }

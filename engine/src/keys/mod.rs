@@ -24,7 +24,7 @@ mod reader;
 mod scope;
 mod vault;
 
-pub use author::{AuthorKey, BadSignature, Ed25519, Signature, Signer, Verifier, verify};
+pub use author::{AuthorKey, BadSignature, Ed25519, Signature, SignatureScheme, Signer, Verifier, verify};
 pub use committed::UnwrapError;
 pub use epochs::{AddEpochError, MAX_EPOCHS, UnknownEpoch};
 pub use grant::{Grant, GrantError};

@@ -47,14 +47,19 @@ impl IndexPlace {
             // Nobody reads it after this process.
             None => (IndexName::Passing, Secret::new(rng.bytes())),
         };
-        let options =
-            IndexOptions { file, cache_bytes: limits.index_cache_len, overlay_bytes: limits.index_overlay_len };
+        let options = IndexOptions {
+            file,
+            cache_bytes: limits.index_cache_len,
+            overlay_bytes: limits.index_overlay_len,
+            in_memory: limits.index_in_memory,
+        };
         Self { options, secret }
     }
 
     /// The index that is there.
     pub(super) fn open<D: Disk>(&self, disk: &D, rng: &mut EngineRng) -> Result<Index<D>, IndexError> {
         match self.options.file {
+            _ if self.options.in_memory => Err(IndexError::Missing),
             IndexName::Lasting => Index::open(disk, self.options, &self.secret, rng),
             // What another process has left may be of another log by now.
             IndexName::Passing => Err(IndexError::Missing),

@@ -18,10 +18,11 @@ use crate::codec::Canonical;
 use crate::deletion::TombstoneRecord;
 use crate::env::Disk;
 use crate::id::{BlobId, Dot, KeyHash, RefPageId, SealId, Secret, Sequence};
+use crate::planted::{Bug, planted};
 use crate::seal::Sealed;
 use crate::store::Location;
 use crate::store::index::{ChunkRow, Chunks, SealRow, Seals};
-use crate::store::log::{RecordFlags, RecordKind};
+use crate::store::log::{LogPosition, RecordFlags, RecordKind};
 use std::collections::BTreeMap;
 
 /// One index update that waits for the commit.
@@ -88,6 +89,7 @@ impl<D: Disk> Engine<D> {
         // An entry may outlive its seal; and a seal that lost slices is better written again.
         match self.seal_row(&row.seal_id)? {
             Some(seal) if seal.slices.iter().all(Option::is_some) => Ok(Some((row.seal_id, row.secret))),
+            _ if planted(Bug::DeadSealReused) => Ok(Some((row.seal_id, row.secret))),
             _ => Ok(None),
         }
     }
@@ -187,6 +189,10 @@ impl<D: Disk> Engine<D> {
     fn try_commit(&mut self) -> Result<(), Failure> {
         // PA
         self.writable()?;
+        let early = match planted(Bug::AckBeforeCommit) {
+            true => Some(self.commit_log()?),
+            false => None,
+        };
         self.flush_window()?;
         let mut written = Vec::new();
         for (upload, blob) in std::mem::take(&mut self.batch.ready) {
@@ -196,15 +202,21 @@ impl<D: Disk> Engine<D> {
                 self.batch.staged.push(Staged::Blob(Box::new(facts)));
             }
         }
-        self.note.clock = self.clock.last();
-        let note = self.note.encode();
-        let mut position = self.log.commit(&note).map_err(|error| self.log_failure(error))?;
-        if self.batch.staged.iter().any(|staged| matches!(staged, Staged::Tombstone(..))) {
+        let mut position = match early {
+            Some(position) => position,
+            None => self.commit_log()?,
+        };
+        if self.batch.staged.iter().any(|staged| matches!(staged, Staged::Tombstone(..)))
+            && !planted(Bug::TombstoneUncovered)
+        {
             // The only copy of a deletion: one rotten sector, and what was purged would come back (P3).
             position = self.settle_log().unwrap_or(position);
         }
         let batch = std::mem::take(&mut self.batch);
         self.since_checkpoint += batch.len;
+        if planted(Bug::CheckpointTooEarly) {
+            let _ = self.write_checkpoint(position);
+        }
         let mut outcomes = match self.learn(batch.seals, batch.chunks, batch.staged) {
             Ok(outcomes) => Some(outcomes),
             Err(failure) => {
@@ -240,6 +252,18 @@ impl<D: Disk> Engine<D> {
         }
         self.committed();
         Ok(())
+    }
+
+    fn commit_log(&mut self) -> Result<LogPosition, Failure> {
+        // PA
+        self.note.clock = self.clock.last();
+        let note = self.note.encode();
+        let committed = self.log.commit(&note);
+        if planted(Bug::IndexAheadOfLog) && committed.is_err() {
+            let staged = std::mem::take(&mut self.batch.staged);
+            let _ = self.learn(BTreeMap::new(), BTreeMap::new(), staged);
+        }
+        committed.map_err(|error| self.log_failure(error))
     }
 
     fn log_blob(&mut self, made: MadeBlob) -> Result<BlobFacts, Failure> {
@@ -302,7 +326,9 @@ impl<D: Disk> Engine<D> {
         tracing::warn!(%failure, "a batch was abandoned");
         self.window = Window::default();
         let batch = std::mem::take(&mut self.batch);
-        self.log.abandon();
+        if !planted(Bug::AbandonedBatchKept) {
+            self.log.abandon();
+        }
         self.config.coding = self.durable_coding();
         for (request, _) in batch.replies {
             self.reply(request, Reply::Failed(failure.clone()));

@@ -64,6 +64,9 @@ pub struct Limits {
     pub index_cache_len: usize,
     /// Bytes of index updates gathered in memory before they are written.
     pub index_overlay_len: usize,
+    /// Keeps the index in memory alone, all of it, for a store so small that an opening may read its whole log: nothing is
+    /// written then but the log. No profile asks for it.
+    pub index_in_memory: bool,
     /// Bytes of log written since the last checkpoint before the next is taken: what an opening after a crash re-reads.
     pub replay_len: u64,
     /// Bytes of one segment of the log.
@@ -101,6 +104,7 @@ impl Profile {
                 body_cache_len: 8 * MIB,
                 index_cache_len: 32 * MIB,
                 index_overlay_len: 24 * MIB,
+                index_in_memory: false,
                 replay_len: 1 << 30,
                 segment_len: 64 << 20,
                 upkeep_step_len: 8 << 20,
@@ -116,6 +120,7 @@ impl Profile {
                 body_cache_len: 2 * MIB,
                 index_cache_len: 8 * MIB,
                 index_overlay_len: 4 * MIB,
+                index_in_memory: false,
                 replay_len: 64 << 20,
                 segment_len: 32 << 20,
                 upkeep_step_len: 2 << 20,
@@ -131,6 +136,7 @@ impl Profile {
                 body_cache_len: MIB / 2,
                 index_cache_len: 2 * MIB,
                 index_overlay_len: MIB,
+                index_in_memory: false,
                 replay_len: 16 << 20,
                 segment_len: 16 << 20,
                 upkeep_step_len: 512 << 10,

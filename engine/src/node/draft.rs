@@ -8,6 +8,7 @@ use crate::blob::{BlobKind, Content, SealReferences};
 use crate::codec::DecodeError;
 use crate::env::{Disk, Now};
 use crate::id::KeyHash;
+use crate::planted::{Bug, planted};
 use std::collections::VecDeque;
 
 /// Versions made by one job.
@@ -91,6 +92,9 @@ impl<D: Disk> Engine<D> {
         };
         parents.sort_unstable();
         parents.dedup();
+        if planted(Bug::ForgottenParent) {
+            parents.pop();
+        }
         let seed = self.rng.bytes();
         let created = self.clock.issue(now.wall);
         let Some(upload) = self.puts.uploads.get_mut(&id) else { return Ok(None) };
@@ -128,7 +132,10 @@ impl<D: Disk> Engine<D> {
         Ok(Some(draft))
     }
 
-    pub(super) fn made(&mut self, ids: Vec<UploadId>, blobs: Vec<Result<MadeBlob, DecodeError>>) {
+    pub(super) fn made(&mut self, mut ids: Vec<UploadId>, blobs: Vec<Result<MadeBlob, DecodeError>>) {
+        if planted(Bug::OutcomesSwapped) {
+            ids.reverse();
+        }
         for (id, blob) in ids.into_iter().zip(blobs) {
             match blob {
                 Ok(blob) => self.batch.ready.push((id, blob)),

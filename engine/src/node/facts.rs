@@ -5,6 +5,7 @@ use crate::blob::{BlobRecord, Body, RefPage};
 use crate::deletion::TombstoneRecord;
 use crate::env::Disk;
 use crate::id::{BlobId, Hlc, KeyHash, RefPageId, SealId};
+use crate::planted::{Bug, planted};
 use crate::store::Location;
 use crate::store::index::{
     BlobRow, Blobs, Child, Children, Direction, Index, IndexError, KeyRow, Keys, Names, Owner, RefPageRow, RefPages,
@@ -189,7 +190,8 @@ pub(super) fn apply_blob<D: Disk>(
     }
     index.put::<Blobs>(&id, &facts.row);
     let row = &facts.row;
-    for &seal in &facts.seals {
+    let forgets = replayed && planted(Bug::ReferenceLostOnReplay);
+    for &seal in facts.seals.iter().filter(|_| !forgets) {
         index.put::<References>(&Reference { target: Target::Seal(seal), owner: Owner::Blob(id) }, &());
     }
     for &page in &facts.ref_pages {
@@ -202,7 +204,7 @@ pub(super) fn apply_blob<D: Disk>(
     name_key(index, &mut key, facts);
     let covered = live_ancestors(index, &row.parents, &BTreeSet::new())?;
     let before = key.heads.clone();
-    key.heads.retain(|head| !covered.contains(&head.1));
+    key.heads.retain(|head| !covered.contains(&head.1) && !planted(Bug::ConcurrentHeadLost));
     if !replayed || !has_live_descendant(index, id, &BTreeSet::new())? {
         key.heads.push((row.created, id));
     } else {
@@ -233,6 +235,9 @@ fn store_key<D: Disk>(
 ) -> Result<Vec<BlobId>, IndexError> {
     // PA
     key.heads.sort_unstable();
+    if planted(Bug::StaleWinner) {
+        key.heads.reverse();
+    }
     for &(created, blob) in before {
         if !key.heads.contains(&(created, blob)) && index.get::<Blobs>(&blob)?.is_some_and(|row| !row.purged) {
             index.put::<Versions>(&VersionKey { key_hash, created, blob }, &());
@@ -351,7 +356,8 @@ fn apply_hole<D: Disk>(index: &mut Index<D>, id: BlobId, hole: &BlobRow) -> Resu
 /// Liveness is judged here and not when a version is purged: the rows of purged owners simply no longer count.
 pub(super) fn is_referenced<D: Disk>(index: &Index<D>, target: Target) -> Result<bool, IndexError> {
     // PA
-    for owner in owners(index, target)? {
+    let looked_at = if planted(Bug::SharedSealCollected) { 1 } else { usize::MAX };
+    for owner in owners(index, target)?.into_iter().take(looked_at) {
         let alive = match owner {
             Owner::Blob(id) => index.get::<Blobs>(&id)?.is_some_and(|row| !row.purged),
             // A page is owned by versions only, so this descends once.

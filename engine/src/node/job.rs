@@ -12,6 +12,7 @@ use crate::codec::{Canonical as _, DecodeError};
 use crate::id::{BlobId, EngineRng, Hlc, KeyHash, RefPageId, SealId, Secret};
 use crate::keys::{GroupWrap, Keyring, NameKeys};
 use crate::names::{KeyName, SealedComponent, SealedPath, seal_path};
+use crate::planted::{Bug, planted};
 use crate::seal::{
     AssembleError, Chunker, Coding, Compression, Form, Identified, ScopeKeys, Scratch, Sealed, SealedSlice, SliceError,
     SliceIndex, assemble, compress, identify, open_with, pack, recode, seal, seal_as, unpack,
@@ -282,7 +283,12 @@ impl Job {
             Self::OpenChunk { seal, secret, slices } => JobOutcome::Chunk(open_chunk(seal, &secret, slices, scratch)),
             Self::Mend { seal, slices, expected } => JobOutcome::Mended(mend(seal, slices, expected)),
             Self::Verify { slices } => {
-                JobOutcome::Verified(slices.into_iter().map(|slice| slice.verify().map(|()| slice)).collect())
+                let believed = |_| if planted(Bug::SlicesMovedUnverified) { Ok(()) } else { Err(()) };
+                let verified = |slice: SealedSlice| match slice.verify() {
+                    Err(error) => believed(()).map(|()| slice).map_err(|()| error),
+                    Ok(()) => Ok(slice),
+                };
+                JobOutcome::Verified(slices.into_iter().map(verified).collect())
             }
             Self::Recode { seal, slices, coding } => {
                 JobOutcome::Recoded(assemble(seal, slices).map(|whole| recode(&whole, coding)))
@@ -392,7 +398,10 @@ fn seal_draft(keys: &Keyring, names: &NameKeys, draft: BlobDraft) -> Result<(Hea
         realm: keys.realm_id(),
         epoch: keys.realm_epoch(),
         key_hash: draft.key_hash,
-        path: sealed_components(&seal_path(names, &draft.key)),
+        path: match planted(Bug::NameInClear) {
+            true => vec![draft.key.as_bytes().to_vec()],
+            false => sealed_components(&seal_path(names, &draft.key)),
+        },
         parents: draft.parents,
         created: draft.created,
         author: keys.author(),

@@ -37,7 +37,8 @@ impl Request {
     }
 
     /// Whether it changes nothing and is answered from what is stored: such a question can be asked again.
-    pub(super) const fn only_reads(&self) -> bool {
+    #[must_use]
+    pub const fn only_reads(&self) -> bool {
         matches!(self.kind(), Kind::Question | Kind::Figures)
     }
 

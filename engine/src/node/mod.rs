@@ -7,6 +7,7 @@
 //! `poll_output` only after the commit that made it durable. [`crate::env::Driver`] is that loop; nobody needs another.
 
 mod access;
+mod activity;
 mod batch;
 mod cache;
 mod config;
@@ -31,6 +32,7 @@ mod upload;
 mod window;
 
 pub use access::Access;
+pub use activity::Activity;
 pub use config::{Limits, Profile, StoreConfig};
 pub use facts::BodySummary;
 pub use job::{BlobDraft, CutChunk, Job, JobDone, JobId, JobOutcome, MadeBlob, Mended, ScopeContext};
@@ -45,6 +47,7 @@ pub use request::{
 use crate::env::{Disk, DiskFailure, Instant, Now};
 use crate::id::{EngineRng, HlcClock, Partition, Sequence};
 use crate::keys::{Keyring, NameKeys};
+use crate::planted::{Bug, planted};
 use crate::store::SegmentId;
 use crate::store::index::Index;
 use crate::store::log::{Log, LogError, LogPosition};
@@ -364,7 +367,12 @@ impl<D: Disk> Engine<D> {
     /// What a failure of the log means for the node.
     fn log_failure(&mut self, error: LogError) -> Failure {
         match &error {
-            LogError::Disk(disk) if disk.failure == DiskFailure::Full => return Failure::Full,
+            LogError::Disk(disk) if disk.failure == DiskFailure::Full => {
+                if planted(Bug::FullDiskForEver) {
+                    self.health = Health::ReadOnly(error.to_string());
+                }
+                return Failure::Full;
+            }
             LogError::Poisoned(_) => {
                 tracing::error!(%error, "the log failed; writing stops");
                 self.health = Health::ReadOnly(error.to_string());

@@ -14,6 +14,7 @@ use super::{Engine, Health, Limits, Note, Output, StoreConfig};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, DiskFailure, Now};
 use crate::id::{EngineRng, HlcClock, Incarnation, NodeId, Partition, RealmId, Sequence};
+use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
 use crate::store::index::{Index, IndexError, IndexName};
@@ -173,8 +174,9 @@ impl<D: Disk> Engine<D> {
         loop {
             match Self::open_with(&disk, index, &options, &config, &mut rng, now) {
                 Ok((engine, mut opened)) => {
-                    // Without keys it always is, and that says nothing of the store.
-                    opened.index_rebuilt = index_rebuilt && engine.keys.is_some();
+                    // Without keys, or in memory, it always is, and that says nothing of the store.
+                    let lasts = engine.keys.is_some() && !engine.limits.index_in_memory;
+                    opened.index_rebuilt = index_rebuilt && lasts;
                     return Ok((engine, opened));
                 }
                 // Whatever is wrong with the index, there is the log.
@@ -245,7 +247,9 @@ impl<D: Disk> Engine<D> {
         let Replay { clock, policy, content, replayed, mut damaged, undecoded, .. } = replay;
         let note = Note::decode(&recovery.note).ok();
         let removals = note.as_ref().map_or(0, |note| note.removals);
-        if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.removals < removals) {
+        if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.removals < removals)
+            && !planted(Bug::StaleIndexBelieved)
+        {
             return Err(OpenFailure::StaleIndex("it knows segments that were removed since".into()));
         }
         // A process that did not know this index may have healed what was never read, or one that ended right after.
@@ -264,6 +268,7 @@ impl<D: Disk> Engine<D> {
         // new life begins. Without keys nothing is given a name.
         let position = log.position();
         let (incarnation, sequences) = match (&checkpoint, &note) {
+            (Some(known), _) if planted(Bug::DotsReused) => (known.incarnation, known.sequences.clone()),
             (Some(known), _) if replayed == 0 && !is_cut(&recovery) && known.position == position => {
                 (known.incarnation, known.sequences.clone())
             }
@@ -272,7 +277,9 @@ impl<D: Disk> Engine<D> {
         };
         let last_writer = note.as_ref().map_or(NodeId::from_bytes([0; 32]), |note| note.node);
         let mut hlc = HlcClock::after(clock);
-        if let Some(note) = &note {
+        if planted(Bug::ClockNotRecovered) {
+            hlc = HlcClock::default();
+        } else if let Some(note) = &note {
             hlc.recover(note.clock);
         }
         let node = keys.map_or(last_writer, |keys| keys.node_id());

@@ -9,6 +9,7 @@ use crate::codec::Canonical;
 use crate::deletion::{Purged, SignedTombstone, Tombstone, TombstoneRecord};
 use crate::env::{Disk, Now};
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
+use crate::planted::{Bug, planted};
 use crate::store::Location;
 use crate::store::index::{BlobRow, Direction, RefPages, Seals, Target, Versions};
 use crate::store::log::RecordKind;
@@ -126,7 +127,8 @@ impl<D: Disk> Engine<D> {
         }
         let mut collected = 0;
         for seal in candidates {
-            if self.puts.pins(&seal) || self.batch.seals.contains_key(&seal) || self.window.contains(&seal) {
+            let pinned = self.puts.pins(&seal) && !planted(Bug::PinsIgnored);
+            if pinned || self.batch.seals.contains_key(&seal) || self.window.contains(&seal) {
                 continue;
             }
             if is_referenced(&self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))? {

@@ -10,7 +10,7 @@ use super::job::JobOutcome;
 use super::request::{
     CompactReport, Damage, DamageOutcome, Failure, RecodeReport, Reply, RequestId, ScrubReport, Stats,
 };
-use super::{Engine, Health, JobContext};
+use super::{Activity, Engine, Health, JobContext};
 use crate::env::Disk;
 use crate::id::{RefPageId, SealId};
 use crate::seal::Coding;
@@ -138,6 +138,17 @@ impl Upkeep {
 
     pub(super) fn mark_dead(&mut self, location: Location) {
         *self.dead.entry(location.segment).or_default() += u64::from(location.len);
+    }
+
+    /// What is under way, or next.
+    pub(super) fn activity(&self) -> Option<Activity> {
+        Some(match self.task.as_ref().or_else(|| self.queue.front())? {
+            Task::Mend(_) => Activity::Mending,
+            Task::Scrub { progress, .. } => progress.activity(),
+            Task::Recode { .. } => Activity::Recoding,
+            Task::Compact { stage, .. } => stage.activity(),
+            Task::Close { .. } => Activity::Closing,
+        })
     }
 
     fn enqueue(&mut self, task: Task) {

@@ -6,6 +6,7 @@
 //! others (a small put that must be durable now) are marked for the log's group parity.
 
 use crate::id::SealId;
+use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -126,6 +127,10 @@ pub(super) fn order(seals: &[Waiting]) -> Vec<Placed<'_>> {
             ends[column] = Some(at);
             placed.push((column, slice));
         }
+    }
+    if planted(Bug::SlicesTogether) {
+        placed.sort_by_key(|(column, _)| *column);
+        spread.fill(true);
     }
     placed
         .into_iter()

@@ -8,6 +8,7 @@ use super::slice::{Family, SealedSlice, SliceHeader, seal_id};
 use super::tree::{self, ShardTree};
 use super::{Ciphertext, Coding, Compression, MAX_PLAIN_LEN, ScopeKeys};
 use crate::id::{ChunkId, Domain, SealId, Secret};
+use crate::planted::{Bug, planted};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -50,8 +51,11 @@ pub struct Identified {
 #[must_use]
 pub fn identify(keys: &ScopeKeys, plain: &[u8]) -> Identified {
     // PA
-    let root = Secret::new(keys.convergent.keyed_hash(plain));
+    let mut root = Secret::new(keys.convergent.keyed_hash(plain));
     let chunk_id = ChunkId::from_bytes(keys.chunk_id.keyed_hash(root.expose()));
+    if planted(Bug::KeyFromLength) {
+        root = Secret::new(keys.convergent.keyed_hash(&plain.len().to_le_bytes()));
+    }
     Identified { chunk_id, root }
 }
 

@@ -116,7 +116,7 @@ impl Builder {
         self
     }
 
-    /// Is called with every event on the engine thread, and must be quick.
+    /// Is called with every event, on the engine's thread or a caller's, and must be quick; it must not use the store.
     #[must_use]
     pub fn on_event(mut self, sink: impl FnMut(&ouroboros_engine::node::Event) + Send + 'static) -> Self {
         self.events = Some(Box::new(sink));
@@ -262,11 +262,12 @@ impl Builder {
             None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         };
         let events = self.events.unwrap_or_else(|| Box::new(|_| {}));
-        let thread = runtime::start(engine, clock, threads, mailbox.clone(), waiting.clone(), events)
+        let (thread, wheel) = runtime::start(engine, clock, threads, mailbox.clone(), waiting.clone(), events)
             .map_err(|error| Error::io("starting the engine thread", error))?;
         let client = Client {
             mailbox,
             waiting,
+            wheel,
             next: AtomicU64::new(1),
             open: Mutex::new(Some(Open { thread, lock })),
             pieces: super::stream::Pieces::new(&self.limits),

@@ -16,7 +16,7 @@ pub use maintenance::{AsyncMaintenance, Maintenance};
 use crate::error::Error;
 use crate::lock::StoreLock;
 use crate::mailbox::Mailbox;
-use crate::runtime::Waiting;
+use crate::runtime::{Waiting, Wheel};
 use bytes::Bytes;
 use ouroboros_engine::env::Input;
 use ouroboros_engine::id::{BlobId, Hlc};
@@ -50,6 +50,7 @@ pub struct Db {
 pub(crate) struct Client {
     mailbox: Arc<Mailbox>,
     waiting: Arc<Waiting>,
+    wheel: Wheel,
     next: AtomicU64,
     /// None once it is closed.
     open: Mutex<Option<Open>>,
@@ -82,7 +83,12 @@ impl Client {
     }
 
     pub(crate) fn ask(&self, request: Request) -> Result<Reply, Error> {
-        let (_, receiver) = self.send(request)?;
+        let (id, receiver) = self.enqueue();
+        // A question is answered on this thread if the engine is at rest.
+        let request = if request.only_reads() { self.wheel.try_ask(id, request) } else { Err(request) };
+        if let Err(request) = request {
+            self.mailbox.send(Input::Request(id, request)).map_err(|_| Error::Closed)?;
+        }
         settle(receiver.recv().map_err(|_| Error::Closed)?)
     }
 

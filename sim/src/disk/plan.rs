@@ -206,12 +206,7 @@ impl Dice {
 
 impl Taped {
     /// One choice for an operation, whatever kinds may strike it.
-    fn choose(
-        &mut self,
-        number: u64,
-        operation: &Operation,
-        mut rates: [u32; Fault::ALL.len()],
-    ) -> Option<Chosen> {
+    fn choose(&mut self, number: u64, operation: &Operation, mut rates: [u32; Fault::ALL.len()]) -> Option<Chosen> {
         // Where the details of an injected fault are drawn, too.
         self.details.enter(number.wrapping_mul(DETAILS));
         if self.paused {

@@ -105,7 +105,11 @@ impl Oracle {
                 let clean = report.damage.is_empty() && report.lost.is_empty();
                 let excused = excuse.faulted || excuse.torn || self.beyond;
                 demand!(P2, clean || excused, "a scrub found damage where nothing was damaged: {report:?}");
-                demand!(P1, report.lost.is_empty() || self.beyond || excuse.faulted, "a scrub calls versions lost: {report:?}");
+                demand!(
+                    P1,
+                    report.lost.is_empty() || self.beyond || excuse.faulted,
+                    "a scrub calls versions lost: {report:?}"
+                );
             }
             (Request::Compact, Reply::Compacted(_)) => {}
             (Request::Recode(_), Reply::Recoded(report)) => {
@@ -167,7 +171,10 @@ impl Oracle {
     pub(crate) fn check_key(&self, key: &ouroboros_engine::names::KeyName, shown: &[&Version]) -> Result<(), Broken> {
         let history = self.model.history(key);
         let right = history.len() == shown.len()
-            && history.iter().zip(shown).all(|((created, id), version)| (*created, *id) == (version.created, version.id));
+            && history
+                .iter()
+                .zip(shown)
+                .all(|((created, id), version)| (*created, *id) == (version.created, version.id));
         let found: Vec<BlobId> = shown.iter().map(|version| version.id).collect();
         demand!(P5, right, "the history of {key} is {history:?}, not {found:?}");
         let heads = self.model.heads(key);
@@ -191,17 +198,17 @@ fn ids(versions: &[Version]) -> Vec<BlobId> {
 }
 
 /// Outside of the reported ranges the contents are equal, and the ranges say how both lie together.
-fn check_diff(
-    a: &[u8],
-    b: &[u8],
-    ranges: &[(core::ops::Range<u64>, core::ops::Range<u64>)],
-) -> Result<(), Broken> {
+fn check_diff(a: &[u8], b: &[u8], ranges: &[(core::ops::Range<u64>, core::ops::Range<u64>)]) -> Result<(), Broken> {
     let (mut at_a, mut at_b) = (0usize, 0usize);
     let ends = (a.len() as u64..a.len() as u64, b.len() as u64..b.len() as u64);
     for (in_a, in_b) in ranges.iter().chain([&ends]) {
         let (start_a, start_b) = (in_a.start as usize, in_b.start as usize);
         let ordered = at_a <= start_a && at_b <= start_b && start_a <= a.len() && start_b <= b.len();
-        demand!(P2, ordered && in_a.start <= in_a.end && in_b.start <= in_b.end, "a difference makes no sense: {ranges:?}");
+        demand!(
+            P2,
+            ordered && in_a.start <= in_a.end && in_b.start <= in_b.end,
+            "a difference makes no sense: {ranges:?}"
+        );
         demand!(P2, a[at_a..start_a] == b[at_b..start_b], "what is not reported differs: {ranges:?}");
         (at_a, at_b) = (in_a.end as usize, in_b.end as usize);
     }

@@ -46,10 +46,13 @@ impl Oracle {
 
     /// Versions that are shown and that no answer named: they have to be read to be known.
     pub(crate) fn strangers(&self, tasks: &[Task], shown: &Shown) -> Vec<BlobId> {
-        let told: BTreeSet<BlobId> = tasks.iter().flat_map(|task| match &task.reply {
-            Some(Reply::Put(results)) => results.iter().flatten().map(|written| written.id).collect(),
-            _ => Vec::new(),
-        }).collect();
+        let told: BTreeSet<BlobId> = tasks
+            .iter()
+            .flat_map(|task| match &task.reply {
+                Some(Reply::Put(results)) => results.iter().flatten().map(|written| written.id).collect(),
+                _ => Vec::new(),
+            })
+            .collect();
         shown.keys().filter(|id| !told.contains(id) && !self.model.versions.contains_key(id)).copied().collect()
     }
 
@@ -83,7 +86,9 @@ impl Oracle {
         let before = self.model.clone();
         let mut unknown = std::mem::take(&mut self.maybe);
         let mut written: BTreeMap<BlobId, (Want, Written)> = BTreeMap::new();
-        for target in tasks.iter().filter(|task| is_uncertain_purge(task, sight.excuse)).filter_map(|task| task.purge.clone()) {
+        for target in
+            tasks.iter().filter(|task| is_uncertain_purge(task, sight.excuse)).filter_map(|task| task.purge.clone())
+        {
             self.maybe_purges.push(target);
         }
         let maybe_purges = std::mem::take(&mut self.maybe_purges);
@@ -146,7 +151,9 @@ impl Oracle {
         }
         let mut fresh: Vec<_> = sight.shown.iter().filter(|(id, _)| !before.versions.contains_key(*id)).collect();
         fresh.sort_unstable_by_key(|(id, (_, version))| (version.created, **id));
-        let any_purge = |key: &KeyName| purging_key(key) || tasks.iter().any(|task| task.purge.is_some()) || !maybe_purges.is_empty();
+        let any_purge = |key: &KeyName| {
+            purging_key(key) || tasks.iter().any(|task| task.purge.is_some()) || !maybe_purges.is_empty()
+        };
         for (id, (key, version)) in fresh {
             let (want, told) = match written.remove(id) {
                 Some((want, outcome)) => {
@@ -162,7 +169,10 @@ impl Oracle {
                             && want.parents.as_ref().is_none_or(|parents| *parents == version.parents)
                     };
                     let Some(at) = unknown.iter().position(like) else {
-                        return Err(Broken::new(Promise::P2, format!("nobody asked for version {id} of {key}: {version:?}")));
+                        return Err(Broken::new(
+                            Promise::P2,
+                            format!("nobody asked for version {id} of {key}: {version:?}"),
+                        ));
                     };
                     (unknown.remove(at), false)
                 }
@@ -183,7 +193,10 @@ impl Oracle {
             }
             // Written and purged at once. Whatever it followed is purged as well, or was named.
             if !purging_key(&want.key) {
-                return Err(Broken::new(lost_by, format!("version {id} of {} was just acknowledged and is lost", want.key)));
+                return Err(Broken::new(
+                    lost_by,
+                    format!("version {id} of {} was just acknowledged and is lost", want.key),
+                ));
             }
             self.add(id, &want, want.parents.clone().unwrap_or_default(), outcome.created);
             self.model.purge(id);

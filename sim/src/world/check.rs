@@ -249,7 +249,10 @@ impl World {
                         return Err(Broken::new(Promise::P6, what));
                     }
                     if !report.lost.is_empty() {
-                        return Err(Broken::new(Promise::P1, format!("a scrub calls versions lost: {:?}", report.lost)));
+                        return Err(Broken::new(
+                            Promise::P1,
+                            format!("a scrub calls versions lost: {:?}", report.lost),
+                        ));
                     }
                 }
                 other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to a scrub"))),
@@ -288,7 +291,11 @@ impl World {
         let pumped = self.pump(node, |world| world.heap.peek().is_some_and(|next| next.0.0 > until))?;
         let it = &self.nodes[node];
         if pumped != Pumped::Still || !it.jobs.is_empty() || !it.open.is_empty() {
-            let what = format!("a minute after the last request there are {} jobs and {} requests", it.jobs.len(), it.open.len());
+            let what = format!(
+                "a minute after the last request there are {} jobs and {} requests",
+                it.jobs.len(),
+                it.open.len()
+            );
             return Err(Broken::new(Promise::P6, what));
         }
         Ok(())

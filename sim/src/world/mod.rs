@@ -126,7 +126,7 @@ pub(crate) struct Ending {
 impl World {
     pub(crate) fn new(setting: Setting, tape: Tape) -> Self {
         let swarm = Swarm::draw(&tape);
-        let keys = keyring();
+        let keys = keyring(swarm.signatures);
         let config = crate::local::config(&keys, swarm.coding, swarm.chunker);
         let latency = Link { latency: 200_000, jitter: 2_000_000, ..Link::default() };
         Self {
@@ -260,7 +260,8 @@ impl World {
         }
         let Some(job) = it.jobs.remove(&id) else { return Ok(()) };
         let scratch = &mut it.scratch;
-        let outcome = catch_unwind(AssertUnwindSafe(|| job.run(scratch))).map_err(|panic| panicked(&*panic, "a job"))?;
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| job.run(scratch))).map_err(|panic| panicked(&*panic, "a job"))?;
         it.inbox.push(Input::JobDone(JobDone { id, outcome }));
         self.trace.event(self.now, node as u8, What::JobDone, &[id.0]);
         self.wake(node, self.now);
@@ -275,7 +276,8 @@ impl World {
         let inputs = std::mem::take(&mut it.inbox);
         let count = inputs.len() as u64;
         let busy = it.disk.busy_nanos();
-        let due = catch_unwind(AssertUnwindSafe(|| process.turn(now, inputs))).map_err(|panic| panicked(&*panic, "the node"))?;
+        let due = catch_unwind(AssertUnwindSafe(|| process.turn(now, inputs)))
+            .map_err(|panic| panicked(&*panic, "the node"))?;
         let took = it.disk.busy_nanos() - busy;
         let jobs = std::mem::take(&mut process.host.jobs);
         let replies = std::mem::take(&mut process.host.replies);

@@ -104,8 +104,7 @@ impl SimNetwork {
 mod tests {
     use super::*;
 
-    const LINK: Link =
-        Link { latency: 100, jitter: 800, drop: 0, duplicate: 0, partitioned: false, clogged_until: 0 };
+    const LINK: Link = Link { latency: 100, jitter: 800, drop: 0, duplicate: 0, partitioned: false, clogged_until: 0 };
 
     fn arrivals(network: &mut SimNetwork, count: u64) -> Vec<Arrival> {
         let frame = |number: u64| Bytes::copy_from_slice(&number.to_le_bytes());

@@ -4,8 +4,8 @@ use super::{Happening, Pumped, World};
 use crate::oracle::{Broken, Excuse, Promise};
 use crate::swarm::Disruption;
 use crate::tape::{Purpose, StreamId};
-use crate::world::trace::What;
 use crate::workload::{Send, Slot, Task};
+use crate::world::trace::What;
 use ouroboros_engine::node::{Limits, Request};
 
 /// Operations of one round, at most.

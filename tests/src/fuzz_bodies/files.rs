@@ -234,7 +234,7 @@ pub(super) fn forged_store_segment(bytes: &[u8]) -> bool {
 
 const INDEX: &str = IndexName::Lasting.name();
 const INDEX_OPTIONS: IndexOptions =
-    IndexOptions { file: IndexName::Lasting, cache_bytes: 256 << 10, overlay_bytes: 64 << 10 };
+    IndexOptions { file: IndexName::Lasting, cache_bytes: 256 << 10, overlay_bytes: 64 << 10, in_memory: false };
 
 fn index_secret() -> Secret {
     Secret::new([0x91; 32])

@@ -1,13 +1,13 @@
 //! Holding what the node says against what the model says.
 
 use super::ops::{KEYS, Op, PREFIXES, Which, key};
-use ouroboros_sim::oracle::model::Model;
 use super::world::{Task, Want, World};
 use bytes::Bytes;
 use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Entry, Failure, Got, ListRequest, PurgeTarget, Reply, Request, Select, Stats, Version};
 use ouroboros_engine::seal::Coding;
+use ouroboros_sim::oracle::model::Model;
 use std::collections::BTreeMap;
 
 impl World {

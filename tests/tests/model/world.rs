@@ -3,7 +3,6 @@
 mod learn;
 
 use super::ops::{Follow, How, Op, Reopening, Scope, Setting, Value, chunker, key, limits};
-use ouroboros_sim::oracle::model::{Chunk, Model};
 use bytes::Bytes;
 use ouroboros_engine::blob::{Attributes, BlobKind};
 use ouroboros_engine::env::{Disk, MemoryDisk, Volume};
@@ -13,6 +12,7 @@ use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Base, Failure, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId};
 use ouroboros_engine::seal::{Chunker, Coding, Compression, Form, Scratch, compress, identify};
 use ouroboros_sim::local::{Local, config, keyring};
+use ouroboros_sim::oracle::model::{Chunk, Model};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 

@@ -14,7 +14,8 @@ use crate::node::facts::is_referenced;
 use crate::node::job::Job;
 use crate::node::policy::Policy;
 use crate::node::request::{CompactReport, Failure};
-use crate::node::{Engine, batch::Staged};
+use crate::node::{Activity, Engine, batch::Staged};
+use crate::planted::{Bug, planted};
 use crate::seal::{SealedSlice, SliceError, SliceHeader};
 use crate::store::index::{
     Blobs, Direction, Index, IndexError, IndexName, RefPages, SealRow, Seals, Table, Target, Tombstones,
@@ -92,6 +93,14 @@ impl Stage {
     pub(super) fn mostly_dead() -> Self {
         Self { only_mostly_dead: true, swept: Sweep::Done, ..Self::default() }
     }
+
+    pub(super) fn activity(&self) -> Activity {
+        match (&self.swept, &self.victims) {
+            (Sweep::Start | Sweep::After(_), _) => Activity::Sweeping,
+            (Sweep::Done, None) => Activity::ChoosingSegments,
+            (Sweep::Done, Some(_)) => Activity::MovingRecords,
+        }
+    }
 }
 
 /// A live record and what is to become of it.
@@ -129,7 +138,9 @@ impl<D: Disk> Engine<D> {
         } else {
             self.upkeep.dead.remove(&victim.segment);
             // The copies first: the batch may have begun in the segment that goes.
-            self.commit_or_fail()?;
+            if !planted(Bug::SegmentGoesFirst) {
+                self.commit_or_fail()?;
+            }
             if self.keys.is_none() {
                 // It may point into the segment that goes. The count of removals tells that to whoever opens it; what is
                 // not there at all cannot be believed by any mistake.
@@ -234,7 +245,9 @@ impl<D: Disk> Engine<D> {
                 // Several rows may stand for one record.
                 let mut counted = BTreeSet::new();
                 self.index.scan::<Tombstones>(all.0, all.1, Direction::Forward, &mut |_, row| {
-                    if counted.insert((row.location.segment, row.location.offset)) {
+                    if counted.insert((row.location.segment, row.location.offset))
+                        && !planted(Bug::TombstoneDroppedEarly)
+                    {
                         visit(row.location);
                     }
                     true
@@ -274,6 +287,9 @@ impl<D: Disk> Engine<D> {
         }
         let report = scanned.map_err(|error| self.log_failure(error))?;
         victim.next = report.next;
+        if planted(Bug::CompactionDropsLive) {
+            found.pop();
+        }
         let (mut places, mut slices) = (Vec::new(), Vec::new());
         for live in found {
             match live {
@@ -365,7 +381,8 @@ fn live<D: Disk>(
             let payload = copy();
             let Ok(blob) = BlobRecord::decode(&payload) else { return Ok(None) };
             let id = blob.header.id();
-            let known = index.get::<Blobs>(&id)?.filter(|row| !row.purged && row.location == here);
+            let purged_too = planted(Bug::PurgeLeavesCopy);
+            let known = index.get::<Blobs>(&id)?.filter(|row| (!row.purged || purged_too) && row.location == here);
             known.map(|_| Live::Other(record.kind, payload, Some(Moved::Blob(id, here))))
         }
         RecordKind::RefPage => {
@@ -382,6 +399,7 @@ fn live<D: Disk>(
             for id in &ids {
                 known |= index.get::<Tombstones>(id)?.is_some_and(|row| row.location == here);
             }
+            known &= !planted(Bug::TombstoneDroppedEarly);
             known.then(|| Live::Other(record.kind, copy(), Some(Moved::Tombstone(ids, here))))
         }
         // One that is older is done with; one that is newer was given up before it was committed.

@@ -11,6 +11,7 @@ use crate::node::job::{Job, Mended};
 use crate::node::policy::Policy;
 use crate::node::request::{Damage, DamageOutcome, Event, Failure, RecodeReport, ScrubReport};
 use crate::node::{Engine, Output};
+use crate::planted::{Bug, planted};
 use crate::seal::{AssembleError, Coding, Layout, SealedSlice};
 use crate::store::index::{Direction, SealRow, Seals, Target};
 use crate::store::log::RecordKind;
@@ -124,7 +125,7 @@ impl<D: Disk> Engine<D> {
                         None => format!("slice {index}"),
                     })
                     .collect();
-                if repair {
+                if repair && !planted(Bug::MendWritesNothing) {
                     for slice in &mended.slices {
                         self.rewrite_slice(seal, &row, slice)?;
                     }

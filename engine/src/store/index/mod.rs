@@ -83,11 +83,13 @@ pub struct IndexOptions {
     pub cache_bytes: usize,
     /// Memory for updates that wait for a flush, in bytes; see [`Index::needs_flush`].
     pub overlay_bytes: usize,
+    /// No file: the index is in memory, whole, and gone when it is dropped. It has no limit then.
+    pub in_memory: bool,
 }
 
 impl Default for IndexOptions {
     fn default() -> Self {
-        Self { file: IndexName::default(), cache_bytes: 64 << 20, overlay_bytes: 32 << 20 }
+        Self { file: IndexName::default(), cache_bytes: 64 << 20, overlay_bytes: 32 << 20, in_memory: false }
     }
 }
 
@@ -110,6 +112,8 @@ pub struct Index<D: Disk> {
 enum Stored<D: Disk> {
     /// There are none: the disk has had no room for the file.
     Nowhere(Box<Wanted<D>>),
+    /// There are none, and none are wanted: [`IndexOptions::in_memory`].
+    Memory,
     /// As of the last flush. Without a tree after a failure.
     File(IndexFile<D::File>),
 }
@@ -138,6 +142,9 @@ impl<D: Disk> Index<D> {
     /// [`IndexError::Disk`], with `AlreadyExists` when there is one: destroy it first.
     pub fn create(disk: &D, options: IndexOptions, secret: &Secret, rng: &mut EngineRng) -> Result<Self, IndexError> {
         // PA
+        if options.in_memory {
+            return Ok(Self::over(Stored::Memory, Vec::new(), options));
+        }
         let stored = match file::make(disk, &options.file.file_name()?, options.cache_bytes, secret, rng) {
             Ok(file) => Stored::File(file),
             Err(IndexError::Disk(refusal)) if refusal.failure == DiskFailure::Full => {
@@ -209,6 +216,7 @@ impl<D: Disk> Index<D> {
         // PA
         let file = match &mut self.stored {
             Stored::Nowhere(wanted) => return Err(wanted.refusal.clone().into()),
+            Stored::Memory => return Ok(()),
             Stored::File(file) => file,
         };
         if file.paged.sync_failed() {
@@ -239,20 +247,20 @@ impl<D: Disk> Index<D> {
     /// that, since a half-applied record would be worse: whoever applies records asks after each.
     #[must_use]
     pub fn needs_flush(&self) -> bool {
-        self.overlay.bytes() >= self.flush_at
+        !self.options.in_memory && self.overlay.bytes() >= self.flush_at
     }
 
     /// The B-tree, unless nothing was ever stored.
     fn tree(&self) -> Result<Option<&Tree>, IndexError> {
         match &self.stored {
-            Stored::Nowhere(_) => Ok(None),
+            Stored::Nowhere(_) | Stored::Memory => Ok(None),
             Stored::File(file) => file.tree().map(Some),
         }
     }
 
     fn checked<T>(&self, result: Result<T, redb::StorageError>) -> Result<T, IndexError> {
         result.map_err(|error| match &self.stored {
-            Stored::Nowhere(_) => IndexError::damaged(error.to_string()),
+            Stored::Nowhere(_) | Stored::Memory => IndexError::damaged(error.to_string()),
             Stored::File(file) => tree::explain(&file.paged, error.into()),
         })
     }
@@ -417,7 +425,10 @@ impl<D: Disk> Index<D> {
         if let Stored::Nowhere(wanted) = &mut self.stored {
             self.stored = Stored::File(wanted.make(&self.options.file.file_name()?, self.options.cache_bytes)?);
         }
-        let Stored::File(file) = &mut self.stored else { return Ok(()) };
+        let Stored::File(file) = &mut self.stored else {
+            self.checkpoint = checkpoint.to_vec();
+            return Ok(());
+        };
         if file.paged.sync_failed() {
             return Err(IndexError::Unsynced);
         }
@@ -440,7 +451,7 @@ impl<D: Disk> Index<D> {
     /// [`IndexError`]; the index then answers nothing but this.
     pub fn reload(&mut self) -> Result<(), IndexError> {
         match &mut self.stored {
-            Stored::Nowhere(_) => Ok(()),
+            Stored::Nowhere(_) | Stored::Memory => Ok(()),
             Stored::File(file) => file.reload(self.options.cache_bytes),
         }
     }

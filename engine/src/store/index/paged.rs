@@ -5,6 +5,7 @@ use super::error::{IndexError, PageFailure};
 use super::slot::{self, MapSummary, PAGE_LEN, STRIDE, Slot, page_offset};
 use crate::env::DiskFile;
 use crate::id::{EngineRng, Secret};
+use crate::planted::{Bug, planted};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Fingerprints in one page of the map.
@@ -235,6 +236,7 @@ impl<F: DiskFile> PagedFile<F> {
         let found = if read == STRIDE { self.cipher.open(RecordKind::Page, number, &record, out) } else { None };
         match found {
             Some(found) if known == found => Ok(()),
+            Some(_) if planted(Bug::StalePageBelieved) => Ok(()),
             Some(found) if known == 0 => {
                 self.remember(number, found);
                 Ok(())

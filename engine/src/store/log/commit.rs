@@ -26,6 +26,7 @@ use super::record::{HEADER_LEN, RecordHeader, RecordKind, record_len};
 use super::{Location, LogPosition, StoreId};
 use crate::codec::{Canonical, DecodeError, bounded};
 use crate::id::{Domain, DomainHasher};
+use crate::planted::{Bug, planted};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 /// What a disk writes as a whole, or leaves in any state, in bytes.
@@ -108,7 +109,8 @@ impl Commit {
     pub(super) fn encode_at(mut self, offset: u32) -> Vec<u8> {
         self.padding.clear();
         let end = u64::from(offset) + record_len(self.encode().len() as u32);
-        self.padding.resize((end.next_multiple_of(u64::from(SECTOR_LEN)) - end) as usize, 0);
+        let sector = if planted(Bug::CommitUnpadded) { 8 } else { u64::from(SECTOR_LEN) };
+        self.padding.resize((end.next_multiple_of(sector) - end) as usize, 0);
         self.encode()
     }
 }

@@ -12,6 +12,7 @@ use super::record::RecordKind;
 use super::scan::{Item, Scanner};
 use super::{LogError, LogPosition, RecordView, SegmentId};
 use crate::env::{Disk, DiskError};
+use crate::planted::{Bug, planted};
 
 /// How many commits in doubt are looked at: one, and one more for each crash in the middle of a recovery.
 const CANDIDATES: usize = 64;
@@ -167,7 +168,7 @@ pub(super) fn examine<D: Disk>(
             _ => Ok(()),
         }
     })?;
-    state.whole = state.damaged == 0 && batch.matches(&last.commit);
+    state.whole = state.damaged == 0 && (batch.matches(&last.commit) || planted(Bug::TornBatchTaken));
     Ok(state)
 }
 
@@ -216,7 +217,12 @@ pub(super) fn deliver<D: Disk>(
     damaged: &mut dyn FnMut(super::DamagedRange),
 ) -> Result<(), LogError> {
     // PA
+    let mut stopped = false;
     walk(inventory, handles, from, to, skip, &mut |scanner, id, item| {
+        stopped |= planted(Bug::ReplayStopsAtDamage) && matches!(item, Item::Damaged { .. });
+        if stopped {
+            return Ok(());
+        }
         // What can be made again is left to scrubbing.
         if matches!(&item, Item::Record(_, header) if header.kind.is_upkeep()) {
             return Ok(());

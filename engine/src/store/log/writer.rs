@@ -12,6 +12,7 @@ use super::upkeep::cover_record;
 use super::{Location, Log, LogError, LogPosition, RecordFlags, RecordKind, Segment, SegmentId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskError, DiskFailure, DiskFile, OpenMode, Volume};
+use crate::planted::{Bug, planted};
 use std::sync::Arc;
 
 /// How many file names are tried for a new segment.
@@ -73,6 +74,9 @@ impl<D: Disk> Log<D> {
         };
         let payload = commit.encode_at(here.offset);
         let header = RecordHeader::of(RecordKind::Commit, RecordFlags::NONE, payload.len() as u32, &[&payload]);
+        if planted(Bug::SyncBeforeWrite) {
+            let _ = active.file.sync();
+        }
         let footer = active.footer.mark();
         let put = active.put(&header, &[&payload], self.options.write_buffer_len);
         let head = match put.and_then(|head| active.flush().map(|()| head)) {
@@ -87,8 +91,10 @@ impl<D: Disk> Log<D> {
         cover_record(&mut active.cover, here.offset, &head, &header, &[&payload]);
         let at = LogPosition { segment: here.segment, commit: here.offset, end: active.end() };
         let file = active.file.clone();
-        self.sync(&file)?;
-        if self.directory_dirty {
+        if !planted(Bug::CommitWithoutSync) && !planted(Bug::SyncBeforeWrite) {
+            self.sync(&file)?;
+        }
+        if self.directory_dirty && !planted(Bug::DirectoryNotSynced) {
             self.disk.sync_directory(Volume::Blocks).map_err(|error| self.poison(error))?;
             self.directory_dirty = false;
         }
@@ -139,6 +145,9 @@ impl<D: Disk> Log<D> {
         self.ensure_active()?;
         self.condemned.insert(segment);
         self.removing.insert(segment);
+        if planted(Bug::SegmentGoesFirst) {
+            let _ = self.disk.remove(Volume::Blocks, &segment.file_name());
+        }
         self.put_list().inspect_err(|_| {
             self.condemned.remove(&segment);
             self.removing.remove(&segment);
@@ -167,6 +176,9 @@ impl<D: Disk> Log<D> {
 
     pub(super) fn sync(&mut self, file: &Arc<D::File>) -> Result<(), LogError> {
         // PA
+        if planted(Bug::FailedSyncRetried) && file.sync().is_err() {
+            return Ok(file.sync()?);
+        }
         file.sync().map_err(|error| self.poison(error))
     }
 

@@ -1,11 +1,11 @@
 //! What the model learns from what the node says and shows.
 
-use ouroboros_sim::oracle::model::Version;
 use super::{Task, Want, World};
 use ouroboros_engine::blob::BlobKind;
 use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{PurgeTarget, Reply, Written};
+use ouroboros_sim::oracle::model::Version;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl World {

@@ -11,7 +11,8 @@ use super::{Index, IndexError, IndexName, IndexOptions};
 use crate::env::Disk;
 use crate::id::{EngineRng, Secret};
 
-const SMALL: IndexOptions = IndexOptions { file: IndexName::Lasting, cache_bytes: 1 << 20, overlay_bytes: 1 << 16 };
+const SMALL: IndexOptions =
+    IndexOptions { file: IndexName::Lasting, cache_bytes: 1 << 20, overlay_bytes: 1 << 16, in_memory: false };
 
 fn secret() -> Secret {
     Secret::new([0x42; 32])

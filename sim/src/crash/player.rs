@@ -2,6 +2,8 @@
 
 use super::model::{Model, Moment, Removal, Version, key_name};
 use super::script::{Ask, Script, Value, keyless_asks};
+use crate::disk::FaultyDisk;
+use crate::local::{Local, config, keyring};
 use bytes::Bytes;
 use core::fmt;
 use ouroboros_engine::blob::Attributes;
@@ -13,8 +15,6 @@ use ouroboros_engine::node::{
     RequestId, Select, Written,
 };
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
-use ouroboros_sim::disk::FaultyDisk;
-use ouroboros_sim::local::{Local, config, keyring};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

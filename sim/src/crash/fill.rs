@@ -5,9 +5,9 @@ use super::model::Moment;
 use super::parallel::in_parallel;
 use super::player::{Clerk, Player, Stage, open};
 use super::script::{Ask, Script, Value, content};
+use crate::disk::{CrashVariant, Fault, FaultPlan, FaultyDisk, Operation};
 use core::fmt;
 use ouroboros_engine::node::{Failure, OpenError};
-use ouroboros_sim::disk::{CrashVariant, Fault, FaultPlan, FaultyDisk, Operation};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 

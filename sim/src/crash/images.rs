@@ -1,8 +1,8 @@
 //! Disks that were judged already: many crashes leave the very same bytes.
 
 use super::model::Moment;
+use crate::disk::FaultyDisk;
 use ouroboros_engine::env::Volume;
-use ouroboros_sim::disk::FaultyDisk;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -39,8 +39,8 @@ fn digest(disk: &FaultyDisk) -> [u8; 32] {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::disk::FaultPlan;
     use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode};
-    use ouroboros_sim::disk::FaultPlan;
 
     #[test]
     fn a_disk_is_new_unless_bytes_promises_and_depth_are_the_same() {

@@ -6,11 +6,11 @@ use super::model::{Model, Moment, key_name};
 use super::parallel::{in_parallel, say};
 use super::player::{Clerk, Done, Player, ask_keyless, create, open, open_keyless, put_now};
 use super::script::{Script, content};
+use crate::disk::{CrashVariant, FaultPlan, FaultyDisk};
 use core::fmt;
 use ouroboros_engine::env::{Disk as _, Volume};
 use ouroboros_engine::node::{OpenError, Opened, Reply, Request};
 use ouroboros_engine::store::index::IndexName;
-use ouroboros_sim::disk::{CrashVariant, FaultPlan, FaultyDisk};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,11 +1,11 @@
 //! What clients ask: drawn from a seed and from what the model says is there.
 
 use super::model::Model;
+use crate::disk::Stream;
 use bytes::Bytes;
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::node::Request;
 use ouroboros_engine::seal::Coding;
-use ouroboros_sim::disk::Stream;
 use std::collections::BTreeSet;
 
 /// How much is asked.

@@ -1,0 +1,210 @@
+//! Bugs on purpose: a simulator that finds none of these proves nothing.
+//!
+//! Each [`Bug`] breaks one promise by one mechanism, at the place in the engine where a real mistake would break it. None
+//! of them is in a product: without the feature `planted`, which only the simulator's `bugs` command is built with,
+//! [`planted`] is `false` for the compiler too, and nothing of a hook is left. With it, a bug is there while a
+//! [`Planting`] is held on the same thread, which runs one world from its beginning to its end.
+//!
+//! The format is never the bug: a store that was written with one can be read by the product.
+
+macro_rules! bugs {
+    ($($(#[doc = $text:literal])+ $name:ident: $promise:literal, $oracle:literal;)+) => {
+        /// A planted bug. What each breaks is in its text, which promise in [`Bug::promise`], and who should see it in
+        /// [`Bug::oracle`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Bug {
+            $($(#[doc = $text])+ $name,)+
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// Its name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),+ }
+            }
+
+            /// The number of the promise that it breaks.
+            #[must_use]
+            pub const fn promise(self) -> u8 {
+                match self { $(Self::$name => $promise),+ }
+            }
+
+            /// What should see it, in a few words.
+            #[must_use]
+            pub const fn oracle(self) -> &'static str {
+                match self { $(Self::$name => $oracle),+ }
+            }
+
+            /// What is broken.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => concat!($($text),+)),+ }
+            }
+        }
+    };
+}
+
+bugs! {
+    // The log.
+    /// A commit returns without a sync.
+    CommitWithoutSync: 7, "read-back after a crash: an acknowledged write is gone";
+    /// The sync of a commit comes before its last bytes are written.
+    SyncBeforeWrite: 7, "read-back after a crash: an acknowledged write is gone";
+    /// A new segment's directory entry is not synced with the first commit in it.
+    DirectoryNotSynced: 7, "read-back after a crash: an acknowledged write is gone";
+    /// A sync that failed is tried again, and its success is believed.
+    FailedSyncRetried: 7, "read-back after a failed sync and a crash";
+    /// A commit record does not end where a sector does, so that the next batch rewrites a sector that holds it.
+    CommitUnpadded: 7, "read-back after a crash that tears a sector into noise";
+    /// Recovery believes the last commit record that it finds, and does not look at what it covers.
+    LastBatchTrusted: 7, "every version that is listed after a crash can be read";
+    /// Recovery takes a batch for whole when none of the records it sees is damaged, however many are missing.
+    TornBatchTaken: 7, "every version that is listed after a crash can be read";
+    /// A batch that failed stays in the log, and the next commit covers it.
+    AbandonedBatchKept: 2, "a put that was told to have failed is there after a restart";
+    /// Opening stops at the first damaged record instead of reading what follows.
+    ReplayStopsAtDamage: 1, "read-back after rot and a crash";
+    /// The segment that a compaction has emptied is deleted before the copies are committed.
+    SegmentGoesFirst: 7, "read-back after a crash in the middle of a compaction";
+    /// The parity of a deletion is not written with it: one rotten sector brings back what was purged.
+    TombstoneUncovered: 3, "a purged version is found again after rot and a crash";
+
+    // The node's commit, its index and its checkpoint.
+    /// A batch is acknowledged after the commit of the one before it.
+    AckBeforeCommit: 7, "read-back after a crash: an acknowledged write is gone";
+    /// The index learns of a batch whose commit failed.
+    IndexAheadOfLog: 2, "a put that was told to have failed can be read";
+    /// The checkpoint is written before the index has learnt of the batch that it names.
+    CheckpointTooEarly: 7, "read-back after a crash: an acknowledged write is gone";
+    /// An index that has not seen the last removal of a segment is believed.
+    StaleIndexBelieved: 7, "read-back after a crash in the middle of a compaction";
+    /// After a torn end, sequence numbers go on from the checkpoint, and name two records alike.
+    DotsReused: 3, "no two versions have the same dot";
+    /// A page of the index is believed although a later write to it was lost.
+    StalePageBelieved: 2, "read-back on a disk that loses writes to the index";
+    /// Replaying skips deletions.
+    TombstoneForgotten: 3, "a purged version is found again after a crash";
+    /// Replaying a version forgets which seals it refers to, so that they are collected.
+    ReferenceLostOnReplay: 4, "read-back after a crash and a compaction";
+    /// The clock does not go on from what the log says, but from nothing.
+    ClockNotRecovered: 5, "the winner of a key is the last write, after a restart and a wall clock that went back";
+
+    // Deleting and compacting.
+    /// A compaction drops deletions, though the records that they delete may still stand elsewhere.
+    TombstoneDroppedEarly: 3, "a purged version is found again after a compaction and a rebuilt index";
+    /// A compaction leaves out the last live record of a step.
+    CompactionDropsLive: 4, "read-back after a compaction";
+    /// A purged version's record is copied by every compaction, and never goes.
+    PurgeLeavesCopy: 3, "the log does not shrink after everything was purged and compacted";
+    /// Whether a seal is alive is asked of the first version that refers to it alone.
+    SharedSealCollected: 4, "read-back after one of two equal values was purged";
+    /// A seal that a put under way has just found is collected before that put is logged.
+    PinsIgnored: 4, "read-back of a value put while its equal is purged";
+    /// A chunk is taken for stored although its seal was collected.
+    DeadSealReused: 4, "read-back of a value put after its equal was purged";
+    /// A compaction copies slices without verifying them.
+    SlicesMovedUnverified: 1, "read-back after rot, a compaction and more rot";
+
+    // Versions.
+    /// A version forgets one of its parents.
+    ForgottenParent: 5, "the heads of a key against the model";
+    /// Of several heads the oldest is the winner.
+    StaleWinner: 5, "the winner of a key against the model";
+    /// A version that names its parents drops the heads that it does not follow.
+    ConcurrentHeadLost: 5, "the heads of a key against the model";
+    /// A wall clock that goes back is believed.
+    ClockGoesBack: 5, "the winner of a key is the last write, whatever the wall clock does";
+    /// The versions made by one job are handed back to the wrong puts.
+    OutcomesSwapped: 2, "each put is told the id of a version of its own key";
+
+    // Seals.
+    /// A chunk's key follows from its length, and so two chunks share a key and a nonce.
+    KeyFromLength: 8, "no two seals have the same secret";
+    /// Slices are put together unverified; what is rotten spoils what parity could have made good.
+    SlicesUnverified: 1, "read-back after rot within the coding's parity";
+    /// The slices of a seal lie side by side, and are marked as if they lay apart.
+    SlicesTogether: 1, "read-back after a burst of bad sectors within the coding's parity";
+    /// A scrub says that it has mended a seal, and writes nothing.
+    MendWritesNothing: 1, "read-back after rot, a scrub and more rot";
+    /// A scrub leaves out the seals.
+    ScrubSkipsSeals: 1, "a scrub names rot in a slice; read-back after rot, a scrub and more rot";
+    /// A range is cut one byte short at the end of a chunk.
+    RangeOffByOne: 2, "every range that is read against the model";
+
+    // Secrets and budgets.
+    /// The path in a public header is the key's name itself.
+    NameInClear: 8, "the marker in key names is on no disk";
+    /// Streams are never asked to wait.
+    StreamsNeverWait: 9, "the bytes that a node holds, against its limits";
+    /// Uploads are taken without a limit.
+    UploadsUnlimited: 9, "Busy is answered beyond the limit of uploads";
+    /// A full disk ends writing for good.
+    FullDiskForEver: 10, "writing goes on once space was freed";
+}
+
+/// Whether a bug is planted. Never, in a product.
+#[cfg(not(feature = "planted"))]
+pub(crate) const fn planted(_bug: Bug) -> bool {
+    false
+}
+
+#[cfg(feature = "planted")]
+pub(crate) use selection::planted;
+#[cfg(feature = "planted")]
+pub use selection::{Planting, plant};
+
+/// The one place in the engine that keeps state per thread, which `lib.rs` lets pass with the feature alone. `tools/purity.sh`
+/// sees to it that no product has the feature.
+#[cfg(feature = "planted")]
+mod selection {
+    use super::Bug;
+    use core::cell::Cell;
+
+    std::thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// While it is held, its bug is in every engine on this thread.
+    #[derive(Debug)]
+    #[must_use = "the bug is gone when this is dropped"]
+    pub struct Planting(core::marker::PhantomData<*const ()>);
+
+    impl Drop for Planting {
+        fn drop(&mut self) {
+            PLANTED.set(None);
+        }
+    }
+
+    /// Plants a bug on this thread, in place of whatever was planted.
+    pub fn plant(bug: Bug) -> Planting {
+        PLANTED.set(Some(bug));
+        Planting(core::marker::PhantomData)
+    }
+
+    /// Whether a bug is planted.
+    pub(crate) fn planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_promise_about_one_node_has_its_bugs() {
+        assert!(Bug::ALL.len() >= 30);
+        for promise in [1, 2, 3, 4, 5, 7, 8, 9, 10] {
+            assert!(Bug::ALL.iter().any(|bug| bug.promise() == promise), "P{promise}");
+        }
+        assert!(Bug::ALL.iter().all(|bug| !bug.text().is_empty() && !bug.oracle().is_empty()));
+    }
+
+    #[test]
+    fn nothing_is_planted_unless_it_was_asked_for() {
+        assert!(Bug::ALL.iter().all(|bug| !planted(*bug)));
+    }
+}

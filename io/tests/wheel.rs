@@ -1,0 +1,82 @@
+//! Questions that are answered on the thread of whoever asks.
+#![allow(clippy::unwrap_used)]
+
+use ouroborosdb::engine::id::EngineRng;
+use ouroborosdb::engine::keys::Keyring;
+use ouroborosdb::engine::names::KeyName;
+use ouroborosdb::engine::node::{PutOptions, Select};
+use ouroborosdb::{Db, Error};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+fn keyring() -> Keyring {
+    Keyring::generate(&mut EngineRng::from_seed([5; 32]))
+}
+
+fn key(number: usize) -> KeyName {
+    KeyName::new(format!("key {number}")).unwrap()
+}
+
+/// Whoever has written something reads it back, whatever the others do, and on whichever threads that happens.
+#[test]
+fn everybody_reads_their_own_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Db::builder().directory(directory.path()).keyring(keyring()).create().unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let upkeep = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                db.stats().unwrap();
+                db.list(Default::default()).unwrap();
+            }
+        });
+        let writers: Vec<_> = (0..4)
+            .map(|writer| {
+                let db = &db;
+                scope.spawn(move || {
+                    for round in 0..60 {
+                        let value = format!("{writer}/{round}").repeat(if round % 10 == 0 { 5_000 } else { 5 });
+                        db.put(&key(writer), value.clone(), PutOptions::default()).unwrap();
+                        assert!(db.get_bytes(&key(writer)).unwrap() == value);
+                        assert!(db.log(&key(writer), None, 100).unwrap().len() == round + 1);
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        upkeep.join().unwrap();
+    });
+    db.close().unwrap();
+    assert!(matches!(db.get(&key(0), Select::Winner), Err(Error::Closed)));
+}
+
+/// Turns over a byte of the first record of this kind in the log.
+fn damage(store: &Path, kind: u8) {
+    let segment = std::fs::read_dir(store.join("blocks")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = (8192..bytes.len()).step_by(8).find(|at| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == kind);
+    bytes[at.unwrap() + 60] ^= 0xff;
+    std::fs::write(segment, bytes).unwrap();
+}
+
+/// A defect that shows while a client turns the loop ends the engine, and not the client.
+#[test]
+fn a_panic_in_a_clients_turn_closes_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let db = Db::builder().directory(directory.path()).keyring(keyring()).create().unwrap();
+    db.put(&key(0), "value", PutOptions::default()).unwrap();
+    db.close().unwrap();
+    damage(directory.path(), 2);
+    let builder = Db::builder().directory(directory.path()).keyring(keyring());
+    let db = builder.on_event(|event| panic!("{event:?}")).open().unwrap();
+    // What is damaged heals, which is an event.
+    assert!(matches!(db.get(&key(0), Select::Winner), Err(Error::Closed)));
+    assert!(matches!(db.put(&key(0), "other", PutOptions::default()), Err(Error::Closed)));
+    assert!(matches!(db.close(), Err(Error::Closed)));
+    let db = Db::builder().directory(directory.path()).keyring(keyring()).open().unwrap();
+    assert_eq!(db.get_bytes(&key(0)).unwrap(), "value");
+}

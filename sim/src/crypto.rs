@@ -1,0 +1,83 @@
+//! Signatures that cost a hash: in the simulator nobody forges, so most worlds need no curve.
+//!
+//! Only here, and not in the product: whoever knows an author's public half could sign in that author's name.
+
+use ouroboros_engine::id::{AuthorId, Domain, Secret};
+use ouroboros_engine::keys::{BadSignature, Keyring, MasterSecret, Signature, SignatureScheme, Signer, Verifier};
+use std::sync::Arc;
+
+const AUTHOR: Domain = Domain::new("ouroboros-sim v1 author");
+const SIGNATURE: Domain = Domain::new("ouroboros-sim v1 signature");
+
+/// A keyed hash in the place of ed25519. Signatures bind author, domain and text as real ones do, so a damaged or a
+/// misattributed text is refused; they are no proof against anybody who wants to forge.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheapSignatures;
+
+/// The secret half of an author under [`CheapSignatures`].
+#[derive(Debug)]
+struct CheapKey(AuthorId);
+
+fn tag(author: AuthorId, domain: Domain, text: &[u8]) -> Signature {
+    let half = SIGNATURE.hash(&[author.as_bytes(), &domain.hash(&[text])]);
+    let mut both = [0; 64];
+    both[..32].copy_from_slice(&half);
+    both[32..].copy_from_slice(&half);
+    Signature::from_bytes(both)
+}
+
+impl Signer for CheapKey {
+    fn author(&self) -> AuthorId {
+        self.0
+    }
+
+    fn sign(&self, domain: Domain, text: &[u8]) -> Signature {
+        tag(self.0, domain, text)
+    }
+}
+
+impl Verifier for CheapSignatures {
+    fn verify(&self, author: AuthorId, domain: Domain, text: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        if *signature == tag(author, domain, text) { Ok(()) } else { Err(BadSignature { author }) }
+    }
+}
+
+impl SignatureScheme for CheapSignatures {
+    fn key(&self, seed: &Secret) -> Arc<dyn Signer> {
+        Arc::new(CheapKey(AuthorId::from_bytes(AUTHOR.hash(&[seed.expose()]))))
+    }
+}
+
+/// A keyring that signs cheaply, the same for the same secret.
+#[must_use]
+pub fn cheap_keyring(master: [u8; 32]) -> Keyring {
+    Keyring::with_scheme(MasterSecret::new(Secret::new(master)), Arc::new(CheapSignatures))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Domain = Domain::new("ouroboros-sim v1 test one");
+    const TWO: Domain = Domain::new("ouroboros-sim v1 test two");
+
+    #[test]
+    fn a_cheap_signature_binds_author_domain_and_text() {
+        let key = CheapSignatures.key(&Secret::new([7; 32]));
+        let other = CheapSignatures.key(&Secret::new([8; 32]));
+        let signature = key.sign(ONE, b"text");
+        let verify = |author, domain, text: &[u8]| CheapSignatures.verify(author, domain, text, &signature).is_ok();
+        assert!(verify(key.author(), ONE, b"text"));
+        assert!(!verify(other.author(), ONE, b"text"));
+        assert!(!verify(key.author(), TWO, b"text"));
+        assert!(!verify(key.author(), ONE, b"texts"));
+    }
+
+    #[test]
+    fn a_keyring_signs_with_what_it_was_given() {
+        let keys = cheap_keyring([1; 32]);
+        let signature = keys.signer().sign(ONE, b"text");
+        assert_eq!(keys.scheme().verify(keys.author(), ONE, b"text", &signature), Ok(()));
+        assert!(ouroboros_engine::keys::verify(keys.author(), ONE, b"text", &signature).is_err());
+    }
+}
