@@ -18,9 +18,8 @@ fn run(seed: u64) -> Report {
 fn two_hundred_seeds_break_no_promise() {
     let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
     std::thread::scope(|scope| {
-        let halves = [0, 1].map(|half| {
-            scope.spawn(move || (0..SEEDS).filter(|seed| seed % 2 == half).map(run).collect::<Vec<_>>())
-        });
+        let halves = [0, 1]
+            .map(|half| scope.spawn(move || (0..SEEDS).filter(|seed| seed % 2 == half).map(run).collect::<Vec<_>>()));
         for report in halves.into_iter().flat_map(|half| half.join().unwrap()) {
             assert_eq!(report.violation, None, "ouroboros-sim run --seed {}", report.seed);
             report.counts.iter().for_each(|(name, count)| *counts.entry(name).or_default() += count);

@@ -84,9 +84,7 @@ impl World {
                 }
                 Err(Stop::Failed(Failure::NoSuchKey(_))) if after.is_none() => return Ok(all),
                 // Of what is not there it may say that it could have been where nothing is recognisable any more.
-                Err(Stop::Failed(Failure::Damaged { .. }))
-                    if after.is_none() && self.nodes[node].is_excused() =>
-                {
+                Err(Stop::Failed(Failure::Damaged { .. })) if after.is_none() && self.nodes[node].is_excused() => {
                     return Ok(all);
                 }
                 Err(Stop::Broken(broken)) => return Err(broken),
@@ -151,7 +149,12 @@ impl World {
         }
         let mut contents = BTreeMap::new();
         for id in self.nodes[node].oracle.strangers(tasks, &shown) {
-            contents.insert(id, self.content(node, id, promise)?);
+            match self.content(node, id, promise) {
+                Ok(content) => drop(contents.insert(id, content)),
+                // It says that it cannot be read, and that is all that is asked.
+                Err(broken) if self.budget.beyond && broken.promise == promise => drop(shown.remove(&id)),
+                Err(broken) => return Err(broken),
+            }
         }
         let sight = Sight { keys: &keys, shown: &shown, contents: &contents, ended: all, excuse };
         self.nodes[node].oracle.learn(tasks, &sight)?;
@@ -242,7 +245,9 @@ impl World {
             match self.must(node, &Request::Scrub { repair: true }, Promise::P6)? {
                 Reply::Scrubbed(report) => {
                     let lost = report.damage.iter().find(|damage| {
-                        matches!(damage.outcome, DamageOutcome::Lost | DamageOutcome::Healable) || round > 0
+                        // What nothing refers to is left as it is until a compaction.
+                        matches!(damage.outcome, DamageOutcome::Lost | DamageOutcome::Healable)
+                            || round > 0 && damage.outcome != DamageOutcome::Harmless
                     });
                     if let Some(damage) = lost {
                         let what = format!("a scrub that repairs leaves damage: {damage:?}");
