@@ -213,7 +213,8 @@ pub(crate) struct Task {
     pub(crate) awaited: BTreeSet<RequestId>,
     /// The request whose reply is the outcome.
     pub(crate) last: Option<RequestId>,
-    pub(crate) aborted: bool,
+    /// Why a part of it was refused on the way.
+    pub(crate) stumbled: Option<Failure>,
     pub(crate) reply: Option<Reply>,
 }
 
@@ -326,7 +327,7 @@ impl Workload {
             stream: None,
             awaited: BTreeSet::new(),
             last: None,
-            aborted: false,
+            stumbled: None,
             reply: None,
         };
         let pick = |field: Field| {
@@ -373,7 +374,6 @@ impl Workload {
                     Some(after) => {
                         task.sends.truncate(1 + after as usize);
                         task.sends.push_back(Send::Abort);
-                        task.aborted = true;
                     }
                 }
             }

@@ -173,8 +173,11 @@ impl<D: Disk> Engine<D> {
         }
         self.heal_index();
         if !self.index_is_sound() && !matches!(request, Request::Close | Request::PutAbort { .. }) {
-            let why = "it could not be made anew from the log".to_owned();
-            return self.reply(id, Reply::Failed(Failure::Index(why)));
+            let failure = Failure::Index("it could not be made anew from the log".to_owned());
+            if let Request::PutData { stream, .. } = request {
+                self.break_stream(stream, &failure);
+            }
+            return self.reply(id, Reply::Failed(failure));
         }
         if self.keys.is_none() && request.needs_keys() {
             return self.reply(id, Reply::Failed(Failure::NoKeys));

@@ -100,6 +100,14 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// A piece of a stream was refused: whoever has sent its end already must not be told that all of it is durable.
+    pub(super) fn break_stream(&mut self, stream: RequestId, failure: &Failure) {
+        // PA
+        if let Some(id) = self.puts.streams.get(&stream).copied() {
+            self.fail_upload(id, failure.clone());
+        }
+    }
+
     pub(super) fn put_end(&mut self, request: RequestId, stream: RequestId) {
         // PA
         let Some((id, upload)) = self.stream(stream) else {

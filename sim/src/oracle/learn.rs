@@ -56,6 +56,31 @@ impl Oracle {
         shown.keys().filter(|id| !told.contains(id) && !self.model.versions.contains_key(id)).copied().collect()
     }
 
+    fn live_among<'a>(&'a self, keys: &'a BTreeSet<KeyName>) -> impl Iterator<Item = BlobId> + 'a {
+        self.model.live_versions().filter(|(_, version)| keys.contains(&version.key)).map(|(id, _)| *id)
+    }
+
+    /// Whether something that was acknowledged is not shown.
+    pub(crate) fn misses(&self, tasks: &[Task], keys: &BTreeSet<KeyName>, shown: &Shown) -> bool {
+        if tasks.iter().any(|task| task.purge.is_some()) || !self.maybe_purges.is_empty() {
+            // Then it may be right; who is wrong all the same is told by learning.
+            let purged: BTreeSet<KeyName> = tasks
+                .iter()
+                .filter_map(|task| task.purge.as_ref())
+                .chain(&self.maybe_purges)
+                .filter_map(|target| self.key_of(target))
+                .collect();
+            let keys: BTreeSet<KeyName> = keys.difference(&purged).cloned().collect();
+            return self.live_among(&keys).any(|id| !shown.contains_key(&id));
+        }
+        let known = self.live_among(keys);
+        let told = tasks.iter().filter_map(|task| match &task.reply {
+            Some(Reply::Put(results)) => Some(results.iter().flatten().map(|written| written.id)),
+            _ => None,
+        });
+        known.chain(told.flatten()).any(|id| !shown.contains_key(&id))
+    }
+
     /// Tells the model what came of the operations.
     pub(crate) fn learn(&mut self, tasks: &[Task], sight: &Sight<'_>) -> Result<(), Broken> {
         let before = self.model.clone();
@@ -88,6 +113,11 @@ impl Oracle {
             };
             demand!(P2, results.len() == task.wants.len(), "{} results for {}", results.len(), describe(task));
             for (want, result) in task.wants.iter().zip(results) {
+                // That a stream is not there any more has a reason that was told before.
+                let result = result.map_err(|failure| match (failure, &task.stumbled) {
+                    (Failure::Invalid(_), Some(reason)) => reason.clone(),
+                    (failure, _) => failure,
+                });
                 match result {
                     Ok(outcome) => {
                         let refused = want.refusal.as_ref();
@@ -125,10 +155,10 @@ impl Oracle {
             purging_key(key) || tasks.iter().any(|task| task.purge.is_some()) || !maybe_purges.is_empty()
         };
         for (id, (key, version)) in fresh {
-            let want = match written.remove(id) {
+            let (want, told) = match written.remove(id) {
                 Some((want, outcome)) => {
                     demand!(P2, outcome.created == version.created, "version {id} of {key} has two stamps");
-                    want
+                    (want, true)
                 }
                 None => {
                     let content = sight.contents.get(id).cloned().flatten();
@@ -144,16 +174,21 @@ impl Oracle {
                             format!("nobody asked for version {id} of {key}: {version:?}"),
                         ));
                     };
-                    unknown.remove(at)
+                    (unknown.remove(at), false)
                 }
             };
             if !self.beyond {
-                check_parents(&before, &want, version, sight.shown, any_purge(key))?;
+                // Nobody knows when one was made that turned up later, and what was the winner then.
+                // And after a fault the winner may have been hidden.
+                let unsure = !told || any_purge(key) || sight.excuse.faulted;
+                check_parents(&before, &want, version, sight.shown, unsure)?;
             }
             self.add(*id, &want, version.parents.clone(), version.created);
         }
         for (id, (want, outcome)) in written {
             if self.beyond {
+                // It may be seen again, or not.
+                unknown.push(want);
                 continue;
             }
             // Written and purged at once. Whatever it followed is purged as well, or was named.

@@ -137,6 +137,8 @@ impl Want {
 pub(crate) struct Excuse {
     /// Faults struck the disk since the node was opened: what it was asked may have failed for that.
     pub(crate) faulted: bool,
+    /// The power failed: damage to what nobody was told of may be reported, but nothing may be called lost.
+    pub(crate) torn: bool,
     /// The disk was, or may have been, full.
     pub(crate) full: bool,
     /// Others were under way.

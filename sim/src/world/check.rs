@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How often a question is asked again that met damage.
 const AGAIN: u32 = 3;
 
+/// Every version that is shown, and each key's history.
+type Survey = (Shown, Vec<(KeyName, Vec<Version>)>);
+
 impl World {
     /// Asks, and lets the world go on until the answer is there.
     pub(super) fn ask(&mut self, node: usize, request: Request) -> Result<Reply, Stop> {
@@ -43,12 +46,16 @@ impl World {
                 other => return other,
             };
             tries += 1;
-            let may = self.nodes[node].rotten || self.nodes[node].has_faults() || self.budget.beyond;
+            let may = self.nodes[node].is_excused() || self.budget.beyond;
             if !may || tries > AGAIN {
                 return Err(Stop::Failed(failure));
             }
             self.tell(node, || format!("the oracle's question failed ({failure}): a scrub, and again"));
-            self.ask(node, Request::Scrub { repair: true })?;
+            match self.ask(node, Request::Scrub { repair: true }) {
+                // What it could not heal shows in the answer.
+                Ok(_) | Err(Stop::Failed(_)) => {}
+                Err(broken) => return Err(broken),
+            }
         }
     }
 
@@ -76,6 +83,10 @@ impl World {
                     }
                 }
                 Err(Stop::Failed(Failure::NoSuchKey(_))) if after.is_none() => return Ok(all),
+                // Of what is not there it may say that it could have been where nothing is recognisable any more.
+                Err(Stop::Failed(Failure::Damaged { .. })) if after.is_none() && self.nodes[node].is_excused() => {
+                    return Ok(all);
+                }
                 Err(Stop::Broken(broken)) => return Err(broken),
                 Err(Stop::Failed(_)) if self.budget.beyond => return Ok(all),
                 other => return Err(Broken::new(promise, format!("{other:.200?} is no history of {key}"))),
@@ -123,16 +134,27 @@ impl World {
         if keys.is_empty() {
             return Ok(());
         }
-        let mut shown = Shown::new();
-        let mut histories: Vec<(KeyName, Vec<Version>)> = Vec::new();
-        for key in &keys {
-            let history = self.history(node, key, promise)?;
-            shown.extend(history.iter().map(|version| (version.id, (key.clone(), version.clone()))));
-            histories.push((key.clone(), history));
+        let (mut shown, mut histories) = self.survey(node, &keys, promise)?;
+        // A record of the log that was misread while the index was made anew is hidden until a scrub: an engine that
+        // cannot read a record cannot know whose it is.
+        if self.nodes[node].has_faults() && self.nodes[node].oracle.misses(tasks, &keys, &shown) {
+            self.tell(node, || "a version is missing after a fault: a scrub, and the oracle looks again".to_owned());
+            if self.nodes[node].read_only {
+                self.stop_and_restart(node, false, None)?;
+            }
+            if let Err(Stop::Broken(broken)) = self.ask(node, Request::Scrub { repair: true }) {
+                return Err(broken);
+            }
+            (shown, histories) = self.survey(node, &keys, promise)?;
         }
         let mut contents = BTreeMap::new();
         for id in self.nodes[node].oracle.strangers(tasks, &shown) {
-            contents.insert(id, self.content(node, id, promise)?);
+            match self.content(node, id, promise) {
+                Ok(content) => drop(contents.insert(id, content)),
+                // It says that it cannot be read, and that is all that is asked.
+                Err(broken) if self.budget.beyond && broken.promise == promise => drop(shown.remove(&id)),
+                Err(broken) => return Err(broken),
+            }
         }
         let sight = Sight { keys: &keys, shown: &shown, contents: &contents, ended: all, excuse };
         self.nodes[node].oracle.learn(tasks, &sight)?;
@@ -148,6 +170,18 @@ impl World {
             self.read_back(node, &histories)?;
         }
         Ok(())
+    }
+
+    /// What the node shows of some keys.
+    fn survey(&mut self, node: usize, keys: &BTreeSet<KeyName>, promise: Promise) -> Result<Survey, Broken> {
+        let mut shown = Shown::new();
+        let mut histories: Vec<(KeyName, Vec<Version>)> = Vec::new();
+        for key in keys {
+            let history = self.history(node, key, promise)?;
+            shown.extend(history.iter().map(|version| (version.id, (key.clone(), version.clone()))));
+            histories.push((key.clone(), history));
+        }
+        Ok((shown, histories))
     }
 
     fn read_back(&mut self, node: usize, histories: &[(KeyName, Vec<Version>)]) -> Result<(), Broken> {
@@ -185,6 +219,7 @@ impl World {
         let disk = self.nodes[node].disk.clone();
         disk.set_capacity(None);
         disk.calm();
+        self.healed = true;
         if self.budget.beyond {
             return self.plaintext.check(&disk);
         }
@@ -210,7 +245,9 @@ impl World {
             match self.must(node, &Request::Scrub { repair: true }, Promise::P6)? {
                 Reply::Scrubbed(report) => {
                     let lost = report.damage.iter().find(|damage| {
-                        matches!(damage.outcome, DamageOutcome::Lost | DamageOutcome::Healable) || round > 0
+                        // What nothing refers to is left as it is until a compaction.
+                        matches!(damage.outcome, DamageOutcome::Lost | DamageOutcome::Healable)
+                            || round > 0 && damage.outcome != DamageOutcome::Harmless
                     });
                     if let Some(damage) = lost {
                         let what = format!("a scrub that repairs leaves damage: {damage:?}");
@@ -227,6 +264,7 @@ impl World {
             }
         }
         self.nodes[node].rotten = false;
+        self.nodes[node].torn = false;
         Ok(())
     }
 

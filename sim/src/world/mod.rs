@@ -97,6 +97,8 @@ pub(crate) struct World {
     nodes: Vec<Node>,
     network: SimNetwork,
     arrivals: Vec<Arrival>,
+    /// The faults have stopped for good.
+    healed: bool,
     /// The round under way.
     tasks: Vec<Task>,
     next_request: u64,
@@ -142,6 +144,7 @@ impl World {
             scheduled: 0,
             nodes: Vec::new(),
             arrivals: Vec::new(),
+            healed: false,
             tasks: Vec::new(),
             next_request: 1,
             trace: Trace::new(),
@@ -336,6 +339,9 @@ impl World {
                 return;
             }
             if task.awaited.remove(&id) {
+                if let Reply::Failed(failure) = &reply {
+                    task.stumbled.get_or_insert_with(|| failure.clone());
+                }
                 if task.patient && task.awaited.is_empty() && !task.sends.is_empty() {
                     ready = Some(at);
                     break;
@@ -358,7 +364,7 @@ impl World {
         if let Event::Integrity(damage) = event {
             self.tell(node, || format!("damage: {} {:?}", damage.place, damage.outcome));
             let it = &self.nodes[node];
-            let excused = it.rotten || self.budget.beyond || it.has_faults();
+            let excused = it.is_excused() || self.budget.beyond;
             if !excused {
                 let what = format!("damage is reported where nothing is damaged: {damage:?}");
                 return Err(Broken::new(Promise::P2, what));
@@ -385,7 +391,7 @@ impl World {
         for volume in [Volume::Blocks, Volume::Index] {
             for fault in Fault::ALL {
                 let rate = self.swarm.faults[fault as usize];
-                let rate = if self.budget.permits(volume, fault, opening) { rate } else { 0 };
+                let rate = if !self.healed && self.budget.permits(volume, fault, opening) { rate } else { 0 };
                 disk.set_rate_on(volume, fault, rate);
             }
         }
@@ -393,6 +399,12 @@ impl World {
 }
 
 impl Node {
+    /// Whether there may be damage that is no defect of the node's: by faults, by rot, or by a power failure that tore what
+    /// nobody was told of.
+    fn is_excused(&self) -> bool {
+        self.rotten || self.torn || self.has_faults()
+    }
+
     /// Whether faults that an answer may be about have struck since the process was started.
     fn has_faults(&self) -> bool {
         self.harm() > self.faults_before

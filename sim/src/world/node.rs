@@ -116,6 +116,9 @@ pub(super) struct Node {
     /// Something was destroyed that is not healed yet.
     pub(super) rotten: bool,
     pub(super) tight: bool,
+    /// The power failed since the last scrub that healed: what nobody was told of may lie about torn, and is called
+    /// damaged by who finds it.
+    pub(super) torn: bool,
     /// The process answered that its disk failed: it takes no more writes.
     pub(super) read_only: bool,
     /// The index's volume as it was at an earlier opening.
@@ -144,6 +147,7 @@ impl Node {
             faults_before: 0,
             rotten: false,
             tight: false,
+            torn: false,
             read_only: false,
             old_index: None,
         }

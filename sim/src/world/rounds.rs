@@ -31,7 +31,8 @@ impl World {
     pub(super) fn play(&mut self, node: usize) -> Result<(), Broken> {
         self.create(node)?;
         let mut slot = 0;
-        while slot < self.setting.operations {
+        // Beyond the budget a store may be gone for good, and says so.
+        while slot < self.setting.operations && self.nodes[node].process.is_some() {
             let first = slot;
             let mut tasks = Vec::new();
             loop {
@@ -72,6 +73,8 @@ impl World {
             self.schedule(self.now + delay, Happening::Send { node: node as u8, life, task: at });
         }
         let ended = match self.pump(node, |world| world.tasks.iter().all(Task::is_over))? {
+            // The last answer may have been given in the turn in which the power failed.
+            Pumped::Done if !self.is_up(node) => Some(true),
             Pumped::Done => self.killed(node, slot, disruption),
             Pumped::Down => Some(true),
             Pumped::Still => {
@@ -83,6 +86,14 @@ impl World {
         let mut tasks = std::mem::take(&mut self.tasks);
         let excuse = self.excuse(node, tasks.len());
         let single = tasks.len() == 1;
+        if self.nodes[node].tight {
+            self.nodes[node].tight = false;
+            self.nodes[node].disk.set_capacity(None);
+            self.tell(node, || "there is room on the disk again".to_owned());
+        }
+        if self.nodes[node].disk.fault_counts().of(crate::disk::Fault::FillsUp) > 0 {
+            self.nodes[node].disk.set_capacity(None);
+        }
         if let Some(power_loss) = ended {
             self.stop_and_restart(node, power_loss, None)?;
         }
@@ -99,8 +110,10 @@ impl World {
     pub(super) fn excuse(&self, node: usize, tasks: usize) -> Excuse {
         let it = &self.nodes[node];
         let faulted = it.has_faults() || it.rotten;
+        let torn = it.torn;
         Excuse {
             faulted,
+            torn,
             full: it.tight || it.has_faults(),
             crowded: tasks > 1 || self.swarm.limits.requests < 16,
             beyond: self.budget.beyond,
@@ -163,14 +176,6 @@ impl World {
         disruption: Option<Disruption>,
         ended: bool,
     ) -> Result<(), Broken> {
-        if self.nodes[node].tight {
-            self.nodes[node].tight = false;
-            self.nodes[node].disk.set_capacity(None);
-            self.tell(node, || "there is room on the disk again".to_owned());
-        }
-        if self.nodes[node].disk.fault_counts().of(crate::disk::Fault::FillsUp) > 0 {
-            self.nodes[node].disk.set_capacity(None);
-        }
         if self.nodes[node].read_only && !ended {
             self.tell(node, || "the disk failed: the process is started anew".to_owned());
             self.stop_and_restart(node, false, None)?;

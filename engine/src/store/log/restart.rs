@@ -12,7 +12,7 @@ use super::recovery::{Recovery, Verdict};
 use super::scan::{Fetched, Item, Scanner, fetch};
 use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
-use super::upkeep::take_up;
+use super::upkeep::{TakenUp, take_up};
 use super::{Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl<D: Disk> Log<D> {
             footer: Footer::default(),
             cover: Cover::new(self.options.parity_group_len),
         };
-        let intact = take_up(&mut active)?;
+        let TakenUp { intact, covered } = take_up(&mut active)?;
         // The last batch, which holds nothing but parity then, may be in the system's cache only. Written again, byte for
         // byte, it is part of the next sync. What is durable is not touched: a crash may tear any sector under way.
         let again = sure
@@ -55,7 +55,9 @@ impl<D: Disk> Log<D> {
         // A segment that is damaged, or does not take the write, is left as it is; the next append starts another.
         if intact && again {
             self.has_content = true;
-            self.settled = true;
+            // A process that was killed before it rested has left a last commit without parity, which the checkpoint may
+            // know to be durable all the same.
+            self.settled = covered;
             self.active = Some(active);
         }
         Ok(())

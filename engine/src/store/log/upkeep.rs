@@ -61,7 +61,7 @@ impl<D: Disk> Log<D> {
             footer: Footer::default(),
             cover: Cover::new(self.options.parity_group_len),
         };
-        if !take_up(&mut left)? || left.footer.is_sealed() {
+        if !take_up(&mut left)?.intact || left.footer.is_sealed() {
             return Ok(());
         }
         let sealed = seal(&mut left).and_then(|()| Ok(left.file.sync()?));
@@ -169,18 +169,26 @@ pub(super) fn cover_record(
     }
 }
 
-/// Reads a segment that goes on being written: its directory, and what of it parity does not cover yet. Returns whether
-/// it is undamaged.
+/// What a segment that goes on being written is like.
+pub(super) struct TakenUp {
+    /// It is undamaged.
+    pub(super) intact: bool,
+    /// Parity covers all of it but the commit that says so.
+    pub(super) covered: bool,
+}
+
+/// Reads a segment that goes on being written: its directory, and what of it parity does not cover yet.
 ///
 /// # Errors
 /// [`LogError::Disk`].
-pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>) -> Result<bool, LogError> {
+pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>) -> Result<TakenUp, LogError> {
     // PA
+    const DAMAGED: TakenUp = TakenUp { intact: false, covered: false };
     let mut uncovered = Vec::new();
     let (file, binding) = (active.file.clone(), active.binding.clone());
     let mut scanner = Scanner::new(&*file, &binding, super::FIRST_RECORD, active.written);
     while let Some(item) = scanner.next()? {
-        let Item::Record(offset, header) = item else { return Ok(false) };
+        let Item::Record(offset, header) = item else { return Ok(DAMAGED) };
         active.footer.add(&header);
         // Parity is written between records and covers all that stand before it.
         if header.kind.is_upkeep() {
@@ -189,13 +197,14 @@ pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>) -> Result<bool, LogEr
             uncovered.push((offset, header));
         }
     }
+    let covered = uncovered.len() <= 1 && uncovered.iter().all(|(_, header)| header.kind == RecordKind::Commit);
     for (offset, header) in uncovered {
         let len = if header.flags.is_spread() { header.checked_len } else { header.len };
-        let Some(payload) = scanner.payload(offset, len)? else { return Ok(false) };
+        let Some(payload) = scanner.payload(offset, len)? else { return Ok(DAMAGED) };
         if !header.checks(payload) {
-            return Ok(false);
+            return Ok(DAMAGED);
         }
         cover_record(&mut active.cover, offset, &header.encode(&binding, offset), &header, &[payload]);
     }
-    Ok(true)
+    Ok(TakenUp { intact: true, covered })
 }
