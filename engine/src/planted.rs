@@ -61,8 +61,8 @@ bugs! {
     CommitUnpadded: 7, "read-back after a crash that tears a sector into noise";
     /// Recovery believes the last commit record that it finds, and does not look at what it covers.
     LastBatchTrusted: 7, "every version that is listed after a crash can be read";
-    /// Recovery takes a batch for whole when none of the records it sees is damaged, however many are missing.
-    TornBatchTaken: 7, "every version that is listed after a crash can be read";
+    /// Recovery takes a batch for whole as soon as its commit record is.
+    TornBatchTaken: 7, "a store opens after a crash, and every version that it lists can be read";
     /// A batch that failed stays in the log, and the next commit covers it.
     AbandonedBatchKept: 2, "a put that was told to have failed is there after a restart";
     /// Opening stops at the first damaged record instead of reading what follows.

@@ -268,3 +268,44 @@ fn recoding_keeps_every_byte() {
     let Reply::Recoded(again) = node.ask(Request::Recode(Coding::new(4, 2).unwrap())).unwrap() else { panic!() };
     assert_eq!(again.recoded, 0);
 }
+
+#[test]
+fn an_index_in_memory_leaves_no_file_and_is_there_again_after_opening() {
+    use ouroboros_engine::env::{Disk as _, Volume};
+    let (disk, keys) = (MemoryDisk::new(), keyring(1));
+    let limits = || Limits { index_in_memory: true, ..Limits::default() };
+    let config = config(&keys, Coding::default(), chunker());
+    let mut node = Local::create(disk.clone(), config, keys.clone(), limits(), 7).unwrap();
+    let value = content(100_000, 1);
+    put(&mut node, "a", value.clone());
+    node.close().unwrap();
+    assert_eq!(disk.list(Volume::Index).unwrap(), Vec::new());
+    let (mut node, opened) = Local::open(disk.clone(), keys.clone(), limits(), 8).unwrap();
+    assert!(!opened.index_rebuilt, "there was none to rebuild");
+    assert_eq!(get(&mut node, "a", Select::Winner), Ok(value.clone()));
+    drop(node);
+    // And with a file again, as after a loss of the index.
+    let (mut node, opened) = Local::open(disk, keys, Limits::default(), 9).unwrap();
+    assert!(opened.index_rebuilt);
+    assert_eq!(get(&mut node, "a", Select::Winner), Ok(value));
+}
+
+#[test]
+fn a_node_says_what_it_is_doing() {
+    use ouroboros_engine::node::Activity;
+    let mut node = create(&MemoryDisk::new());
+    assert_eq!(node.engine().activity(), Activity::Idle);
+    let options = PutOptions::default();
+    let stream = Put { key: key("a"), source: PutSource::Stream, options };
+    let id = node.send(Request::PutOpen(Box::new(stream)));
+    assert_eq!(node.engine().activity(), Activity::Uploading);
+    node.send(Request::PutAbort { stream: id });
+    put(&mut node, "a", content(10, 1));
+    assert_eq!(node.engine().activity(), Activity::Unsettled);
+    node.send(Request::Scrub { repair: false });
+    assert_eq!(node.engine().activity(), Activity::ScrubbingLog);
+    node.settle();
+    assert_eq!(node.engine().activity(), Activity::Unsettled);
+    node.ask(Request::Close).unwrap();
+    assert_eq!(node.engine().activity(), Activity::Closed);
+}

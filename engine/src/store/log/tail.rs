@@ -168,7 +168,7 @@ pub(super) fn examine<D: Disk>(
             _ => Ok(()),
         }
     })?;
-    state.whole = state.damaged == 0 && (batch.matches(&last.commit) || planted(Bug::TornBatchTaken));
+    state.whole = (state.damaged == 0 && batch.matches(&last.commit)) || planted(Bug::TornBatchTaken);
     Ok(state)
 }
 

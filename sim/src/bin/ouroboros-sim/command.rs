@@ -1,5 +1,6 @@
 //! What the command line asks for.
 
+mod bugs;
 mod many;
 mod one;
 
@@ -88,6 +89,13 @@ enum Command {
         /// The seed.
         seed: u64,
     },
+    /// Hunts the planted bugs: how soon each is found, and how often. For a build with the feature `planted`.
+    Bugs {
+        #[command(flatten)]
+        hunt: bugs::Hunt,
+        #[command(flatten)]
+        world: WorldArguments,
+    },
     /// Everything that can go wrong.
     ListFaults,
 }
@@ -132,6 +140,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Replay { file, json } => one::replay(&file, json),
         Command::Shrink { file, seed, limit, world } => one::shrink(file.as_deref(), seed, limit, &world),
         Command::Explain { seed } => one::explain(seed),
+        Command::Bugs { hunt, world } => bugs::bugs(&hunt, &world),
         Command::ListFaults => one::list_faults(),
     };
     ExitCode::from(code)
