@@ -188,7 +188,7 @@ impl Swarm {
         for kind in Kind::ALL {
             let draw = tape.below_at(STREAM, FIRST_KIND + kind as u64, 6);
             let weight = &mut mix[kind as usize];
-            *weight = *weight * [4, 0, 1, 4, 4, 16][draw as usize];
+            *weight *= [4, 0, 1, 4, 4, 16][draw as usize];
         }
         // Without puts there is nothing to lose.
         mix[Kind::Put as usize] = mix[Kind::Put as usize].max(20);

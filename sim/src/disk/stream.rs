@@ -14,7 +14,8 @@ pub struct Stream(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    Own(EngineRng),
+    // Boxed: a disk holds many streams, and most draw from a tape.
+    Own(Box<EngineRng>),
     Tape { tape: Tape, stream: StreamId, next: u64 },
 }
 
@@ -22,7 +23,8 @@ impl Stream {
     /// The stream of `purpose` under `seed`.
     #[must_use]
     pub fn new(seed: u64, purpose: &str) -> Self {
-        Self(Source::Own(EngineRng::from_seed(STREAM.hash(&[&seed.to_le_bytes(), purpose.as_bytes()]))))
+        let key = STREAM.hash(&[&seed.to_le_bytes(), purpose.as_bytes()]);
+        Self(Source::Own(Box::new(EngineRng::from_seed(key))))
     }
 
     /// The choices of a tape, from a position on.
@@ -58,7 +60,7 @@ impl Stream {
     pub fn fill(&mut self, out: &mut [u8]) {
         let mut taken;
         let rng = match &mut self.0 {
-            Source::Own(rng) => rng,
+            Source::Own(rng) => &mut **rng,
             // Bulk is no choice: only its seed is.
             Source::Tape { .. } => {
                 let mut seed = [0; 32];

@@ -25,7 +25,7 @@ impl Budget {
             return true;
         }
         let misread = matches!(fault, Fault::FlippedRead | Fault::MisdirectedRead | Fault::StaleRead);
-        !fault.may_destroy() && !(opening && misread)
+        !(fault.may_destroy() || opening && misread)
     }
 
     /// Whether a place of the log may be destroyed at rest.

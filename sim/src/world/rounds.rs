@@ -99,9 +99,7 @@ impl World {
         }
         self.look(node, &tasks, ended.is_some(), excuse)?;
         for task in &tasks {
-            if let Err(broken) = self.nodes[node].oracle.check_answer(task, single && ended.is_none(), excuse) {
-                return Err(broken);
-            }
+            self.nodes[node].oracle.check_answer(task, single && ended.is_none(), excuse)?;
         }
         tasks.clear();
         self.after_round(node, slot, disruption, ended.is_some())
