@@ -102,6 +102,12 @@ impl<D: Disk> Log<D> {
         let before = self.next_id;
         let condemned = self.condemned.clone();
         let Err(error) = self.copy_kept(inventory, verdict, verify, recovery) else {
+            // From here on the copy is all there is: its commit has deleted what it was copied from. What it still lacks,
+            // parity and proof, may fail without it.
+            match self.settle() {
+                Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => {}
+                settled => drop(settled?),
+            }
             let fresh: Vec<SegmentId> = self.segments.range(before..).map(|(id, _)| *id).collect();
             return fresh.into_iter().try_for_each(|id| self.show_fresh(id, visit));
         };
@@ -130,6 +136,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Copies what is kept into a fresh segment and commits it. If that fails, all that it was copied from is still there.
     fn copy_kept(
         &mut self,
         inventory: &Inventory,
@@ -161,7 +168,8 @@ impl<D: Disk> Log<D> {
                 }
             })?;
         }
-        self.settle().map(|_| ())
+        let note = self.note.clone();
+        self.commit(&note).map(|_| ())
     }
 
     /// Makes a batch durable where it is: the same bytes are written to the same place, so that a sync means them.

@@ -1,0 +1,79 @@
+//! A process is killed, and the disk refuses something while the next one opens the store: what was acknowledged is there
+//! at the latest when the disk works again.
+#![allow(clippy::unwrap_used)]
+
+use bytes::Bytes;
+use ouroboros_engine::keys::Keyring;
+use ouroboros_engine::names::KeyName;
+use ouroboros_engine::node::{Limits, Put, PutOptions, PutSource, Reply, Request, Select};
+use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
+use ouroboros_sim::disk::{Fault, FaultPlan, FaultyDisk};
+use ouroboros_sim::local::{Local, config, keyring};
+use std::sync::Arc;
+
+const CHUNKER: ChunkerParams = ChunkerParams { kind: ChunkerKind::Cdc1, min_len: 1024, avg_len: 2048, max_len: 4096 };
+/// Each of these leaves what is durable alone.
+const FAULTS: [Fault; 5] =
+    [Fault::SyncFailure, Fault::SyncFailureDroppingCache, Fault::DirectorySyncFailure, Fault::WriteError, Fault::Full];
+const PUTS: u8 = 40;
+
+/// Segments as short as they may be, so that many a batch begins one.
+fn limits() -> Limits {
+    Limits { segment_len: 1, ..Limits::default() }
+}
+
+fn key(number: u8) -> KeyName {
+    KeyName::new(format!("k{number}")).unwrap()
+}
+
+fn value(number: u8) -> Bytes {
+    vec![number; 3000].into()
+}
+
+/// Opens the store on a disk that works again, and asserts that the first `count` values are there.
+fn check(disk: &FaultyDisk, keys: &Arc<Keyring>, count: u8, what: &str) {
+    let (mut node, opened) = Local::open(disk.clone(), keys.clone(), limits(), 3).unwrap();
+    assert!(!opened.torn && opened.damaged.is_empty(), "{what}: {opened:?}");
+    let wanted = (0..count).map(|number| (key(number), Select::Winner)).collect();
+    let Reply::Got(got) = node.ask(Request::Get(wanted)).unwrap() else { panic!("not got") };
+    for (number, got) in (0..count).zip(got) {
+        let inline = got.unwrap_or_else(|error| panic!("{what}: value {number} of {count}: {error}")).inline;
+        assert_eq!(inline, Some(value(number)), "{what}: value {number} of {count}");
+    }
+}
+
+/// Found by the simulator (seed 2327). The last batch lay in a segment of its own. Opening copied it to a fresh segment,
+/// committed the copy, which deleted the original, failed to sync the proof of that commit, and deleted the copy, too.
+#[test]
+fn what_the_disk_refuses_while_a_killed_process_is_followed_by_the_next_costs_no_acknowledged_write() {
+    let keys = keyring(1);
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let config = config(&keys, Coding::new(2, 1).unwrap(), CHUNKER);
+    let mut node = Local::create(disk.clone(), config, keys.clone(), limits(), 1).unwrap();
+    let (mut refused, mut failed) = (0, 0);
+    for number in 0..PUTS {
+        let source = PutSource::Value(value(number));
+        let put = Put { key: key(number), source, options: PutOptions::default() };
+        let Reply::Put(results) = node.ask(Request::Put(vec![put])).unwrap() else { panic!("no put") };
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+        for fault in FAULTS {
+            let mut operation = disk.operations_so_far();
+            loop {
+                let disk = disk.snapshot();
+                disk.inject(operation, fault);
+                let opened = Local::open(disk.clone(), keys.clone(), limits(), 2);
+                // The fault takes the first operation that it fits, so the next round begins behind that one.
+                let struck = disk.operation_log().into_iter().find(|entry| entry.fault.is_some());
+                let Some(struck) = struck else { break };
+                operation = struck.number + 1;
+                refused += 1;
+                failed += u32::from(opened.is_err());
+                drop(opened);
+                let what = format!("{} at {:?}", fault.name(), struck.operation);
+                check(&disk.restart(), &keys, number + 1, &what);
+            }
+        }
+    }
+    println!("{refused} faults struck, {failed} openings failed");
+    assert!(refused > 1000 && failed > 300, "{refused} faults struck, {failed} openings failed");
+}
