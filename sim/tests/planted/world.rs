@@ -66,8 +66,6 @@ pub(crate) struct World {
     /// Keys of which a purge has an unknown outcome.
     fading: BTreeSet<u32>,
     serial: u64,
-    apart: bool,
-    fills: bool,
     /// What was done last.
     story: Vec<&'static str>,
 }
@@ -92,13 +90,8 @@ pub(crate) fn limits() -> Limits {
 }
 
 impl World {
-    /// A world in which either the disk fills up, or versions die: see `what_a_full_disk_refused_stays_away`.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { apart: true, ..Self::of_everything(seed) }
-    }
-
     /// A world in which everything happens.
-    pub(crate) fn of_everything(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut draws = Draws(seed);
         let disk = FaultyDisk::new(FaultPlan::new(seed));
         disk.limit_log(0);
@@ -120,8 +113,6 @@ impl World {
             doubtful: Vec::new(),
             fading: BTreeSet::new(),
             serial: seed << 20,
-            apart: false,
-            fills: seed.is_multiple_of(3),
             story: Vec::new(),
         }
     }
@@ -149,11 +140,7 @@ impl World {
     }
 
     fn operation(&mut self) -> Check {
-        let fate = match (self.apart, self.fills, self.draws.below(30)) {
-            (true, true, 11..=14 | 21 | 22 | 28) | (true, false, 24) => 0,
-            (_, _, fate) => fate,
-        };
-        match fate {
+        match self.draws.below(30) {
             0..=7 => self.put_some(false),
             8 | 9 => self.put_some(true),
             10 => self.put_beside(),
@@ -429,8 +416,8 @@ impl World {
         self.disk.crash_at(at);
         match self.draws.below(4) {
             0 => self.put_some(true)?,
-            1 if !(self.apart && self.fills) => drop(self.node().ask(Request::Compact)),
-            2 if !(self.apart && self.fills) => self.purge_key()?,
+            1 => drop(self.node().ask(Request::Compact)),
+            2 => self.purge_key()?,
             _ => self.put_some(false)?,
         }
         self.put_some(false)?;

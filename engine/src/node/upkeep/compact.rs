@@ -137,6 +137,10 @@ impl<D: Disk> Engine<D> {
             self.upkeep.dead.remove(&victim.segment);
         } else {
             self.upkeep.dead.remove(&victim.segment);
+            if !self.log.disowned_by(victim.segment).map_err(|error| self.log_failure(error))?.is_empty() {
+                tracing::warn!(segment = %victim.segment, "kept: it says of what is in others that it never was");
+                return Ok(true);
+            }
             // The copies first: the batch may have begun in the segment that goes.
             if !planted(Bug::SegmentGoesFirst) {
                 self.commit_or_fail()?;
@@ -220,8 +224,21 @@ impl<D: Disk> Engine<D> {
             }
         }
         stage.live = live;
-        stage.victims = Some(victims);
+        stage.victims = Some(self.with_disowned(victims)?);
         Ok(())
+    }
+
+    /// These segments, and those that must go before them: oldest first, so that each finds the others gone.
+    fn with_disowned(&mut self, mut due: VecDeque<SegmentId>) -> Result<VecDeque<SegmentId>, Failure> {
+        // PA
+        let mut all: BTreeSet<SegmentId> = due.iter().copied().collect();
+        while let Some(segment) = due.pop_front() {
+            let older = self.log.disowned_by(segment).map_err(|error| self.log_failure(error))?;
+            // One that is in doubt stays, and so does what disowns a part of it.
+            let sound = |older: &SegmentId| !self.heal.may_hide_records(*older, self.keys.is_some());
+            due.extend(older.into_iter().filter(sound).filter(|older| all.insert(*older)));
+        }
+        Ok(all.into_iter().collect())
     }
 
     /// Every place of a record that is alive, by the index.

@@ -18,6 +18,7 @@
 mod active;
 mod commit;
 mod create;
+mod disowned;
 mod error;
 mod footer;
 mod handles;

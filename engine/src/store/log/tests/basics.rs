@@ -281,3 +281,43 @@ fn limits_are_refused_and_change_nothing() {
     assert_eq!(seen.len(), 1);
     assert_eq!(log.read(seen[0].0).unwrap(), largest);
 }
+
+/// Only the commit after them says that records of a batch that was given up never were.
+#[test]
+fn a_commit_is_needed_as_long_as_there_is_what_it_disowns() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    let put = |log: &mut Log<MemoryDisk>, number| {
+        log.append(RecordKind::Note, RecordFlags::NONE, &[&payload(number, 1000)]).unwrap()
+    };
+    let kept = put(&mut log, 1);
+    log.commit(b"").unwrap();
+    let given_up = put(&mut log, 2);
+    log.abandon();
+    log.roll().unwrap();
+    let after = put(&mut log, 3);
+    log.commit(b"").unwrap();
+    assert!(kept.segment == given_up.segment && given_up.segment < after.segment);
+    log.roll().unwrap();
+    let last = put(&mut log, 4);
+    log.commit(b"").unwrap();
+    assert_eq!(log.disowned_by(after.segment).unwrap(), [kept.segment].into());
+    assert_eq!(log.disowned_by(last.segment).unwrap(), [].into(), "a batch that begins after a roll disowns nothing");
+    // What happens if it goes nevertheless.
+    let copy = MemoryDisk::new();
+    for name in disk.list(Volume::Blocks).unwrap() {
+        let file = disk.open(Volume::Blocks, &name, OpenMode::Read).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        copy.open(Volume::Blocks, &name, OpenMode::CreateNew).unwrap().write_at(0, &[&bytes]).unwrap();
+    }
+    let mut other = open(&copy).0;
+    other.remove(after.segment).unwrap();
+    other.close().unwrap();
+    assert!(open(&copy).2.iter().any(|(location, ..)| *location == given_up));
+    log.remove(kept.segment).unwrap();
+    assert_eq!(log.disowned_by(after.segment).unwrap(), [].into());
+    log.remove(after.segment).unwrap();
+    log.close().unwrap();
+    assert_eq!(open(&disk).2.iter().map(|(location, ..)| *location).collect::<Vec<_>>(), [last]);
+}

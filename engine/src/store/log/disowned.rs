@@ -1,0 +1,70 @@
+//! What commits have disowned: records that no batch has, though they stand in the log whole.
+//!
+//! A batch that was given up, or was torn, leaves records behind. The next commit says so by where its batch starts, and
+//! by nothing else. So the segment of that commit must not go while they are there: a replay of the whole log would take
+//! them for history.
+
+use super::commit::Commit;
+use super::place::Point;
+use super::scan::{Item, Scanner};
+use super::{FIRST_RECORD, Log, LogError, RecordKind, SegmentId};
+use crate::codec::Canonical;
+use crate::env::Disk;
+use core::ops::ControlFlow;
+use std::collections::BTreeSet;
+
+impl<D: Disk> Log<D> {
+    /// The other segments in which records stand that a commit of this one has disowned: they go before it.
+    ///
+    /// # Errors
+    /// [`LogError::NoSegment`], [`LogError::Disk`].
+    pub fn disowned_by(&self, segment: SegmentId) -> Result<BTreeSet<SegmentId>, LogError> {
+        // PA
+        let mut others = BTreeSet::new();
+        for (from, to) in self.stretches(segment)? {
+            let between = self.segments.range(from.segment..=to.segment).map(|(id, _)| *id);
+            for id in between.filter(|id| *id != segment && !self.condemned.contains(id)) {
+                let first = if id == from.segment { from.offset } else { FIRST_RECORD };
+                let end = if id == to.segment { to.offset } else { u32::MAX };
+                if first < end && self.has_content_within(id, first, end)? {
+                    others.insert(id);
+                }
+            }
+        }
+        Ok(others)
+    }
+
+    /// From where to where the commits of a segment have disowned everything.
+    fn stretches(&self, segment: SegmentId) -> Result<Vec<(Point, Point)>, LogError> {
+        // PA
+        let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
+        let (file, end) = match self.active.as_ref().filter(|active| active.id == segment) {
+            Some(active) => (active.file.clone(), active.written),
+            None => (self.handles.get(segment)?, known.len),
+        };
+        let mut scanner = Scanner::new(&*file, &known.binding, FIRST_RECORD, end);
+        let mut stretches = Vec::new();
+        while let Some(item) = scanner.next()? {
+            let Item::Record(offset, header) = item else { continue };
+            if header.kind != RecordKind::Commit {
+                continue;
+            }
+            let Some(payload) = scanner.payload(offset, header.len)? else { continue };
+            if let Some(commit) = header.checks(payload).then(|| Commit::decode(payload).ok()).flatten()
+                && commit.proven.end_point() < commit.first
+            {
+                stretches.push((commit.proven.end_point(), commit.first));
+            }
+        }
+        Ok(stretches)
+    }
+
+    fn has_content_within(&self, segment: SegmentId, from: u32, to: u32) -> Result<bool, LogError> {
+        let mut any = false;
+        self.scan(segment, from, &mut |record| {
+            any = record.location.offset < to;
+            ControlFlow::Break(())
+        })?;
+        Ok(any)
+    }
+}
