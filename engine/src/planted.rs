@@ -3,7 +3,7 @@
 //! Each [`Bug`] breaks one promise by one mechanism, at the place in the engine where a real mistake would break it. None
 //! of them is in a product: without the feature `planted`, which only the simulator's `bugs` command is built with,
 //! `planted` is `false` for the compiler too, and nothing of a hook is left. With it, a bug is there while a
-//! A `Planting` is held on the same thread, which runs one world from its beginning to its end.
+//! `Planting` is held on the same thread, which runs one world from its beginning to its end.
 //!
 //! The format is never the bug: a store that was written with one can be read by the product.
 
