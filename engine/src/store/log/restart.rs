@@ -103,13 +103,14 @@ impl<D: Disk> Log<D> {
         let condemned = self.condemned.clone();
         let Err(error) = self.copy_kept(inventory, verdict, verify, recovery) else {
             // From here on the copy is all there is: its commit has deleted what it was copied from. What it still lacks,
-            // parity and proof, may fail without it.
+            // parity and proof, may fail without it, and is written later.
+            let fresh: Vec<SegmentId> = self.segments.range(before..).map(|(id, _)| *id).collect();
+            fresh.into_iter().try_for_each(|id| self.show_fresh(id, visit))?;
             match self.settle() {
-                Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => {}
+                Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => self.abandon(),
                 settled => drop(settled?),
             }
-            let fresh: Vec<SegmentId> = self.segments.range(before..).map(|(id, _)| *id).collect();
-            return fresh.into_iter().try_for_each(|id| self.show_fresh(id, visit));
+            return Ok(());
         };
         // The copy is worth nothing without its commit; its space may be all there is.
         self.active = None;
