@@ -136,19 +136,19 @@ impl Loop {
 /// Who turns it takes what has arrived before anything of his own, under the same lock: requests are handled in the order in
 /// which they were sent, whoever handles them.
 #[derive(Clone)]
-pub(crate) struct Wheel(Arc<Mutex<Option<Loop>>>);
+pub(crate) struct SharedLoop(Arc<Mutex<Option<Loop>>>);
 
-impl std::fmt::Debug for Wheel {
+impl std::fmt::Debug for SharedLoop {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Wheel")
+        f.write_str("SharedLoop")
     }
 }
 
-impl Wheel {
+impl SharedLoop {
     /// Handles a question on this thread if nobody else is at work; else gives it back.
     pub(crate) fn try_ask(&self, id: RequestId, request: Request) -> Result<(), Request> {
-        let Ok(mut wheel) = self.0.try_lock() else { return Err(request) };
-        let Some(at_rest) = wheel.as_mut().filter(|at_rest| !at_rest.is_over()) else { return Err(request) };
+        let Ok(mut shared_loop) = self.0.try_lock() else { return Err(request) };
+        let Some(at_rest) = shared_loop.as_mut().filter(|at_rest| !at_rest.is_over()) else { return Err(request) };
         let mailbox = at_rest.mailbox.clone();
         let turned = catch_unwind(AssertUnwindSafe(|| {
             at_rest.turn(Some(Input::Request(id, request)));
@@ -160,9 +160,9 @@ impl Wheel {
         if turned.is_err() {
             // A defect, and the client's thread is not to pay for it: the engine ends as if its own thread had panicked.
             tracing::error!("the engine panicked");
-            *wheel = None;
+            *shared_loop = None;
         }
-        if wheel.as_ref().is_none_or(Loop::is_over) {
+        if shared_loop.as_ref().is_none_or(Loop::is_over) {
             mailbox.hang_up();
         }
         Ok(())
@@ -172,8 +172,8 @@ impl Wheel {
     fn turn_on(&self, mailbox: &Mailbox) {
         loop {
             mailbox.wait();
-            let mut wheel = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(mine) = wheel.as_mut() else {
+            let mut shared_loop = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(mine) = shared_loop.as_mut() else {
                 // So that who closes the store hears of it.
                 std::panic::resume_unwind(Box::new("the engine panicked in a client's turn"));
             };
@@ -181,8 +181,8 @@ impl Wheel {
             if !mine.is_over() {
                 continue;
             }
-            let over = wheel.take();
-            drop(wheel);
+            let over = shared_loop.take();
+            drop(shared_loop);
             if let Some(Loop { driver, .. }) = over
                 && let Err(failure) = driver.into_parts().0.shut_down()
             {
@@ -201,7 +201,7 @@ pub(crate) fn start(
     mailbox: Arc<Mailbox>,
     waiting: Arc<Waiting>,
     events: EventSink,
-) -> std::io::Result<(JoinHandle<()>, Wheel)> {
+) -> std::io::Result<(JoinHandle<()>, SharedLoop)> {
     let results = mailbox.clone();
     let deliver = move |id, result: Result<JobOutcome, JobPanicked>| {
         results.finish(done(JobId(id), result));
@@ -212,12 +212,13 @@ pub(crate) fn start(
     let ending = Ending { mailbox: mailbox.clone(), waiting: waiting.clone() };
     let host = ThreadHost { pool, backlog, waiting, events, closed: false, mailbox: mailbox.clone(), scratch };
     let driver = Driver::new(engine, clock, NoNetwork);
-    let wheel = Wheel(Arc::new(Mutex::new(Some(Loop { driver, host, mailbox: mailbox.clone(), inputs: Vec::new() }))));
-    let turned = wheel.clone();
+    let shared_loop =
+        SharedLoop(Arc::new(Mutex::new(Some(Loop { driver, host, mailbox: mailbox.clone(), inputs: Vec::new() }))));
+    let turned = shared_loop.clone();
     let thread = std::thread::Builder::new().name("ouroboros-engine".into()).spawn(move || {
         // Also when the engine panics, nobody waits for a thread that is gone.
         let _ending = ending;
         turned.turn_on(&mailbox);
     })?;
-    Ok((thread, wheel))
+    Ok((thread, shared_loop))
 }

@@ -262,12 +262,12 @@ impl Builder {
             None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         };
         let events = self.events.unwrap_or_else(|| Box::new(|_| {}));
-        let (thread, wheel) = runtime::start(engine, clock, threads, mailbox.clone(), waiting.clone(), events)
+        let (thread, shared_loop) = runtime::start(engine, clock, threads, mailbox.clone(), waiting.clone(), events)
             .map_err(|error| Error::io("starting the engine thread", error))?;
         let client = Client {
             mailbox,
             waiting,
-            wheel,
+            shared_loop,
             next: AtomicU64::new(1),
             open: Mutex::new(Some(Open { thread, lock })),
             pieces: super::stream::Pieces::new(&self.limits),

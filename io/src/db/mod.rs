@@ -16,7 +16,7 @@ pub use maintenance::{AsyncMaintenance, Maintenance};
 use crate::error::Error;
 use crate::lock::StoreLock;
 use crate::mailbox::Mailbox;
-use crate::runtime::{Waiting, Wheel};
+use crate::runtime::{SharedLoop, Waiting};
 use bytes::Bytes;
 use ouroboros_engine::env::Input;
 use ouroboros_engine::id::{BlobId, Hlc};
@@ -50,7 +50,7 @@ pub struct Db {
 pub(crate) struct Client {
     mailbox: Arc<Mailbox>,
     waiting: Arc<Waiting>,
-    wheel: Wheel,
+    shared_loop: SharedLoop,
     next: AtomicU64,
     /// None once it is closed.
     open: Mutex<Option<Open>>,
@@ -85,7 +85,7 @@ impl Client {
     pub(crate) fn ask(&self, request: Request) -> Result<Reply, Error> {
         let (id, receiver) = self.enqueue();
         // A question is answered on this thread if the engine is at rest.
-        let request = if request.only_reads() { self.wheel.try_ask(id, request) } else { Err(request) };
+        let request = if request.only_reads() { self.shared_loop.try_ask(id, request) } else { Err(request) };
         if let Err(request) = request {
             self.mailbox.send(Input::Request(id, request)).map_err(|_| Error::Closed)?;
         }
