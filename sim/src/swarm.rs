@@ -158,6 +158,9 @@ pub struct Swarm {
     pub limits: Limits,
 }
 
+/// When the index is flushed, in bytes of changes: after every one is dear, and rare.
+const OVERLAYS: [u64; 12] = [1 << 20, 1, 4000, 60_000, 1 << 20, 60_000, 20_000, 60_000, 20_000, 8000, 1 << 20, 20_000];
+
 const SAFE_CODINGS: &[(u8, u8)] = &[(2, 1), (1, 1), (4, 2), (2, 3), (8, 1), (3, 2)];
 const ALL_CODINGS: &[(u8, u8)] = &[(1, 0), (2, 0), (2, 1), (1, 1), (4, 2), (8, 1)];
 
@@ -226,8 +229,9 @@ impl Swarm {
                 window_len: pick(Knob::Window, &[300_000, 1, 40_000]) as usize,
                 body_cache_len: pick(Knob::BodyCache, &[50_000, 0, 2000]) as usize,
                 index_cache_len: pick(Knob::IndexCache, &[1 << 20, 1 << 16]) as usize,
-                index_in_memory: knob(Knob::IndexPlace, 3) == 1,
-                index_overlay_len: pick(Knob::Overlay, &[1 << 20, 1, 4000, 60_000]) as usize,
+                // An index on file costs a run five times as much as the log that is what a store is made of.
+                index_in_memory: knob(Knob::IndexPlace, 6) != 0,
+                index_overlay_len: pick(Knob::Overlay, &OVERLAYS) as usize,
                 replay_len: pick(Knob::Replay, &[1 << 30, 1, 50_000]),
                 segment_len: pick(Knob::Segment, &[256 << 10, 64 << 10, 96 << 10]) as u32,
                 upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),

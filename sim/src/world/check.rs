@@ -168,6 +168,7 @@ impl World {
         }
         if all {
             self.read_back(node, &histories)?;
+            self.listing(node)?;
         }
         Ok(())
     }
@@ -184,9 +185,16 @@ impl World {
         Ok((shown, histories))
     }
 
+    /// Reads the bytes of what was never read back, of a quarter of the rest, and at the end of everything.
     fn read_back(&mut self, node: usize, histories: &[(KeyName, Vec<Version>)]) -> Result<(), Broken> {
         for (key, history) in histories {
             for version in history {
+                let it = &mut self.nodes[node];
+                let first = it.read_back.insert(version.id);
+                let turn = u64::from(version.id.as_bytes()[0]) % 4 == it.life % 4;
+                if !first && !turn && !self.healed {
+                    continue;
+                }
                 let content = self.content(node, version.id, Promise::P1)?;
                 let expected = self.nodes[node].oracle.model.versions.get(&version.id);
                 if expected.is_none_or(|expected| expected.content != content) {
@@ -195,7 +203,7 @@ impl World {
                 }
             }
         }
-        self.listing(node)
+        Ok(())
     }
 
     fn listing(&mut self, node: usize) -> Result<(), Broken> {

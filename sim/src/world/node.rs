@@ -3,6 +3,7 @@
 use crate::disk::FaultyDisk;
 use crate::oracle::Oracle;
 use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, Network, Now, WallTime};
+use ouroboros_engine::id::BlobId;
 use ouroboros_engine::node::{Event, Job, JobId, PeerId, Reply, RequestId};
 use ouroboros_engine::seal::Scratch;
 use std::cell::{Cell, RefCell};
@@ -121,6 +122,8 @@ pub(super) struct Node {
     pub(super) torn: bool,
     /// The process answered that its disk failed: it takes no more writes.
     pub(super) read_only: bool,
+    /// Versions whose bytes were read back once.
+    pub(super) read_back: BTreeSet<BlobId>,
     /// The index's volume as it was at an earlier opening.
     pub(super) old_index: Option<FaultyDisk>,
 }
@@ -149,6 +152,7 @@ impl Node {
             tight: false,
             torn: false,
             read_only: false,
+            read_back: BTreeSet::new(),
             old_index: None,
         }
     }
