@@ -52,9 +52,9 @@ pub(crate) enum Signatures {
     Real,
 }
 
-/// How something happens to a node between two rounds of operations: places in [`Swarm::disruptions`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Disruption {
+/// What happens to a node during a round of operations or after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Disruption {
     /// The power fails at one of the next operations of the disk.
     PowerLoss,
     /// The process is killed at one of them.
@@ -78,7 +78,8 @@ pub(crate) enum Disruption {
 }
 
 impl Disruption {
-    pub(crate) const ALL: [Self; 10] = [
+    /// All of them.
+    pub const ALL: [Self; 10] = [
         Self::PowerLoss,
         Self::Kill,
         Self::Reopen,
@@ -91,7 +92,9 @@ impl Disruption {
         Self::TightDisk,
     ];
 
-    pub(crate) const fn name(self) -> &'static str {
+    /// The name in tables and stories.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::PowerLoss => "power-loss",
             Self::Kill => "kill",
@@ -103,6 +106,23 @@ impl Disruption {
             Self::Rest => "rest",
             Self::Rot => "rot-at-rest",
             Self::TightDisk => "tight-disk",
+        }
+    }
+
+    /// What it is, in one line.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::PowerLoss => "the power fails between two operations of the disk",
+            Self::Kill => "the process is killed; what it wrote lives on in the system's cache",
+            Self::Reopen => "the store is closed and opened",
+            Self::LoseIndex => "the index is deleted while no process runs",
+            Self::OldIndex => "the index is replaced by an old copy while no process runs",
+            Self::Keyless => "a process without keys scrubs, compacts or recodes the store",
+            Self::WallJump => "the wall clock jumps, forth or back, by up to 400 days",
+            Self::Rest => "nothing is asked for up to half a minute",
+            Self::Rot => "a sector of the closed store's log rots",
+            Self::TightDisk => "the disk has little room left for a while, or none",
         }
     }
 
@@ -263,9 +283,4 @@ impl fmt::Display for Swarm {
         }
         Ok(())
     }
-}
-
-/// The names of everything that befalls a node.
-pub fn disruptions() -> impl Iterator<Item = &'static str> {
-    Disruption::ALL.into_iter().map(Disruption::name)
 }

@@ -174,6 +174,7 @@ impl Oracle {
                             format!("nobody asked for version {id} of {key}: {version:?}"),
                         ));
                     };
+                    self.turned_up += 1;
                     (unknown.remove(at), false)
                 }
             };
