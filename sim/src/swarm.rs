@@ -134,7 +134,7 @@ impl Disruption {
             Self::LoseIndex | Self::OldIndex | Self::Keyless => 40,
             Self::WallJump => 80,
             Self::Rest => 60,
-            Self::Rot => 60,
+            Self::Rot => 150,
             Self::TightDisk => 80,
         }
     }

@@ -1,5 +1,6 @@
 //! One node of the world: its machine's disk and clocks, and the process that runs on it, if it does.
 
+use super::restart::Rot;
 use super::strikes::Looming;
 use crate::disk::FaultyDisk;
 use crate::oracle::Oracle;
@@ -128,6 +129,8 @@ pub(super) struct Node {
     pub(super) faults_before: u64,
     /// Something was destroyed that is not healed yet.
     pub(super) rotten: bool,
+    /// Where that was.
+    pub(super) rot: Option<Rot>,
     pub(super) tight: bool,
     /// The power failed since the last scrub that healed: what nobody was told of may lie about torn, and is called
     /// damaged by who finds it.
@@ -177,6 +180,7 @@ impl Node {
             wall_offset: 0,
             faults_before: 0,
             rotten: false,
+            rot: None,
             tight: false,
             torn: false,
             read_only: false,
