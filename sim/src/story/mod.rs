@@ -1,5 +1,9 @@
 //! What happened in a run, for people: entries that a program can draw, and that print as lines.
 
+mod html;
+
+pub use html::page;
+
 use crate::cause::Cause;
 use crate::state::State;
 use core::fmt;

@@ -3,7 +3,7 @@
 use super::restart::Stop;
 use super::trace::What;
 use super::{Pumped, World};
-use crate::oracle::{Broken, Excuse, Promise, Shown, Sight};
+use crate::oracle::{Broken, Excuse, Held, Promise, Shown, Sight};
 use crate::sometimes::Sometimes;
 use crate::story::Told;
 use crate::workload::Task;
@@ -102,18 +102,19 @@ impl World {
         }
     }
 
-    /// Everything a version holds; none if it says "gone".
-    fn content(&mut self, node: usize, id: BlobId, promise: Promise) -> Result<Option<Bytes>, Broken> {
+    /// Everything a version holds.
+    fn content(&mut self, node: usize, id: BlobId, promise: Promise) -> Result<Held, Broken> {
         let got = match self.must(node, &Request::GetVersion(id), promise)? {
             Reply::Got(mut results) if results.len() == 1 => results.remove(0),
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer for {id}"))),
         };
         let got = got.map_err(|failure| Broken::new(promise, format!("version {id} cannot be opened: {failure}")))?;
+        let attributes = got.attributes;
         if got.version.gone {
-            return Ok(None);
+            return Ok(Held { content: None, attributes });
         }
         if let Some(inline) = got.inline {
-            return Ok(Some(inline));
+            return Ok(Held { content: Some(inline), attributes });
         }
         let mut out = Vec::with_capacity(got.version.len as usize);
         let step = self.swarm.limits.read_len;
@@ -124,7 +125,7 @@ impl World {
                 other => return Err(Broken::new(Promise::P2, format!("reading {id} at {start}: {other:.100?}"))),
             }
         }
-        Ok(Some(out.into()))
+        Ok(Held { content: Some(out.into()), attributes })
     }
 
     /// Looks at what operations have done, and with `all` at everything there is, down to every byte.
@@ -160,7 +161,7 @@ impl World {
         let mut contents = BTreeMap::new();
         for id in self.nodes[node].oracle.strangers(tasks, &shown) {
             match self.content(node, id, promise) {
-                Ok(content) => drop(contents.insert(id, content)),
+                Ok(held) => drop(contents.insert(id, held)),
                 // It says that it cannot be read, and that is all that is asked.
                 Err(broken) if self.budget.beyond && broken.promise == promise => drop(shown.remove(&id)),
                 Err(broken) => return Err(broken),
@@ -186,7 +187,7 @@ impl World {
     fn survey(&mut self, node: usize, keys: &BTreeSet<KeyName>, promise: Promise) -> Result<Survey, Broken> {
         let mut shown = Shown::new();
         let mut histories: Vec<(KeyName, Vec<Version>)> = Vec::new();
-        for key in keys {
+        for key in self.in_order(keys) {
             let history = self.history(node, key, promise)?;
             shown.extend(history.iter().map(|version| (version.id, (key.clone(), version.clone()))));
             histories.push((key.clone(), history));
@@ -194,12 +195,21 @@ impl World {
         Ok((shown, histories))
     }
 
+    /// The order in which the oracle asks about keys.
+    fn in_order<'a>(&self, keys: &'a BTreeSet<KeyName>) -> Vec<&'a KeyName> {
+        #[cfg(feature = "planted")]
+        if self.setting.disorder {
+            return keys.iter().collect::<std::collections::HashSet<_>>().into_iter().collect();
+        }
+        keys.iter().collect()
+    }
+
     fn read_back(&mut self, node: usize, histories: &[(KeyName, Vec<Version>)]) -> Result<(), Broken> {
         for (key, history) in histories {
             for version in history {
-                let content = self.content(node, version.id, Promise::P1)?;
+                let held = self.content(node, version.id, Promise::P1)?;
                 let expected = self.nodes[node].oracle.model.versions.get(&version.id);
-                if expected.is_none_or(|expected| expected.content != content) {
+                if expected.is_none_or(|expected| expected.content != held.content) {
                     let what = format!("version {} of {key} holds other bytes", version.id);
                     return Err(Broken::new(Promise::P2, what));
                 }

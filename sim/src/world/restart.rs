@@ -76,6 +76,9 @@ impl World {
             it.disk = it.disk.restart();
             let rests = ended_by_itself && !matches!(state, State::Dead | State::Recovering);
             it.state.set(if rests { State::AtRest } else { State::Dead });
+            if !ended_by_itself {
+                self.tell(node, Told::Down, || "the process ends".to_owned());
+            }
             self.trace.event(self.now, number, What::Stopped, &[0]);
         }
     }
@@ -314,9 +317,11 @@ impl World {
             0 => Damage::FlippedBit { bit: detail as u16 },
             1 => Damage::Zeroed,
             2 => Damage::ReplacedBy { sector: detail % sectors },
-            // Open finding: of a store whose index is in memory, one unreadable sector at the end of the log keeps it from
-            // being opened (sim/README.md). Such a sector becomes noise there until that is mended.
-            3 if !self.swarm.limits.index_in_memory => Damage::Unreadable,
+            // Open finding: one unreadable sector at the end of the log keeps a store from being opened whose index is not
+            // there, or is discarded (sim/README.md). Such a sector becomes noise there until that is mended.
+            3 if !self.swarm.limits.index_in_memory && self.swarm.faults.iter().all(|rate| *rate == 0) => {
+                Damage::Unreadable
+            }
             _ => Damage::Garbage { seed: detail },
         };
         self.nodes[node].rotten = disk.damage(Volume::Blocks, name, sector, damage);

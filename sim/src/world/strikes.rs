@@ -155,6 +155,7 @@ impl World {
         }
         self.disrupted(node, Disruption::Kill, || "the process is killed".to_owned());
         self.streams_cut(node);
+        self.tell(node, Told::Down, || "the process ends".to_owned());
         self.seen(node);
         let it = &mut self.nodes[node];
         it.stop();
