@@ -1,26 +1,32 @@
 //! The engine's disk over real directories and files.
 
+use crate::env::{Files, Opening, RawFile};
+use crate::planted::{Mistake, planted};
 use ouroboros_engine::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, OpenMode, Volume};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+mod files;
 mod positioned;
 
-/// Two directories of real files. Clones name the same ones.
+pub use files::RealFiles;
+
+/// Two directories of files, those of the machine unless told otherwise. Clones name the same ones.
 ///
 /// Files are made readable by their owner alone (0600), directories too (0700).
 #[derive(Clone, Debug)]
-pub struct FileDisk {
+pub struct FileDisk<F = RealFiles> {
+    files: F,
     directories: Arc<[PathBuf; 2]>,
 }
 
 /// An open file of a [`FileDisk`].
 #[derive(Debug)]
-pub struct RealFile {
-    file: File,
+pub struct RealFile<H = File> {
+    file: H,
     volume: Volume,
     name: FileName,
     // Cut or extended through this handle since its last good sync.
@@ -73,7 +79,7 @@ impl FileDisk {
     /// The disk in two directories that exist. They may be the same only if the caller's names never clash.
     #[must_use]
     pub fn new(blocks: PathBuf, index: PathBuf) -> Self {
-        Self { directories: Arc::new([blocks, index]) }
+        Self { files: RealFiles, directories: Arc::new([blocks, index]) }
     }
 
     /// Makes the directories where they are missing, for their owner alone, and makes their names durable.
@@ -81,9 +87,20 @@ impl FileDisk {
     /// # Errors
     /// [`DiskError`] of the directory that could not be made.
     pub fn create(blocks: PathBuf, index: PathBuf) -> Result<Self, DiskError> {
-        let disk = Self::new(blocks, index);
+        Self::create_in(RealFiles, blocks, index)
+    }
+}
+
+impl<F: Files> FileDisk<F> {
+    /// [`FileDisk::create`] in another file system than the machine's.
+    ///
+    /// # Errors
+    /// [`DiskError`] of the directory that could not be made.
+    pub fn create_in(files: F, blocks: PathBuf, index: PathBuf) -> Result<Self, DiskError> {
+        let disk = Self { files, directories: Arc::new([blocks, index]) };
         for volume in [Volume::Blocks, Volume::Index] {
-            create_directory(disk.directory(volume)).map_err(|error| disk_error("open", volume, ".", &error))?;
+            create_directory(&disk.files, disk.directory(volume), true)
+                .map_err(|error| disk_error("open", volume, ".", &error))?;
         }
         Ok(disk)
     }
@@ -99,106 +116,93 @@ impl FileDisk {
     }
 }
 
-/// Makes `path` and what is missing above it, each 0700, each name made durable.
-fn create_directory(path: &Path) -> io::Result<()> {
-    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.exists()).collect();
-    for directory in missing.into_iter().rev().filter(|directory| !directory.as_os_str().is_empty()) {
-        let mut builder = DirBuilder::new();
-        private_directory(&mut builder);
-        match builder.create(directory) {
+/// Makes `path` and what is missing above it, for its owner alone if `private`, each name made durable.
+pub(crate) fn create_directory<F: Files>(files: &F, path: &Path, private: bool) -> io::Result<()> {
+    // PA: a store whose directory's name was not synced is lost as a whole.
+    let is_there = |path: &Path| path.as_os_str().is_empty() || files.is_directory(path) || files.is_file(path);
+    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !is_there(ancestor)).collect();
+    for directory in missing.into_iter().rev() {
+        match files.create_directory(directory, private) {
             // Another process was faster.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             result => result?,
         }
         let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        sync_directory(parent)?;
+        if !planted(Mistake::ParentNotSynced) {
+            uninterrupted(|| files.sync_directory(parent))?;
+        }
     }
-    if path.is_dir() { Ok(()) } else { Err(io::Error::from(ErrorKind::NotADirectory)) }
+    if files.is_directory(path) { Ok(()) } else { Err(io::Error::from(ErrorKind::NotADirectory)) }
 }
 
-#[cfg(unix)]
-fn sync_directory(path: &Path) -> io::Result<()> {
-    uninterrupted(|| File::open(path)?.sync_all())
+/// Reads a whole file, which is short.
+pub(crate) fn read_whole(file: &impl RawFile) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        match uninterrupted(|| file.read_some(bytes.len() as u64, &mut piece))? {
+            0 => return Ok(bytes),
+            count => bytes.extend_from_slice(&piece[..count]),
+        }
+    }
 }
 
-// Directories cannot be opened as files elsewhere; NTFS journals their entries by itself.
-#[cfg(not(unix))]
-fn sync_directory(_path: &Path) -> io::Result<()> {
-    Ok(())
+/// Writes all of `parts` at `offset`, one after the other, in as few calls as the system allows.
+pub(crate) fn write_all(file: &impl RawFile, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
+    positioned::write_through(offset, parts, |at, first, rest| file.write_some(at, first, rest))
 }
 
-#[cfg(unix)]
-fn private_directory(builder: &mut DirBuilder) {
-    use std::os::unix::fs::DirBuilderExt;
-    builder.mode(0o700);
-}
+impl<F: Files> Disk for FileDisk<F> {
+    type File = RealFile<F::File>;
 
-#[cfg(unix)]
-fn private_file(options: &mut OpenOptions) {
-    use std::os::unix::fs::OpenOptionsExt;
-    options.mode(0o600);
-}
-
-#[cfg(not(unix))]
-fn private_directory(_builder: &mut DirBuilder) {}
-
-#[cfg(not(unix))]
-fn private_file(_options: &mut OpenOptions) {}
-
-impl Disk for FileDisk {
-    type File = RealFile;
-
-    fn open(&self, volume: Volume, name: &FileName, mode: OpenMode) -> Result<RealFile, DiskError> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(mode != OpenMode::Read).create_new(mode == OpenMode::CreateNew);
-        private_file(&mut options);
-        let file = uninterrupted(|| options.open(self.path(volume, name)))
+    fn open(&self, volume: Volume, name: &FileName, mode: OpenMode) -> Result<RealFile<F::File>, DiskError> {
+        let how = match mode {
+            OpenMode::Read => Opening::Read,
+            OpenMode::Write => Opening::Write,
+            OpenMode::CreateNew => Opening::New,
+        };
+        let file = uninterrupted(|| self.files.open(&self.path(volume, name), how))
             .map_err(|error| disk_error("open", volume, name, &error))?;
         Ok(RealFile { file, volume, name: name.clone(), resized: AtomicBool::new(false) })
     }
 
     fn list(&self, volume: Volume) -> Result<Vec<FileName>, DiskError> {
-        let list = || {
-            let mut names = Vec::new();
-            for entry in fs::read_dir(self.directory(volume))? {
-                let entry = entry?;
-                let name = entry.file_name().into_string().ok().and_then(|name| FileName::new(name).ok());
-                if let Some(name) = name
-                    && entry.file_type()?.is_file()
-                {
-                    names.push(name);
-                }
-            }
-            names.sort_unstable();
-            Ok(names)
-        };
-        uninterrupted(list).map_err(|error| disk_error("list", volume, ".", &error))
+        let names = uninterrupted(|| self.files.names(self.directory(volume)))
+            .map_err(|error| disk_error("list", volume, ".", &error))?;
+        let names = names.into_iter().filter_map(|name| name.into_string().ok());
+        let mut names: Vec<FileName> = names.filter_map(|name| FileName::new(name).ok()).collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     fn rename(&self, volume: Volume, from: &FileName, to: &FileName) -> Result<(), DiskError> {
-        uninterrupted(|| fs::rename(self.path(volume, from), self.path(volume, to)))
+        uninterrupted(|| self.files.rename(&self.path(volume, from), &self.path(volume, to)))
             .map_err(|error| disk_error("rename", volume, from, &error))
     }
 
     fn remove(&self, volume: Volume, name: &FileName) -> Result<(), DiskError> {
-        uninterrupted(|| fs::remove_file(self.path(volume, name)))
+        uninterrupted(|| self.files.remove(&self.path(volume, name)))
             .map_err(|error| disk_error("remove", volume, name, &error))
     }
 
     fn sync_directory(&self, volume: Volume) -> Result<(), DiskError> {
-        sync_directory(self.directory(volume)).map_err(|error| disk_error("sync", volume, ".", &error))
+        if planted(Mistake::DirectoryNotSynced) {
+            return Ok(());
+        }
+        uninterrupted(|| self.files.sync_directory(self.directory(volume)))
+            .map_err(|error| disk_error("sync", volume, ".", &error))
     }
 }
 
-impl RealFile {
+impl<H> RealFile<H> {
     fn error(&self, operation: &'static str, error: &io::Error) -> DiskError {
         disk_error(operation, self.volume, &self.name, error)
     }
 }
 
-impl DiskFile for RealFile {
+impl<H: RawFile> DiskFile for RealFile<H> {
     fn len(&self) -> Result<u64, DiskError> {
-        self.file.metadata().map(|metadata| metadata.len()).map_err(|error| self.error("len", &error))
+        self.file.len().map_err(|error| self.error("len", &error))
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
@@ -206,7 +210,7 @@ impl DiskFile for RealFile {
         let mut done = 0;
         while done < buffer.len() {
             let at = offset.saturating_add(done as u64);
-            match uninterrupted(|| positioned::read(&self.file, at, &mut buffer[done..])) {
+            match uninterrupted(|| self.file.read_some(at, &mut buffer[done..])) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) => return Err(self.error("read", &error)),
@@ -216,7 +220,7 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
-        positioned::write_all(&self.file, offset, parts).map_err(|error| self.error("write", &error))
+        write_all(&self.file, offset, parts).map_err(|error| self.error("write", &error))
     }
 
     fn truncate(&self, len: u64) -> Result<(), DiskError> {
@@ -230,8 +234,10 @@ impl DiskFile for RealFile {
         // manual and not by POSIX, so after one everything is written. Never called again after a failure to see
         // whether it "works now": the caller gives the file up (see the contract).
         let resized = self.resized.swap(false, Ordering::SeqCst);
-        let sync = if resized { File::sync_all } else { File::sync_data };
-        uninterrupted(|| sync(&self.file)).map_err(|error| {
+        if !resized && planted(Mistake::GrowthNotSynced) {
+            return Ok(());
+        }
+        uninterrupted(|| if resized { self.file.sync_all() } else { self.file.sync_data() }).map_err(|error| {
             self.resized.store(true, Ordering::SeqCst);
             self.error("sync", &error)
         })

@@ -1,8 +1,11 @@
 //! The store's description: where its two halves lie. A short text, so that a person can mend it.
 
+use crate::disk::{read_whole, write_all};
+use crate::env::{Files, Opening, RawFile};
 use crate::error::Error;
+use crate::planted::{Mistake, planted};
 use serde::{Deserialize, Serialize};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "ouroboros.toml";
@@ -32,8 +35,8 @@ impl Layout {
     }
 
     /// Whether a directory has a description.
-    pub(crate) fn exists(directory: &Path) -> bool {
-        directory.join(FILE).is_file()
+    pub(crate) fn exists(files: &impl Files, directory: &Path) -> bool {
+        files.is_file(&directory.join(FILE))
     }
 
     pub(crate) fn blocks(&self, directory: &Path) -> PathBuf {
@@ -49,9 +52,10 @@ impl Layout {
         [directory.to_owned(), self.blocks(directory), self.index(directory)]
     }
 
-    pub(crate) fn read(directory: &Path) -> Result<Self, Error> {
+    pub(crate) fn read(files: &impl Files, directory: &Path) -> Result<Self, Error> {
         let file = directory.join(FILE);
-        let text = match std::fs::read_to_string(&file) {
+        let read = files.open(&file, Opening::Read).and_then(|file| read_whole(&file));
+        let text = match read.and_then(|bytes| String::from_utf8(bytes).map_err(|_| ErrorKind::InvalidData.into())) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::NoStore(directory.to_owned())),
             Err(error) => return Err(Error::io(format!("reading {}", file.display()), error)),
@@ -65,18 +69,20 @@ impl Layout {
     }
 
     /// Writes the description in one step: it is there whole, or not at all.
-    pub(crate) fn write(&self, directory: &Path) -> Result<(), Error> {
+    pub(crate) fn write(&self, files: &impl Files, directory: &Path) -> Result<(), Error> {
         // PA
         let text = toml::to_string(self)
             .map_err(|error| Error::Description { file: directory.join(FILE), why: error.to_string() })?;
         let write = || -> std::io::Result<()> {
             let draft = directory.join("ouroboros.toml.new");
-            let mut file = std::fs::File::create(&draft)?;
-            file.write_all(b"# Where this store keeps its log (the truth) and its index (a cache).\n")?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&draft, directory.join(FILE))?;
-            std::fs::File::open(directory)?.sync_all()
+            let file = files.open(&draft, Opening::Replace)?;
+            let head = b"# Where this store keeps its log (the truth) and its index (a cache).\n";
+            write_all(&file, 0, &[head, text.as_bytes()])?;
+            if !planted(Mistake::RenamedUnsynced) {
+                file.sync_all()?;
+            }
+            files.rename(&draft, &directory.join(FILE))?;
+            if planted(Mistake::RenameNotSynced) { Ok(()) } else { files.sync_directory(directory) }
         };
         write().map_err(|error| Error::io(format!("writing {}", directory.join(FILE).display()), error))
     }
@@ -85,25 +91,26 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealFiles;
 
     #[test]
     fn a_description_says_what_was_written_and_refuses_other_formats() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(matches!(Layout::read(directory.path()), Err(Error::NoStore(_))));
+        assert!(matches!(Layout::read(&RealFiles, directory.path()), Err(Error::NoStore(_))));
         let layout = Layout::new(Some(Path::new("/far/away")), None).unwrap();
-        layout.write(directory.path()).unwrap();
-        assert_eq!(Layout::read(directory.path()).unwrap(), layout);
+        layout.write(&RealFiles, directory.path()).unwrap();
+        assert_eq!(Layout::read(&RealFiles, directory.path()).unwrap(), layout);
         assert_eq!(layout.blocks(directory.path()), Path::new("/far/away"));
         assert_eq!(layout.index(directory.path()), directory.path().join("index"));
         std::fs::write(directory.path().join(FILE), "format = 9\nblocks = \"b\"\nindex = \"i\"\n").unwrap();
-        assert!(matches!(Layout::read(directory.path()), Err(Error::Description { .. })));
+        assert!(matches!(Layout::read(&RealFiles, directory.path()), Err(Error::Description { .. })));
     }
 
     #[test]
     fn a_description_that_is_not_one_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join(FILE);
-        Layout::new(None, None).unwrap().write(directory.path()).unwrap();
+        Layout::new(None, None).unwrap().write(&RealFiles, directory.path()).unwrap();
         let good = std::fs::read(&file).unwrap();
         let cuts = (0..good.len() - 1).map(|len| good[..len].to_vec());
         let bytes = (0..good.len()).map(|at| {
@@ -116,7 +123,7 @@ mod tests {
         let huge = b"format = 4294967297\nblocks = \"b\"\nindex = \"i\"\n".to_vec();
         for bad in cuts.chain(bytes).chain(nested).chain([more, huge]) {
             std::fs::write(&file, &bad).unwrap();
-            let read = Layout::read(directory.path());
+            let read = Layout::read(&RealFiles, directory.path());
             assert!(read.is_err(), "{:?} was read as {read:?}", String::from_utf8_lossy(&bad));
         }
     }

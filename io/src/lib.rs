@@ -32,13 +32,20 @@ pub mod clock;
 mod db;
 pub mod disk;
 pub mod entropy;
+pub mod env;
 mod error;
 mod layout;
 pub mod lock;
+mod machine;
 mod mailbox;
+#[cfg(planted)]
+pub mod planted;
+#[cfg(not(planted))]
+mod planted;
 pub mod pool;
 mod runtime;
 
 pub use db::{AsyncDb, AsyncMaintenance, AsyncUpload, Builder, Db, Maintenance, SNAPSHOTS};
 pub use error::Error;
+pub use machine::Machine;
 pub use ouroboros_engine as engine;

@@ -1,11 +1,12 @@
-//! The engine thread's mailbox: bounded for requests (back-pressure on clients), unbounded for finished jobs, whose
+//! The engine's mailbox: bounded for requests (back-pressure on clients), unbounded for finished jobs, whose
 //! number the engine itself bounds. Two bounded queues in a ring could wait for each other for ever.
 
+use crate::env::{Env, Notice};
+use crate::planted::{Mistake, planted};
 use event_listener::{Event, Listener};
-use ouroboros_engine::env::Input;
+use ouroboros_engine::env::{Input, Instant};
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
 struct State {
@@ -21,7 +22,8 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     state: Mutex<State>,
-    arrived: Condvar,
+    /// Listened to by the engine's task alone.
+    arrived: Event,
     space: Event,
     capacity: usize,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Closed;
 
 impl Mailbox {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { state: Mutex::default(), arrived: Condvar::new(), space: Event::new(), capacity }
+        Self { state: Mutex::default(), arrived: Event::new(), space: Event::new(), capacity }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -51,8 +53,20 @@ impl Mailbox {
         }
         state.requests.push_back(input);
         drop(state);
-        self.arrived.notify_one();
+        self.arrived.notify(1);
         Ok(None)
+    }
+
+    /// Puts in what makes room elsewhere and so must not wait for any; there are no more of these than streams are open.
+    pub(crate) fn push(&self, input: Input) -> Result<(), Closed> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Closed);
+        }
+        state.requests.push_back(input);
+        drop(state);
+        self.arrived.notify(1);
+        Ok(())
     }
 
     /// Sends a request, waiting for room on this thread.
@@ -80,7 +94,7 @@ impl Mailbox {
     /// Delivers a finished job; never waits.
     pub(crate) fn finish(&self, input: Input) {
         self.lock().finished.push_back(input);
-        self.arrived.notify_one();
+        self.arrived.notify(1);
     }
 
     /// Keeps the result of a job that was done by who turns the loop, and will take it without being woken.
@@ -95,25 +109,26 @@ impl Mailbox {
         state.due = due;
         drop(state);
         if sooner {
-            self.arrived.notify_one();
+            self.arrived.notify(1);
         }
     }
 
     /// Waits until something has arrived or is due, and takes nothing.
-    pub(crate) fn wait(&self) {
-        let mut state = self.lock();
-        while state.requests.is_empty() && state.finished.is_empty() && !state.hung_up {
-            match state.due {
-                None => state = self.arrived.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(due) => {
-                    let left = due.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return;
-                    }
-                    state = self.arrived.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-                }
-            }
+    pub(crate) async fn wait(&self, env: &impl Env) {
+        while let Some((notice, due)) = self.nothing_yet(env) {
+            env.wait(notice, due).await;
         }
+    }
+
+    /// What to wait for, and until when, if nothing has arrived and nothing is due.
+    fn nothing_yet(&self, env: &impl Env) -> Option<(Notice, Option<Instant>)> {
+        let state = self.lock();
+        let arrived = !state.requests.is_empty() || !state.finished.is_empty() || state.hung_up;
+        if arrived || state.due.is_some_and(|due| due <= env.now().instant) {
+            return None;
+        }
+        // Under the lock: what arrives from here on is noticed.
+        Some((Notice(self.arrived.listen()), state.due))
     }
 
     /// Whether a finished job waits.
@@ -130,14 +145,14 @@ impl Mailbox {
         inputs.extend(state.requests.drain(..));
         drop(state);
         if full {
-            self.space.notify(usize::MAX);
+            self.space.notify(if planted(Mistake::OneIsTold) { 1 } else { usize::MAX });
         }
     }
 
-    /// The clients are gone: the engine thread is to end as it is.
+    /// The clients are gone: the engine is to end as it is.
     pub(crate) fn hang_up(&self) {
         self.lock().hung_up = true;
-        self.arrived.notify_one();
+        self.arrived.notify(1);
     }
 
     /// Whether [`Self::hang_up`] was called.

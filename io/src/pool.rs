@@ -1,16 +1,18 @@
 //! Worker threads for the engine's pure jobs: chunking, hashing, sealing, coding.
 //!
-//! A queue under one mutex with one condition variable, of the standard library alone: a job is the work on a whole
-//! chunk, 100 microseconds and more, so that the lock is free nearly always and a lock-free channel would gain nothing
-//! measurable, while the bound, the refusal and the end of the queue are each one line here.
+//! A queue under one mutex with one event: a job is the work on a whole chunk, 100 microseconds and more, so that the lock
+//! is free nearly always and a lock-free channel would gain nothing measurable, while the bound, the refusal and the end of
+//! the queue are each one line here.
 
+use crate::env::{Env, Notice, Task};
+use crate::machine::Machine;
+use event_listener::{Event, IntoNotification};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A job's run panicked. The worker goes on with a new state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,13 +50,16 @@ pub struct Refused<J>(pub J);
 /// ```
 pub struct JobPool<J> {
     shared: Arc<Shared<J>>,
-    workers: Vec<JoinHandle<()>>,
+    workers: Vec<Worker>,
 }
+
+/// Waits for the end of a worker.
+type Worker = Box<dyn FnOnce() + Send>;
 
 struct Shared<J> {
     queue: Mutex<Queue<J>>,
     // Waited on by workers only: a submitter never waits.
-    work: Condvar,
+    work: Event,
     limit: usize,
 }
 
@@ -70,17 +75,28 @@ impl<J> Shared<J> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Option<(u64, J)> {
+    /// The next job, or what to wait for; nothing when the pool has ended.
+    fn next(&self) -> Option<Result<(u64, J), Notice>> {
         let mut queue = self.lock();
-        loop {
-            if queue.ended {
-                return None;
-            }
-            if let Some(job) = queue.jobs.pop_front() {
+        if queue.ended {
+            return None;
+        }
+        match queue.jobs.pop_front() {
+            Some(job) => {
                 queue.running += 1;
-                return Some(job);
+                Some(Ok(job))
             }
-            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            // Under the lock: what is submitted from here on is noticed.
+            None => Some(Err(Notice(self.work.listen()))),
+        }
+    }
+
+    async fn take(&self, env: &impl Env) -> Option<(u64, J)> {
+        loop {
+            match self.next()? {
+                Ok(job) => return Some(job),
+                Err(notice) => env.wait(notice, None).await,
+            }
         }
     }
 }
@@ -101,16 +117,36 @@ impl<J: Send + 'static> JobPool<J> {
         deliver: impl Fn(u64, Result<R, JobPanicked>) + Send + Sync + 'static,
     ) -> io::Result<Self>
     where
-        S: Default,
+        S: Default + Send,
+    {
+        Self::in_env(&Machine::new(), threads, queue_limit, run, deliver)
+    }
+
+    /// [`Self::new`] elsewhere than on the machine: the workers are tasks of `env`. They are waited for if those have threads.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn in_env<S, R>(
+        env: &impl Env,
+        threads: NonZeroUsize,
+        queue_limit: usize,
+        run: impl Fn(&mut S, J) -> R + Send + Sync + 'static,
+        deliver: impl Fn(u64, Result<R, JobPanicked>) + Send + Sync + 'static,
+    ) -> io::Result<Self>
+    where
+        S: Default + Send,
     {
         let queue = Queue { jobs: VecDeque::new(), running: 0, ended: false };
-        let shared = Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new(), limit: queue_limit.max(1) });
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), work: Event::new(), limit: queue_limit.max(1) });
         let mut pool = Self { shared, workers: Vec::with_capacity(threads.get()) };
         let calls = Arc::new((run, deliver));
         for number in 0..threads.get() {
-            let (shared, calls) = (pool.shared.clone(), calls.clone());
-            let worker = std::thread::Builder::new().name(format!("ouroboros-{number}"));
-            pool.workers.push(worker.spawn(move || work(&shared, &calls.0, &calls.1))?);
+            let (shared, calls, its_env) = (pool.shared.clone(), calls.clone(), env.clone());
+            let worker = async move { work(&its_env, &shared, &calls.0, &calls.1).await };
+            let worker = env.spawn(format!("ouroboros-{number}"), worker)?;
+            pool.workers.push(Box::new(move || {
+                let _without_panic = worker.join();
+            }));
         }
         Ok(pool)
     }
@@ -126,7 +162,8 @@ impl<J: Send + 'static> JobPool<J> {
         }
         queue.jobs.push_back((id, job));
         drop(queue);
-        self.shared.work.notify_one();
+        // One more worker, also when another has been told and is not awake yet.
+        self.shared.work.notify(1.additional());
         Ok(())
     }
 }
@@ -164,13 +201,15 @@ pub(crate) fn guarded<J, S: Default, R>(
     result
 }
 
-fn work<J, S: Default, R>(
+async fn work<J, S: Default, R>(
+    env: &impl Env,
     shared: &Shared<J>,
     run: &impl Fn(&mut S, J) -> R,
     deliver: &impl Fn(u64, Result<R, JobPanicked>),
 ) {
     let mut state = S::default();
-    while let Some((id, job)) = shared.take() {
+    while let Some((id, job)) = shared.take(env).await {
+        env.before_job().await;
         let result = guarded(&mut state, job, run);
         // A delivery that panics (its receiver is broken) must not take the worker from the others' jobs.
         let _broken = catch_unwind(AssertUnwindSafe(|| deliver(id, result)));
@@ -187,12 +226,9 @@ impl<J> Drop for JobPool<J> {
         };
         // Outside of the lock: dropping a job is user code.
         drop(forgotten);
-        self.shared.work.notify_all();
-        for worker in self.workers.drain(..) {
-            // The last owner may be a delivery, on a worker: a thread cannot wait for itself.
-            if worker.thread().id() != std::thread::current().id() {
-                let _all_panics_were_caught = worker.join();
-            }
+        self.shared.work.notify(usize::MAX);
+        for wait_for in self.workers.drain(..) {
+            wait_for();
         }
     }
 }

@@ -1,17 +1,20 @@
-//! The engine thread: runs the one driver loop over the real clock, disk and thread pool.
+//! The engine's task: runs the one driver loop over the clock, the files and the workers of an [`Env`].
 
-use crate::clock::SystemClock;
 use crate::disk::FileDisk;
+use crate::env::{Env, Task};
+use crate::machine::Machine;
 use crate::mailbox::Mailbox;
+use crate::planted::{Mistake, planted};
 use crate::pool::{JobPanicked, JobPool, Refused, guarded};
-use ouroboros_engine::env::{Driver, Host, Input, NoNetwork};
+use event_listener::{Event as Bell, Listener};
+use ouroboros_engine::env::{Clock, Driver, Host, Input, NoNetwork, Now};
 use ouroboros_engine::node::{Engine, Event, Job, JobDone, JobId, JobOutcome, Reply, Request, RequestId};
 use ouroboros_engine::seal::Scratch;
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 /// Jobs queued for each worker: enough that none waits for the engine thread.
 const JOBS_AHEAD: usize = 16;
@@ -27,8 +30,14 @@ impl Waiting {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
     }
 
-    fn take(&self, id: RequestId) -> Option<oneshot::Sender<Reply>> {
+    pub(crate) fn take(&self, id: RequestId) -> Option<oneshot::Sender<Reply>> {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    }
+
+    /// How many wait.
+    #[cfg(planted)]
+    pub(crate) fn len(&self) -> usize {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     fn clear(&self) {
@@ -36,10 +45,10 @@ impl Waiting {
     }
 }
 
-/// Called with every event on the engine thread; must be quick.
+/// Called with every event by whoever turns the loop; must be quick.
 pub(crate) type EventSink = Box<dyn FnMut(&Event) + Send>;
 
-struct ThreadHost {
+struct WorkerHost {
     pool: JobPool<Job>,
     /// Jobs that the pool has no room for; the engine's own limits bound them.
     backlog: VecDeque<(JobId, Job)>,
@@ -50,7 +59,7 @@ struct ThreadHost {
     scratch: Scratch,
 }
 
-impl ThreadHost {
+impl WorkerHost {
     /// Gives the pool as many jobs as it takes.
     fn feed(&mut self) {
         while let Some((id, job)) = self.backlog.pop_front() {
@@ -61,7 +70,7 @@ impl ThreadHost {
     }
 }
 
-impl Host for ThreadHost {
+impl Host for WorkerHost {
     fn run(&mut self, id: JobId, job: Job) {
         if job.is_light() {
             // Whoever turns the loop finds the result in the mailbox before going to sleep.
@@ -91,10 +100,51 @@ fn done(id: JobId, result: Result<JobOutcome, JobPanicked>) -> Input {
     Input::JobDone(JobDone { id, outcome })
 }
 
-/// The end of the engine thread: nothing is taken any more, and nobody waits in vain.
+/// Whether the engine has ended, for whoever waits for that.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    how: AtomicU8,
+    rung: Bell,
+}
+
+impl Ended {
+    const IN_ORDER: u8 = 1;
+    const PANICKED: u8 = 2;
+
+    fn set(&self, how: u8) {
+        self.how.store(how, Ordering::SeqCst);
+        self.rung.notify(usize::MAX);
+    }
+
+    /// Waits for the end; whether the engine ended without a panic.
+    pub(crate) async fn wait(&self) -> bool {
+        while self.how.load(Ordering::SeqCst) == 0 {
+            let rung = self.rung.listen();
+            if self.how.load(Ordering::SeqCst) == 0 {
+                rung.await;
+            }
+        }
+        self.how.load(Ordering::SeqCst) == Self::IN_ORDER
+    }
+
+    /// The same, holding the thread.
+    pub(crate) fn block(&self) -> bool {
+        while self.how.load(Ordering::SeqCst) == 0 {
+            let rung = self.rung.listen();
+            if self.how.load(Ordering::SeqCst) == 0 {
+                rung.wait();
+            }
+        }
+        self.how.load(Ordering::SeqCst) == Self::IN_ORDER
+    }
+}
+
+/// The end of the engine's task: nothing is taken any more, and nobody waits in vain.
 struct Ending {
     mailbox: Arc<Mailbox>,
     waiting: Arc<Waiting>,
+    ended: Arc<Ended>,
+    how: u8,
 }
 
 impl Drop for Ending {
@@ -102,26 +152,41 @@ impl Drop for Ending {
         // In this order: who is too late for the second is refused by the first.
         self.mailbox.close();
         self.waiting.clear();
+        self.ended.set(self.how);
+    }
+}
+
+/// The time that the engine is told.
+#[derive(Clone, Debug)]
+struct Time<E>(E);
+
+impl<E: Env> Clock for Time<E> {
+    fn now(&self) -> Now {
+        if planted(Mistake::OwnClock) { Machine::new().now() } else { self.0.now() }
     }
 }
 
 /// All that a turn of the loop needs.
-struct Loop {
-    driver: Driver<SystemClock, FileDisk, NoNetwork>,
-    host: ThreadHost,
+struct Loop<E: Env> {
+    driver: Driver<Time<E>, FileDisk<E::Files>, NoNetwork>,
+    host: WorkerHost,
     mailbox: Arc<Mailbox>,
     inputs: Vec<Input>,
 }
 
-impl Loop {
+impl<E: Env> Loop<E> {
     /// Handles everything that has arrived, and then `last`.
     fn turn(&mut self, last: Option<Input>) {
-        self.mailbox.take(&mut self.inputs);
-        self.inputs.extend(last);
+        if planted(Mistake::OwnFirst) {
+            self.inputs.extend(last);
+            self.mailbox.take(&mut self.inputs);
+        } else {
+            self.mailbox.take(&mut self.inputs);
+            self.inputs.extend(last);
+        }
         self.host.feed();
         let due = self.driver.turn(self.inputs.drain(..), &mut self.host);
-        let now = self.driver.clock().now().instant;
-        self.mailbox.set_due(due.map(|due| std::time::Instant::now() + due.since(now)));
+        self.mailbox.set_due(due);
     }
 
     /// Whether there is nothing more to turn for.
@@ -130,23 +195,21 @@ impl Loop {
     }
 }
 
-/// The loop, where whoever has it turns it: the engine thread when something arrives, or a client that finds it at rest
+/// The loop, where whoever has it turns it: the engine's task when something arrives, or a client that finds it at rest
 /// and so spares two changes of threads, which cost ten times what the answer costs.
 ///
 /// Who turns it takes what has arrived before anything of his own, under the same lock: requests are handled in the order in
 /// which they were sent, whoever handles them.
-#[derive(Clone)]
-pub(crate) struct SharedLoop(Arc<Mutex<Option<Loop>>>);
+struct SharedLoop<E: Env>(Mutex<Option<Loop<E>>>);
 
-impl std::fmt::Debug for SharedLoop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SharedLoop")
-    }
+/// The way to an answer on one's own thread.
+pub(crate) trait Ask: Send + Sync {
+    /// Handles a question on this thread if nobody else is at work; else gives it back.
+    fn try_ask(&self, id: RequestId, request: Request) -> Result<(), Request>;
 }
 
-impl SharedLoop {
-    /// Handles a question on this thread if nobody else is at work; else gives it back.
-    pub(crate) fn try_ask(&self, id: RequestId, request: Request) -> Result<(), Request> {
+impl<E: Env> Ask for SharedLoop<E> {
+    fn try_ask(&self, id: RequestId, request: Request) -> Result<(), Request> {
         let Ok(mut shared_loop) = self.0.try_lock() else { return Err(request) };
         let Some(at_rest) = shared_loop.as_mut().filter(|at_rest| !at_rest.is_over()) else { return Err(request) };
         let mailbox = at_rest.mailbox.clone();
@@ -158,7 +221,7 @@ impl SharedLoop {
             }
         }));
         if turned.is_err() {
-            // A defect, and the client's thread is not to pay for it: the engine ends as if its own thread had panicked.
+            // A defect, and the client's thread is not to pay for it: the engine ends as if its own task had panicked.
             tracing::error!("the engine panicked");
             *shared_loop = None;
         }
@@ -167,11 +230,13 @@ impl SharedLoop {
         }
         Ok(())
     }
+}
 
+impl<E: Env> SharedLoop<E> {
     /// Turns until the engine has closed.
-    fn turn_on(&self, mailbox: &Mailbox) {
+    async fn turn_on(&self, env: &E, mailbox: &Mailbox) {
         loop {
-            mailbox.wait();
+            mailbox.wait(env).await;
             let mut shared_loop = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(mine) = shared_loop.as_mut() else {
                 // So that who closes the store hears of it.
@@ -193,32 +258,43 @@ impl SharedLoop {
     }
 }
 
-/// Starts the engine thread; it ends when the engine has closed.
-pub(crate) fn start(
-    engine: Engine<FileDisk>,
-    clock: SystemClock,
+/// An engine that was started.
+pub(crate) struct Running {
+    pub(crate) asked: Arc<dyn Ask>,
+    pub(crate) ended: Arc<Ended>,
+    /// Waits until nothing is left of its task, if tasks have threads.
+    pub(crate) join: Box<dyn FnOnce() -> bool + Send>,
+}
+
+/// Starts the engine's task; it ends when the engine has closed.
+pub(crate) fn start<E: Env>(
+    engine: Engine<FileDisk<E::Files>>,
+    env: E,
     threads: NonZeroUsize,
     mailbox: Arc<Mailbox>,
     waiting: Arc<Waiting>,
     events: EventSink,
-) -> std::io::Result<(JoinHandle<()>, SharedLoop)> {
+) -> std::io::Result<Running> {
     let results = mailbox.clone();
     let deliver = move |id, result: Result<JobOutcome, JobPanicked>| {
         results.finish(done(JobId(id), result));
     };
     let run = |scratch: &mut Scratch, job: Job| job.run(scratch);
-    let pool = JobPool::new(threads, threads.get() * JOBS_AHEAD, run, deliver)?;
+    let pool = JobPool::in_env(&env, threads, threads.get() * JOBS_AHEAD, run, deliver)?;
     let (backlog, scratch) = (VecDeque::new(), Scratch::new());
-    let ending = Ending { mailbox: mailbox.clone(), waiting: waiting.clone() };
-    let host = ThreadHost { pool, backlog, waiting, events, closed: false, mailbox: mailbox.clone(), scratch };
-    let driver = Driver::new(engine, clock, NoNetwork);
-    let shared_loop =
-        SharedLoop(Arc::new(Mutex::new(Some(Loop { driver, host, mailbox: mailbox.clone(), inputs: Vec::new() }))));
-    let turned = shared_loop.clone();
-    let thread = std::thread::Builder::new().name("ouroboros-engine".into()).spawn(move || {
-        // Also when the engine panics, nobody waits for a thread that is gone.
-        let _ending = ending;
-        turned.turn_on(&mailbox);
+    let ended = Arc::new(Ended::default());
+    let how = Ended::PANICKED;
+    let ending = Ending { mailbox: mailbox.clone(), waiting: waiting.clone(), ended: ended.clone(), how };
+    let host = WorkerHost { pool, backlog, waiting, events, closed: false, mailbox: mailbox.clone(), scratch };
+    let driver = Driver::new(engine, Time(env.clone()), NoNetwork);
+    let inputs = Vec::new();
+    let shared_loop = Arc::new(SharedLoop(Mutex::new(Some(Loop { driver, host, mailbox: mailbox.clone(), inputs }))));
+    let (turned, its_env) = (shared_loop.clone(), env.clone());
+    let task = env.spawn("ouroboros-engine".into(), async move {
+        // Dropped when the engine panics, too: nobody waits for a task that is gone.
+        let mut ending = ending;
+        turned.turn_on(&its_env, &mailbox).await;
+        ending.how = Ended::IN_ORDER;
     })?;
-    Ok((thread, shared_loop))
+    Ok(Running { asked: shared_loop, ended, join: Box::new(move || task.join()) })
 }

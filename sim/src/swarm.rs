@@ -1,10 +1,11 @@
 //! What one run is like. Every seed draws it anew, so that what is rare in general is common somewhere.
 
 use crate::disk::Fault;
+use crate::state::State;
 use crate::tape::{Purpose, StreamId, Tape};
 use crate::workload::Kind;
 use core::fmt;
-use ouroboros_engine::node::Limits;
+use ouroboros_engine::node::{Activity, Limits};
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
 
 const STREAM: StreamId = StreamId::new(Purpose::Swarm, 0);
@@ -38,6 +39,7 @@ enum Knob {
     Requests,
     IndexPlace,
     Signatures,
+    Storm,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -172,11 +174,34 @@ pub struct Swarm {
     pub(crate) disruptions: [u32; Disruption::ALL.len()],
     /// Each kind of disk fault's rate in parts per million of the operations that it fits.
     pub faults: [u32; Fault::ALL.len()],
+    /// While a node does this, everything that can go wrong does so often: else what is seldom done is seldom struck.
+    pub storm: Option<State>,
     /// How many neighbouring sectors one strike may hit.
     pub burst: u64,
     /// What the node may use.
     pub limits: Limits,
 }
+
+/// When the index is flushed, in bytes of changes: after every one is dear, and rare.
+const OVERLAYS: [u64; 12] = [1 << 20, 1, 4000, 60_000, 1 << 20, 60_000, 20_000, 60_000, 20_000, 8000, 1 << 20, 20_000];
+
+/// Where storms are: what is done seldom, or shortly.
+const STORMS: [State; 14] = [
+    State::Doing(Activity::Closed),
+    State::Doing(Activity::ReadOnly),
+    State::Doing(Activity::RebuildingIndex),
+    State::Doing(Activity::Closing),
+    State::Doing(Activity::Sweeping),
+    State::Doing(Activity::ScrubbingLog),
+    State::Doing(Activity::ScrubbingSeals),
+    State::Doing(Activity::ScrubbingVersions),
+    State::Doing(Activity::ScrubbingIndex),
+    State::Doing(Activity::Recoding),
+    State::Doing(Activity::Mending),
+    State::Doing(Activity::Reading),
+    State::Doing(Activity::Unsettled),
+    State::OpeningKeyless,
+];
 
 const SAFE_CODINGS: &[(u8, u8)] = &[(2, 1), (1, 1), (4, 2), (2, 3), (8, 1), (3, 2)];
 const ALL_CODINGS: &[(u8, u8)] = &[(1, 0), (2, 0), (2, 1), (1, 1), (4, 2), (8, 1)];
@@ -235,6 +260,7 @@ impl Swarm {
             drift: [0, 50, -50, 5000, -5000][knob(Knob::Drift, 5) as usize],
             disruptions,
             faults,
+            storm: STORMS.get((knob(Knob::Storm, 2 * STORMS.len() as u64 + 1) as usize).wrapping_sub(1)).copied(),
             burst: 1 + knob(Knob::Burst, 4),
             limits: Limits {
                 requests: pick(Knob::Requests, &[256, 32, 8]) as usize,
@@ -246,12 +272,25 @@ impl Swarm {
                 window_len: pick(Knob::Window, &[300_000, 1, 40_000]) as usize,
                 body_cache_len: pick(Knob::BodyCache, &[50_000, 0, 2000]) as usize,
                 index_cache_len: pick(Knob::IndexCache, &[1 << 20, 1 << 16]) as usize,
-                index_in_memory: knob(Knob::IndexPlace, 3) == 1,
-                index_overlay_len: pick(Knob::Overlay, &[1 << 20, 1, 4000, 60_000]) as usize,
+                // An index on file costs a run five times as much as the log that is what a store is made of.
+                index_in_memory: knob(Knob::IndexPlace, 6) != 0,
+                index_overlay_len: pick(Knob::Overlay, &OVERLAYS) as usize,
                 replay_len: pick(Knob::Replay, &[1 << 30, 1, 50_000]),
                 segment_len: pick(Knob::Segment, &[256 << 10, 64 << 10, 96 << 10]) as u32,
                 upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),
             },
+        }
+    }
+}
+
+impl Swarm {
+    /// How often a fault strikes during a storm.
+    pub(crate) const fn storm_rate(&self, fault: Fault) -> u32 {
+        match fault {
+            Fault::EarlyEnd => 0,
+            Fault::Crash => 3_000,
+            _ if self.faults[fault as usize] > 0 => 40_000,
+            _ => 4_000,
         }
     }
 }
@@ -270,6 +309,9 @@ impl fmt::Display for Swarm {
         writeln!(f, "mix: {}", mix.collect::<Vec<_>>().join(", "))?;
         for fault in Fault::ALL.into_iter().filter(|fault| self.faults[*fault as usize] > 0) {
             writeln!(f, "disk fault {fault}: {} ppm", self.faults[fault as usize])?;
+        }
+        if let Some(state) = self.storm {
+            writeln!(f, "a storm of faults while {state}")?;
         }
         for disruption in Disruption::ALL {
             let rate = self.disruptions[disruption as usize];

@@ -3,14 +3,22 @@
 //! A decoder must refuse hostile bytes without panicking and without allocating more than they justify, and whatever it
 //! accepts must be the one encoding of the value it found.
 
+mod dag;
 mod files;
 mod records;
 mod samples;
+mod schedule;
+mod seal;
 mod seals;
 mod store;
 mod texts;
 
+pub use dag::{History, dag};
+pub use schedule::schedule;
+pub use seal::{Sealing, seal};
 pub use store::store;
+
+use arbitrary::{Arbitrary, Unstructured};
 
 use ouroboros_engine::blob::{Body, ChunkList, Header, RefPage, SignedHeader};
 use ouroboros_engine::codec::Canonical;
@@ -132,15 +140,32 @@ pub fn files(bytes: &[u8]) {
     }
 }
 
+/// Makes a target's input of the fuzzer's bytes, as the fuzzer itself does, for those who have the bytes alone. Bytes that
+/// make none are passed over there too.
+pub fn structured<'a, T: Arbitrary<'a>>(bytes: &'a [u8], body: impl FnOnce(&T)) {
+    if let Ok(input) = T::arbitrary_take_rest(Unstructured::new(bytes)) {
+        body(&input);
+    }
+}
+
 /// One change to valid bytes: where (modulo the length), what kind, and with what.
 pub type Edit = (u16, u8, u8);
 
+/// Valid bytes of one structure, and the changes to them.
+#[derive(Debug, Arbitrary)]
+pub struct Mutation {
+    /// Which structure, modulo their number.
+    pub decoder: u8,
+    /// What is changed, in this order.
+    pub edits: Vec<Edit>,
+}
+
 /// The body of the target `mutate`: valid bytes of one structure, changed in a few places, so that the decoder is reached
 /// beyond its first checks.
-pub fn mutate(decoder: u8, edits: &[Edit]) {
-    let Some(decoder) = DECODERS.get(usize::from(decoder) % DECODERS.len()) else { return };
+pub fn mutate(mutation: &Mutation) {
+    let Some(decoder) = DECODERS.get(usize::from(mutation.decoder) % DECODERS.len()) else { return };
     let mut bytes = (decoder.example)();
-    for &(at, kind, value) in edits.iter().take(16) {
+    for &(at, kind, value) in mutation.edits.iter().take(16) {
         apply(&mut bytes, usize::from(at), kind, value);
     }
     (decoder.accepts)(&bytes);

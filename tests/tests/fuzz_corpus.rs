@@ -3,7 +3,9 @@
 
 use ouroboros_engine::id::EngineRng;
 use ouroboros_sim::crash::in_parallel;
-use ouroboros_tests::fuzz_bodies::{DECODERS, Decoder, FILES, decode, files, mutate, store};
+use ouroboros_tests::fuzz_bodies::{
+    DECODERS, Decoder, FILES, Mutation, dag, decode, files, mutate, schedule, seal, store, structured,
+};
 use proptest::prelude::*;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
@@ -54,7 +56,15 @@ fn accepts(decoder: &Decoder, bytes: &[u8]) -> bool {
 #[test]
 fn saved_findings_and_seeds_stay_fixed() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let targets = [("decode", decode as fn(&[u8])), ("files", files), ("store", store)];
+    let targets = [
+        ("dag", (|bytes| structured(bytes, dag)) as fn(&[u8])),
+        ("decode", decode),
+        ("files", files),
+        ("mutate", |bytes| structured(bytes, mutate)),
+        ("schedule", schedule),
+        ("seal", |bytes| structured(bytes, seal)),
+        ("store", store),
+    ];
     for (target, body) in targets {
         let mut count = 0;
         for entry in std::fs::read_dir(corpus(target)).expect("the corpus is part of the repository") {
@@ -113,7 +123,19 @@ proptest! {
     #[test]
     fn decoders_survive_several_changes_at_once(decoder: u8, edits in prop::collection::vec(any::<(u16, u8, u8)>(), 1..6)) {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        mutate(decoder, &edits);
+        mutate(&Mutation { decoder, edits });
+    }
+
+    #[test]
+    fn graphs_are_those_of_the_definition(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        structured(&bytes, dag);
+    }
+
+    #[test]
+    fn seals_open_to_what_was_sealed_or_not_at_all(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        structured(&bytes, seal);
     }
 
     #[test]

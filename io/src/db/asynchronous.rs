@@ -2,6 +2,7 @@
 
 use super::{Client, ops};
 use crate::error::Error;
+use crate::planted::{Mistake, planted};
 use bytes::Bytes;
 use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
@@ -47,6 +48,9 @@ pub struct AsyncDb {
 pub struct AsyncUpload {
     client: Arc<Client>,
     stream: ouroboros_engine::node::RequestId,
+    /// A piece is on its way: if nobody waits for it any more, nobody knows whether it arrived.
+    sending: bool,
+    /// There is no stream to give up any more.
     finished: bool,
 }
 
@@ -89,8 +93,12 @@ impl AsyncDb {
     pub async fn put_stream(&self, key: &KeyName, options: PutOptions) -> Result<AsyncUpload, Error> {
         let put = Put { key: key.clone(), source: PutSource::Stream, options };
         let (stream, receiver) = self.client.send_async(Request::PutOpen(Box::new(put))).await?;
+        // Before the answer is waited for: if that is given up, so is the stream.
+        let finished = planted(Mistake::OpeningForgotten);
+        let mut upload = AsyncUpload { client: self.client.clone(), stream, sending: false, finished };
         super::settle(receiver.await.map_err(|_| Error::Closed)?)?;
-        Ok(AsyncUpload { client: self.client.clone(), stream, finished: false })
+        upload.finished = false;
+        Ok(upload)
     }
 
     /// See [`Db::put_same`](super::Db::put_same).
@@ -235,24 +243,58 @@ impl AsyncDb {
     }
 
     super::maintenance::async_upkeep!();
+
+    /// See [`Db::close`](super::Db::close). What needs no thread to stand still, unlike dropping the last handle, which waits
+    /// for the end of the engine on the thread that drops it.
+    ///
+    /// # Errors
+    /// [`Error`]: the store is still open, and closing may be tried again.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.client.close_async().await
+    }
+
+    /// How many requests wait for their answer, or are taken to.
+    #[cfg(planted)]
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.client.unanswered()
+    }
 }
 
 impl AsyncUpload {
-    /// Sends the next bytes; returns when more is welcome.
+    /// Sends the next bytes; returns when more is welcome. Dropping the future gives the stream up: nobody can tell then whether
+    /// these bytes are part of it.
     ///
     /// # Errors
     /// [`Error`]; the stream is then of no further use.
     pub async fn send(&mut self, data: Bytes) -> Result<(), Error> {
-        self.client.ask_async(Request::PutData { stream: self.stream, data }).await.map(drop)
+        self.check_whole()?;
+        self.sending = true;
+        self.client.ask_async(Request::PutData { stream: self.stream, data }).await?;
+        self.sending = false;
+        Ok(())
     }
 
-    /// Ends the stream; the value is durable when this returns.
+    /// Refuses to go on where a piece may be missing.
+    fn check_whole(&self) -> Result<(), Error> {
+        if self.sending && !planted(Mistake::PieceLost) {
+            let why = "a piece of this stream was refused, or given up on its way; begin anew";
+            return Err(Failure::Invalid(why.to_owned()).into());
+        }
+        Ok(())
+    }
+
+    /// Ends the stream; the value is durable when this returns. Dropping the future leaves open whether it will be.
     ///
     /// # Errors
     /// [`Error`]; then nothing was written.
     pub async fn finish(mut self) -> Result<Written, Error> {
+        self.check_whole()?;
+        self.finished = planted(Mistake::EndForgotten);
+        let (_, receiver) = self.client.send_async(Request::PutEnd { stream: self.stream }).await?;
+        // From here on it ends by itself.
         self.finished = true;
-        match self.client.ask_async(Request::PutEnd { stream: self.stream }).await? {
+        match super::settle(receiver.await.map_err(|_| Error::Closed)?)? {
             Reply::Put(results) => match results.into_iter().next() {
                 Some(result) => Ok(result?),
                 None => unreachable!("one stream, one outcome"),
@@ -265,8 +307,7 @@ impl AsyncUpload {
 impl Drop for AsyncUpload {
     fn drop(&mut self) {
         if !self.finished {
-            // The store may be closed already; then there is nothing left to forget.
-            let _ = self.client.send(Request::PutAbort { stream: self.stream });
+            self.client.abort(self.stream);
         }
     }
 }

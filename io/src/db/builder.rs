@@ -1,15 +1,15 @@
 //! Where a store lies and how to open it.
 
 use super::{Client, Db, Maintenance, Open};
-use crate::clock::SystemClock;
-use crate::disk::FileDisk;
-use crate::entropy::os_seed;
+use crate::disk::{FileDisk, RealFiles, create_directory};
+use crate::entropy::{NoEntropy, os_seed};
+use crate::env::Env;
 use crate::error::Error;
 use crate::layout::Layout;
-use crate::lock::StoreLock;
+use crate::machine::Machine;
 use crate::mailbox::Mailbox;
-use crate::runtime::{self, EventSink, Waiting};
-use ouroboros_engine::env::Clock;
+use crate::planted::{Mistake, planted};
+use crate::runtime::{self, EventSink, Running, Waiting};
 use ouroboros_engine::keys::Keyring;
 use ouroboros_engine::node::{Access, Engine, Limits, OpenError, OpenOptions, Opened, Profile, StoreConfig};
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
@@ -17,9 +17,6 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
-
-/// Requests that may wait for the engine thread before clients are made to wait.
-const MAILBOX_LEN: usize = 1024;
 
 /// Says where a store lies, what it is to be like, and how much it may use. Begin with [`Db::builder`].
 #[derive(Default)]
@@ -128,21 +125,35 @@ impl Builder {
     /// # Errors
     /// [`Error::StoreExists`] and others.
     pub fn create(self) -> Result<Db, Error> {
-        std::fs::create_dir_all(&self.directory)
-            .map_err(|error| Error::io(format!("creating {}", self.directory.display()), error))?;
-        let lock = StoreLock::acquire(&self.directory)?;
-        if Layout::exists(&self.directory) {
+        self.create_in(Machine::new())
+    }
+
+    /// Makes a new store elsewhere than on the machine.
+    ///
+    /// # Errors
+    /// [`Error::StoreExists`] and others.
+    pub fn create_in<E: Env>(self, env: E) -> Result<Db, Error> {
+        self.make_directory(&env)?;
+        let lock = env.lock(&self.directory)?;
+        if Layout::exists(&env.files(), &self.directory) {
             return Err(Error::StoreExists(self.directory));
         }
-        self.make(lock, false)
+        self.make(env, lock, false)
+    }
+
+    /// Makes the store's own directory where it is missing.
+    fn make_directory(&self, env: &impl Env) -> Result<(), Error> {
+        create_directory(&env.files(), &self.directory, false)
+            .map_err(|error| Error::io(format!("creating {}", self.directory.display()), error))
     }
 
     /// Makes the store, or, with `finish`, finishes one whose making was cut short before it had a description.
-    fn make(self, lock: StoreLock, finish: bool) -> Result<Db, Error> {
+    fn make<E: Env>(self, env: E, lock: E::Lock, finish: bool) -> Result<Db, Error> {
         // PA
         let layout = Layout::new(self.blocks.as_deref(), self.index.as_deref())?;
         let keyring = self.keys()?;
-        let disk = FileDisk::create(layout.blocks(&self.directory), layout.index(&self.directory))?;
+        let files = env.files();
+        let disk = FileDisk::create_in(files.clone(), layout.blocks(&self.directory), layout.index(&self.directory))?;
         let config = StoreConfig {
             realm: keyring.realm_id(),
             chunker: self.chunker,
@@ -150,18 +161,17 @@ impl Builder {
             coding: self.coding,
             partition_bits: StoreConfig::PERSONAL_PARTITION_BITS,
         };
-        let clock = SystemClock::new();
-        let options = OpenOptions { access: Access::Keys(keyring), limits: self.limits.clone(), seed: os_seed()? };
-        let (engine, opened) = match Engine::create(disk.clone(), config, options.clone(), Clock::now(&clock)) {
+        let options = OpenOptions { access: Access::Keys(keyring), limits: self.limits.clone(), seed: seed(&env)? };
+        let (engine, opened) = match Engine::create(disk.clone(), config, options.clone(), env.now()) {
             Ok(engine) => (engine, Opened::default()),
-            Err(OpenError::Exists) if finish => Engine::open(disk, options, Clock::now(&clock))?,
+            Err(OpenError::Exists) if finish => Engine::open(disk, options, env.now())?,
             Err(OpenError::Exists) => return Err(Error::StoreExists(self.directory)),
             Err(error) => return Err(error.into()),
         };
         // Last: only a whole store has a description.
-        layout.write(&self.directory)?;
+        layout.write(&files, &self.directory)?;
         let directories = layout.directories(&self.directory);
-        Ok(Db { client: self.start(engine, clock, lock, opened, directories)? })
+        Ok(Db { client: self.start(engine, env, lock, opened, directories)? })
     }
 
     /// Opens a store.
@@ -169,8 +179,16 @@ impl Builder {
     /// # Errors
     /// [`Error::NoStore`], [`Error::InUse`] and others.
     pub fn open(self) -> Result<Db, Error> {
+        self.open_in(Machine::new())
+    }
+
+    /// Opens a store elsewhere than on the machine.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::InUse`] and others.
+    pub fn open_in<E: Env>(self, env: E) -> Result<Db, Error> {
         let access = Access::Keys(self.keys()?);
-        Ok(Db { client: self.open_with(access)? })
+        Ok(Db { client: self.open_with(env, access)? })
     }
 
     /// Opens a store without its keys, for what needs none: to check and repair it, to change its coding, to give space back.
@@ -197,25 +215,25 @@ impl Builder {
     /// # Errors
     /// [`Error::NoStore`], [`Error::InUse`] and others.
     pub fn open_keyless(self) -> Result<Maintenance, Error> {
-        Ok(Maintenance::new(self.open_with(Access::Keyless)?))
+        Ok(Maintenance::new(self.open_with(Machine::new(), Access::Keyless)?))
     }
 
-    fn open_with(self, access: Access) -> Result<Arc<Client>, Error> {
-        if !Layout::exists(&self.directory) {
+    fn open_with<E: Env>(self, env: E, access: Access) -> Result<Arc<Client>, Error> {
+        let files = env.files();
+        if !Layout::exists(&files, &self.directory) {
             return Err(Error::NoStore(self.directory));
         }
-        let lock = StoreLock::acquire(&self.directory)?;
-        let layout = Layout::read(&self.directory)?;
+        let lock = env.lock(&self.directory)?;
+        let layout = Layout::read(&files, &self.directory)?;
         // An index directory that was deleted is a cache that was cleared.
-        let disk = FileDisk::create(layout.blocks(&self.directory), layout.index(&self.directory))?;
-        let clock = SystemClock::new();
-        let options = OpenOptions { access, limits: self.limits.clone(), seed: os_seed()? };
-        let (engine, opened) = Engine::open(disk, options, Clock::now(&clock)).map_err(|error| match error {
+        let disk = FileDisk::create_in(files, layout.blocks(&self.directory), layout.index(&self.directory))?;
+        let options = OpenOptions { access, limits: self.limits.clone(), seed: seed(&env)? };
+        let (engine, opened) = Engine::open(disk, options, env.now()).map_err(|error| match error {
             OpenError::NoStore => Error::NoStore(self.directory.clone()),
             error => error.into(),
         })?;
         let directories = layout.directories(&self.directory);
-        self.start(engine, clock, lock, opened, directories)
+        self.start(engine, env, lock, opened, directories)
     }
 
     /// Opens the store, or makes it if there is none. A store whose making was cut short by a crash is finished.
@@ -223,53 +241,56 @@ impl Builder {
     /// # Errors
     /// [`Error`].
     pub fn open_or_create(self) -> Result<Db, Error> {
-        if Layout::exists(&self.directory) {
+        let env = Machine::new();
+        if Layout::exists(&env.files(), &self.directory) {
             return self.open();
         }
-        std::fs::create_dir_all(&self.directory)
-            .map_err(|error| Error::io(format!("creating {}", self.directory.display()), error))?;
-        let lock = StoreLock::acquire(&self.directory)?;
-        if Layout::exists(&self.directory) {
+        self.make_directory(&env)?;
+        let lock = env.lock(&self.directory)?;
+        if Layout::exists(&env.files(), &self.directory) {
             // Another process was faster, and has ended already.
             drop(lock);
             return self.open();
         }
-        self.make(lock, true)
+        self.make(env, lock, true)
     }
 
     /// Whether there is a store in a directory.
     #[must_use]
     pub fn is_store(directory: &Path) -> bool {
-        Layout::exists(directory)
+        Layout::exists(&RealFiles, directory)
     }
 
     fn keys(&self) -> Result<Arc<Keyring>, Error> {
         self.keyring.clone().ok_or(Error::NoKeyring)
     }
 
-    fn start(
+    fn start<E: Env>(
         self,
-        engine: Engine<FileDisk>,
-        clock: SystemClock,
-        lock: StoreLock,
+        engine: Engine<FileDisk<E::Files>>,
+        env: E,
+        lock: E::Lock,
         opened: Opened,
         directories: [PathBuf; 3],
     ) -> Result<Arc<Client>, Error> {
-        let mailbox = Arc::new(Mailbox::new(MAILBOX_LEN));
+        let mailbox = Arc::new(Mailbox::new(E::MAILBOX_LEN));
         let waiting = Arc::new(Waiting::default());
         let threads = match self.threads {
             Some(threads) => threads,
             None => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         };
         let events = self.events.unwrap_or_else(|| Box::new(|_| {}));
-        let (thread, shared_loop) = runtime::start(engine, clock, threads, mailbox.clone(), waiting.clone(), events)
-            .map_err(|error| Error::io("starting the engine thread", error))?;
+        let Running { asked, ended, join } =
+            runtime::start(engine, env, threads, mailbox.clone(), waiting.clone(), events)
+                .map_err(|error| Error::io("starting the engine thread", error))?;
         let client = Client {
             mailbox,
             waiting,
-            shared_loop,
+            shared_loop: asked,
+            ended,
+            may_block: E::THREADS,
             next: AtomicU64::new(1),
-            open: Mutex::new(Some(Open { thread, lock })),
+            open: Mutex::new(Some(Open { join, lock: Box::new(lock) })),
             pieces: super::stream::Pieces::new(&self.limits),
             limits: self.limits,
             opened,
@@ -277,4 +298,9 @@ impl Builder {
         };
         Ok(Arc::new(client))
     }
+}
+
+/// Where the engine's randomness begins.
+fn seed(env: &impl Env) -> Result<[u8; 32], NoEntropy> {
+    if planted(Mistake::OwnEntropy) { os_seed() } else { env.seed() }
 }

@@ -14,9 +14,9 @@ pub use builder::Builder;
 pub use maintenance::{AsyncMaintenance, Maintenance};
 
 use crate::error::Error;
-use crate::lock::StoreLock;
 use crate::mailbox::Mailbox;
-use crate::runtime::{SharedLoop, Waiting};
+use crate::planted::{Mistake, planted};
+use crate::runtime::{Ask, Ended, Waiting};
 use bytes::Bytes;
 use ouroboros_engine::env::Input;
 use ouroboros_engine::id::{BlobId, Hlc};
@@ -26,13 +26,13 @@ use ouroboros_engine::node::{
     RecodeReport, Reply, Request, RequestId, ScrubReport, Select, Stats, Version, Written,
 };
 use ouroboros_engine::seal::Coding;
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 /// Snapshots live under names that begin with this.
 pub const SNAPSHOTS: &str = ".ouroboros/snapshots/";
@@ -45,12 +45,14 @@ pub struct Db {
     client: Arc<Client>,
 }
 
-/// The engine thread, seen from outside.
-#[derive(Debug)]
+/// The engine's task, seen from outside.
 pub(crate) struct Client {
     mailbox: Arc<Mailbox>,
     waiting: Arc<Waiting>,
-    shared_loop: SharedLoop,
+    shared_loop: Arc<dyn Ask>,
+    ended: Arc<Ended>,
+    /// Whether a thread may wait for the engine: see [`Env::THREADS`](crate::env::Env::THREADS).
+    may_block: bool,
     next: AtomicU64,
     /// None once it is closed.
     open: Mutex<Option<Open>>,
@@ -60,48 +62,97 @@ pub(crate) struct Client {
     directories: [PathBuf; 3],
 }
 
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("directories", &self.directories).finish_non_exhaustive()
+    }
+}
+
 /// What an open store holds on to.
-#[derive(Debug)]
 pub(crate) struct Open {
-    thread: JoinHandle<()>,
-    lock: StoreLock,
+    /// Waits until nothing is left of the engine's task.
+    join: Box<dyn FnOnce() -> bool + Send>,
+    /// Given back by being dropped.
+    lock: Box<dyn Any + Send>,
+}
+
+/// The place that is kept for an answer. Given up if its request was not sent: nobody would answer it.
+struct Place<'a> {
+    waiting: &'a Waiting,
+    id: RequestId,
+    sent: bool,
+}
+
+impl Place<'_> {
+    /// The request is with the engine, which will answer it.
+    fn keep(mut self) {
+        self.sent = true;
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.sent && !planted(Mistake::PlaceKept) {
+            drop(self.waiting.take(self.id));
+        }
+    }
 }
 
 impl Client {
-    fn enqueue(&self) -> (RequestId, oneshot::Receiver<Reply>) {
+    fn enqueue(&self) -> (Place<'_>, oneshot::Receiver<Reply>) {
         let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, receiver) = oneshot::channel();
         self.waiting.insert(id, sender);
-        (id, receiver)
+        (Place { waiting: &self.waiting, id, sent: false }, receiver)
     }
 
     /// Sends a request; the answer is waited for elsewhere.
     pub(crate) fn send(&self, request: Request) -> Result<(RequestId, oneshot::Receiver<Reply>), Error> {
-        let (id, receiver) = self.enqueue();
+        let (place, receiver) = self.enqueue();
+        let id = place.id;
         self.mailbox.send(Input::Request(id, request)).map_err(|_| Error::Closed)?;
+        place.keep();
         Ok((id, receiver))
     }
 
+    /// Gives a stream up, waiting neither for room nor for an answer.
+    pub(crate) fn abort(&self, stream: RequestId) {
+        let (place, _nobody_waits) = self.enqueue();
+        // The store may be closed already; then there is nothing left to forget.
+        if self.mailbox.push(Input::Request(place.id, Request::PutAbort { stream })).is_ok() {
+            place.keep();
+        }
+    }
+
     pub(crate) fn ask(&self, request: Request) -> Result<Reply, Error> {
-        let (id, receiver) = self.enqueue();
+        let (place, receiver) = self.enqueue();
+        let id = place.id;
         // A question is answered on this thread if the engine is at rest.
         let request = if request.only_reads() { self.shared_loop.try_ask(id, request) } else { Err(request) };
         if let Err(request) = request {
             self.mailbox.send(Input::Request(id, request)).map_err(|_| Error::Closed)?;
         }
+        place.keep();
         settle(receiver.recv().map_err(|_| Error::Closed)?)
     }
 
     pub(crate) async fn send_async(&self, request: Request) -> Result<(RequestId, oneshot::Receiver<Reply>), Error> {
-        let (id, receiver) = self.enqueue();
+        let (place, receiver) = self.enqueue();
+        let id = place.id;
         self.mailbox.send_async(Input::Request(id, request)).await.map_err(|_| Error::Closed)?;
+        place.keep();
         Ok((id, receiver))
     }
 
     pub(crate) async fn ask_async(&self, request: Request) -> Result<Reply, Error> {
-        let (id, receiver) = self.enqueue();
-        self.mailbox.send_async(Input::Request(id, request)).await.map_err(|_| Error::Closed)?;
+        let (_, receiver) = self.send_async(request).await?;
         settle(receiver.await.map_err(|_| Error::Closed)?)
+    }
+
+    /// How many requests wait for their answer, or are taken to.
+    #[cfg(planted)]
+    pub(crate) fn unanswered(&self) -> usize {
+        self.waiting.len()
     }
 
     fn close(&self) -> Result<(), Error> {
@@ -110,32 +161,45 @@ impl Client {
             return Ok(());
         }
         match self.ask(Request::Close) {
-            // Closed, or ended by itself: either way the thread is at its end.
-            Ok(_) | Err(Error::Closed) => self.join(open.take()),
+            // Closed, or ended by itself: either way the engine's task is at its end.
+            Ok(_) | Err(Error::Closed) => self.let_go(self.ended.block(), open.take()),
             // The disk is full, say. The store stays open, so that closing can be tried again.
             Err(error) => Err(error),
         }
     }
 
-    /// Waits for the engine thread, then lets go of the lock.
-    fn join(&self, open: Option<Open>) -> Result<(), Error> {
-        let Some(Open { thread, lock }) = open else { return Ok(()) };
-        let ended = thread.join();
+    async fn close_async(&self) -> Result<(), Error> {
+        match self.ask_async(Request::Close).await {
+            Ok(_) | Err(Error::Closed) => {}
+            Err(error) => return Err(error),
+        }
+        let in_order = planted(Mistake::EndNotAwaited) || self.ended.wait().await;
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.let_go(in_order, open)
+    }
+
+    /// Lets go of the lock once nothing is left of the engine's task, which is at its end.
+    fn let_go(&self, in_order: bool, open: Option<Open>) -> Result<(), Error> {
+        let Some(Open { join, lock }) = open else { return Ok(()) };
+        let joined = join();
         drop(lock);
-        ended.map_err(|_| {
-            tracing::error!("the engine thread panicked");
-            Error::Closed
-        })
+        if in_order && joined {
+            return Ok(());
+        }
+        tracing::error!("the engine panicked");
+        Err(Error::Closed)
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        if let Err(error) = self.close() {
+        let closed = if self.may_block { self.close() } else { Err(Error::Closed) };
+        let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Err(error), Some(open)) = (closed, open) {
             tracing::warn!(%error, "the store could not be closed in order; nothing acknowledged is lost");
             self.mailbox.hang_up();
-            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let _already_told = self.join(open);
+            let in_order = !self.may_block || self.ended.block();
+            let _already_told = self.let_go(in_order, Some(open));
         }
     }
 }

@@ -39,11 +39,6 @@ fn write(_file: &File, _offset: u64, _bytes: &[u8]) -> io::Result<usize> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// Writes all of `parts` at `offset`, one after the other, in as few calls as the system allows.
-pub(super) fn write_all(file: &File, offset: u64, parts: &[&[u8]]) -> io::Result<()> {
-    write_through(offset, parts, |at, first, rest| write_some(file, at, first, rest))
-}
-
 /// Calls `write_some(offset, first, rest)` until everything is written, however little it takes at a time.
 pub(super) fn write_through(
     offset: u64,
@@ -70,7 +65,7 @@ pub(super) fn write_through(
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd"))]
-fn write_some(file: &File, offset: u64, first: &[u8], rest: &[&[u8]]) -> io::Result<usize> {
+pub(super) fn write_some(file: &File, offset: u64, first: &[u8], rest: &[&[u8]]) -> io::Result<usize> {
     // PA
     use std::io::IoSlice;
     // The smallest IOV_MAX of these systems.
@@ -89,7 +84,7 @@ fn write_some(file: &File, offset: u64, first: &[u8], rest: &[&[u8]]) -> io::Res
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd")))]
-fn write_some(file: &File, offset: u64, first: &[u8], _rest: &[&[u8]]) -> io::Result<usize> {
+pub(super) fn write_some(file: &File, offset: u64, first: &[u8], _rest: &[&[u8]]) -> io::Result<usize> {
     // PA
     if i64::try_from(offset).is_err() {
         return Err(ErrorKind::FileTooLarge.into());

@@ -1,5 +1,6 @@
 use super::*;
 use ouroboros_engine::env::conformance;
+use std::fs::{self, OpenOptions};
 
 fn name(text: &str) -> FileName {
     FileName::new(text).unwrap()
@@ -93,7 +94,7 @@ fn a_file_where_a_directory_should_be_is_an_error() {
 #[test]
 fn a_full_device_is_reported_as_full() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let error = positioned::write_all(&full, 0, &[b"a", b"b"]).unwrap_err();
+    let error = write_all(&full, 0, &[b"a", b"b"]).unwrap_err();
     assert_eq!(failure(&error), DiskFailure::Full);
 }
 

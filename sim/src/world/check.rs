@@ -143,12 +143,23 @@ impl World {
         if keys.is_empty() {
             return Ok(());
         }
-        let (mut shown, mut histories) = self.survey(node, &keys, promise)?;
+        let (mut shown, mut histories) = match self.survey(node, &keys, promise) {
+            // Its index was spoiled after its disk had failed it: who may not write cannot make it anew.
+            Err(_) if self.nodes[node].read_only && self.nodes[node].has_faults() => {
+                self.tell(node, Told::Oracle, || "a process that only reads cannot: it is started anew".to_owned());
+                self.stop_and_restart(node, false, None)?;
+                self.survey(node, &keys, promise)?
+            }
+            surveyed => surveyed?,
+        };
         // A record of the log that was misread while the index was made anew is hidden until a scrub: an engine that
         // cannot read a record cannot know whose it is.
-        if self.nodes[node].has_faults() && self.nodes[node].oracle.misses(tasks, &keys, &shown) {
+        // The same is true of a deletion that was misread (open finding, sim/README.md).
+        let oracle = &self.nodes[node].oracle;
+        let unsure = oracle.misses(tasks, &keys, &shown) || oracle.shows_purged(&shown);
+        if unsure && self.nodes[node].has_faults() {
             self.tell(node, Told::Oracle, || {
-                "a version is missing after a fault: a scrub, and the oracle looks again".to_owned()
+                "a version is missing or back after a fault: a scrub, and the oracle looks again".to_owned()
             });
             if self.nodes[node].read_only {
                 self.stop_and_restart(node, false, None)?;
@@ -179,6 +190,7 @@ impl World {
         }
         if all {
             self.read_back(node, &histories)?;
+            self.listing(node)?;
         }
         Ok(())
     }
@@ -204,9 +216,16 @@ impl World {
         keys.iter().collect()
     }
 
+    /// Reads the bytes of what was never read back, of a quarter of the rest, and at the end of everything.
     fn read_back(&mut self, node: usize, histories: &[(KeyName, Vec<Version>)]) -> Result<(), Broken> {
         for (key, history) in histories {
             for version in history {
+                let it = &mut self.nodes[node];
+                let first = it.read_back.insert(version.id);
+                let turn = u64::from(version.id.as_bytes()[0]) % 4 == it.life % 4;
+                if !first && !turn && !self.healed {
+                    continue;
+                }
                 let held = self.content(node, version.id, Promise::P1)?;
                 let expected = self.nodes[node].oracle.model.versions.get(&version.id);
                 if expected.is_none_or(|expected| expected.content != held.content) {
@@ -215,7 +234,7 @@ impl World {
                 }
             }
         }
-        self.listing(node)
+        Ok(())
     }
 
     fn listing(&mut self, node: usize) -> Result<(), Broken> {

@@ -438,11 +438,15 @@ impl World {
         let disk = &self.nodes[node].disk;
         for volume in [Volume::Blocks, Volume::Index] {
             for fault in Fault::ALL {
-                let rate = self.swarm.faults[fault as usize];
-                let rate = if !self.healed && self.budget.permits(volume, fault, opening) { rate } else { 0 };
-                disk.set_rate_on(volume, fault, rate);
+                let may = !self.healed && self.budget.permits(volume, fault, opening);
+                let rate = |rate: u32| if may { rate } else { 0 };
+                disk.set_rate_on(volume, fault, rate(self.swarm.faults[fault as usize]));
+                if self.swarm.storm.is_some() {
+                    disk.set_storm_rate_on(volume, fault, rate(self.swarm.storm_rate(fault)));
+                }
             }
         }
+        disk.set_storm(self.swarm.storm.filter(|_| !self.healed));
     }
 }
 

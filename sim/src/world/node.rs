@@ -5,6 +5,7 @@ use crate::disk::FaultyDisk;
 use crate::oracle::Oracle;
 use crate::state::{State, StateCell};
 use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, Network, Now, Step, WallTime};
+use ouroboros_engine::id::BlobId;
 use ouroboros_engine::node::{Activity, Event, Job, JobId, PeerId, Reply, RequestId};
 use ouroboros_engine::seal::Scratch;
 use std::cell::{Cell, RefCell};
@@ -133,6 +134,8 @@ pub(super) struct Node {
     pub(super) torn: bool,
     /// The process answered that its disk failed: it takes no more writes.
     pub(super) read_only: bool,
+    /// Versions whose bytes were read back once.
+    pub(super) read_back: BTreeSet<BlobId>,
     /// The index's volume as it was at an earlier opening.
     pub(super) old_index: Option<FaultyDisk>,
     /// What it is doing: its disk looks here when a fault strikes.
@@ -145,6 +148,8 @@ pub(super) struct Node {
     pub(super) was_full: bool,
     /// The wall clock went back, and nothing was written since.
     pub(super) wall_went_back: bool,
+    /// The next opening meets no faults.
+    pub(super) open_calmly: bool,
     /// The present process has no keys.
     pub(super) keyless: bool,
     /// The present process was asked to compact.
@@ -177,12 +182,14 @@ impl Node {
             tight: false,
             torn: false,
             read_only: false,
+            read_back: BTreeSet::new(),
             old_index: None,
             state,
             looming: None,
             cut_openings: 0,
             was_full: false,
             wall_went_back: false,
+            open_calmly: false,
             keyless: false,
             asked_to_compact: false,
         }

@@ -53,9 +53,6 @@ impl World {
             it.crashes += 1;
             it.oracle.crashes += 1;
             it.torn = true;
-            if it.disk.is_powered() {
-                self.power_failed(node, state);
-            }
             let stream = StreamId::new(Purpose::Crash, number);
             let detail = self.tape.below_at(stream, crashes * 2 + 1, 1 << 16);
             let variant = match self.tape.below_at(stream, crashes * 2, 6) {
@@ -115,7 +112,7 @@ impl World {
             let calm = attempts > ATTEMPTS;
             self.set_rates(node, true);
             let it = &mut self.nodes[node];
-            it.disk.pause(calm);
+            it.disk.pause(calm || core::mem::take(&mut it.open_calmly));
             if calm || attempts > 1 {
                 it.disk.set_capacity(None);
                 it.tight = false;
@@ -189,6 +186,8 @@ impl World {
         let it = &mut self.nodes[node];
         let excused = it.is_excused() || self.budget.beyond;
         it.disk.pause(true);
+        // Whatever filled up before nobody would be excused for now.
+        it.disk.set_capacity(None);
         if it.life.is_multiple_of(3) {
             it.old_index = Some(it.disk.snapshot());
         }
@@ -218,6 +217,10 @@ impl World {
         }
         let power_loss = !self.nodes[node].disk.is_powered();
         self.stop_and_restart(node, power_loss, Some(between))?;
+        if between == Disruption::Rot && self.detail(node, slot, 5, 2) == 1 {
+            // Clients meet the rot before the oracle does.
+            return Ok(());
+        }
         self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })
     }
 
@@ -318,13 +321,13 @@ impl World {
             1 => Damage::Zeroed,
             2 => Damage::ReplacedBy { sector: detail % sectors },
             // Open finding: one unreadable sector at the end of the log keeps a store from being opened whose index is not
-            // there, or is discarded (sim/README.md). Such a sector becomes noise there until that is mended.
-            3 if !self.swarm.limits.index_in_memory && self.swarm.faults.iter().all(|rate| *rate == 0) => {
-                Damage::Unreadable
-            }
+            // there, or is discarded (sim/README.md). Such a sector becomes noise there, or the next opening meets no faults,
+            // until that is mended.
+            3 if !self.swarm.limits.index_in_memory && !self.nodes[node].has_faults() => Damage::Unreadable,
             _ => Damage::Garbage { seed: detail },
         };
         self.nodes[node].rotten = disk.damage(Volume::Blocks, name, sector, damage);
+        self.nodes[node].open_calmly = damage == Damage::Unreadable;
         let name = name.clone();
         self.disrupted(node, Disruption::Rot, || "the store rots at rest".to_owned());
         self.rotted(node, damage, || format!("sector {sector} of {name} rots: {damage:?}"));

@@ -132,7 +132,7 @@ impl World {
             }
             // The operation was never reached.
             Some(Disruption::PowerLoss) if self.detail(node, slot, 1, 2) == 1 => {
-                self.disrupted(node, Disruption::PowerLoss, || "the power fails".to_owned());
+                self.disrupt(node, slot, Disruption::PowerLoss);
                 Some(true)
             }
             _ => None,
@@ -153,6 +153,10 @@ impl World {
         self.set_rates(node, false);
         self.nodes[node].disk.pause(false);
         match disruption {
+            Some(what @ Disruption::PowerLoss) if self.detail(node, slot, 1, 2) == 1 && self.later(node, slot) > 0 => {
+                let turns = self.later(node, slot);
+                self.nodes[node].looming = Some(Looming { turns, slot, what });
+            }
             Some(Disruption::PowerLoss) => {
                 let near = self.detail(node, slot, 0, 40);
                 let after = if self.detail(node, slot, 2, 4) == 3 { near * 12 } else { near };
@@ -196,8 +200,14 @@ impl World {
             Some(Disruption::Rest) => {
                 let until = self.now + 1_000_000_000 * (1 + self.detail(node, slot, 0, 30));
                 self.disrupted(node, Disruption::Rest, || "nothing is asked for a while".to_owned());
-                self.nodes[node].disk.pause(true);
-                self.pump(node, |world| world.heap.peek().is_none_or(|next| next.0.0 > until))?;
+                self.set_rates(node, false);
+                self.nodes[node].disk.pause(false);
+                let pumped = self.pump(node, |world| world.heap.peek().is_none_or(|next| next.0.0 > until))?;
+                self.nodes[node].disk.set_capacity(None);
+                if pumped == Pumped::Down {
+                    self.stop_and_restart(node, true, None)?;
+                    self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })?;
+                }
                 self.now = self.now.max(until);
             }
             _ => {}

@@ -222,8 +222,9 @@ impl<D: Disk> Log<D> {
             log.start_anew(&inventory, &verdict, verify, visit, &mut recovery)?;
         }
         log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean)?;
-        if !verdict.clean && log.active.is_some() {
-            log.seal_behind(cut.segment)?;
+        // What a checkpoint proves to be the end was left in an orderly way.
+        if !verdict.clean || from.is_none_or(|from| from < tail.last.at) {
+            log.seal_earlier()?;
         }
         Ok((log, recovery))
     }
