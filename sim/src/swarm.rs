@@ -135,8 +135,7 @@ impl Disruption {
             Self::Reopen => 100,
             Self::LoseIndex | Self::OldIndex | Self::Keyless => 40,
             Self::WallJump => 80,
-            Self::Rest => 60,
-            Self::Rot => 60,
+            Self::Rest | Self::Rot => 100,
             Self::TightDisk => 80,
         }
     }
@@ -263,7 +262,7 @@ impl Swarm {
             storm: STORMS.get((knob(Knob::Storm, 2 * STORMS.len() as u64 + 1) as usize).wrapping_sub(1)).copied(),
             burst: 1 + knob(Knob::Burst, 4),
             limits: Limits {
-                requests: pick(Knob::Requests, &[256, 32, 8]) as usize,
+                requests: pick(Knob::Requests, &[256, 32, 3]) as usize,
                 uploads: 64,
                 inflight_len: pick(Knob::Inflight, &[1 << 20, 1, 5000, 100_000]) as usize,
                 read_len: pick(Knob::ReadLen, &[1 << 20, 700, 10_000]),

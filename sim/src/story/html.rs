@@ -100,7 +100,7 @@ fn legend(out: &mut String) {
         "<p class=\"legend\"><span class=\"ask\">→ request</span> <span class=\"yes\">← answer</span> \
          <span class=\"no\">← refusal</span> <span class=\"fault\">◆ fault of the disk</span> \
          <span class=\"befell\">● something befalls the node</span> <span class=\"crash\">✖ power or process gone</span> \
-         <span class=\"open\">▲ store open</span> <span class=\"oracle\">○ the oracle</span> \
+         <span class=\"open\">▲ store opened, ▼ closed</span> <span class=\"oracle\">○ the oracle</span> \
          Time runs downwards, not to scale; point at a mark for all of its text.</p>\n",
     );
 }
@@ -212,18 +212,12 @@ impl<'a> Drawing<'a> {
         };
         for (row, entry) in self.entries.iter().enumerate().filter(|(_, entry)| entry.node == node) {
             match entry.told {
-                Told::Down => {
+                Told::Down | Told::Closed => {
                     if let Some(from) = since.take() {
                         bar(from, row);
                     }
                 }
-                Told::Open => {
-                    // A store that was closed in an orderly way: no mark stands where it went down.
-                    if let Some(from) = since.take() {
-                        bar(from, row.saturating_sub(1).max(from));
-                    }
-                    since = Some(row);
-                }
+                Told::Open => since = since.or(Some(row)),
                 _ => {}
             }
         }
@@ -286,6 +280,9 @@ impl<'a> Drawing<'a> {
             Told::Open => {
                 let _ = write!(out, "<path d=\"M{process} {}l8 13h-16z\"/>", y - 7);
             }
+            Told::Closed => {
+                let _ = write!(out, "<path d=\"M{process} {}l8-13h-16z\"/>", y + 6);
+            }
             Told::Oracle => {
                 let _ = write!(out, "<circle class=\"hollow\" cx=\"{client}\" cy=\"{y}\" r=\"5\"/>");
             }
@@ -322,7 +319,7 @@ const fn class(told: &Told) -> &'static str {
         Told::Struck { cause: Cause::Disk(_) | Cause::Rot(_), .. } => "fault",
         Told::Struck { .. } => "befell",
         Told::OpenFailed => "no",
-        Told::Open => "open",
+        Told::Open | Told::Closed => "open",
         Told::Damage => "fault",
         Told::Oracle => "oracle",
         Told::Broken => "broken",

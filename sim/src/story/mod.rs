@@ -32,6 +32,8 @@ pub enum Told {
     },
     /// The process is gone.
     Down,
+    /// The process has closed its store and is gone.
+    Closed,
     /// A store could not be opened.
     OpenFailed,
     /// The next process has opened its store.

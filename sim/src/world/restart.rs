@@ -248,9 +248,13 @@ impl World {
         }
         it.state.set(State::AtRest);
         match result {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.tell(node, Told::Closed, || "the store is closed".to_owned());
+                Ok(true)
+            }
             Err(failure) if self.excuse(node, 1).covers(&failure) => {
                 self.nodes[node].state.set(State::Dead);
+                self.tell(node, Told::Down, || format!("the store cannot be left in order: {failure}"));
                 Ok(false)
             }
             Err(failure) => Err(Broken::new(Promise::P2, format!("a closed store cannot be left: {failure}"))),
@@ -283,6 +287,7 @@ impl World {
         };
         it.process = Some(Process::new(engine, it, now));
         it.keyless = true;
+        self.tell(node, Told::Open, || "the store is open, without its keys".to_owned());
         self.set_rates(node, false);
         let request = match self.detail(node, slot, 0, 3) {
             0 => Request::Scrub { repair: true },

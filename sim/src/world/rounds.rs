@@ -73,7 +73,12 @@ impl World {
             let delay = self.swarm.gap_nanos / 4 * task.gap * u64::from(at > 0);
             self.schedule(self.now + delay, Happening::Send { node: node as u8, life, task: at });
         }
-        let ended = match self.pump(node, |world| world.tasks.iter().all(Task::is_over))? {
+        let mut pumped = self.pump(node, |world| world.tasks.iter().all(Task::is_over))?;
+        if pumped == Pumped::Done && self.detail(node, slot, 4, 2) == 1 {
+            // What the node does of its own accord is done among faults, too.
+            pumped = self.pump(node, |world| !world.nodes[node].doing().is_unasked())?;
+        }
+        let ended = match pumped {
             // The last answer may have been given in the turn in which the power failed.
             Pumped::Done if self.is_up(node) => self.ended(node, slot, disruption),
             Pumped::Done | Pumped::Down => Some(!self.nodes[node].disk.is_powered()),
@@ -184,7 +189,9 @@ impl World {
         disruption: Option<Disruption>,
         ended: bool,
     ) -> Result<(), Broken> {
-        if self.nodes[node].read_only && !ended {
+        // A process that only reads may go on for a while.
+        let goes_on = self.detail(node, slot, 3, 2) == 1 && disruption.is_none();
+        if self.nodes[node].read_only && !ended && !goes_on {
             self.tell(node, Told::Note, || "the disk failed: the process is started anew".to_owned());
             self.stop_and_restart(node, false, None)?;
             self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })?;
