@@ -7,7 +7,7 @@ use crate::sometimes::SometimesCounts;
 use crate::story::Entry;
 use crate::table::FaultTable;
 use crate::tape::{Choices, Tape};
-use crate::world::{Setting, TraceHash, World};
+use crate::world::{Setting, TraceEvent, TraceHash, World};
 use std::collections::BTreeMap;
 
 /// Slots of a workload unless told otherwise.
@@ -46,6 +46,8 @@ pub struct Report {
     pub trace: TraceHash,
     /// The hash so far, every [`CHECKPOINT`](crate::world::CHECKPOINT) events.
     pub checkpoints: Vec<TraceHash>,
+    /// Every event by itself; empty unless [`Sim::logged`].
+    pub log: Vec<TraceEvent>,
     /// Operations that clients asked for.
     pub operations: u64,
     /// Events.
@@ -72,15 +74,14 @@ impl Sim {
     /// A run of a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        let setting = Setting { seed, operations: OPERATIONS, beyond: false, canary: false, told: false };
-        Self { setting, source: Source::Seed }
+        Self { setting: Setting::new(seed, OPERATIONS), source: Source::Seed }
     }
 
     /// The run that a schedule describes.
     #[must_use]
     pub fn replay(schedule: &Schedule) -> Self {
         let Schedule { seed, operations, beyond, canary, .. } = *schedule;
-        let setting = Setting { seed, operations, beyond, canary, told: false };
+        let setting = Setting { beyond, canary, ..Setting::new(seed, operations) };
         Self { setting, source: Source::Choices(schedule.choices.clone()) }
     }
 
@@ -118,6 +119,22 @@ impl Sim {
         self
     }
 
+    /// Keeps every event of the trace, to find the first that differs between two runs.
+    #[must_use]
+    pub const fn logged(mut self, logged: bool) -> Self {
+        self.setting.logged = logged;
+        self
+    }
+
+    /// Plants a nondeterminism: the oracle asks in the order of a hash map with a random state. A comparison of traces that
+    /// does not see it proves nothing.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub const fn disorder(mut self, disorder: bool) -> Self {
+        self.setting.disorder = disorder;
+        self
+    }
+
     /// Runs.
     #[must_use]
     pub fn run(self) -> Report {
@@ -143,6 +160,7 @@ impl Sim {
             seed: setting.seed,
             trace: ending.trace,
             checkpoints: ending.checkpoints,
+            log: ending.log,
             operations: ending.counts.operations,
             events: ending.events,
             virtual_ns: ending.virtual_ns,

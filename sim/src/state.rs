@@ -71,6 +71,15 @@ impl State {
         }
     }
 
+    /// Whether this is upkeep that a node may begin unasked.
+    #[must_use]
+    pub const fn is_unasked(self) -> bool {
+        matches!(
+            self,
+            Self::Doing(Activity::Mending | Activity::Sweeping | Activity::ChoosingSegments | Activity::MovingRecords)
+        )
+    }
+
     /// What a step of a turn belongs to. What the engine was doing until then says that of all but the step's own work: a
     /// question that is asked of an idle node is read for, and what is committed is being committed.
     #[must_use]

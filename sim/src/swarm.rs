@@ -1,10 +1,11 @@
 //! What one run is like. Every seed draws it anew, so that what is rare in general is common somewhere.
 
 use crate::disk::Fault;
+use crate::state::State;
 use crate::tape::{Purpose, StreamId, Tape};
 use crate::workload::Kind;
 use core::fmt;
-use ouroboros_engine::node::Limits;
+use ouroboros_engine::node::{Activity, Limits};
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
 
 const STREAM: StreamId = StreamId::new(Purpose::Swarm, 0);
@@ -38,6 +39,7 @@ enum Knob {
     Requests,
     IndexPlace,
     Signatures,
+    Storm,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -133,7 +135,7 @@ impl Disruption {
             Self::Reopen => 100,
             Self::LoseIndex | Self::OldIndex | Self::Keyless => 40,
             Self::WallJump => 80,
-            Self::Rest => 60,
+            Self::Rest => 100,
             Self::Rot => 150,
             Self::TightDisk => 80,
         }
@@ -172,6 +174,8 @@ pub struct Swarm {
     pub(crate) disruptions: [u32; Disruption::ALL.len()],
     /// Each kind of disk fault's rate in parts per million of the operations that it fits.
     pub faults: [u32; Fault::ALL.len()],
+    /// While a node does this, everything that can go wrong does so often: else what is seldom done is seldom struck.
+    pub storm: Option<State>,
     /// How many neighbouring sectors one strike may hit.
     pub burst: u64,
     /// What the node may use.
@@ -180,6 +184,24 @@ pub struct Swarm {
 
 /// When the index is flushed, in bytes of changes: after every one is dear, and rare.
 const OVERLAYS: [u64; 12] = [1 << 20, 1, 4000, 60_000, 1 << 20, 60_000, 20_000, 60_000, 20_000, 8000, 1 << 20, 20_000];
+
+/// Where storms are: what is done seldom, or shortly.
+const STORMS: [State; 14] = [
+    State::Doing(Activity::Closed),
+    State::Doing(Activity::ReadOnly),
+    State::Doing(Activity::RebuildingIndex),
+    State::Doing(Activity::Closing),
+    State::Doing(Activity::Sweeping),
+    State::Doing(Activity::ScrubbingLog),
+    State::Doing(Activity::ScrubbingSeals),
+    State::Doing(Activity::ScrubbingVersions),
+    State::Doing(Activity::ScrubbingIndex),
+    State::Doing(Activity::Recoding),
+    State::Doing(Activity::Mending),
+    State::Doing(Activity::Reading),
+    State::Doing(Activity::Unsettled),
+    State::OpeningKeyless,
+];
 
 const SAFE_CODINGS: &[(u8, u8)] = &[(2, 1), (1, 1), (4, 2), (2, 3), (8, 1), (3, 2)];
 const ALL_CODINGS: &[(u8, u8)] = &[(1, 0), (2, 0), (2, 1), (1, 1), (4, 2), (8, 1)];
@@ -238,9 +260,10 @@ impl Swarm {
             drift: [0, 50, -50, 5000, -5000][knob(Knob::Drift, 5) as usize],
             disruptions,
             faults,
+            storm: STORMS.get((knob(Knob::Storm, 2 * STORMS.len() as u64 + 1) as usize).wrapping_sub(1)).copied(),
             burst: 1 + knob(Knob::Burst, 4),
             limits: Limits {
-                requests: pick(Knob::Requests, &[256, 32, 8]) as usize,
+                requests: pick(Knob::Requests, &[256, 32, 3]) as usize,
                 uploads: 64,
                 inflight_len: pick(Knob::Inflight, &[1 << 20, 1, 5000, 100_000]) as usize,
                 read_len: pick(Knob::ReadLen, &[1 << 20, 700, 10_000]),
@@ -260,6 +283,18 @@ impl Swarm {
     }
 }
 
+impl Swarm {
+    /// How often a fault strikes during a storm.
+    pub(crate) const fn storm_rate(&self, fault: Fault) -> u32 {
+        match fault {
+            Fault::EarlyEnd => 0,
+            Fault::Crash => 3_000,
+            _ if self.faults[fault as usize] > 0 => 40_000,
+            _ => 4_000,
+        }
+    }
+}
+
 impl fmt::Display for Swarm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "signatures {:?}", self.signatures)?;
@@ -274,6 +309,9 @@ impl fmt::Display for Swarm {
         writeln!(f, "mix: {}", mix.collect::<Vec<_>>().join(", "))?;
         for fault in Fault::ALL.into_iter().filter(|fault| self.faults[*fault as usize] > 0) {
             writeln!(f, "disk fault {fault}: {} ppm", self.faults[fault as usize])?;
+        }
+        if let Some(state) = self.storm {
+            writeln!(f, "a storm of faults while {state}")?;
         }
         for disruption in Disruption::ALL {
             let rate = self.disruptions[disruption as usize];

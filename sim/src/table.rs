@@ -53,6 +53,20 @@ impl FaultTable {
         }
     }
 
+    /// The cells that are empty and need not be, a line for each cause.
+    #[must_use]
+    pub fn gaps_in_words(&self) -> String {
+        let mut out = String::new();
+        for cause in Cause::all() {
+            let states: Vec<&str> =
+                self.gaps().filter(|(other, _)| *other == cause).map(|(_, state)| state.name()).collect();
+            if !states.is_empty() {
+                out.push_str(&format!("no {cause} while: {}\n", states.join(", ")));
+            }
+        }
+        out
+    }
+
     /// The cells that are not empty.
     pub fn iter(&self) -> impl Iterator<Item = (Cause, State, u64)> + '_ {
         cells().map(|(cause, state)| (cause, state, self.of(cause, state))).filter(|(_, _, count)| *count > 0)
@@ -63,7 +77,7 @@ impl FaultTable {
         cells().filter(|(cause, state)| self.of(*cause, *state) == 0 && impossible(*cause, *state).is_none())
     }
 
-    /// The cells that are not empty and were thought to have to be.
+    /// The cells that are not empty and were thought to have to be: the list of [impossible] ones is wrong then.
     pub fn surprises(&self) -> impl Iterator<Item = (Cause, State)> + '_ {
         self.iter()
             .map(|(cause, state, _)| (cause, state))
@@ -81,11 +95,101 @@ pub fn possible() -> usize {
     cells().filter(|(cause, state)| impossible(*cause, *state).is_none()).count()
 }
 
-/// Why a cause cannot strike in a state, within the budget; none if it can.
+/// Why a cause cannot strike in a state within the budget; none if it can.
 #[must_use]
 pub const fn impossible(cause: Cause, state: State) -> Option<&'static str> {
-    let _ = (cause, state, Fault::Crash, Disruption::Kill, Activity::Idle);
-    None
+    match cause {
+        Cause::Disk(Fault::EarlyEnd) => Some("the disk's contract forbids it; only tests ask for it"),
+        Cause::Disk(fault) => impossible_for_disk(fault, state),
+        // The power fails at an operation of the disk, or between two turns of a process.
+        Cause::Power(_) => match state {
+            State::AtRest | State::Dead => Some("nothing is under way that a power failure could take"),
+            _ => None,
+        },
+        Cause::Rot(_) | Cause::Befell(Disruption::Rot) => match state {
+            State::AtRest => None,
+            _ => Some("within the budget only a store at rest rots: all of its log has parity then"),
+        },
+        Cause::Befell(Disruption::LoseIndex | Disruption::OldIndex) => match state {
+            State::AtRest | State::Dead => None,
+            _ => Some("nobody takes the index away from under a running process"),
+        },
+        Cause::Befell(Disruption::Reopen | Disruption::Keyless | Disruption::Rest) => impossible_between_rounds(state),
+        Cause::Befell(Disruption::PowerLoss | Disruption::Kill | Disruption::WallJump | Disruption::TightDisk) => {
+            impossible_between_turns(state)
+        }
+    }
+}
+
+const fn impossible_for_disk(fault: Fault, state: State) -> Option<&'static str> {
+    let writes = matches!(
+        fault,
+        Fault::WriteError
+            | Fault::MisdirectedWrite
+            | Fault::LostWrite
+            | Fault::Full
+            | Fault::FillsUp
+            | Fault::SyncFailure
+            | Fault::SyncFailureDroppingCache
+            | Fault::LyingSync
+    );
+    let directories = matches!(fault, Fault::DirectorySyncFailure | Fault::LyingDirectorySync);
+    let elsewhere = matches!(fault, Fault::MisdirectedWriteElsewhere);
+    match state {
+        State::AtRest | State::Dead => Some("without a process nothing is asked of the disk"),
+        State::Doing(Activity::Idle) => Some("who has nothing to do asks nothing of the disk"),
+        State::Doing(Activity::ReadOnly) if writes || directories || elsewhere => Some("it writes no more"),
+        State::Doing(Activity::Closed) if directories => Some("the index's file is there when it is closed"),
+        State::Doing(Activity::Unsettled) => match fault {
+            Fault::Crash
+            | Fault::WriteError
+            | Fault::Full
+            | Fault::FillsUp
+            | Fault::SyncFailure
+            | Fault::SyncFailureDroppingCache
+            | Fault::Slow => None,
+            _ => Some("all that is done is to write the parity of the log's end and to sync it"),
+        },
+        // Of the files that may be destroyed only processes without keys have a second in their volume.
+        State::Doing(
+            Activity::Closed | Activity::Closing | Activity::Uploading | Activity::Reading | Activity::RebuildingIndex,
+        )
+        | State::Opening
+        | State::Recovering
+            if elsewhere =>
+        {
+            Some("the index's volume has one file, but for who opens without keys")
+        }
+        _ => None,
+    }
+}
+
+/// What waits until clients have their answers, and closes the store or leaves it alone.
+const fn impossible_between_rounds(state: State) -> Option<&'static str> {
+    match state {
+        State::Doing(
+            Activity::Closed
+            | Activity::Closing
+            | Activity::ScrubbingLog
+            | Activity::ScrubbingSeals
+            | Activity::ScrubbingVersions
+            | Activity::ScrubbingIndex
+            | Activity::Recoding
+            | Activity::Uploading,
+        ) => Some("clients wait for the end of what they have asked for"),
+        State::Doing(_) => None,
+        _ => Some("it begins with a process in service"),
+    }
+}
+
+/// What strikes between two turns of a process in service.
+const fn impossible_between_turns(state: State) -> Option<&'static str> {
+    match state {
+        State::Doing(Activity::Closed | Activity::Closing) => Some("no round is under way while a store is closed"),
+        State::Doing(_) => None,
+        State::Opening | State::Recovering | State::OpeningKeyless => Some("an opening is one step of the process"),
+        State::AtRest | State::Dead => Some("no process runs"),
+    }
 }
 
 /// Short enough for a column.
@@ -128,13 +232,27 @@ impl fmt::Display for FaultTable {
             writeln!(f, "{}", line.trim_end())?;
         }
         let gaps = self.gaps().count();
-        writeln!(f, "{} of {} possible cells are filled", possible() - gaps, possible())
+        writeln!(f, "{} of {} possible cells are filled", possible() - gaps, possible())?;
+        for (cause, state) in self.surprises() {
+            writeln!(f, "not impossible after all: {cause} while {state}")?;
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_called_impossible_is_seldom_and_has_a_reason() {
+        assert!(possible() * 2 > Cause::COUNT * State::COUNT, "{} of {}", possible(), Cause::COUNT * State::COUNT);
+        let empty = FaultTable::default();
+        assert!(empty.gaps_in_words().contains("no kill while: read-only, rebuilding the index"));
+        let mut surprised = FaultTable::default();
+        surprised.count(Cause::Disk(Fault::Slow), State::AtRest);
+        assert!(surprised.to_string().contains("not impossible after all: slow while at rest"));
+    }
 
     #[test]
     fn a_strike_is_found_where_it_was_counted_and_sums_add_up() {

@@ -105,3 +105,20 @@ fn what_was_found_once_is_not_found_again() {
     }
     assert!(count > 0);
 }
+
+/// `ouroboros-sim run --seeds 0..1000 --sometimes` is the same as a command.
+#[test]
+#[ignore = "a thousand seeds"]
+fn a_thousand_seeds_reach_every_state_that_must_be_reached() {
+    let mut reached = ouroboros_sim::sometimes::SometimesCounts::default();
+    std::thread::scope(|scope| {
+        let half = |half| move || (0..1000).filter(|seed| seed % 2 == half).map(run).collect::<Vec<_>>();
+        let halves = [0, 1].map(|which| scope.spawn(half(which)));
+        for report in halves.into_iter().flat_map(|half| half.join().unwrap()) {
+            assert_eq!(report.violation, None, "ouroboros-sim run --seed {}", report.seed);
+            reached.add(&report.sometimes);
+        }
+    });
+    let never: Vec<&str> = reached.never().map(|what| what.text()).collect();
+    assert!(never.is_empty(), "it never came to this: {never:#?}");
+}

@@ -9,7 +9,7 @@ use super::operation::{LogEntry, Operation};
 use super::plan::{FaultPlan, Injection};
 use super::undecided::Undecided;
 use super::watcher::Watcher;
-use crate::state::StateCell;
+use crate::state::{State, StateCell};
 use crate::tape::Tape;
 use ouroboros_engine::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, OpenMode, Volume};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,6 +89,14 @@ impl FaultyDisk {
     /// The power fails: `variant` decides what was undecided, and this life is over.
     pub fn crash(&self, variant: CrashVariant) {
         lock(&self.machine).crash(variant);
+    }
+
+    /// The power fails between two operations; [`crash`](Self::crash) decides what that left.
+    pub fn cut_power(&self) {
+        let mut machine = lock(&self.machine);
+        if machine.power == Power::On {
+            machine.power = Power::Failed;
+        }
     }
 
     /// The process is killed and the system goes on: this life is over, and nothing is lost or decided. If the power
@@ -211,6 +219,16 @@ impl FaultyDisk {
     /// number, so that one that is left out moves no other.
     pub fn choose_by(&self, tape: Tape, node: u8) {
         lock(&self.machine).dice.choose_by(tape, node);
+    }
+
+    /// Lets faults strike at other rates while the cell of [`account_to`](Self::account_to) says this.
+    pub fn set_storm(&self, state: Option<State>) {
+        lock(&self.machine).dice.storm = state;
+    }
+
+    /// Changes a fault's rate on one volume while the storm lasts, in parts per million.
+    pub fn set_storm_rate_on(&self, volume: Volume, fault: Fault, per_million: u32) {
+        lock(&self.machine).dice.set_storm_rate_on(volume, fault, per_million);
     }
 
     /// Forgets the injected faults that have not struck.

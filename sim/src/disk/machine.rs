@@ -123,7 +123,9 @@ impl Machine {
         }
         self.operations += 1;
         self.busy_nanos = self.busy_nanos.saturating_add(self.dice.latency_nanos);
-        let chosen = self.dice.choose(number, &operation);
+        let storm =
+            self.dice.storm.is_some() && self.account.as_ref().map(|account| account.state.get()) == self.dice.storm;
+        let chosen = self.dice.choose(number, &operation, storm);
         self.struck = false;
         let result = match chosen.map(|chosen| chosen.fault) {
             Some(Fault::Crash) => self.lose_power(&operation, body),

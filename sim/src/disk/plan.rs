@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::operation::Operation;
 use super::stream::Stream;
+use crate::state::State;
 use crate::tape::{Purpose, StreamId, Tape};
 use ouroboros_engine::env::Volume;
 
@@ -82,6 +83,10 @@ impl FaultPlan {
 pub(super) struct Dice {
     /// By volume.
     rates: [[u32; Fault::ALL.len()]; 2],
+    /// And while the storm lasts.
+    storm_rates: [[u32; Fault::ALL.len()]; 2],
+    /// While what is done there is a storm.
+    pub(super) storm: Option<State>,
     /// Where choices come from, if not from streams of this disk's own.
     tape: Option<Taped>,
     // One per fault that has a rate, and made when first needed for one that was injected.
@@ -119,6 +124,8 @@ impl Dice {
         Self {
             keeps_history: plan.has(Fault::StaleRead),
             rates: [plan.rates; 2],
+            storm_rates: [plan.rates; 2],
+            storm: None,
             tape: None,
             streams: [const { None }; Fault::ALL.len()],
             injections: plan.injections,
@@ -146,6 +153,11 @@ impl Dice {
         self.rates[volume as usize][fault as usize] = per_million;
     }
 
+    pub(super) const fn set_storm_rate_on(&mut self, volume: Volume, fault: Fault, per_million: u32) {
+        self.keeps_history |= matches!(fault, Fault::StaleRead) && per_million > 0;
+        self.storm_rates[volume as usize][fault as usize] = per_million;
+    }
+
     pub(super) fn choose_by(&mut self, tape: Tape, node: u8) {
         let details = Stream::of_tape(tape.clone(), StreamId::new(Purpose::FaultDetail, node), 0);
         self.tape = Some(Taped { tape, faults: StreamId::new(Purpose::Fault, node), details, paused: false });
@@ -163,6 +175,7 @@ impl Dice {
 
     pub(super) fn calm(&mut self) {
         self.rates = [[0; Fault::ALL.len()]; 2];
+        self.storm = None;
         self.injections.clear();
     }
 
@@ -176,9 +189,9 @@ impl Dice {
     }
 
     /// The fault of this operation: an injected one before a drawn one, and of several drawn the first of the list.
-    pub(super) fn choose(&mut self, number: u64, operation: &Operation) -> Option<Chosen> {
+    pub(super) fn choose(&mut self, number: u64, operation: &Operation, storm: bool) -> Option<Chosen> {
         let mut chosen = None;
-        let rates = self.rates[operation.volume() as usize];
+        let rates = if storm { self.storm_rates } else { self.rates }[operation.volume() as usize];
         if let Some(taped) = &mut self.tape {
             chosen = taped.choose(number, operation, rates);
         }

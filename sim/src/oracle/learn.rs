@@ -5,7 +5,7 @@ use super::model::{Model, Version};
 use super::{Broken, Excuse, Oracle, Promise, Want, demand};
 use crate::workload::Task;
 use bytes::Bytes;
-use ouroboros_engine::blob::BlobKind;
+use ouroboros_engine::blob::{Attributes, BlobKind};
 use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{self, Failure, PurgeTarget, Reply, Written};
@@ -14,12 +14,20 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Every version that the node shows of the keys that were looked at.
 pub(crate) type Shown = BTreeMap<BlobId, (KeyName, node::Version)>;
 
+/// What a version holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// None if it says "gone".
+    pub(crate) content: Option<Bytes>,
+    pub(crate) attributes: Attributes,
+}
+
 /// What was looked at after some operations, and how they ended.
 pub(crate) struct Sight<'a> {
     pub(crate) keys: &'a BTreeSet<KeyName>,
     pub(crate) shown: &'a Shown,
     /// The contents of versions that nobody was told of.
-    pub(crate) contents: &'a BTreeMap<BlobId, Option<Bytes>>,
+    pub(crate) contents: &'a BTreeMap<BlobId, Held>,
     /// The process ended on the way.
     pub(crate) ended: bool,
     pub(crate) excuse: Excuse,
@@ -58,6 +66,11 @@ impl Oracle {
 
     fn live_among<'a>(&'a self, keys: &'a BTreeSet<KeyName>) -> impl Iterator<Item = BlobId> + 'a {
         self.model.live_versions().filter(|(_, version)| keys.contains(&version.key)).map(|(id, _)| *id)
+    }
+
+    /// Whether something is shown that was purged.
+    pub(crate) fn shows_purged(&self, shown: &Shown) -> bool {
+        shown.keys().any(|id| self.model.versions.get(id).is_some_and(|version| version.purged))
     }
 
     /// Whether something that was acknowledged is not shown.
@@ -157,10 +170,12 @@ impl Oracle {
                     (want, true)
                 }
                 None => {
-                    let content = sight.contents.get(id).cloned().flatten();
+                    let held = sight.contents.get(id);
+                    let content = held.and_then(|held| held.content.as_ref());
                     let like = |want: &Want| {
                         want.key == *key
-                            && want.content == content
+                            && want.content.as_ref() == content
+                            && held.is_none_or(|held| held.attributes == want.attributes)
                             && want.content.is_none() == version.gone
                             && want.parents.as_ref().is_none_or(|parents| *parents == version.parents)
                     };

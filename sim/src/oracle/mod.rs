@@ -6,7 +6,7 @@ mod learn;
 pub mod model;
 mod plaintext;
 
-pub(crate) use learn::{Shown, Sight};
+pub(crate) use learn::{Held, Shown, Sight};
 pub use model::Model;
 pub(crate) use plaintext::Plaintext;
 
@@ -60,6 +60,61 @@ impl Promise {
             Self::P9 => "memory and queues are bounded; every request is answered",
             Self::P10 => "a full disk refuses writes with a clear error, keeps reading, and recovers",
             Self::P11 => "the same seed gives the same run",
+        }
+    }
+}
+
+impl Promise {
+    /// What it means for whoever relies on it, in a few sentences.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::P1 => {
+                "Once the store has said that a version is durable, it stays: it may be read back whole for as long as no more \
+                 places are damaged at once than the parity covers, in whatever order they fail. What was acknowledged and is not \
+                 shown any more, or cannot be opened, breaks this."
+            }
+            Self::P2 => {
+                "Whoever reads gets exactly what was written, or is told clearly why not. Other bytes, another version's \
+                 attributes, a version nobody wrote, a failure without a reason, damage reported on a sound disk, and a panic all \
+                 break this."
+            }
+            Self::P3 => {
+                "A purge is for ever: neither a restart, nor an old index, nor a compaction brings back a version that was \
+                 destroyed, and the store never forgets that it was."
+            }
+            Self::P4 => {
+                "Values share their chunks. To destroy one version, and to collect what nothing refers to any more, must never take \
+                 a chunk that another version still needs."
+            }
+            Self::P5 => {
+                "Writes that do not know of each other all stay, side by side, as heads of their key. Only a version that names the \
+                 others as its parents replaces them, and the winner among heads is the newest, whatever the wall clock does."
+            }
+            Self::P6 => {
+                "When nothing goes wrong any more, the store mends itself: a scrub that repairs leaves no damage, the figures add up, \
+                 and within a bounded time nothing is left to do."
+            }
+            Self::P7 => {
+                "The power may fail at any operation of the disk, and any part of what was not synced may be gone, torn or out of \
+                 order. The next opening must succeed, with everything that was acknowledged, and what nobody was told of must be \
+                 there whole or not at all."
+            }
+            Self::P8 => {
+                "What lies on the disk is sealed: neither values nor names of keys nor secrets may be found in it, and who opens the \
+                 store without its keys can keep it up and read nothing."
+            }
+            Self::P9 => {
+                "Every request is answered, and what the store keeps in memory is bounded by its limits. Too much at once is answered \
+                 with Busy, not with growth or silence."
+            }
+            Self::P10 => {
+                "A full disk is no disaster: writes are refused with a clear error, reading goes on, and writing does again when \
+                 there is room."
+            }
+            Self::P11 => {
+                "The same seed must give the same run, event by event. What differs depends on something that no seed decides."
+            }
         }
     }
 }

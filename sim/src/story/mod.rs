@@ -1,5 +1,9 @@
 //! What happened in a run, for people: entries that a program can draw, and that print as lines.
 
+mod html;
+
+pub use html::page;
+
 use crate::cause::Cause;
 use crate::state::State;
 use core::fmt;
@@ -28,6 +32,8 @@ pub enum Told {
     },
     /// The process is gone.
     Down,
+    /// The process has closed its store and is gone.
+    Closed,
     /// A store could not be opened.
     OpenFailed,
     /// The next process has opened its store.

@@ -15,7 +15,7 @@ mod trace;
 
 pub(crate) use budget::Budget;
 pub use network::{Arrival, Link, SimNetwork};
-pub use trace::{CHECKPOINT, TraceHash};
+pub use trace::{CHECKPOINT, TraceEvent, TraceHash};
 
 use crate::disk::{Fault, FaultCounts, FaultPlan, FaultyDisk};
 use crate::oracle::{Broken, Oracle, Plaintext, Promise, Violation};
@@ -89,6 +89,25 @@ pub(crate) struct Setting {
     pub(crate) beyond: bool,
     pub(crate) canary: bool,
     pub(crate) told: bool,
+    pub(crate) logged: bool,
+    /// A planted nondeterminism: the oracle asks in the order of a hash map.
+    #[cfg(feature = "planted")]
+    pub(crate) disorder: bool,
+}
+
+impl Setting {
+    pub(crate) const fn new(seed: u64, operations: u32) -> Self {
+        Self {
+            seed,
+            operations,
+            beyond: false,
+            canary: false,
+            told: false,
+            logged: false,
+            #[cfg(feature = "planted")]
+            disorder: false,
+        }
+    }
 }
 
 /// See the module's text.
@@ -127,6 +146,7 @@ impl core::fmt::Debug for World {
 pub(crate) struct Ending {
     pub(crate) trace: TraceHash,
     pub(crate) checkpoints: Vec<TraceHash>,
+    pub(crate) log: Vec<TraceEvent>,
     pub(crate) events: u64,
     pub(crate) virtual_ns: u64,
     pub(crate) counts: Counts,
@@ -143,6 +163,7 @@ impl World {
             workload: Workload::new(setting.seed),
             budget: Budget { beyond: setting.beyond },
             network: SimNetwork::new(tape.clone(), latency),
+            trace: Trace::new(setting.logged),
             setting,
             tape,
             swarm,
@@ -157,7 +178,6 @@ impl World {
             healed: false,
             tasks: Vec::new(),
             next_request: 1,
-            trace: Trace::new(),
             counts: Counts::default(),
             story: Vec::new(),
         }
@@ -189,8 +209,8 @@ impl World {
         let (choices, now) = (self.tape.count(), self.now);
         self.trace.event(now, 0, What::Ended, &[choices]);
         let events = self.trace.events();
-        let (trace, checkpoints) = self.trace.finish();
-        Ending { trace, checkpoints, events, virtual_ns: self.now, counts: self.counts, story: self.story }
+        let (trace, checkpoints, log) = self.trace.finish();
+        Ending { trace, checkpoints, log, events, virtual_ns: self.now, counts: self.counts, story: self.story }
     }
 
     /// An entry of the story, if it is told.
@@ -348,7 +368,12 @@ impl World {
             if task.last == Some(id) {
                 task.awaited.remove(&id);
                 let (slot, kind) = (task.slot, task.kind.name());
-                let refused = matches!(&reply, Reply::Failed(_));
+                let refused = match &reply {
+                    Reply::Failed(_) => true,
+                    Reply::Put(results) => results.iter().any(Result::is_err),
+                    Reply::Got(results) => results.iter().any(Result::is_err),
+                    _ => false,
+                };
                 self.notice(node, at, &reply);
                 if self.setting.told {
                     let text = format!("{kind} #{slot} -> {}", brief(&reply));
@@ -413,11 +438,15 @@ impl World {
         let disk = &self.nodes[node].disk;
         for volume in [Volume::Blocks, Volume::Index] {
             for fault in Fault::ALL {
-                let rate = self.swarm.faults[fault as usize];
-                let rate = if !self.healed && self.budget.permits(volume, fault, opening) { rate } else { 0 };
-                disk.set_rate_on(volume, fault, rate);
+                let may = !self.healed && self.budget.permits(volume, fault, opening);
+                let rate = |rate: u32| if may { rate } else { 0 };
+                disk.set_rate_on(volume, fault, rate(self.swarm.faults[fault as usize]));
+                if self.swarm.storm.is_some() {
+                    disk.set_storm_rate_on(volume, fault, rate(self.swarm.storm_rate(fault)));
+                }
             }
         }
+        disk.set_storm(self.swarm.storm.filter(|_| !self.healed));
     }
 }
 

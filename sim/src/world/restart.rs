@@ -53,9 +53,6 @@ impl World {
             it.crashes += 1;
             it.oracle.crashes += 1;
             it.torn = true;
-            if it.disk.is_powered() {
-                self.power_failed(node, state);
-            }
             let stream = StreamId::new(Purpose::Crash, number);
             let detail = self.tape.below_at(stream, crashes * 2 + 1, 1 << 16);
             let variant = match self.tape.below_at(stream, crashes * 2, 6) {
@@ -76,6 +73,9 @@ impl World {
             it.disk = it.disk.restart();
             let rests = ended_by_itself && !matches!(state, State::Dead | State::Recovering);
             it.state.set(if rests { State::AtRest } else { State::Dead });
+            if !ended_by_itself {
+                self.tell(node, Told::Down, || "the process ends".to_owned());
+            }
             self.trace.event(self.now, number, What::Stopped, &[0]);
         }
     }
@@ -186,6 +186,8 @@ impl World {
         let it = &mut self.nodes[node];
         let excused = it.is_excused() || self.budget.beyond;
         it.disk.pause(true);
+        // Whatever filled up before nobody would be excused for now.
+        it.disk.set_capacity(None);
         if it.life.is_multiple_of(3) {
             it.old_index = Some(it.disk.snapshot());
         }
@@ -215,6 +217,10 @@ impl World {
         }
         let power_loss = !self.nodes[node].disk.is_powered();
         self.stop_and_restart(node, power_loss, Some(between))?;
+        if between == Disruption::Rot && self.detail(node, slot, 5, 2) == 1 {
+            // Clients meet the rot before the oracle does.
+            return Ok(());
+        }
         self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })
     }
 
@@ -242,9 +248,13 @@ impl World {
         }
         it.state.set(State::AtRest);
         match result {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.tell(node, Told::Closed, || "the store is closed".to_owned());
+                Ok(true)
+            }
             Err(failure) if self.excuse(node, 1).covers(&failure) => {
                 self.nodes[node].state.set(State::Dead);
+                self.tell(node, Told::Down, || format!("the store cannot be left in order: {failure}"));
                 Ok(false)
             }
             Err(failure) => Err(Broken::new(Promise::P2, format!("a closed store cannot be left: {failure}"))),
@@ -277,6 +287,7 @@ impl World {
         };
         it.process = Some(Process::new(engine, it, now));
         it.keyless = true;
+        self.tell(node, Told::Open, || "the store is open, without its keys".to_owned());
         self.set_rates(node, false);
         let request = match self.detail(node, slot, 0, 3) {
             0 => Request::Scrub { repair: true },

@@ -73,7 +73,12 @@ impl World {
             let delay = self.swarm.gap_nanos / 4 * task.gap * u64::from(at > 0);
             self.schedule(self.now + delay, Happening::Send { node: node as u8, life, task: at });
         }
-        let ended = match self.pump(node, |world| world.tasks.iter().all(Task::is_over))? {
+        let mut pumped = self.pump(node, |world| world.tasks.iter().all(Task::is_over))?;
+        if pumped == Pumped::Done && self.detail(node, slot, 4, 2) == 1 {
+            // What the node does of its own accord is done among faults, too.
+            pumped = self.pump(node, |world| !world.nodes[node].doing().is_unasked())?;
+        }
+        let ended = match pumped {
             // The last answer may have been given in the turn in which the power failed.
             Pumped::Done if self.is_up(node) => self.ended(node, slot, disruption),
             Pumped::Done | Pumped::Down => Some(!self.nodes[node].disk.is_powered()),
@@ -132,7 +137,7 @@ impl World {
             }
             // The operation was never reached.
             Some(Disruption::PowerLoss) if self.detail(node, slot, 1, 2) == 1 => {
-                self.disrupted(node, Disruption::PowerLoss, || "the power fails".to_owned());
+                self.disrupt(node, slot, Disruption::PowerLoss);
                 Some(true)
             }
             _ => None,
@@ -153,6 +158,10 @@ impl World {
         self.set_rates(node, false);
         self.nodes[node].disk.pause(false);
         match disruption {
+            Some(what @ Disruption::PowerLoss) if self.detail(node, slot, 1, 2) == 1 && self.later(node, slot) > 0 => {
+                let turns = self.later(node, slot);
+                self.nodes[node].looming = Some(Looming { turns, slot, what });
+            }
             Some(Disruption::PowerLoss) => {
                 let near = self.detail(node, slot, 0, 40);
                 let after = if self.detail(node, slot, 2, 4) == 3 { near * 12 } else { near };
@@ -180,7 +189,9 @@ impl World {
         disruption: Option<Disruption>,
         ended: bool,
     ) -> Result<(), Broken> {
-        if self.nodes[node].read_only && !ended {
+        // A process that only reads may go on for a while.
+        let goes_on = self.detail(node, slot, 3, 2) == 1 && disruption.is_none();
+        if self.nodes[node].read_only && !ended && !goes_on {
             self.tell(node, Told::Note, || "the disk failed: the process is started anew".to_owned());
             self.stop_and_restart(node, false, None)?;
             self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })?;
@@ -196,8 +207,14 @@ impl World {
             Some(Disruption::Rest) => {
                 let until = self.now + 1_000_000_000 * (1 + self.detail(node, slot, 0, 30));
                 self.disrupted(node, Disruption::Rest, || "nothing is asked for a while".to_owned());
-                self.nodes[node].disk.pause(true);
-                self.pump(node, |world| world.heap.peek().is_none_or(|next| next.0.0 > until))?;
+                self.set_rates(node, false);
+                self.nodes[node].disk.pause(false);
+                let pumped = self.pump(node, |world| world.heap.peek().is_none_or(|next| next.0.0 > until))?;
+                self.nodes[node].disk.set_capacity(None);
+                if pumped == Pumped::Down {
+                    self.stop_and_restart(node, true, None)?;
+                    self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })?;
+                }
                 self.now = self.now.max(until);
             }
             _ => {}

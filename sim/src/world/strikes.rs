@@ -128,6 +128,14 @@ impl World {
     pub(super) fn disrupt(&mut self, node: usize, slot: u32, what: Disruption) {
         match what {
             Disruption::Kill => self.kill(node),
+            Disruption::PowerLoss => {
+                let state = self.nodes[node].doing();
+                self.power_failed(node, state);
+                self.disrupted(node, what, || "the power fails".to_owned());
+                let it = &self.nodes[node];
+                it.state.set(state);
+                it.disk.cut_power();
+            }
             Disruption::TightDisk => {
                 let room = self.detail(node, slot, 0, 8) * 3000;
                 let disk = &self.nodes[node].disk;
@@ -155,6 +163,7 @@ impl World {
         }
         self.disrupted(node, Disruption::Kill, || "the process is killed".to_owned());
         self.streams_cut(node);
+        self.tell(node, Told::Down, || "the process ends".to_owned());
         self.seen(node);
         let it = &mut self.nodes[node];
         it.stop();

@@ -24,6 +24,50 @@ pub(crate) struct Trace {
     buffer: Vec<u8>,
     events: u64,
     checkpoints: Vec<TraceHash>,
+    /// Every event by itself, if that is asked for.
+    log: Option<Log>,
+}
+
+/// One event, as it was folded into the hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceEvent {
+    /// When, in virtual nanoseconds.
+    pub at: u64,
+    /// Whose.
+    pub node: u8,
+    /// What kind.
+    pub what: &'static str,
+    /// Numbers that say more.
+    pub details: Vec<u64>,
+    /// A hash of all events up to this one, and of what was answered with it.
+    pub so_far: u64,
+}
+
+impl fmt::Display for TraceEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x} {} ns n{} {} {:?}", self.so_far, self.at, self.node, self.what, self.details)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    events: Vec<TraceEvent>,
+    /// The bytes of the last of them.
+    bytes: Vec<u8>,
+}
+
+impl Log {
+    /// No more bytes belong to the last event.
+    fn close(&mut self) {
+        let before =
+            self.events.len().checked_sub(2).and_then(|at| self.events.get(at)).map_or(0, |event| event.so_far);
+        if let Some(event) = self.events.last_mut() {
+            self.bytes.extend_from_slice(&before.to_le_bytes());
+            let hash = blake3::hash(&self.bytes);
+            event.so_far = hash.as_bytes().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        }
+        self.bytes.clear();
+    }
 }
 
 /// What kind of event.
@@ -41,21 +85,45 @@ pub(crate) enum What {
     Ended,
 }
 
+impl What {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Answered => "answered",
+            Self::Turn => "turn",
+            Self::JobDone => "job-done",
+            Self::Stopped => "stopped",
+            Self::Opened => "opened",
+            Self::Disrupted => "disrupted",
+            Self::Checked => "checked",
+            Self::Frame => "frame",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 impl Trace {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(logged: bool) -> Self {
         Self {
             hasher: blake3::Hasher::new_derive_key("ouroborosdb v1 simulator trace"),
             buffer: Vec::with_capacity(8192),
             events: 0,
             checkpoints: Vec::new(),
+            log: logged.then(Log::default),
         }
     }
 
     /// One event: when, whose, what, and numbers that say more.
     pub(crate) fn event(&mut self, at: u64, node: u8, what: What, details: &[u64]) {
+        let start = self.buffer.len();
         self.buffer.extend_from_slice(&at.to_le_bytes());
         self.buffer.extend_from_slice(&[node, what as u8, details.len() as u8]);
         details.iter().for_each(|detail| self.buffer.extend_from_slice(&detail.to_le_bytes()));
+        if let Some(log) = &mut self.log {
+            log.close();
+            log.events.push(TraceEvent { at, node, what: what.name(), details: details.to_vec(), so_far: 0 });
+            log.bytes.extend_from_slice(&self.buffer[start..]);
+        }
         self.events += 1;
         if self.buffer.len() >= 7168 {
             self.flush();
@@ -68,6 +136,7 @@ impl Trace {
 
     /// What an answer says.
     pub(crate) fn reply(&mut self, reply: &Reply) {
+        let start = self.buffer.len();
         let out = &mut self.buffer;
         let kind = match reply {
             Reply::Ready => 0u8,
@@ -140,6 +209,9 @@ impl Trace {
             }
         };
         out.push(kind);
+        if let Some(log) = &mut self.log {
+            log.bytes.extend_from_slice(&self.buffer[start..]);
+        }
     }
 
     fn flush(&mut self) {
@@ -151,9 +223,11 @@ impl Trace {
         self.events
     }
 
-    pub(crate) fn finish(mut self) -> (TraceHash, Vec<TraceHash>) {
+    pub(crate) fn finish(mut self) -> (TraceHash, Vec<TraceHash>, Vec<TraceEvent>) {
         self.flush();
-        (TraceHash(*self.hasher.finalize().as_bytes()), self.checkpoints)
+        let mut log = self.log.unwrap_or_default();
+        log.close();
+        (TraceHash(*self.hasher.finalize().as_bytes()), self.checkpoints, log.events)
     }
 }
 

@@ -58,3 +58,15 @@ fn every_planted_bug_breaks_its_promise() {
     let _ = std::panic::take_hook();
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
+
+/// Who compares traces must see a run that depends on more than its seed.
+#[test]
+fn a_planted_nondeterminism_is_caught_within_ten_seeds_and_its_first_event_named() {
+    let run = |seed| ouroboros_sim::Sim::new(seed).operations(20).disorder(true).logged(true).run();
+    let found = (0..10).map(|seed| (run(seed), run(seed))).find(|(one, other)| one.trace != other.trace);
+    let (one, other) = found.unwrap();
+    println!("seed {} differs from itself", one.seed);
+    let first = one.log.iter().zip(&other.log).position(|(one, other)| one != other).unwrap();
+    assert_eq!(one.log[..first], other.log[..first]);
+    assert!(one.log[first..].iter().zip(&other.log[first..]).all(|(one, other)| one.so_far != other.so_far));
+}

@@ -1,6 +1,7 @@
 //! What the command line asks for.
 
 mod bugs;
+mod diverge;
 mod faults;
 mod many;
 mod one;
@@ -9,6 +10,7 @@ use clap::{Parser, Subcommand};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 /// Nothing was found.
 const FINE: u8 = 0;
@@ -16,6 +18,8 @@ const FINE: u8 = 0;
 const BROKEN: u8 = 1;
 /// The command line, or a file it names, makes no sense.
 const USAGE: u8 = 2;
+/// The simulator itself is broken.
+const PANICKED: u8 = 101;
 
 /// Runs whole stores of the real engine in virtual time under every fault there is a name for, and checks the promises.
 ///
@@ -52,6 +56,9 @@ enum Command {
         /// Prints how often each state was reached that must be; exits with 1 if one never was.
         #[arg(long)]
         sometimes: bool,
+        /// Writes the seed's story as a page.
+        #[arg(long, value_name = "FILE", conflicts_with = "seeds")]
+        html: Option<PathBuf>,
         #[command(flatten)]
         world: WorldArguments,
     },
@@ -79,6 +86,9 @@ enum Command {
         /// One JSON object instead of the story.
         #[arg(long)]
         json: bool,
+        /// Writes the story as a page, too.
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
     },
     /// Finds the fewest choices that break the same promise, and writes them beside.
     Shrink {
@@ -98,6 +108,13 @@ enum Command {
     Explain {
         /// The seed.
         seed: u64,
+    },
+    /// Runs a seed twice, here and in another process, and names the first event at which the two part.
+    Diverge {
+        #[command(flatten)]
+        wanted: diverge::Parting,
+        #[command(flatten)]
+        world: WorldArguments,
     },
     /// Hunts the planted bugs: how soon each is found, and how often. For a build with the feature `planted`.
     Bugs {
@@ -145,24 +162,39 @@ fn range(text: &str) -> Result<Range<u64>, String> {
     if range.is_empty() { Err("the range is empty".to_owned()) } else { Ok(range) }
 }
 
+/// The last panic: of the engine it is caught and told as a broken promise, of the simulator itself it ends the command.
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
 pub(crate) fn main() -> ExitCode {
-    // Panics of the engine are caught and told as broken promises.
-    std::panic::set_hook(Box::new(|_| {}));
-    let code = match Arguments::parse().command {
-        Command::Run { seed, seeds, jobs, json, explain, table, sometimes, world } => {
+    let command = Arguments::parse().command;
+    std::panic::set_hook(Box::new(|panic| {
+        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
+    }));
+    match std::panic::catch_unwind(|| obey(command)) {
+        Ok(code) => ExitCode::from(code),
+        Err(_) => {
+            eprintln!("the simulator itself {}", LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner));
+            ExitCode::from(PANICKED)
+        }
+    }
+}
+
+fn obey(command: Command) -> u8 {
+    match command {
+        Command::Run { seed, seeds, jobs, json, explain, table, sometimes, html, world } => {
             let show = Show { json, table, sometimes };
             match (seed, seeds) {
-                (Some(seed), _) => one::run(seed, show, explain, &world),
+                (Some(seed), _) => one::run(seed, show, explain, html.as_deref(), &world),
                 (None, Some(seeds)) => many::run(seeds, jobs, show, &world),
                 (None, None) => USAGE,
             }
         }
         Command::Campaign { minutes, jobs, from, json, world } => many::campaign(minutes, jobs, from, json, &world),
-        Command::Replay { file, json } => one::replay(&file, json),
+        Command::Replay { file, json, html } => one::replay(&file, json, html.as_deref()),
         Command::Shrink { file, seed, limit, world } => one::shrink(file.as_deref(), seed, limit, &world),
         Command::Explain { seed } => one::explain(seed),
+        Command::Diverge { wanted, world } => diverge::diverge(&wanted, &world),
         Command::Bugs { hunt, world } => bugs::bugs(&hunt, &world),
         Command::ListFaults => faults::list_faults(),
-    };
-    ExitCode::from(code)
+    }
 }

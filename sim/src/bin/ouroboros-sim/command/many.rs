@@ -54,7 +54,7 @@ impl Tally {
         let counts = self.counts.iter().map(|(name, count)| format!("{name} {count}"));
         println!("done: {}", counts.collect::<Vec<_>>().join(", "));
         if show.table {
-            println!("{}", self.table);
+            println!("{}{}", self.table, self.table.gaps_in_words());
         }
         if show.sometimes {
             println!("{}", self.sometimes);

@@ -6,7 +6,7 @@ use ouroboros_sim::shrink;
 use ouroboros_sim::swarm::Swarm;
 use ouroboros_sim::table::FaultTable;
 use ouroboros_sim::tape::Tape;
-use ouroboros_sim::{Report, Sim};
+use ouroboros_sim::{Report, Sim, story};
 use std::path::{Path, PathBuf};
 
 /// The report as one line of JSON.
@@ -43,11 +43,23 @@ fn verdict(report: &Report) -> u8 {
     if report.violation.is_some() { BROKEN } else { FINE }
 }
 
-pub(super) fn run(seed: u64, show: Show, explained: bool, world: &WorldArguments) -> u8 {
+/// Writes a page beside; a page that cannot be written is a matter of usage.
+fn write_page(report: &Report, html: Option<&Path>) -> Result<(), u8> {
+    let Some(path) = html else { return Ok(()) };
+    std::fs::write(path, story::page(report)).map_err(|error| {
+        eprintln!("{} cannot be written: {error}", path.display());
+        USAGE
+    })
+}
+
+pub(super) fn run(seed: u64, show: Show, explained: bool, html: Option<&Path>, world: &WorldArguments) -> u8 {
     if explained {
         explain(seed);
     }
-    let report = world.sim(seed).run();
+    let report = world.sim(seed).told(html.is_some()).run();
+    if let Err(code) = write_page(&report, html) {
+        return code;
+    }
     if show.json {
         println!("{}", json(&report));
     } else {
@@ -100,12 +112,15 @@ fn read(file: &Path) -> Result<Schedule, u8> {
     })
 }
 
-pub(super) fn replay(file: &Path, as_json: bool) -> u8 {
+pub(super) fn replay(file: &Path, as_json: bool, html: Option<&Path>) -> u8 {
     let schedule = match read(file) {
         Ok(schedule) => schedule,
         Err(code) => return code,
     };
-    let report = Sim::replay(&schedule).told(!as_json).run();
+    let report = Sim::replay(&schedule).told(!as_json || html.is_some()).run();
+    if let Err(code) = write_page(&report, html) {
+        return code;
+    }
     if as_json {
         println!("{}", json(&report));
         return verdict(&report);

@@ -1,0 +1,148 @@
+//! The command, as it is used.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Runs the command in a folder of its own.
+fn sim(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ouroboros-sim")).args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_seed_that_breaks_nothing_ends_with_0_and_prints_one_line_of_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sim(folder.path(), &["run", "--seed", "3", "--operations", "8", "--json"]);
+    assert_eq!(code(&output), 0);
+    let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(line["seed"], 3);
+    assert_eq!(line["trace"].as_str().unwrap().len(), 64);
+    for field in ["operations", "events", "virtual_ns"] {
+        assert!(line[field].is_u64(), "{field}");
+    }
+    assert!(line["violation"].is_null() && line["table"].is_object());
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is left behind");
+}
+
+#[test]
+fn many_seeds_print_an_object_each_and_then_their_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["run", "--seeds", "0..6", "--operations", "4", "--jobs", "2", "--json", "--table"];
+    let output = sim(folder.path(), &arguments);
+    assert_eq!(code(&output), 0);
+    let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut seeds: Vec<u64> = lines[..6].iter().map(|line| line["seed"].as_u64().unwrap()).collect();
+    seeds.sort_unstable();
+    assert_eq!(seeds, [0, 1, 2, 3, 4, 5]);
+    assert_eq!(lines[6]["seeds"], 6);
+    assert!(lines[6]["table"].is_object());
+    let output = sim(folder.path(), &["run", "--seeds", "0..2", "--operations", "4", "--table", "--sometimes"]);
+    assert_eq!(code(&output), 1, "two seeds do not reach everything that must be reached");
+    let table = text(&output.stdout);
+    assert!(table.contains("a closed") && table.contains("possible cells are filled"), "{table}");
+    assert!(table.contains("it never came to this: "), "{table}");
+}
+
+#[test]
+fn a_broken_promise_ends_with_1_and_its_schedule_can_be_replayed_shrunk_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sim(folder.path(), &["run", "--seeds", "0..50", "--canary"]);
+    assert_eq!(code(&output), 1);
+    let told = text(&output.stderr);
+    let line = told.lines().find(|line| line.starts_with("ouroboros-sim replay ")).expect("how to see it again");
+    let file = line.split_ascii_whitespace().nth(2).unwrap();
+
+    let output = sim(folder.path(), &["replay", file, "--html", "story.html"]);
+    assert_eq!(code(&output), 1);
+    let story = text(&output.stdout);
+    assert!(story.contains("BROKEN: P7 canary") && story.contains("breaks P7"), "{story}");
+    let page = std::fs::read_to_string(folder.path().join("story.html")).unwrap();
+    assert!(page.len() < 500_000 && page.contains("breaks P7"));
+
+    let output = sim(folder.path(), &["replay", file, "--json"]);
+    let line: Value = serde_json::from_str(&text(&output.stdout)).unwrap();
+    assert_eq!((code(&output), &line["violation"]), (1, &Value::from("P7")));
+
+    let output = sim(folder.path(), &["shrink", file, "--limit", "40"]);
+    assert_eq!(code(&output), 1);
+    let small = text(&output.stdout).lines().last().unwrap().split_ascii_whitespace().nth(2).unwrap().to_owned();
+    assert_eq!(code(&sim(folder.path(), &["replay", &small])), 1);
+}
+
+#[test]
+fn what_makes_no_sense_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("no.schedule"), "nothing of the kind").unwrap();
+    let senseless: [&[&str]; 9] = [
+        &[],
+        &["run"],
+        &["run", "--seed", "x"],
+        &["run", "--seeds", "5..5"],
+        &["run", "--seeds", "0..2", "--html", "a.html"],
+        &["replay", "not there"],
+        &["replay", "no.schedule"],
+        &["shrink", "no.schedule"],
+        &["diverge", "1", "--against", "not there"],
+    ];
+    for arguments in senseless {
+        let output = sim(folder.path(), arguments);
+        assert_eq!(code(&output), 2, "{arguments:?}: {}", text(&output.stderr));
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn every_kind_of_fault_is_listed_with_what_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sim(folder.path(), &["list-faults"]);
+    assert_eq!(code(&output), 0);
+    let list = text(&output.stdout);
+    let kinds = list.lines().filter(|line| line.starts_with("    ")).count();
+    assert!(kinds >= 36 && list.contains(&format!("{kinds} kinds")), "{list}");
+    for name in
+        ["crash", "lying-sync", "rot-garbage", "power-tears-sectors", "kill", "tight-disk", "clock-drift", "link-drop"]
+    {
+        assert!(list.lines().any(|line| line.trim_start().starts_with(name)), "{name}");
+    }
+}
+
+#[test]
+fn a_campaign_runs_for_its_time_and_ends_with_a_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sim(folder.path(), &["campaign", "--minutes", "0", "--from", "9", "--operations", "4"]);
+    assert_eq!(code(&output), 0);
+    assert!(text(&output.stderr).contains("from seed 9"));
+    assert!(text(&output.stdout).contains("possible cells are filled"));
+}
+
+#[test]
+fn two_runs_of_a_seed_part_nowhere_and_where_they_do_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let small = ["--operations", "6"];
+    let output = sim(folder.path(), &[&["diverge", "4"], &small[..]].concat());
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    assert_eq!(code(&sim(folder.path(), &[&["diverge", "4", "--save", "events"], &small[..]].concat())), 0);
+    let saved = std::fs::read_to_string(folder.path().join("events")).unwrap();
+    assert_eq!(code(&sim(folder.path(), &[&["diverge", "4", "--against", "events"], &small[..]].concat())), 0);
+    // From the tenth event on it is another run.
+    let other: Vec<String> = saved
+        .lines()
+        .enumerate()
+        .map(|(at, line)| if at < 10 { line.to_owned() } else { format!("f{}", &line[1..]) })
+        .collect();
+    std::fs::write(folder.path().join("events"), other.join("\n")).unwrap();
+    let output = sim(folder.path(), &[&["diverge", "4", "--against", "events"], &small[..]].concat());
+    assert_eq!(code(&output), 1);
+    let told = text(&output.stdout);
+    assert!(told.contains("part at event 10 ") || told.contains("part at event 11 "), "{told}");
+}
