@@ -31,10 +31,8 @@ pub enum Mistake {
     PlaceKept,
     /// Of those that wait for room one is told, however much room there is.
     OneIsTold,
-    /// The store is let go of when the last answer is there, and not when the engine has ended.
+    /// The store is let go of when the engine was asked to end, and not when it has.
     EndNotAwaited,
-    /// A request that is answered at once is handled before those that were sent earlier.
-    OwnFirst,
 }
 
 /// Whether a mistake is made. Never, in a product.

@@ -177,13 +177,8 @@ struct Loop<E: Env> {
 impl<E: Env> Loop<E> {
     /// Handles everything that has arrived, and then `last`.
     fn turn(&mut self, last: Option<Input>) {
-        if planted(Mistake::OwnFirst) {
-            self.inputs.extend(last);
-            self.mailbox.take(&mut self.inputs);
-        } else {
-            self.mailbox.take(&mut self.inputs);
-            self.inputs.extend(last);
-        }
+        self.mailbox.take(&mut self.inputs);
+        self.inputs.extend(last);
         self.host.feed();
         let due = self.driver.turn(self.inputs.drain(..), &mut self.host);
         self.mailbox.set_due(due);
