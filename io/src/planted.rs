@@ -33,6 +33,10 @@ pub enum Mistake {
     OneIsTold,
     /// The store is let go of when the engine was asked to end, and not when it has.
     EndNotAwaited,
+    /// The engine's task ends in a turn of its own, and who closes the store waits for one turn, in which it usually does.
+    EndAssumed,
+    /// Heads are asked for and looked for again a turn later, when the answer usually is there, instead of waited for.
+    AnswerAssumed,
 }
 
 /// Whether a mistake is made. Never, in a product.

@@ -232,17 +232,21 @@ impl<E: Env> SharedLoop<E> {
     async fn turn_on(&self, env: &E, mailbox: &Mailbox) {
         loop {
             mailbox.wait(env).await;
-            let mut shared_loop = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(mine) = shared_loop.as_mut() else {
-                // So that who closes the store hears of it.
-                std::panic::resume_unwind(Box::new("the engine panicked in a client's turn"));
+            let over = {
+                let mut shared_loop = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(mine) = shared_loop.as_mut() else {
+                    // So that who closes the store hears of it.
+                    std::panic::resume_unwind(Box::new("the engine panicked in a client's turn"));
+                };
+                mine.turn(None);
+                if !mine.is_over() {
+                    continue;
+                }
+                shared_loop.take()
             };
-            mine.turn(None);
-            if !mine.is_over() {
-                continue;
+            if planted(Mistake::EndAssumed) {
+                futures_lite::future::yield_now().await;
             }
-            let over = shared_loop.take();
-            drop(shared_loop);
             if let Some(Loop { driver, .. }) = over
                 && let Err(failure) = driver.into_parts().0.shut_down()
             {

@@ -37,7 +37,7 @@ struct Client<W> {
     db: AsyncDb,
     known: Known,
     number: u64,
-    /// Whether it gives up at times.
+    /// Whether it gives up at times. Nobody closes the store meanwhile.
     impatient: bool,
 }
 
@@ -45,16 +45,17 @@ impl<W: World> Client<W> {
     async fn work(&self, operations: u64) -> Result<(), String> {
         for operation in 0..operations {
             let key = self.number * 10 + self.world.draw(3);
-            let done = match self.world.draw(8) {
+            let done = match self.world.draw(9) {
                 0..=2 => self.put(key, operation).await,
                 3..=4 => self.stream(key, operation).await,
                 5 => self.remove(key).await,
                 6 => self.look_away(key).await,
+                7 => self.look(key).await,
                 _ => self.check(key).await,
             };
             match done {
                 Ok(()) => {}
-                Err(Error::Closed | Error::Request(Failure::Closed)) => return Ok(()),
+                Err(Error::Closed | Error::Request(Failure::Closed)) if !self.impatient => return Ok(()),
                 Err(error) => return Err(format!("client {}, operation {operation}: {error}", self.number)),
             }
             if self.world.draw(4) == 0 {
@@ -132,13 +133,20 @@ impl<W: World> Client<W> {
         self.settle(key, Some(bytes), outcome)
     }
 
+    async fn look(&self, key: u64) -> Result<(), Error> {
+        match self.db.heads(&name(key)).await {
+            Err(Error::Request(Failure::NoSuchKey(_))) => Ok(()),
+            heads => heads.map(drop),
+        }
+    }
+
     /// A question whose answer is not waited for.
     async fn look_away(&self, key: u64) -> Result<(), Error> {
         let name = name(key);
         let reading = self.db.heads(&name);
         match self.world.patient(Patience::Turns(self.world.draw(40)), reading).await {
             Some(Err(Error::Closed)) => Err(Error::Closed),
-            _ => Ok(()),
+            _answered_or_not => Ok(()),
         }
     }
 

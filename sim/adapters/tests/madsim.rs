@@ -206,6 +206,9 @@ const MISTAKES: &[(Mistake, bool)] = &[
     (Mistake::PlaceKept, true),
     (Mistake::OneIsTold, true),
     (Mistake::EndNotAwaited, true),
+    // Any task that is ready may go on next: what usually is there a turn later, at times is not.
+    (Mistake::EndAssumed, true),
+    (Mistake::AnswerAssumed, true),
     (Mistake::OwnClock, true),
     // The system's entropy is madsim's here, and follows from the seed.
     (Mistake::OwnEntropy, false),
