@@ -7,6 +7,7 @@
 //!
 //! [`local`] is the smallest host of the engine, for tests that need no world.
 
+pub mod cause;
 pub mod crash;
 pub mod crypto;
 pub mod disk;
@@ -15,7 +16,11 @@ pub mod oracle;
 mod run;
 pub mod schedule;
 pub mod shrink;
+pub mod sometimes;
+pub mod state;
+pub mod story;
 pub mod swarm;
+pub mod table;
 pub mod tape;
 pub mod workload;
 pub mod world;

@@ -3,6 +3,9 @@
 use crate::disk::FaultCounts;
 use crate::oracle::Violation;
 use crate::schedule::Schedule;
+use crate::sometimes::SometimesCounts;
+use crate::story::Entry;
+use crate::table::FaultTable;
 use crate::tape::{Choices, Tape};
 use crate::world::{Setting, TraceHash, World};
 use std::collections::BTreeMap;
@@ -55,10 +58,14 @@ pub struct Report {
     pub schedule: Schedule,
     /// Which faults struck the disks, and how often.
     pub faults: FaultCounts,
+    /// What struck, and while the node did what.
+    pub table: FaultTable,
+    /// Which of the states that must be reached were.
+    pub sometimes: SometimesCounts,
     /// How often each operation and each disruption took place.
     pub counts: BTreeMap<&'static str, u64>,
-    /// What happened, line by line; empty unless [`Sim::told`].
-    pub story: Vec<String>,
+    /// What happened; empty unless [`Sim::told`].
+    pub story: Vec<Entry>,
 }
 
 impl Sim {
@@ -142,6 +149,8 @@ impl Sim {
             violation,
             schedule,
             faults: ending.counts.faults,
+            table: ending.counts.table,
+            sometimes: ending.counts.sometimes,
             counts: ending.counts.done,
             story: ending.story,
         }

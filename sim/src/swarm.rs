@@ -52,9 +52,9 @@ pub(crate) enum Signatures {
     Real,
 }
 
-/// How something happens to a node between two rounds of operations: places in [`Swarm::disruptions`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Disruption {
+/// What happens to a node during a round of operations or after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Disruption {
     /// The power fails at one of the next operations of the disk.
     PowerLoss,
     /// The process is killed at one of them.
@@ -78,7 +78,8 @@ pub(crate) enum Disruption {
 }
 
 impl Disruption {
-    pub(crate) const ALL: [Self; 10] = [
+    /// All of them.
+    pub const ALL: [Self; 10] = [
         Self::PowerLoss,
         Self::Kill,
         Self::Reopen,
@@ -91,7 +92,9 @@ impl Disruption {
         Self::TightDisk,
     ];
 
-    pub(crate) const fn name(self) -> &'static str {
+    /// The name in tables and stories.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::PowerLoss => "power-loss",
             Self::Kill => "kill",
@@ -103,6 +106,23 @@ impl Disruption {
             Self::Rest => "rest",
             Self::Rot => "rot-at-rest",
             Self::TightDisk => "tight-disk",
+        }
+    }
+
+    /// What it is, in one line.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::PowerLoss => "the power fails between two operations of the disk",
+            Self::Kill => "the process is killed; what it wrote lives on in the system's cache",
+            Self::Reopen => "the store is closed and opened",
+            Self::LoseIndex => "the index is deleted while no process runs",
+            Self::OldIndex => "the index is replaced by an old copy while no process runs",
+            Self::Keyless => "a process without keys scrubs, compacts or recodes the store",
+            Self::WallJump => "the wall clock jumps, forth or back, by up to 400 days",
+            Self::Rest => "nothing is asked for up to half a minute",
+            Self::Rot => "a sector of the closed store's log rots",
+            Self::TightDisk => "the disk has little room left for a while, or none",
         }
     }
 
@@ -157,6 +177,9 @@ pub struct Swarm {
     /// What the node may use.
     pub limits: Limits,
 }
+
+/// When the index is flushed, in bytes of changes: after every one is dear, and rare.
+const OVERLAYS: [u64; 12] = [1 << 20, 1, 4000, 60_000, 1 << 20, 60_000, 20_000, 60_000, 20_000, 8000, 1 << 20, 20_000];
 
 const SAFE_CODINGS: &[(u8, u8)] = &[(2, 1), (1, 1), (4, 2), (2, 3), (8, 1), (3, 2)];
 const ALL_CODINGS: &[(u8, u8)] = &[(1, 0), (2, 0), (2, 1), (1, 1), (4, 2), (8, 1)];
@@ -226,8 +249,9 @@ impl Swarm {
                 window_len: pick(Knob::Window, &[300_000, 1, 40_000]) as usize,
                 body_cache_len: pick(Knob::BodyCache, &[50_000, 0, 2000]) as usize,
                 index_cache_len: pick(Knob::IndexCache, &[1 << 20, 1 << 16]) as usize,
-                index_in_memory: knob(Knob::IndexPlace, 3) == 1,
-                index_overlay_len: pick(Knob::Overlay, &[1 << 20, 1, 4000, 60_000]) as usize,
+                // An index on file costs a run five times as much as the log that is what a store is made of.
+                index_in_memory: knob(Knob::IndexPlace, 6) != 0,
+                index_overlay_len: pick(Knob::Overlay, &OVERLAYS) as usize,
                 replay_len: pick(Knob::Replay, &[1 << 30, 1, 50_000]),
                 segment_len: pick(Knob::Segment, &[256 << 10, 64 << 10, 96 << 10]) as u32,
                 upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),
@@ -259,9 +283,4 @@ impl fmt::Display for Swarm {
         }
         Ok(())
     }
-}
-
-/// The names of everything that befalls a node.
-pub fn disruptions() -> impl Iterator<Item = &'static str> {
-    Disruption::ALL.into_iter().map(Disruption::name)
 }

@@ -63,7 +63,7 @@ fn a_canary_is_found_and_its_schedule_shrinks_to_a_few_choices() {
     assert_eq!(again.violation.map(|violation| violation.promise), Some(Promise::P7));
     // A put of 1,000 bytes and more, and a crash: the rest is gone.
     assert!(shrunk.choices.len() <= 12, "{shrunk}");
-    assert!(again.story.iter().any(|line| line.contains("BROKEN: P7 canary")), "{:#?}", again.story);
+    assert!(again.story.iter().any(|entry| entry.text.contains("BROKEN: P7 canary")), "{:#?}", again.story);
 }
 
 #[test]

@@ -374,13 +374,42 @@ fn what_a_version_refers_to_is_kept_while_it_cannot_be_read() {
     let report = compact(&mut node);
     assert_eq!(report.seals_collected, 0, "{report:?}");
     // What shares its chunks is purged, which collects what nothing refers to right away.
-    put(&mut node, 7, PutSource::Value(content(2)));
-    node.ask(Request::Purge(PurgeTarget::Key(name(7)))).unwrap();
+    let sharing = put(&mut node, 7, PutSource::Value(content(2)));
+    node.ask(Request::Purge(PurgeTarget::Version(sharing))).unwrap();
     node.close().unwrap();
     turn_over();
     let (mut node, _) = open(&disk);
     assert_eq!(get(&mut node, 2).unwrap(), content(2));
     assert_eq!(get(&mut node, 0).unwrap(), content(0));
+}
+
+/// A version of which nobody knows yet whose it is would survive the purge of its key, and be back when it is healed.
+#[test]
+fn a_key_is_not_purged_while_some_of_its_versions_may_be_unread() {
+    let disk = MemoryDisk::new();
+    let turn_over = hidden_version(&disk);
+    let (mut node, _) = open(&disk);
+    put(&mut node, 2, PutSource::Value(content(7)));
+    let purge = || Request::Purge(PurgeTarget::Key(name(2)));
+    let refused = node.ask(purge());
+    assert!(matches!(refused, Err(Failure::Damaged { .. })), "{refused:?}");
+    assert_eq!(get(&mut node, 2).unwrap(), content(7), "a refusal leaves everything as it is");
+    // Healed while somebody else had the store: both go.
+    node.close().unwrap();
+    turn_over();
+    let (mut node, _) = open(&disk);
+    assert!(matches!(node.ask(purge()), Ok(Reply::Purged { versions: 2 })));
+    assert!(matches!(get(&mut node, 2), Err(Failure::NoSuchKey(_))));
+}
+
+#[test]
+fn a_key_is_purged_when_a_scrub_has_called_lost_what_cannot_be_read() {
+    let disk = MemoryDisk::new();
+    let _damage = hidden_version(&disk);
+    let (mut node, _) = open(&disk);
+    put(&mut node, 2, PutSource::Value(content(7)));
+    node.ask(Request::Scrub { repair: true }).unwrap();
+    assert!(matches!(node.ask(Request::Purge(PurgeTarget::Key(name(2)))), Ok(Reply::Purged { versions: 1 })));
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! 4. **drain** again and deliver the acknowledgements.
 
 use super::{Disk, Instant, Now};
-use crate::node::{Engine, Event, Job, JobDone, JobId, Output, PeerId, Reply, Request, RequestId};
+use crate::node::{Activity, Engine, Event, Job, JobDone, JobId, Output, PeerId, Reply, Request, RequestId};
 use bytes::Bytes;
 
 /// Where time comes from.
@@ -39,6 +39,20 @@ pub trait Host {
     fn reply(&mut self, id: RequestId, reply: Reply);
     /// Takes note of an event.
     fn event(&mut self, event: Event);
+    /// Is told of a step before it is taken, and may ask what the node was doing until then: for tables of what was going on
+    /// when something failed. The default does not ask, which costs nothing.
+    fn before(&mut self, _step: Step<'_>, _doing: impl FnOnce() -> Activity) {}
+}
+
+/// A step of a turn.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// An input is handled.
+    Input(&'a Input),
+    /// What is due is done.
+    Timeout,
+    /// What was accepted becomes durable.
+    Commit,
 }
 
 /// Something that happened.
@@ -85,6 +99,7 @@ impl<C: Clock, D: Disk, N: Network> Driver<C, D, N> {
     pub fn turn(&mut self, inputs: impl IntoIterator<Item = Input>, host: &mut impl Host) -> Option<Instant> {
         for input in inputs {
             let now = self.clock.now();
+            host.before(Step::Input(&input), || self.engine.activity());
             match input {
                 Input::Request(id, request) => self.engine.handle_request(now, id, request),
                 Input::Message(peer, frame) => self.engine.handle_message(now, peer, frame),
@@ -95,10 +110,12 @@ impl<C: Clock, D: Disk, N: Network> Driver<C, D, N> {
         }
         let now = self.clock.now();
         if self.engine.poll_timeout().is_some_and(|due| due <= now.instant) {
+            host.before(Step::Timeout, || self.engine.activity());
             self.engine.handle_timeout(now);
         }
         self.drain(host);
         if self.engine.wants_commit() {
+            host.before(Step::Commit, || self.engine.activity());
             self.engine.commit();
             self.drain(host);
         }

@@ -12,5 +12,5 @@ mod memory;
 
 pub use clock::{Instant, Now, WallTime};
 pub use disk::{Disk, DiskError, DiskFailure, DiskFile, FileName, InvalidFileName, OpenMode, Volume};
-pub use driver::{Clock, Driver, Host, Input, Network, NoNetwork};
+pub use driver::{Clock, Driver, Host, Input, Network, NoNetwork, Step};
 pub use memory::{MemoryDisk, MemoryFile};

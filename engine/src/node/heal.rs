@@ -86,6 +86,12 @@ impl Heal {
         unread || !(self.gone.is_empty() && self.undecoded.is_empty())
     }
 
+    /// A place that may hold a version that is not known, and of which no scrub has said that it is lost.
+    pub(super) fn unread_yet(&self) -> Option<&str> {
+        // PA
+        self.unread.iter().find(|place| !place.given_up).map(|place| place.what.as_str())
+    }
+
     /// Whether a segment may hold what the index does not know.
     pub(super) fn may_hide_records(&self, segment: SegmentId, has_keys: bool) -> bool {
         // PA
@@ -296,9 +302,8 @@ impl<D: Disk> Engine<D> {
                 repaired = true;
                 let healed = repair(&mut self.log, &damaged);
                 self.tell_healed(&healed);
-                if !healed.is_empty() {
-                    continue;
-                }
+                // Where nothing had to be healed it was misread, and may be read rightly now.
+                continue;
             }
             (self.index, self.content) = (index, content);
             self.policy = policy.or(self.policy.take());

@@ -45,6 +45,8 @@ pub struct Opened {
     /// The log ended in a write that is not whole, and is gone: a crash tore it before anybody was told of it, or the very
     /// end of the log, that no parity covered yet, has rotted since. Nothing on disk tells one from the other.
     pub torn: bool,
+    /// There was no room to copy the last batch, so it was made durable where it stands.
+    pub kept_in_place: bool,
     /// What is damaged in what was replayed.
     pub damaged: Vec<String>,
 }
@@ -330,6 +332,7 @@ impl<D: Disk> Engine<D> {
             index_rebuilt: false,
             replayed,
             torn: recovery.torn.is_some() || recovery.uncommitted_bytes > 0,
+            kept_in_place: recovery.kept_in_place,
             damaged,
         };
         Ok((engine, opened))

@@ -71,6 +71,11 @@ impl<D: Disk> Engine<D> {
             }
             PurgeTarget::Key(key) => {
                 let key_hash = self.hash_key(key)?;
+                // A version that cannot be read now would outlive its key, and be back when it is healed.
+                if let Some(place) = self.heal.unread_yet() {
+                    let place = format!("versions of {key} may be in {place}: scrub with repair, and try again");
+                    return Err(Failure::Damaged { place });
+                }
                 let heads = self.key_row(&key_hash)?.map(|row| row.heads).unwrap_or_default();
                 let mut ids: Vec<BlobId> = heads.into_iter().map(|head| head.1).collect();
                 let from = Bound::Included(key_hash.as_bytes().as_slice());

@@ -1,6 +1,7 @@
 //! The kinds of faults, and how often each struck.
 
 use super::operation::Operation;
+use crate::state::State;
 use core::fmt;
 
 /// A fault that strikes one operation.
@@ -115,6 +116,38 @@ impl Fault {
         }
     }
 
+    /// What it does, in one line.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Crash => "the power fails during the operation: what it changes is undecided",
+            Self::MetadataError => {
+                "an open, list, rename, remove, truncate or length fails; the change may have been made"
+            }
+            Self::ReadError => "a sector becomes unreadable, until it is written anew",
+            Self::WriteError => "a write fails, half done",
+            Self::FlippedBit => "a bit of a sector has flipped at rest",
+            Self::ZeroedSector => "a sector has become zeros at rest",
+            Self::ReplacedSector => "a sector has become a copy of another at rest",
+            Self::FlippedRead => "a bit flips on its way from the disk; the next read is right",
+            Self::MisdirectedWrite => "a write lands elsewhere in the same file and is reported as done",
+            Self::MisdirectedWriteElsewhere => "a write lands in another file and is reported as done",
+            Self::LostWrite => "a write is reported as done and never was",
+            Self::MisdirectedRead => "a read returns another place of the same file",
+            Self::StaleRead => "a read returns what stood there before the last sync",
+            Self::ShortRead => "a read breaks off with an error",
+            Self::EarlyEnd => "a read ends early and calls it the end of the file",
+            Self::Full => "one change is refused for want of space, perhaps half done",
+            Self::FillsUp => "the disk is full from here on, until something is removed",
+            Self::SyncFailure => "a sync fails for good; reads still show what is not durable",
+            Self::SyncFailureDroppingCache => "a sync fails for good, and reads show the file as it was before",
+            Self::LyingSync => "a sync of a file is reported as done and does nothing",
+            Self::DirectorySyncFailure => "a sync of a directory fails and does nothing",
+            Self::LyingDirectorySync => "a sync of a directory is reported as done and does nothing",
+            Self::Slow => "the operation takes long",
+        }
+    }
+
     /// Whether an engine that keeps the disk's contract may lose acknowledged data to this fault, on this one disk.
     #[must_use]
     pub const fn may_destroy(self) -> bool {
@@ -178,6 +211,19 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// One strike, for whoever [asked for an account](super::FaultyDisk::account_to).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strike {
+    /// The operation's number.
+    pub number: u64,
+    /// The operation.
+    pub operation: Operation,
+    /// What struck it.
+    pub fault: Fault,
+    /// What was being done.
+    pub state: State,
 }
 
 /// How often each kind of fault struck.

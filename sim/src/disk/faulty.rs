@@ -2,13 +2,14 @@
 
 use super::crash::CrashVariant;
 use super::directory::FileId;
-use super::fault::{Fault, FaultCounts};
+use super::fault::{Fault, FaultCounts, Strike};
 use super::image::Damage;
-use super::machine::{Machine, Power};
+use super::machine::{Account, Machine, Power};
 use super::operation::{LogEntry, Operation};
 use super::plan::{FaultPlan, Injection};
 use super::undecided::Undecided;
 use super::watcher::Watcher;
+use crate::state::StateCell;
 use crate::tape::Tape;
 use ouroboros_engine::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, OpenMode, Volume};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -166,6 +167,18 @@ impl FaultyDisk {
     #[must_use]
     pub fn fault_counts(&self) -> FaultCounts {
         lock(&self.machine).counts.clone()
+    }
+
+    /// Keeps an account of every strike from now on, with the state that the cell says when it strikes. Copies keep none.
+    pub fn account_to(&self, state: StateCell) {
+        lock(&self.machine).account = Some(Account { state, strikes: Vec::new() });
+    }
+
+    /// The strikes since this was last asked, oldest first.
+    #[must_use]
+    pub fn take_strikes(&self) -> Vec<Strike> {
+        let mut machine = lock(&self.machine);
+        machine.account.as_mut().map(|account| core::mem::take(&mut account.strikes)).unwrap_or_default()
     }
 
     /// Virtual nanoseconds that all operations took.

@@ -2,12 +2,13 @@
 
 use super::crash::CrashVariant;
 use super::directory::{Directory, FileId};
-use super::fault::{Fault, FaultCounts};
+use super::fault::{Fault, FaultCounts, Strike};
 use super::faulty::FaultyDisk;
 use super::file::{File, Mark};
 use super::operation::{LogEntry, Operation};
 use super::plan::{Chosen, Dice, FaultPlan};
 use super::watcher::Watcher;
+use crate::state::StateCell;
 use ouroboros_engine::env::{DiskError, DiskFailure, FileName, OpenMode, Volume};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -44,6 +45,15 @@ pub(super) struct Machine {
     pub(super) watcher: Option<Watcher>,
     // Whether the fault of the operation under way found something to strike.
     struck: bool,
+    /// Whoever wants to know which faults struck, and while what was done.
+    pub(super) account: Option<Account>,
+}
+
+/// Strikes since they were last asked for, and where to look what is being done.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    pub(super) state: StateCell,
+    pub(super) strikes: Vec<Strike>,
 }
 
 fn io(text: impl Into<String>) -> DiskFailure {
@@ -71,6 +81,7 @@ impl Machine {
             busy_nanos: 0,
             watcher: None,
             struck: false,
+            account: None,
         }
     }
 
@@ -79,6 +90,7 @@ impl Machine {
         let (log, watcher) = (core::mem::take(&mut self.log), self.watcher.take());
         let mut copy = self.clone();
         (self.log, self.watcher) = (log, watcher);
+        copy.account = None;
         for file in copy.files.values_mut() {
             file.handles = 0;
         }
@@ -124,6 +136,10 @@ impl Machine {
             fault => body(self, fault),
         };
         let fault = self.account(chosen);
+        if let (Some(fault), Some(account)) = (fault, &mut self.account) {
+            let state = account.state.struck();
+            account.strikes.push(Strike { number, operation: operation.clone(), fault, state });
+        }
         let result = result.map_err(|failure| error(&operation, failure));
         if self.log_limit > 0 {
             if self.log.len() >= self.log_limit {

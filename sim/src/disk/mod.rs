@@ -33,7 +33,7 @@ mod undecided;
 mod watcher;
 
 pub use crash::CrashVariant;
-pub use fault::{Fault, FaultCounts};
+pub use fault::{Fault, FaultCounts, Strike};
 pub use faulty::{FaultyDisk, FaultyFile};
 pub use image::{Damage, SECTOR_LEN};
 pub use operation::{LogEntry, Operation};

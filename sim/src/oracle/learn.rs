@@ -62,14 +62,10 @@ impl Oracle {
 
     /// Whether something that was acknowledged is not shown.
     pub(crate) fn misses(&self, tasks: &[Task], keys: &BTreeSet<KeyName>, shown: &Shown) -> bool {
-        if tasks.iter().any(|task| task.purge.is_some()) || !self.maybe_purges.is_empty() {
-            // Then it may be right; who is wrong all the same is told by learning.
-            let purged: BTreeSet<KeyName> = tasks
-                .iter()
-                .filter_map(|task| task.purge.as_ref())
-                .chain(&self.maybe_purges)
-                .filter_map(|target| self.key_of(target))
-                .collect();
+        // What was purged just now may be missed rightly; who is wrong all the same is told by learning.
+        let purged: BTreeSet<KeyName> =
+            tasks.iter().filter_map(|task| task.purge.as_ref()).filter_map(|target| self.key_of(target)).collect();
+        if !purged.is_empty() {
             let keys: BTreeSet<KeyName> = keys.difference(&purged).cloned().collect();
             return self.live_among(&keys).any(|id| !shown.contains_key(&id));
         }
@@ -174,6 +170,7 @@ impl Oracle {
                             format!("nobody asked for version {id} of {key}: {version:?}"),
                         ));
                     };
+                    self.turned_up += 1;
                     (unknown.remove(at), false)
                 }
             };

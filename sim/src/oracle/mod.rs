@@ -168,6 +168,8 @@ pub(crate) struct Oracle {
     pub(crate) maybe: Vec<Want>,
     /// Deletions of which the same is true.
     pub(crate) maybe_purges: Vec<PurgeTarget>,
+    /// How many of both have turned up.
+    pub(crate) turned_up: u64,
     /// Takes something right for a broken promise.
     pub(crate) canary: bool,
     pub(crate) crashes: u32,
@@ -182,6 +184,7 @@ impl Oracle {
             author,
             maybe: Vec::new(),
             maybe_purges: Vec::new(),
+            turned_up: 0,
             canary,
             crashes: 0,
             beyond: false,

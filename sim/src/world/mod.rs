@@ -10,6 +10,7 @@ mod network;
 mod node;
 mod restart;
 mod rounds;
+mod strikes;
 mod trace;
 
 pub(crate) use budget::Budget;
@@ -18,7 +19,10 @@ pub use trace::{CHECKPOINT, TraceHash};
 
 use crate::disk::{Fault, FaultCounts, FaultPlan, FaultyDisk};
 use crate::oracle::{Broken, Oracle, Plaintext, Promise, Violation};
+use crate::sometimes::{Sometimes, SometimesCounts};
+use crate::story::{Entry, Told};
 use crate::swarm::Swarm;
+use crate::table::FaultTable;
 use crate::tape::{Purpose, StreamId, Tape};
 use crate::workload::{Task, Workload, keyring};
 use node::Node;
@@ -62,12 +66,18 @@ enum Pumped {
 pub(crate) struct Counts {
     pub(crate) operations: u64,
     pub(crate) faults: FaultCounts,
+    pub(crate) table: FaultTable,
+    pub(crate) sometimes: SometimesCounts,
     pub(crate) done: BTreeMap<&'static str, u64>,
 }
 
 impl Counts {
     pub(crate) fn count(&mut self, what: &'static str) {
         *self.done.entry(what).or_default() += 1;
+    }
+
+    pub(crate) const fn reached(&mut self, what: Sometimes) {
+        self.sometimes.reached(what);
     }
 }
 
@@ -104,7 +114,7 @@ pub(crate) struct World {
     next_request: u64,
     trace: Trace,
     pub(crate) counts: Counts,
-    story: Vec<String>,
+    story: Vec<Entry>,
 }
 
 impl core::fmt::Debug for World {
@@ -120,7 +130,7 @@ pub(crate) struct Ending {
     pub(crate) events: u64,
     pub(crate) virtual_ns: u64,
     pub(crate) counts: Counts,
-    pub(crate) story: Vec<String>,
+    pub(crate) story: Vec<Entry>,
 }
 
 impl World {
@@ -164,11 +174,12 @@ impl World {
         oracle.beyond = self.setting.beyond;
         self.nodes.push(Node::new(node as u8, disk, oracle, self.swarm.drift));
         let result = self.play(node);
+        self.account(node);
         if let Some(node) = self.nodes.first() {
             self.counts.faults.add(&node.disk.fault_counts());
         }
         result.err().map(|broken| {
-            self.tell(node, || format!("BROKEN: {} {}", broken.promise, broken.what));
+            self.tell(node, Told::Broken, || format!("BROKEN: {} {}", broken.promise, broken.what));
             let Broken { promise, what } = broken;
             Violation { promise, what, at_virtual_ns: self.now, node: node as u8 }
         })
@@ -182,11 +193,10 @@ impl World {
         Ending { trace, checkpoints, events, virtual_ns: self.now, counts: self.counts, story: self.story }
     }
 
-    /// A line of the story, if it is told.
-    fn tell(&mut self, node: usize, line: impl FnOnce() -> String) {
+    /// An entry of the story, if it is told.
+    fn tell(&mut self, node: usize, told: Told, text: impl FnOnce() -> String) {
         if self.setting.told {
-            let (seconds, micros) = (self.now / 1_000_000_000, self.now / 1000 % 1_000_000);
-            self.story.push(format!("{seconds:>6}.{micros:06} n{node} {}", line()));
+            self.story.push(Entry { at: self.now, node: node as u8, told, text: text() });
         }
     }
 
@@ -288,6 +298,9 @@ impl World {
         it.busy_until = ends;
         let due = due.map(|due| it.world_nanos(due).max(ends + 1));
         let (number, life) = (it.number, it.life);
+        if it.state.take_struck() {
+            self.account(node);
+        }
         self.trace.event(self.now, number, What::Turn, &[count, operations, took]);
         for (id, job) in jobs {
             let it = &mut self.nodes[node];
@@ -317,6 +330,7 @@ impl World {
         if let Some(due) = due {
             self.wake(node, due);
         }
+        self.loom(node);
         Ok(())
     }
 
@@ -333,9 +347,14 @@ impl World {
         for (at, task) in self.tasks.iter_mut().enumerate() {
             if task.last == Some(id) {
                 task.awaited.remove(&id);
-                let line = (task.slot, task.kind.name(), brief(&reply));
-                task.reply = Some(reply);
-                self.tell(node, || format!("{} #{} -> {}", line.1, line.0, line.2));
+                let (slot, kind) = (task.slot, task.kind.name());
+                let refused = matches!(&reply, Reply::Failed(_));
+                self.notice(node, at, &reply);
+                if self.setting.told {
+                    let text = format!("{kind} #{slot} -> {}", brief(&reply));
+                    self.tell(node, Told::Answered { slot, refused }, || text);
+                }
+                self.tasks[at].reply = Some(reply);
                 return;
             }
             if task.awaited.remove(&id) {
@@ -343,6 +362,7 @@ impl World {
                     task.stumbled.get_or_insert_with(|| failure.clone());
                 }
                 if task.patient && task.awaited.is_empty() && !task.sends.is_empty() {
+                    self.counts.reached(Sometimes::StreamWaited);
                     ready = Some(at);
                     break;
                 }
@@ -361,8 +381,11 @@ impl World {
     }
 
     fn noted(&mut self, node: usize, event: &Event) -> Result<(), Broken> {
+        if matches!(event, Event::Diverged { .. }) {
+            self.counts.reached(Sometimes::Diverged);
+        }
         if let Event::Integrity(damage) = event {
-            self.tell(node, || format!("damage: {} {:?}", damage.place, damage.outcome));
+            self.tell(node, Told::Damage, || format!("damage: {} {:?}", damage.place, damage.outcome));
             let it = &self.nodes[node];
             let excused = it.is_excused() || self.budget.beyond;
             if !excused {

@@ -1,9 +1,12 @@
 //! One node of the world: its machine's disk and clocks, and the process that runs on it, if it does.
 
+use super::strikes::Looming;
 use crate::disk::FaultyDisk;
 use crate::oracle::Oracle;
-use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, Network, Now, WallTime};
-use ouroboros_engine::node::{Event, Job, JobId, PeerId, Reply, RequestId};
+use crate::state::{State, StateCell};
+use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, Network, Now, Step, WallTime};
+use ouroboros_engine::id::BlobId;
+use ouroboros_engine::node::{Activity, Event, Job, JobId, PeerId, Reply, RequestId};
 use ouroboros_engine::seal::Scratch;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +36,9 @@ impl Network for Port {
 #[derive(Debug)]
 pub(super) struct TurnHost {
     disk: FaultyDisk,
+    state: StateCell,
+    /// What the process was ever seen doing, a bit for each.
+    pub(super) seen: u32,
     pub(super) jobs: Vec<(JobId, Job)>,
     pub(super) replies: Vec<(RequestId, Reply)>,
     pub(super) events: Vec<Event>,
@@ -53,6 +59,12 @@ impl Host for TurnHost {
     fn event(&mut self, event: Event) {
         self.events.push(event);
     }
+
+    fn before(&mut self, step: Step<'_>, doing: impl FnOnce() -> Activity) {
+        let state = State::of_step(step, doing());
+        self.seen |= 1 << state.index();
+        self.state.set(state);
+    }
 }
 
 /// A process.
@@ -63,8 +75,9 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new(engine: ouroboros_engine::node::Engine<FaultyDisk>, disk: &FaultyDisk, now: Now) -> Self {
-        let host = TurnHost { disk: disk.clone(), jobs: Vec::new(), replies: Vec::new(), events: Vec::new() };
+    pub(super) fn new(engine: ouroboros_engine::node::Engine<FaultyDisk>, it: &Node, now: Now) -> Self {
+        let (disk, state) = (it.disk.clone(), it.state.clone());
+        let host = TurnHost { disk, state, seen: 0, jobs: Vec::new(), replies: Vec::new(), events: Vec::new() };
         let port = Port::default();
         Self { driver: Driver::new(engine, NodeClock(Cell::new(now)), port.clone()), host, port }
     }
@@ -121,12 +134,30 @@ pub(super) struct Node {
     pub(super) torn: bool,
     /// The process answered that its disk failed: it takes no more writes.
     pub(super) read_only: bool,
+    /// Versions whose bytes were read back once.
+    pub(super) read_back: BTreeSet<BlobId>,
     /// The index's volume as it was at an earlier opening.
     pub(super) old_index: Option<FaultyDisk>,
+    /// What it is doing: its disk looks here when a fault strikes.
+    pub(super) state: StateCell,
+    /// What befalls it after so many of its turns.
+    pub(super) looming: Option<Looming>,
+    /// Openings in a row that the power did not outlast.
+    pub(super) cut_openings: u32,
+    /// A write was refused for want of space, and none accepted since.
+    pub(super) was_full: bool,
+    /// The wall clock went back, and nothing was written since.
+    pub(super) wall_went_back: bool,
+    /// The present process has no keys.
+    pub(super) keyless: bool,
+    /// The present process was asked to compact.
+    pub(super) asked_to_compact: bool,
 }
 
 impl Node {
     pub(super) fn new(number: u8, disk: FaultyDisk, oracle: Oracle, drift: i64) -> Self {
+        let state = StateCell::new(State::AtRest);
+        disk.account_to(state.clone());
         Self {
             number,
             disk,
@@ -149,7 +180,23 @@ impl Node {
             tight: false,
             torn: false,
             read_only: false,
+            read_back: BTreeSet::new(),
             old_index: None,
+            state,
+            looming: None,
+            cut_openings: 0,
+            was_full: false,
+            wall_went_back: false,
+            keyless: false,
+            asked_to_compact: false,
+        }
+    }
+
+    /// What the node is doing, asked between two turns.
+    pub(super) fn doing(&self) -> State {
+        match &self.process {
+            Some(process) if self.disk.is_powered() => State::Doing(process.driver.engine().activity()),
+            _ => self.state.get(),
         }
     }
 
@@ -174,6 +221,7 @@ impl Node {
     /// The process ends, whatever it was doing.
     pub(super) fn stop(&mut self) {
         self.process = None;
+        self.looming = None;
         self.life += 1;
         self.inbox.clear();
         self.jobs.clear();

@@ -5,10 +5,13 @@ use super::trace::What;
 use super::{World, panicked};
 use crate::disk::{CrashVariant, Damage};
 use crate::oracle::{Broken, Excuse, Promise};
+use crate::sometimes::Sometimes;
+use crate::state::State;
+use crate::story::Told;
 use crate::swarm::Disruption;
 use crate::tape::{Purpose, StreamId};
 use ouroboros_engine::env::{DiskFailure, Volume};
-use ouroboros_engine::node::{Access, Engine, Failure, OpenError, OpenOptions, Opened, Reply, Request};
+use ouroboros_engine::node::{Access, Activity, Engine, Failure, OpenError, OpenOptions, Opened, Reply, Request};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Openings that may fail one after the other before the disk is left in peace.
@@ -31,20 +34,28 @@ impl World {
         let now = it.now(self.now);
         let engine = Engine::create(it.disk.clone(), self.config.clone(), options, now)
             .map_err(|error| Broken::new(Promise::P2, format!("a store cannot be made: {error}")))?;
-        it.process = Some(Process::new(engine, &it.disk, now));
+        it.process = Some(Process::new(engine, it, now));
         self.trace.event(self.now, node as u8, What::Opened, &[0]);
         Ok(())
     }
 
-    /// The power fails, or the process alone is killed.
+    /// The power fails, or the process alone ends.
     fn stop(&mut self, node: usize, power_loss: bool) {
+        self.account(node);
+        self.seen(node);
         let it = &mut self.nodes[node];
+        let state = it.doing();
+        let ended_by_itself = it.process.is_none();
         it.stop();
+        it.keyless = false;
         let (number, crashes) = (it.number, it.crashes);
         if power_loss {
             it.crashes += 1;
             it.oracle.crashes += 1;
             it.torn = true;
+            if it.disk.is_powered() {
+                self.power_failed(node, state);
+            }
             let stream = StreamId::new(Purpose::Crash, number);
             let detail = self.tape.below_at(stream, crashes * 2 + 1, 1 << 16);
             let variant = match self.tape.below_at(stream, crashes * 2, 6) {
@@ -53,14 +64,18 @@ impl World {
                 2 | 3 => CrashVariant::Torn(detail),
                 _ => CrashVariant::Subset(detail),
             };
+            let it = &mut self.nodes[node];
             let units = it.disk.undecided_units();
             it.disk.crash(variant);
             it.disk = it.disk.recover();
+            it.state.set(State::Dead);
             self.trace.event(self.now, number, What::Stopped, &[1, units, detail]);
             self.counts.count("crash");
-            self.tell(node, || format!("the power is gone; of {units} writes not synced survive {variant:?}"));
+            self.remains(node, state, variant, units);
         } else {
             it.disk = it.disk.restart();
+            let rests = ended_by_itself && !matches!(state, State::Dead | State::Recovering);
+            it.state.set(if rests { State::AtRest } else { State::Dead });
             self.trace.event(self.now, number, What::Stopped, &[0]);
         }
     }
@@ -75,18 +90,22 @@ impl World {
         self.stop(node, power_loss);
         self.now += 1_000_000;
         match between {
-            Some(Disruption::LoseIndex) => self.nodes[node].disk.lose_volume(Volume::Index),
+            Some(Disruption::LoseIndex) => {
+                self.disrupted(node, Disruption::LoseIndex, || "the index is deleted".to_owned());
+                self.nodes[node].disk.lose_volume(Volume::Index);
+            }
             Some(Disruption::OldIndex) => {
                 if let Some(old) = self.nodes[node].old_index.clone() {
+                    self.disrupted(node, Disruption::OldIndex, || "the index is what it was once".to_owned());
                     self.nodes[node].disk.restore_volume(Volume::Index, &old);
                 }
             }
             _ => {}
         }
-        self.start(node)
+        self.start(node, between)
     }
 
-    fn start(&mut self, node: usize) -> Result<(), Broken> {
+    fn start(&mut self, node: usize, between: Option<Disruption>) -> Result<(), Broken> {
         let mut attempts = 0;
         let opened = loop {
             attempts += 1;
@@ -99,6 +118,7 @@ impl World {
                 it.tight = false;
             }
             it.faults_before = it.harm();
+            it.state.set(if it.state.get() == State::AtRest { State::Opening } else { State::Recovering });
             let (busy, now) = (it.disk.busy_nanos(), it.now(self.now));
             let options = self.options(node, Access::Keys(self.keys.clone()));
             let it = &mut self.nodes[node];
@@ -109,28 +129,35 @@ impl World {
             match result {
                 Ok((engine, opened)) if it.disk.is_powered() => {
                     let now = it.now(self.now);
-                    it.process = Some(Process::new(engine, &it.disk, now));
+                    it.process = Some(Process::new(engine, it, now));
+                    it.cut_openings = 0;
                     break opened;
                 }
                 Err(error) if it.disk.is_powered() => {
                     let excused = it.has_faults() || it.tight || self.budget.beyond;
-                    let line = error.to_string();
-                    self.tell(node, || format!("opening fails: {line}"));
+                    self.account(node);
+                    self.tell(node, Told::OpenFailed, || format!("opening fails: {error}"));
                     if !excused || calm && !self.budget.beyond {
                         return Err(Broken::new(Promise::P7, format!("the store cannot be opened: {error}")));
                     }
                     if calm {
                         return self.is_clear(&error);
                     }
+                    self.counts.reached(Sometimes::OpeningFailed);
                     self.stop(node, false);
                 }
                 _ => {
+                    it.cut_openings += 1;
+                    if it.cut_openings > 1 {
+                        self.counts.reached(Sometimes::RecoveryCutTwice);
+                    }
                     self.counts.count("crash-in-recovery");
                     self.stop(node, true);
                 }
             }
         };
-        self.opened(node, &opened)
+        self.account(node);
+        self.opened(node, &opened, between)
     }
 
     /// Beyond the budget an error that says what is wrong is all that is asked.
@@ -139,10 +166,23 @@ impl World {
         if crashed { Err(Broken::new(Promise::P2, "a disk with power is called crashed")) } else { Ok(()) }
     }
 
-    fn opened(&mut self, node: usize, opened: &Opened) -> Result<(), Broken> {
+    fn opened(&mut self, node: usize, opened: &Opened, between: Option<Disruption>) -> Result<(), Broken> {
         let details = [1, u64::from(opened.index_rebuilt), opened.replayed, u64::from(opened.torn)];
         self.trace.event(self.now, node as u8, What::Opened, &details);
-        self.tell(node, || format!("the store is open: {opened:?}"));
+        self.tell(node, Told::Open, || format!("the store is open: {opened:?}"));
+        let faulted = self.nodes[node].has_faults();
+        let reached = [
+            (opened.torn, Sometimes::TornEndDropped),
+            (opened.kept_in_place, Sometimes::KeptInPlace),
+            (opened.replayed > 0 && !opened.index_rebuilt, Sometimes::TailReplayed),
+            (opened.index_rebuilt && between == Some(Disruption::OldIndex), Sometimes::StaleIndexDiscarded),
+            (opened.index_rebuilt && between == Some(Disruption::LoseIndex), Sometimes::LostIndexMade),
+            (opened.index_rebuilt && between.is_none() && faulted, Sometimes::BadIndexDiscarded),
+            (!opened.damaged.is_empty(), Sometimes::OpeningHealed),
+        ];
+        for (_, what) in reached.into_iter().filter(|(reached, _)| *reached) {
+            self.counts.reached(what);
+        }
         let it = &mut self.nodes[node];
         let excused = it.is_excused() || self.budget.beyond;
         it.disk.pause(true);
@@ -160,70 +200,100 @@ impl World {
 
     /// An orderly end, something in between, and the next process.
     pub(super) fn reopen(&mut self, node: usize, slot: u32, between: Disruption) -> Result<(), Broken> {
-        self.nodes[node].disk.pause(true);
-        let closed = self.ask(node, Request::Close);
-        match closed {
-            Ok(Reply::Closed) => {
-                let process = self.nodes[node].process.take();
-                if let Some(process) = process {
-                    let result = catch_unwind(AssertUnwindSafe(|| process.driver.into_parts().0.shut_down()))
-                        .map_err(|panic| panicked(&*panic, "closing"))?;
-                    let excuse = self.excuse(node, 1);
-                    if let Err(failure) = result
-                        && !excuse.covers(&failure)
-                    {
-                        return Err(Broken::new(Promise::P2, format!("a closed store cannot be left: {failure}")));
-                    }
-                }
+        if matches!(between, Disruption::Reopen | Disruption::Keyless) {
+            self.disrupted(node, between, || format!("{} begins", between.name()));
+        }
+        self.set_rates(node, false);
+        self.nodes[node].disk.pause(false);
+        let closed = self.close(node)?;
+        if closed {
+            match between {
+                Disruption::Keyless => self.keyless(node, slot)?,
+                Disruption::Rot => self.rot(node, slot),
+                _ => {}
             }
-            Ok(reply) => return Err(Broken::new(Promise::P2, format!("{reply:?} is no answer to closing"))),
-            Err(Stop::Failed(failure)) if self.excuse(node, 1).covers(&failure) => {}
-            Err(Stop::Failed(failure)) => {
+        }
+        let power_loss = !self.nodes[node].disk.is_powered();
+        self.stop_and_restart(node, power_loss, Some(between))?;
+        self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })
+    }
+
+    /// Closes the store. Whether it is closed: the power may fail on the way, or the disk.
+    fn close(&mut self, node: usize) -> Result<bool, Broken> {
+        match self.ask_through(node, Request::Close)? {
+            None => return Ok(false),
+            Some(Reply::Closed) => {}
+            Some(Reply::Failed(failure)) if self.excuse(node, 1).covers(&failure) => return Ok(false),
+            Some(Reply::Failed(failure)) => {
                 return Err(Broken::new(Promise::P2, format!("the store cannot be closed: {failure}")));
             }
-            Err(Stop::Broken(broken)) => return Err(broken),
+            Some(reply) => return Err(Broken::new(Promise::P2, format!("{reply:?} is no answer to closing"))),
         }
-        match between {
-            Disruption::Keyless => self.keyless(node, slot)?,
-            Disruption::Rot => self.rot(node, slot),
-            _ => {}
+        self.seen(node);
+        let it = &mut self.nodes[node];
+        let Some(process) = it.process.take() else { return Ok(false) };
+        it.state.set(State::Doing(Activity::Closed));
+        let result = catch_unwind(AssertUnwindSafe(|| process.driver.into_parts().0.shut_down()))
+            .map_err(|panic| panicked(&*panic, "closing"))?;
+        self.account(node);
+        let it = &self.nodes[node];
+        if !it.disk.is_powered() {
+            return Ok(false);
         }
-        self.stop_and_restart(node, false, Some(between))?;
-        self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })
+        it.state.set(State::AtRest);
+        match result {
+            Ok(()) => Ok(true),
+            Err(failure) if self.excuse(node, 1).covers(&failure) => {
+                self.nodes[node].state.set(State::Dead);
+                Ok(false)
+            }
+            Err(failure) => Err(Broken::new(Promise::P2, format!("a closed store cannot be left: {failure}"))),
+        }
     }
 
     /// A process without keys does the upkeep.
     fn keyless(&mut self, node: usize, slot: u32) -> Result<(), Broken> {
         self.stop(node, false);
+        self.set_rates(node, true);
         let options = self.options(node, Access::Keyless);
         let it = &mut self.nodes[node];
+        it.faults_before = it.harm();
+        it.state.set(State::OpeningKeyless);
         let now = it.now(self.now);
         let disk = it.disk.clone();
         let result = catch_unwind(AssertUnwindSafe(|| Engine::open(disk, options, now)))
             .map_err(|panic| panicked(&*panic, "opening without keys"))?;
+        self.account(node);
+        let it = &mut self.nodes[node];
+        if !it.disk.is_powered() {
+            return Ok(());
+        }
         let (engine, _) = match result {
             Ok(parts) => parts,
-            Err(_) if self.budget.beyond => return Ok(()),
+            Err(_) if self.budget.beyond || it.has_faults() => return Ok(()),
             Err(error) => {
                 return Err(Broken::new(Promise::P7, format!("the store cannot be opened without keys: {error}")));
             }
         };
-        it.process = Some(Process::new(engine, &it.disk, now));
+        it.process = Some(Process::new(engine, it, now));
+        it.keyless = true;
+        self.set_rates(node, false);
         let request = match self.detail(node, slot, 0, 3) {
             0 => Request::Scrub { repair: true },
             1 => Request::Compact,
             _ => Request::Recode(self.config.coding),
         };
-        match self.ask(node, request) {
-            Ok(_) => {}
-            Err(Stop::Failed(failure)) if self.excuse(node, 1).covers(&failure) => {}
-            Err(Stop::Failed(failure)) => {
+        self.nodes[node].asked_to_compact = true;
+        match self.ask_through(node, request)? {
+            None => return Ok(()),
+            Some(Reply::Failed(failure)) if self.excuse(node, 1).covers(&failure) => {}
+            Some(Reply::Failed(failure)) => {
                 return Err(Broken::new(Promise::P2, format!("upkeep without keys failed: {failure}")));
             }
-            Err(Stop::Broken(broken)) => return Err(broken),
+            Some(_) => self.counts.reached(Sometimes::KeylessUpkeep),
         }
-        match self.ask(node, Request::Get(Vec::new())) {
-            Err(Stop::Failed(Failure::NoKeys)) => Ok(()),
+        match self.ask_through(node, Request::Get(Vec::new()))? {
+            None | Some(Reply::Failed(Failure::NoKeys)) => Ok(()),
             other => Err(Broken::new(Promise::P8, format!("a node without keys answers a question: {other:?}"))),
         }
     }
@@ -250,8 +320,9 @@ impl World {
             _ => Damage::Garbage { seed: detail },
         };
         self.nodes[node].rotten = disk.damage(Volume::Blocks, name, sector, damage);
-        let line = format!("sector {sector} of {name} rots: {damage:?}");
-        self.tell(node, || line);
+        let name = name.clone();
+        self.disrupted(node, Disruption::Rot, || "the store rots at rest".to_owned());
+        self.rotted(node, damage, || format!("sector {sector} of {name} rots: {damage:?}"));
     }
 }
 

@@ -1,11 +1,12 @@
 //! Rounds: some operations that overlap, and what comes of them.
 
+use super::strikes::Looming;
 use super::{Happening, Pumped, World};
 use crate::oracle::{Broken, Excuse, Promise};
+use crate::story::Told;
 use crate::swarm::Disruption;
 use crate::tape::{Purpose, StreamId};
 use crate::workload::{Send, Slot, Task};
-use crate::world::trace::What;
 use ouroboros_engine::node::{Limits, Request};
 
 /// Operations of one round, at most.
@@ -74,28 +75,32 @@ impl World {
         }
         let ended = match self.pump(node, |world| world.tasks.iter().all(Task::is_over))? {
             // The last answer may have been given in the turn in which the power failed.
-            Pumped::Done if !self.is_up(node) => Some(true),
-            Pumped::Done => self.killed(node, slot, disruption),
-            Pumped::Down => Some(true),
+            Pumped::Done if self.is_up(node) => self.ended(node, slot, disruption),
+            Pumped::Done | Pumped::Down => Some(!self.nodes[node].disk.is_powered()),
             Pumped::Still => {
                 let task = self.tasks.iter().find(|task| !task.is_over()).map(|task| (task.slot, task.kind.name()));
                 return Err(Broken::new(Promise::P9, format!("no answer will ever come to {task:?}")));
             }
         };
         self.nodes[node].disk.forget_injections();
+        self.nodes[node].looming = None;
+        if ended.is_some() {
+            self.streams_cut(node);
+        }
         let mut tasks = std::mem::take(&mut self.tasks);
         let excuse = self.excuse(node, tasks.len());
         let single = tasks.len() == 1;
         if self.nodes[node].tight {
             self.nodes[node].tight = false;
             self.nodes[node].disk.set_capacity(None);
-            self.tell(node, || "there is room on the disk again".to_owned());
+            self.tell(node, Told::Note, || "there is room on the disk again".to_owned());
         }
         if self.nodes[node].disk.fault_counts().of(crate::disk::Fault::FillsUp) > 0 {
             self.nodes[node].disk.set_capacity(None);
         }
         if let Some(power_loss) = ended {
-            self.stop_and_restart(node, power_loss, None)?;
+            let between = self.lost_with_the_process(node, slot);
+            self.stop_and_restart(node, power_loss, between)?;
         }
         self.look(node, &tasks, ended.is_some(), excuse)?;
         for task in &tasks {
@@ -118,18 +123,30 @@ impl World {
         }
     }
 
-    /// A process that is to be killed at the end of the round, in the middle of what it still does.
-    fn killed(&mut self, node: usize, slot: u32, disruption: Option<Disruption>) -> Option<bool> {
+    /// How a process ends that is to end with the round, in the middle of what it still does: whether the power fails.
+    fn ended(&mut self, node: usize, slot: u32, disruption: Option<Disruption>) -> Option<bool> {
         match disruption {
             Some(Disruption::Kill) => {
-                self.tell(node, || "the process is killed".to_owned());
-                self.counts.count(Disruption::Kill.name());
+                self.kill(node);
                 Some(false)
             }
             // The operation was never reached.
-            Some(Disruption::PowerLoss) if self.detail(node, slot, 1, 2) == 1 => Some(true),
+            Some(Disruption::PowerLoss) if self.detail(node, slot, 1, 2) == 1 => {
+                self.disrupted(node, Disruption::PowerLoss, || "the power fails".to_owned());
+                Some(true)
+            }
             _ => None,
         }
+    }
+
+    /// What becomes of the index while nobody runs, where such things happen at all.
+    fn lost_with_the_process(&self, node: usize, slot: u32) -> Option<Disruption> {
+        let what = match self.detail(node, slot, 5, 16) {
+            1 => Disruption::LoseIndex,
+            2 => Disruption::OldIndex,
+            _ => return None,
+        };
+        (self.swarm.disruptions[what as usize] > 0).then_some(what)
     }
 
     fn before_round(&mut self, node: usize, slot: u32, disruption: Option<Disruption>) -> Result<(), Broken> {
@@ -137,34 +154,23 @@ impl World {
         self.nodes[node].disk.pause(false);
         match disruption {
             Some(Disruption::PowerLoss) => {
-                let after = self.detail(node, slot, 0, 40);
+                let near = self.detail(node, slot, 0, 40);
+                let after = if self.detail(node, slot, 2, 4) == 3 { near * 12 } else { near };
                 let disk = &self.nodes[node].disk;
                 disk.crash_at(disk.operations_so_far() + after);
-                self.tell(node, || format!("the power will fail {after} operations of the disk from now"));
+                self.tell(node, Told::Note, || format!("the power will fail {after} operations of the disk from now"));
             }
-            Some(Disruption::TightDisk) => {
-                let room = self.detail(node, slot, 0, 8) * 3000;
-                let disk = &self.nodes[node].disk;
-                disk.set_capacity(Some(disk.used_bytes() + room));
-                self.nodes[node].tight = true;
-                self.disrupted(node, Disruption::TightDisk, || format!("only {room} B are left on the disk"));
-            }
-            Some(Disruption::WallJump) => {
-                let far = [1_000, 60_000, 3_600_000, 86_400_000 * 400][self.detail(node, slot, 0, 4) as usize];
-                let by = if self.detail(node, slot, 1, 2) == 0 { far } else { -far };
-                let offset = &mut self.nodes[node].wall_offset;
-                *offset = offset.saturating_add(by);
-                self.disrupted(node, Disruption::WallJump, || format!("the wall clock jumps by {by} ms"));
+            Some(what @ (Disruption::Kill | Disruption::TightDisk | Disruption::WallJump)) => {
+                let turns = self.later(node, slot);
+                if turns > 0 {
+                    self.nodes[node].looming = Some(Looming { turns, slot, what });
+                } else if what != Disruption::Kill {
+                    self.disrupt(node, slot, what);
+                }
             }
             _ => {}
         }
         Ok(())
-    }
-
-    pub(super) fn disrupted(&mut self, node: usize, what: Disruption, line: impl FnOnce() -> String) {
-        self.counts.count(what.name());
-        self.trace.event(self.now, node as u8, What::Disrupted, &[what as u64]);
-        self.tell(node, line);
     }
 
     fn after_round(
@@ -175,7 +181,7 @@ impl World {
         ended: bool,
     ) -> Result<(), Broken> {
         if self.nodes[node].read_only && !ended {
-            self.tell(node, || "the disk failed: the process is started anew".to_owned());
+            self.tell(node, Told::Note, || "the disk failed: the process is started anew".to_owned());
             self.stop_and_restart(node, false, None)?;
             self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })?;
         }
@@ -186,10 +192,7 @@ impl World {
                 | Disruption::OldIndex
                 | Disruption::Keyless
                 | Disruption::Rot),
-            ) => {
-                self.disrupted(node, what, || format!("{} begins", what.name()));
-                self.reopen(node, slot, what)?;
-            }
+            ) => self.reopen(node, slot, what)?,
             Some(Disruption::Rest) => {
                 let until = self.now + 1_000_000_000 * (1 + self.detail(node, slot, 0, 30));
                 self.disrupted(node, Disruption::Rest, || "nothing is asked for a while".to_owned());
@@ -221,7 +224,7 @@ impl World {
         let is_data = matches!(next, Send::Data(_));
         if first {
             let what = summary(task);
-            self.tell(node, || format!("{kind} #{slot}{what}"));
+            self.tell(node, Told::Asked { slot }, || format!("{kind} #{slot}{what}"));
         }
         let request = match next {
             Send::Whole(request) => request,
@@ -230,6 +233,7 @@ impl World {
             Send::End => Request::PutEnd { stream },
             Send::Abort => Request::PutAbort { stream },
         };
+        self.nodes[node].asked_to_compact |= matches!(request, Request::Compact);
         let id = self.send(node, request);
         let task = &mut self.tasks[at];
         if is_open {

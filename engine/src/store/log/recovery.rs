@@ -40,6 +40,8 @@ pub struct Recovery {
     pub uncommitted_bytes: u64,
     /// Records of the last batch that were copied into a fresh segment.
     pub rewritten: u64,
+    /// There was no room for such a copy: the last batch was made durable where it stands.
+    pub kept_in_place: bool,
     /// What is damaged in what was replayed, up to 4,096 ranges. Repair these segments, then scan them: records that
     /// could not be shown to the visitor are shown by the scan once they are healed.
     pub damaged: Vec<DamagedRange>,
@@ -220,8 +222,9 @@ impl<D: Disk> Log<D> {
             log.start_anew(&inventory, &verdict, verify, visit, &mut recovery)?;
         }
         log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean)?;
-        if !verdict.clean && log.active.is_some() {
-            log.seal_behind(cut.segment)?;
+        // What a checkpoint proves to be the end was left in an orderly way.
+        if !verdict.clean || from.is_none_or(|from| from < tail.last.at) {
+            log.seal_earlier()?;
         }
         Ok((log, recovery))
     }

@@ -24,7 +24,8 @@ pub struct RepairReport {
 }
 
 impl<D: Disk> Log<D> {
-    /// Restores a segment's damaged bytes in place from its doubled headers, its group parity and its lists, and syncs.
+    /// Restores a segment's damaged bytes in place from its doubled headers, its group parity and its lists, and syncs. If
+    /// it is whole then and an earlier opening could not give it its parity, it is given it now.
     ///
     /// # Errors
     /// [`LogError::NoSegment`], [`LogError::Disk`]; [`LogError::Poisoned`] when the sync failed.
@@ -46,10 +47,13 @@ impl<D: Disk> Log<D> {
         if !active {
             patient.heal_footer()?;
         }
-        patient.examine()?;
+        let sealed = patient.examine()?;
         let report = patient.report;
         if !report.healed.is_empty() {
             self.sync(&file)?;
+        }
+        if !active && !sealed && report.lost.is_empty() {
+            self.seal_behind(segment)?;
         }
         Ok(report)
     }
@@ -294,15 +298,17 @@ impl<F: DiskFile> Patient<'_, F> {
         Ok(())
     }
 
-    /// Names what is still damaged.
-    fn examine(&mut self) -> Result<(), LogError> {
+    /// Names what is still damaged, and says whether there is a footer.
+    fn examine(&mut self) -> Result<bool, LogError> {
         let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
+        let mut sealed = false;
         while let Some(item) = scanner.next()? {
+            sealed |= matches!(&item, Item::Record(_, header) if header.kind == RecordKind::Footer);
             if let Shown::Damaged(range) = show(&mut scanner, self.segment, item, true)? {
                 self.report.lost.push(range);
             }
         }
-        Ok(())
+        Ok(sealed)
     }
 }
 

@@ -132,7 +132,10 @@ impl<D: Disk> Log<D> {
         match (&error, &verdict.kept) {
             (LogError::Disk(disk), _) if disk.failure != DiskFailure::Full => Err(error),
             (LogError::Disk(_), None) => Ok(()),
-            (LogError::Disk(_), Some(kept)) => self.keep_in_place(inventory, kept, visit),
+            (LogError::Disk(_), Some(kept)) => {
+                recovery.kept_in_place = true;
+                self.keep_in_place(inventory, kept, visit)
+            }
             _ => Err(error),
         }
     }

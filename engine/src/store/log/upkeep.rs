@@ -44,14 +44,33 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Gives the segments before the last what crashes left them without, as far back as they lack it: not only the crash
+    /// after which this is called may have done so, but also one in the middle of the opening after that.
+    ///
+    /// # Errors
+    /// Those of [`Self::seal_behind`].
+    pub(super) fn seal_earlier(&mut self) -> Result<(), LogError> {
+        // PA
+        let Some(mut id) = self.active.as_ref().map(|active| active.id) else { return Ok(()) };
+        while let Some(earlier) = self.segments.range(..id).next_back().map(|(id, _)| *id) {
+            if self.seal_behind(earlier)? != Sealing::Done {
+                break;
+            }
+            id = earlier;
+        }
+        Ok(())
+    }
+
     /// Gives a segment that a crash left without them its parity and its footer. If that fails, it does without.
     ///
     /// # Errors
-    /// [`LogError::Disk`] when the machine is gone.
-    pub(super) fn seal_behind(&mut self, id: SegmentId) -> Result<(), LogError> {
+    /// [`LogError::Disk`] when the machine is gone, or what was written can neither be completed nor taken back.
+    pub(super) fn seal_behind(&mut self, id: SegmentId) -> Result<Sealing, LogError> {
         // PA
         let written_to = self.active.as_ref().is_some_and(|active| active.id == id);
-        let Some(segment) = self.segments.get(&id).cloned().filter(|_| !written_to) else { return Ok(()) };
+        let Some(segment) = self.segments.get(&id).cloned().filter(|_| !written_to) else {
+            return Ok(Sealing::NotNow);
+        };
         let mut left = Active {
             id,
             file: Arc::new(self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?),
@@ -62,17 +81,23 @@ impl<D: Disk> Log<D> {
             cover: Cover::new(self.options.parity_group_len),
         };
         if !take_up(&mut left)?.intact || left.footer.is_sealed() {
-            return Ok(());
+            return Ok(Sealing::NotNow);
         }
         let sealed = seal(&mut left).and_then(|()| Ok(left.file.sync()?));
         match sealed {
-            Ok(()) => self.note_len(id, left.written),
-            Err(LogError::Disk(error)) if error.failure == DiskFailure::Crashed => return Err(error.into()),
+            Ok(()) => {
+                self.note_len(id, left.written);
+                Ok(Sealing::Done)
+            }
+            Err(LogError::Disk(error)) if error.failure == DiskFailure::Crashed => Err(error.into()),
             Err(_) => {
-                let _ = left.file.truncate(u64::from(segment.len));
+                // Not even a crash may bring a part of it back: once compaction has removed the segment whose first commit
+                // says that nothing of this one counts from here on, it would be taken for damaged history.
+                left.file.truncate(u64::from(segment.len))?;
+                left.file.sync()?;
+                Ok(Sealing::NotNow)
             }
         }
-        Ok(())
     }
 
     /// Whether all that was appended is covered by parity, and what was committed is proven.
@@ -102,6 +127,15 @@ impl<D: Disk> Log<D> {
         self.settled = true;
         Ok(at)
     }
+}
+
+/// Whether a segment was given its parity and its footer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sealing {
+    /// It had lacked them.
+    Done,
+    /// It has them, is still written to, is damaged, or the disk refused.
+    NotNow,
 }
 
 /// Appends parity for all that is uncovered, then the footer.

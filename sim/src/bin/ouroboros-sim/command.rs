@@ -1,6 +1,7 @@
 //! What the command line asks for.
 
 mod bugs;
+mod faults;
 mod many;
 mod one;
 
@@ -45,6 +46,12 @@ enum Command {
         /// Says what the seed is like before it runs.
         #[arg(long)]
         explain: bool,
+        /// Prints what struck while a node did what.
+        #[arg(long)]
+        table: bool,
+        /// Prints how often each state was reached that must be; exits with 1 if one never was.
+        #[arg(long)]
+        sometimes: bool,
         #[command(flatten)]
         world: WorldArguments,
     },
@@ -59,6 +66,9 @@ enum Command {
         /// The first seed.
         #[arg(long)]
         from: Option<u64>,
+        /// One JSON object a seed, and one with the table at the end.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
         world: WorldArguments,
     },
@@ -100,6 +110,14 @@ enum Command {
     ListFaults,
 }
 
+/// What is printed of runs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Show {
+    json: bool,
+    table: bool,
+    sometimes: bool,
+}
+
 /// What the world is given besides a seed.
 #[derive(Clone, Debug, clap::Args)]
 struct WorldArguments {
@@ -131,17 +149,20 @@ pub(crate) fn main() -> ExitCode {
     // Panics of the engine are caught and told as broken promises.
     std::panic::set_hook(Box::new(|_| {}));
     let code = match Arguments::parse().command {
-        Command::Run { seed, seeds, jobs, json, explain, world } => match (seed, seeds) {
-            (Some(seed), _) => one::run(seed, json, explain, &world),
-            (None, Some(seeds)) => many::run(seeds, jobs, json, &world),
-            (None, None) => USAGE,
-        },
-        Command::Campaign { minutes, jobs, from, world } => many::campaign(minutes, jobs, from, &world),
+        Command::Run { seed, seeds, jobs, json, explain, table, sometimes, world } => {
+            let show = Show { json, table, sometimes };
+            match (seed, seeds) {
+                (Some(seed), _) => one::run(seed, show, explain, &world),
+                (None, Some(seeds)) => many::run(seeds, jobs, show, &world),
+                (None, None) => USAGE,
+            }
+        }
+        Command::Campaign { minutes, jobs, from, json, world } => many::campaign(minutes, jobs, from, json, &world),
         Command::Replay { file, json } => one::replay(&file, json),
         Command::Shrink { file, seed, limit, world } => one::shrink(file.as_deref(), seed, limit, &world),
         Command::Explain { seed } => one::explain(seed),
         Command::Bugs { hunt, world } => bugs::bugs(&hunt, &world),
-        Command::ListFaults => one::list_faults(),
+        Command::ListFaults => faults::list_faults(),
     };
     ExitCode::from(code)
 }

@@ -1,9 +1,10 @@
 //! Many runs, on threads; each run is single-threaded and knows nothing of the others.
 
-use super::one::{json, tell_failure};
-use super::{BROKEN, FINE, WorldArguments};
+use super::one::{json, table_json, tell_failure};
+use super::{BROKEN, FINE, Show, WorldArguments};
 use ouroboros_sim::Report;
-use ouroboros_sim::disk::FaultCounts;
+use ouroboros_sim::sometimes::{Sometimes, SometimesCounts};
+use ouroboros_sim::table::FaultTable;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -16,7 +17,8 @@ struct Tally {
     operations: u64,
     events: u64,
     virtual_ns: u128,
-    faults: FaultCounts,
+    table: FaultTable,
+    sometimes: SometimesCounts,
     counts: BTreeMap<&'static str, u64>,
     failure: Option<Report>,
     said: Duration,
@@ -28,7 +30,8 @@ impl Tally {
         self.operations += report.operations;
         self.events += report.events;
         self.virtual_ns += u128::from(report.virtual_ns);
-        self.faults.add(&report.faults);
+        self.table.add(&report.table);
+        self.sometimes.add(&report.sometimes);
         for (name, count) in &report.counts {
             *self.counts.entry(name).or_default() += count;
         }
@@ -44,6 +47,20 @@ impl Tally {
         let lower = self.failure.as_ref().is_none_or(|other| other.seed > report.seed);
         if report.violation.is_some() && lower {
             self.failure = Some(report);
+        }
+    }
+
+    fn print(&self, show: Show, never: &[Sometimes]) {
+        let counts = self.counts.iter().map(|(name, count)| format!("{name} {count}"));
+        println!("done: {}", counts.collect::<Vec<_>>().join(", "));
+        if show.table {
+            println!("{}", self.table);
+        }
+        if show.sometimes {
+            println!("{}", self.sometimes);
+        }
+        for what in never {
+            println!("it never came to this: {}", what.text());
         }
     }
 
@@ -63,18 +80,19 @@ impl Tally {
     }
 }
 
-pub(super) fn run(seeds: Range<u64>, jobs: usize, as_json: bool, world: &WorldArguments) -> u8 {
-    many(seeds, None, jobs, as_json, world)
+pub(super) fn run(seeds: Range<u64>, jobs: usize, show: Show, world: &WorldArguments) -> u8 {
+    many(seeds, None, jobs, show, world)
 }
 
-pub(super) fn campaign(minutes: u64, jobs: usize, from: Option<u64>, world: &WorldArguments) -> u8 {
+pub(super) fn campaign(minutes: u64, jobs: usize, from: Option<u64>, json: bool, world: &WorldArguments) -> u8 {
     let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let from = from.unwrap_or_else(|| clock() << 20);
-    println!("from seed {from}");
-    many(from..u64::MAX, Some(Duration::from_secs(minutes * 60)), jobs, false, world)
+    eprintln!("from seed {from}");
+    let show = Show { json, table: true, sometimes: false };
+    many(from..u64::MAX, Some(Duration::from_secs(minutes * 60)), jobs, show, world)
 }
 
-fn many(seeds: Range<u64>, time: Option<Duration>, jobs: usize, as_json: bool, world: &WorldArguments) -> u8 {
+fn many(seeds: Range<u64>, time: Option<Duration>, jobs: usize, show: Show, world: &WorldArguments) -> u8 {
     let (next, stop, started) = (AtomicU64::new(seeds.start), AtomicBool::new(false), Instant::now());
     let tally = Mutex::new(Tally::default());
     let work = || {
@@ -88,7 +106,7 @@ fn many(seeds: Range<u64>, time: Option<Duration>, jobs: usize, as_json: bool, w
                 stop.store(true, Ordering::Relaxed);
             }
             if let Ok(mut tally) = tally.lock() {
-                tally.add(report, as_json, started);
+                tally.add(report, show.json, started);
             }
         }
     };
@@ -99,17 +117,20 @@ fn many(seeds: Range<u64>, time: Option<Duration>, jobs: usize, as_json: bool, w
     });
     let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     eprintln!("{}", tally.line(started.elapsed()));
-    if !as_json {
-        let faults = tally.faults.iter().map(|(fault, count)| format!("{fault} {count}"));
-        println!("faults: {}", faults.collect::<Vec<_>>().join(", "));
-        let counts = tally.counts.iter().map(|(name, count)| format!("{name} {count}"));
-        println!("done: {}", counts.collect::<Vec<_>>().join(", "));
+    let never: Vec<Sometimes> = tally.sometimes.never().collect();
+    if show.json {
+        if show.table {
+            println!("{}", serde_json::json!({ "seeds": tally.seeds, "table": table_json(&tally.table) }));
+        }
+    } else {
+        tally.print(show, &never);
     }
     match tally.failure {
         Some(report) => {
             tell_failure(&report);
             BROKEN
         }
+        None if show.sometimes && !never.is_empty() => BROKEN,
         None => FINE,
     }
 }

@@ -1,12 +1,12 @@
 //! One run.
 
-use super::{BROKEN, FINE, USAGE, WorldArguments};
-use ouroboros_sim::disk::Fault;
+use super::{BROKEN, FINE, Show, USAGE, WorldArguments};
 use ouroboros_sim::schedule::Schedule;
 use ouroboros_sim::shrink;
 use ouroboros_sim::swarm::Swarm;
+use ouroboros_sim::table::FaultTable;
 use ouroboros_sim::tape::Tape;
-use ouroboros_sim::{Report, Sim, swarm};
+use ouroboros_sim::{Report, Sim};
 use std::path::{Path, PathBuf};
 
 /// The report as one line of JSON.
@@ -23,6 +23,7 @@ pub(super) fn json(report: &Report) -> String {
         "what": violation.map(|violation| violation.what.clone()),
         "at_virtual_ns": violation.map(|violation| violation.at_virtual_ns),
         "node": node,
+        "table": table_json(&report.table),
     })
     .to_string()
 }
@@ -42,18 +43,34 @@ fn verdict(report: &Report) -> u8 {
     if report.violation.is_some() { BROKEN } else { FINE }
 }
 
-pub(super) fn run(seed: u64, as_json: bool, explained: bool, world: &WorldArguments) -> u8 {
+pub(super) fn run(seed: u64, show: Show, explained: bool, world: &WorldArguments) -> u8 {
     if explained {
         explain(seed);
     }
     let report = world.sim(seed).run();
-    if as_json {
+    if show.json {
         println!("{}", json(&report));
     } else {
         print_summary(&report);
+        if show.table {
+            print!("{}", report.table);
+        }
+        if show.sometimes {
+            print!("{}", report.sometimes);
+        }
     }
     tell_failure(&report);
     verdict(&report)
+}
+
+/// A table as JSON: by cause, by state, the cells that are not empty.
+pub(super) fn table_json(table: &FaultTable) -> serde_json::Value {
+    let mut causes = serde_json::Map::new();
+    for (cause, state, count) in table.iter() {
+        let states = causes.entry(cause.name()).or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+        states[state.name()] = count.into();
+    }
+    causes.into()
 }
 
 fn print_summary(report: &Report) {
@@ -93,8 +110,8 @@ pub(super) fn replay(file: &Path, as_json: bool) -> u8 {
         println!("{}", json(&report));
         return verdict(&report);
     }
-    for line in &report.story {
-        println!("{line}");
+    for entry in &report.story {
+        println!("{entry}");
     }
     print_summary(&report);
     match &report.violation {
@@ -132,18 +149,5 @@ pub(super) fn shrink(file: Option<&Path>, seed: Option<u64>, limit: u64, world: 
 
 pub(super) fn explain(seed: u64) -> u8 {
     print!("seed {seed}\n{}", Swarm::draw(&Tape::random(seed)));
-    FINE
-}
-
-pub(super) fn list_faults() -> u8 {
-    println!("faults of the disk, at any of its operations:");
-    for fault in Fault::ALL {
-        let destroys = if fault.may_destroy() { " (destroys: of the log only with --beyond)" } else { "" };
-        println!("    {fault}{destroys}");
-    }
-    println!("what befalls a node:");
-    for name in swarm::disruptions() {
-        println!("    {name}");
-    }
     FINE
 }

@@ -1,0 +1,42 @@
+//! Everything that can go wrong, each with what it does.
+
+use super::FINE;
+use ouroboros_sim::cause::Cause;
+use ouroboros_sim::disk::Fault;
+
+/// What befalls the other parts of a world, which no table counts by a node's state.
+const LINKS: [(&str, &str); 7] = [
+    ("link-drop", "a frame never arrives"),
+    ("link-delay", "a frame takes longer than others"),
+    ("link-reorder", "frames overtake each other"),
+    ("link-duplicate", "a frame arrives twice"),
+    ("link-partition", "no frame gets through, both ways"),
+    ("link-one-way", "no frame gets through, one way"),
+    ("link-clog", "frames wait until a moment, and then come all at once"),
+];
+const CLOCKS: [(&str, &str); 1] = [("clock-drift", "a node's clocks are fast or slow by up to 5,000 ppm")];
+
+pub(super) fn list_faults() -> u8 {
+    let print = |name: &str, text: &str| println!("    {name:<28}{text}");
+    println!("At any operation of the disk (* destroys: of the log only with --beyond):");
+    for fault in Fault::ALL {
+        let star = if fault.may_destroy() { "*" } else { "" };
+        let never =
+            if fault == Fault::EarlyEnd { "; the disk's contract forbids it, only tests ask for it" } else { "" };
+        print(&format!("{fault}{star}"), &format!("{}{never}", fault.text()));
+    }
+    let groups: [(&str, fn(&Cause) -> bool); 3] = [
+        ("When the power fails:", |cause| matches!(cause, Cause::Power(_))),
+        ("At rest:", |cause| matches!(cause, Cause::Rot(_))),
+        ("To a node:", |cause| matches!(cause, Cause::Befell(_))),
+    ];
+    for (title, belongs) in groups {
+        println!("{title}");
+        Cause::all().filter(belongs).for_each(|cause| print(cause.name(), cause.text()));
+    }
+    CLOCKS.iter().for_each(|(name, text)| print(name, text));
+    println!("To what nodes send each other, which today is nothing:");
+    LINKS.iter().for_each(|(name, text)| print(name, text));
+    println!("{} kinds, of which a table counts {}", Cause::COUNT + CLOCKS.len() + LINKS.len(), Cause::COUNT);
+    FINE
+}

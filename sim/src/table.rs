@@ -1,0 +1,149 @@
+//! What befell nodes, and while they did what: the coverage of a campaign. A cell that stays empty is a gap, unless it is
+//! one of those that are [impossible].
+
+use crate::cause::Cause;
+use crate::disk::Fault;
+use crate::state::State;
+use crate::swarm::Disruption;
+use core::fmt;
+use ouroboros_engine::node::Activity;
+
+/// How often each cause struck in each state.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FaultTable(Vec<u64>);
+
+impl Default for FaultTable {
+    fn default() -> Self {
+        Self(vec![0; Cause::COUNT * State::COUNT])
+    }
+}
+
+impl fmt::Debug for FaultTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(cause, state, count)| ((cause.name(), state.name()), count))).finish()
+    }
+}
+
+const fn place(cause: Cause, state: State) -> usize {
+    cause.index() * State::COUNT + state.index()
+}
+
+impl FaultTable {
+    /// How often a cause struck in a state.
+    #[must_use]
+    pub fn of(&self, cause: Cause, state: State) -> u64 {
+        self.0[place(cause, state)]
+    }
+
+    /// How often a cause struck.
+    #[must_use]
+    pub fn total(&self, cause: Cause) -> u64 {
+        State::all().map(|state| self.of(cause, state)).sum()
+    }
+
+    /// A cause has struck in a state.
+    pub fn count(&mut self, cause: Cause, state: State) {
+        self.0[place(cause, state)] += 1;
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// The cells that are not empty.
+    pub fn iter(&self) -> impl Iterator<Item = (Cause, State, u64)> + '_ {
+        cells().map(|(cause, state)| (cause, state, self.of(cause, state))).filter(|(_, _, count)| *count > 0)
+    }
+
+    /// The cells that are empty and need not be.
+    pub fn gaps(&self) -> impl Iterator<Item = (Cause, State)> + '_ {
+        cells().filter(|(cause, state)| self.of(*cause, *state) == 0 && impossible(*cause, *state).is_none())
+    }
+
+    /// The cells that are not empty and were thought to have to be.
+    pub fn surprises(&self) -> impl Iterator<Item = (Cause, State)> + '_ {
+        self.iter()
+            .map(|(cause, state, _)| (cause, state))
+            .filter(|(cause, state)| impossible(*cause, *state).is_some())
+    }
+}
+
+fn cells() -> impl Iterator<Item = (Cause, State)> {
+    Cause::all().flat_map(|cause| State::all().map(move |state| (cause, state)))
+}
+
+/// How many cells can be filled.
+#[must_use]
+pub fn possible() -> usize {
+    cells().filter(|(cause, state)| impossible(*cause, *state).is_none()).count()
+}
+
+/// Why a cause cannot strike in a state, within the budget; none if it can.
+#[must_use]
+pub const fn impossible(cause: Cause, state: State) -> Option<&'static str> {
+    let _ = (cause, state, Fault::Crash, Disruption::Kill, Activity::Idle);
+    None
+}
+
+/// Short enough for a column.
+fn short(count: u64) -> String {
+    match count {
+        0..=9_999 => count.to_string(),
+        10_000..=9_999_999 => format!("{}k", count / 1000),
+        _ => format!("{}M", count / 1_000_000),
+    }
+}
+
+/// The letter of a column.
+fn letter(state: State) -> char {
+    (b'a' + state.index() as u8) as char
+}
+
+impl fmt::Display for FaultTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "While a node was …")?;
+        let legend: Vec<String> = State::all().map(|state| format!("{} {}", letter(state), state.name())).collect();
+        for line in legend.chunks(4) {
+            let line: String = line.iter().map(|entry| format!("  {entry:<30}")).collect();
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        writeln!(f, "… it was struck so often by (· never, blank: impossible)")?;
+        write!(f, "{:<28}", "")?;
+        State::all().try_for_each(|state| write!(f, "{:>6}", letter(state)))?;
+        writeln!(f, "{:>8}", "sum")?;
+        for cause in Cause::all() {
+            let mut line = format!("{:<28}", cause.name());
+            for state in State::all() {
+                let cell = match (self.of(cause, state), impossible(cause, state)) {
+                    (0, Some(_)) => String::new(),
+                    (0, None) => "·".to_owned(),
+                    (count, _) => short(count),
+                };
+                line.push_str(&format!("{cell:>6}"));
+            }
+            line.push_str(&format!("{:>8}", short(self.total(cause))));
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        let gaps = self.gaps().count();
+        writeln!(f, "{} of {} possible cells are filled", possible() - gaps, possible())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strike_is_found_where_it_was_counted_and_sums_add_up() {
+        let mut table = FaultTable::default();
+        let state = State::Doing(Activity::MovingRecords);
+        table.count(Cause::Disk(Fault::Crash), state);
+        let mut sum = table.clone();
+        sum.add(&table);
+        assert_eq!(sum.iter().collect::<Vec<_>>(), [(Cause::Disk(Fault::Crash), state, 2)]);
+        assert_eq!(sum.gaps().count(), possible() - 1);
+    }
+}
