@@ -219,6 +219,7 @@ impl World {
         self.stop_and_restart(node, power_loss, Some(between))?;
         if between == Disruption::Rot && self.detail(node, slot, 5, 2) == 1 {
             // Clients meet the rot before the oracle does.
+            self.browse(node, slot)?;
             return Ok(());
         }
         self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })

@@ -7,10 +7,12 @@ use crate::story::Told;
 use crate::swarm::Disruption;
 use crate::tape::{Purpose, StreamId};
 use crate::workload::{Send, Slot, Task};
-use ouroboros_engine::node::{Limits, Request};
+use ouroboros_engine::node::{Limits, Reply, Request};
 
 /// Operations of one round, at most.
 const MAX_TOGETHER: usize = 6;
+/// Versions that a client reads of a store that has rotted.
+const BROWSED: usize = 16;
 /// Positions of a slot on the world's stream.
 const STRIDE: u64 = 8;
 
@@ -123,7 +125,7 @@ impl World {
             faulted,
             torn,
             full: it.tight || it.has_faults(),
-            crowded: tasks > 1 || self.swarm.limits.requests < 16,
+            crowded: tasks > 1 || self.swarm.limits.requests < 16 || self.swarm.limits.uploads < 16,
             beyond: self.budget.beyond,
         }
     }
@@ -209,9 +211,9 @@ impl World {
                 self.disrupted(node, Disruption::Rest, || "nothing is asked for a while".to_owned());
                 self.set_rates(node, false);
                 self.nodes[node].disk.pause(false);
-                let pumped = self.pump(node, |world| world.heap.peek().is_none_or(|next| next.0.0 > until))?;
+                self.pump(node, |world| world.heap.peek().is_none_or(|next| next.0.0 > until))?;
                 self.nodes[node].disk.set_capacity(None);
-                if pumped == Pumped::Down {
+                if !self.is_up(node) {
                     self.stop_and_restart(node, true, None)?;
                     self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })?;
                 }
@@ -220,6 +222,48 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A client reads whatever there is, among faults, and something may happen to the node meanwhile: in a store that rots,
+    /// whoever reads sets mending going.
+    pub(super) fn browse(&mut self, node: usize, slot: u32) -> Result<(), Broken> {
+        self.set_rates(node, false);
+        self.nodes[node].disk.pause(false);
+        let meanwhile = [Disruption::Kill, Disruption::PowerLoss, Disruption::TightDisk, Disruption::WallJump];
+        let which = self.detail(node, slot, 0, 8).checked_sub(4);
+        let what = which.and_then(|which| meanwhile.get(which as usize)).copied();
+        let what = what.filter(|what| self.swarm.disruptions[*what as usize] > 0);
+        self.nodes[node].looming = what.map(|what| Looming { turns: 1 + self.later(node, slot), slot, what });
+        let live = self.nodes[node].oracle.model.live_versions();
+        let contents: Vec<_> = live.filter_map(|(id, version)| Some((*id, version.content.clone()?))).collect();
+        let step = self.swarm.limits.read_len;
+        let mut up = true;
+        for (blob, content) in contents.iter().rev().take(BROWSED) {
+            let range = 0..(content.len() as u64).min(step);
+            match self.ask_through(node, Request::Read { blob: *blob, range })? {
+                None => {
+                    up = false;
+                    break;
+                }
+                Some(Reply::Data(pieces)) if !content.starts_with(&pieces.concat()) => {
+                    return Err(Broken::new(Promise::P2, format!("version {blob} holds other bytes")));
+                }
+                // Where the log rots and the disk fails, any reason will do.
+                Some(_) => {}
+            }
+        }
+        if up {
+            self.pump(node, |world| !world.nodes[node].doing().is_unasked())?;
+            up = self.is_up(node);
+        }
+        let it = &mut self.nodes[node];
+        (it.looming, it.tight) = (None, false);
+        it.disk.set_capacity(None);
+        if up {
+            return Ok(());
+        }
+        let power_loss = !it.disk.is_powered();
+        self.stop_and_restart(node, power_loss, None)
     }
 
     /// A client's next message.

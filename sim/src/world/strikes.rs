@@ -117,6 +117,9 @@ impl World {
     /// One turn is over: what was called for comes nearer.
     pub(super) fn loom(&mut self, node: usize) {
         let Some(Looming { turns, slot, what }) = self.nodes[node].looming.take() else { return };
+        if !self.nodes[node].disk.is_powered() {
+            return;
+        }
         if turns > 1 {
             self.nodes[node].looming = Some(Looming { turns: turns - 1, slot, what });
         } else {
