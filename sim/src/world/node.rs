@@ -148,6 +148,8 @@ pub(super) struct Node {
     pub(super) was_full: bool,
     /// The wall clock went back, and nothing was written since.
     pub(super) wall_went_back: bool,
+    /// The process has taken no turn yet.
+    pub(super) fresh: bool,
     /// The next opening meets no faults.
     pub(super) open_calmly: bool,
     /// The present process has no keys.
@@ -189,6 +191,7 @@ impl Node {
             cut_openings: 0,
             was_full: false,
             wall_went_back: false,
+            fresh: false,
             open_calmly: false,
             keyless: false,
             asked_to_compact: false,
