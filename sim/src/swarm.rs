@@ -40,6 +40,7 @@ enum Knob {
     IndexPlace,
     Signatures,
     Storm,
+    Uploads,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -263,8 +264,8 @@ impl Swarm {
             storm: STORMS.get((knob(Knob::Storm, 2 * STORMS.len() as u64 + 1) as usize).wrapping_sub(1)).copied(),
             burst: 1 + knob(Knob::Burst, 4),
             limits: Limits {
-                requests: pick(Knob::Requests, &[256, 32, 3]) as usize,
-                uploads: 64,
+                requests: pick(Knob::Requests, &[256, 32, 8]) as usize,
+                uploads: pick(Knob::Uploads, &[64, 64, 2]) as usize,
                 inflight_len: pick(Knob::Inflight, &[1 << 20, 1, 5000, 100_000]) as usize,
                 read_len: pick(Knob::ReadLen, &[1 << 20, 700, 10_000]),
                 merge_len: 1 << 20,

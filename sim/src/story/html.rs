@@ -79,10 +79,10 @@ fn verdict(out: &mut String, report: &Report) {
 }
 
 fn facts(out: &mut String, report: &Report) {
-    let _ = write!(
+    let _ = writeln!(
         out,
         "<p class=\"quiet\">{} operations asked for, {} events, {} virtual seconds, {} choices that were not calm. \
-         Trace <code>{:.16}</code>. Again, unless the schedule was shrunk: <code>ouroboros-sim run --seed {} --operations {}{}{}</code></p>\n",
+         Trace <code>{:.16}</code>. Again, unless the schedule was shrunk: <code>ouroboros-sim run --seed {} --operations {}{}{}</code></p>",
         report.operations,
         report.events,
         seconds(report.virtual_ns),

@@ -28,7 +28,9 @@ use crate::workload::{Task, Workload, keyring};
 use node::Node;
 use ouroboros_engine::env::{Input, Volume};
 use ouroboros_engine::keys::Keyring;
-use ouroboros_engine::node::{Event, Failure, JobDone, JobId, PeerId, Reply, Request, RequestId, StoreConfig};
+use ouroboros_engine::node::{
+    DamageOutcome, Event, Failure, JobDone, JobId, PeerId, Reply, Request, RequestId, StoreConfig,
+};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -340,6 +342,7 @@ impl World {
         for event in events {
             self.noted(node, &event)?;
         }
+        self.nodes[node].fresh = false;
         for (peer, frame) in frames {
             for arrival in self.network.send(self.now, number, peer.0 as u8, &frame) {
                 let at = arrival.at;
@@ -411,6 +414,9 @@ impl World {
         }
         if let Event::Integrity(damage) = event {
             self.tell(node, Told::Damage, || format!("damage: {} {:?}", damage.place, damage.outcome));
+            if self.nodes[node].fresh && damage.outcome == DamageOutcome::Healed {
+                self.counts.reached(Sometimes::OpeningHealed);
+            }
             let it = &self.nodes[node];
             let excused = it.is_excused() || self.budget.beyond;
             if !excused {

@@ -151,6 +151,8 @@ pub(super) struct Node {
     pub(super) was_full: bool,
     /// The wall clock went back, and nothing was written since.
     pub(super) wall_went_back: bool,
+    /// The process has taken no turn yet.
+    pub(super) fresh: bool,
     /// The present process has no keys.
     pub(super) keyless: bool,
     /// The present process was asked to compact.
@@ -191,6 +193,7 @@ impl Node {
             cut_openings: 0,
             was_full: false,
             wall_went_back: false,
+            fresh: false,
             keyless: false,
             asked_to_compact: false,
         }

@@ -178,7 +178,6 @@ impl World {
             (opened.index_rebuilt && between == Some(Disruption::OldIndex), Sometimes::StaleIndexDiscarded),
             (opened.index_rebuilt && between == Some(Disruption::LoseIndex), Sometimes::LostIndexMade),
             (opened.index_rebuilt && between.is_none() && faulted, Sometimes::BadIndexDiscarded),
-            (!opened.damaged.is_empty(), Sometimes::OpeningHealed),
         ];
         for (_, what) in reached.into_iter().filter(|(reached, _)| *reached) {
             self.counts.reached(what);
@@ -186,6 +185,7 @@ impl World {
         let it = &mut self.nodes[node];
         let excused = it.is_excused() || self.budget.beyond;
         it.disk.pause(true);
+        it.fresh = true;
         // Whatever filled up before nobody would be excused for now.
         it.disk.set_capacity(None);
         if it.life.is_multiple_of(3) {
@@ -217,8 +217,9 @@ impl World {
         }
         let power_loss = !self.nodes[node].disk.is_powered();
         self.stop_and_restart(node, power_loss, Some(between))?;
-        if between == Disruption::Rot && self.detail(node, slot, 5, 2) == 1 {
+        if between == Disruption::Rot && self.detail(node, slot, 5, 4) > 0 {
             // Clients meet the rot before the oracle does.
+            self.browse(node, slot)?;
             return Ok(());
         }
         self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })

@@ -3,14 +3,17 @@
 use super::strikes::Looming;
 use super::{Happening, Pumped, World};
 use crate::oracle::{Broken, Excuse, Promise};
+use crate::state::State;
 use crate::story::Told;
 use crate::swarm::Disruption;
 use crate::tape::{Purpose, StreamId};
 use crate::workload::{Send, Slot, Task};
-use ouroboros_engine::node::{Limits, Request};
+use ouroboros_engine::node::{Activity, Limits, Reply, Request};
 
 /// Operations of one round, at most.
 const MAX_TOGETHER: usize = 6;
+/// Versions that a client reads of a store that has rotted.
+const BROWSED: usize = 16;
 /// Positions of a slot on the world's stream.
 const STRIDE: u64 = 8;
 
@@ -123,7 +126,7 @@ impl World {
             faulted,
             torn,
             full: it.tight || it.has_faults(),
-            crowded: tasks > 1 || self.swarm.limits.requests < 16,
+            crowded: tasks > 1 || self.swarm.limits.requests < 16 || self.swarm.limits.uploads < 16,
             beyond: self.budget.beyond,
         }
     }
@@ -160,7 +163,7 @@ impl World {
         match disruption {
             Some(what @ Disruption::PowerLoss) if self.detail(node, slot, 1, 2) == 1 && self.later(node, slot) > 0 => {
                 let turns = self.later(node, slot);
-                self.nodes[node].looming = Some(Looming { turns, slot, what });
+                self.nodes[node].looming = Some(Looming { turns, slot, what, until: None });
             }
             Some(Disruption::PowerLoss) => {
                 let near = self.detail(node, slot, 0, 40);
@@ -172,7 +175,7 @@ impl World {
             Some(what @ (Disruption::Kill | Disruption::TightDisk | Disruption::WallJump)) => {
                 let turns = self.later(node, slot);
                 if turns > 0 {
-                    self.nodes[node].looming = Some(Looming { turns, slot, what });
+                    self.nodes[node].looming = Some(Looming { turns, slot, what, until: None });
                 } else if what != Disruption::Kill {
                     self.disrupt(node, slot, what);
                 }
@@ -209,9 +212,9 @@ impl World {
                 self.disrupted(node, Disruption::Rest, || "nothing is asked for a while".to_owned());
                 self.set_rates(node, false);
                 self.nodes[node].disk.pause(false);
-                let pumped = self.pump(node, |world| world.heap.peek().is_none_or(|next| next.0.0 > until))?;
+                self.pump(node, |world| world.heap.peek().is_none_or(|next| next.0.0 > until))?;
                 self.nodes[node].disk.set_capacity(None);
-                if pumped == Pumped::Down {
+                if !self.is_up(node) {
                     self.stop_and_restart(node, true, None)?;
                     self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })?;
                 }
@@ -220,6 +223,60 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A client reads whatever there is, among faults, and something may happen to the node meanwhile: in a store that rots,
+    /// whoever reads sets mending going.
+    pub(super) fn browse(&mut self, node: usize, slot: u32) -> Result<(), Broken> {
+        self.set_rates(node, false);
+        self.nodes[node].disk.pause(false);
+        let meanwhile = [
+            Disruption::PowerLoss,
+            Disruption::Kill,
+            Disruption::PowerLoss,
+            Disruption::TightDisk,
+            Disruption::WallJump,
+        ];
+        let which = self.detail(node, slot, 0, 6).checked_sub(1);
+        let what = which.and_then(|which| meanwhile.get(which as usize)).copied();
+        let what = what.filter(|what| self.swarm.disruptions[*what as usize] > 0);
+        let turns = 1 + self.detail(node, slot, 6, 3);
+        let until = Some(State::Doing(Activity::Mending));
+        self.nodes[node].looming = what.map(|what| Looming { turns, slot, what, until });
+        let live = self.nodes[node].oracle.model.live_versions();
+        let contents: Vec<_> = live.filter_map(|(id, version)| Some((*id, version.content.clone()?))).collect();
+        let step = self.swarm.limits.read_len;
+        let mut up = true;
+        'all: for (blob, content) in contents.iter().rev().take(BROWSED) {
+            let len = content.len() as u64;
+            for start in [0, len / 3, len / 3 * 2] {
+                let range = start..len.min(start + step);
+                let expected = &content[start as usize..];
+                match self.ask_through(node, Request::Read { blob: *blob, range })? {
+                    None => {
+                        up = false;
+                        break 'all;
+                    }
+                    Some(Reply::Data(pieces)) if !expected.starts_with(&pieces.concat()) => {
+                        return Err(Broken::new(Promise::P2, format!("version {blob} holds other bytes")));
+                    }
+                    // Where the log rots and the disk fails, any reason will do.
+                    Some(_) => {}
+                }
+            }
+        }
+        if up {
+            self.pump(node, |world| !world.nodes[node].doing().is_unasked())?;
+            up = self.is_up(node);
+        }
+        let it = &mut self.nodes[node];
+        (it.looming, it.tight) = (None, false);
+        it.disk.set_capacity(None);
+        if up {
+            return Ok(());
+        }
+        let power_loss = !it.disk.is_powered();
+        self.stop_and_restart(node, power_loss, None)
     }
 
     /// A client's next message.

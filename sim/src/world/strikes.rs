@@ -18,6 +18,8 @@ pub(super) struct Looming {
     pub(super) turns: u64,
     pub(super) slot: u32,
     pub(super) what: Disruption,
+    /// And until it does this, if that is said.
+    pub(super) until: Option<State>,
 }
 
 impl World {
@@ -116,9 +118,14 @@ impl World {
 
     /// One turn is over: what was called for comes nearer.
     pub(super) fn loom(&mut self, node: usize) {
-        let Some(Looming { turns, slot, what }) = self.nodes[node].looming.take() else { return };
-        if turns > 1 {
-            self.nodes[node].looming = Some(Looming { turns: turns - 1, slot, what });
+        let Some(Looming { turns, slot, what, until }) = self.nodes[node].looming.take() else { return };
+        if !self.nodes[node].disk.is_powered() {
+            return;
+        }
+        if until.is_some_and(|state| self.nodes[node].doing() != state) {
+            self.nodes[node].looming = Some(Looming { turns, slot, what, until });
+        } else if turns > 1 {
+            self.nodes[node].looming = Some(Looming { turns: turns - 1, slot, what, until });
         } else {
             self.disrupt(node, slot, what);
         }

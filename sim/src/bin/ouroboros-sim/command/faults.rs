@@ -16,6 +16,9 @@ const LINKS: [(&str, &str); 7] = [
 ];
 const CLOCKS: [(&str, &str); 1] = [("clock-drift", "a node's clocks are fast or slow by up to 5,000 ppm")];
 
+/// A title, and what stands under it.
+type Group = (&'static str, fn(&Cause) -> bool);
+
 pub(super) fn list_faults() -> u8 {
     let print = |name: &str, text: &str| println!("    {name:<28}{text}");
     println!("At any operation of the disk (* destroys: of the log only with --beyond):");
@@ -25,7 +28,7 @@ pub(super) fn list_faults() -> u8 {
             if fault == Fault::EarlyEnd { "; the disk's contract forbids it, only tests ask for it" } else { "" };
         print(&format!("{fault}{star}"), &format!("{}{never}", fault.text()));
     }
-    let groups: [(&str, fn(&Cause) -> bool); 3] = [
+    let groups: [Group; 3] = [
         ("When the power fails:", |cause| matches!(cause, Cause::Power(_))),
         ("At rest:", |cause| matches!(cause, Cause::Rot(_))),
         ("To a node:", |cause| matches!(cause, Cause::Befell(_))),
