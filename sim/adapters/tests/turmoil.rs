@@ -116,7 +116,7 @@ impl Files for TurmoilFiles {
 }
 
 impl RawFile for TurmoilFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
