@@ -202,7 +202,7 @@ impl<H> RealFile<H> {
 
 impl<H: RawFile> DiskFile for RealFile<H> {
     fn len(&self) -> Result<u64, DiskError> {
-        self.file.len().map_err(|error| self.error("len", &error))
+        self.file.size().map_err(|error| self.error("len", &error))
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {

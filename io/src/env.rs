@@ -161,7 +161,7 @@ pub trait RawFile: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// The system's.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Reads some bytes at a place; 0 at the end.
     ///

@@ -76,7 +76,7 @@ impl Files for RealFiles {
 }
 
 impl RawFile for File {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

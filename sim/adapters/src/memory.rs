@@ -109,7 +109,7 @@ impl Files for MemoryFiles {
 }
 
 impl RawFile for MemoryHandle {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(locked(&self.content).len() as u64)
     }
 

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Seeds of a clean run.
-const SEEDS: u64 = 500;
+const SEEDS: u64 = 300;
 /// Seeds after which a mistake counts as not found.
 const ENOUGH: u64 = 100;
 /// Not madsim's: a time that was not asked of the world shows.

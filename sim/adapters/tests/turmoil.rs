@@ -116,7 +116,7 @@ impl Files for TurmoilFiles {
 }
 
 impl RawFile for TurmoilFile {
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
 
@@ -481,7 +481,7 @@ type Scenario = fn(u64) -> Result<String, String>;
 
 /// Each with the seeds of a clean run.
 const SCENARIOS: [(&str, Scenario, u64); 3] =
-    [("life", life, 1000), ("power failures", power_failures, 100), ("contract of the disk", contract, 1000)];
+    [("life", life, 500), ("power failures", power_failures, 100), ("contract of the disk", contract, 1000)];
 
 /// The first seed that finds a mistake, where, and how it shows.
 fn find(mistake: Mistake) -> Option<(u64, &'static str, String)> {
