@@ -31,10 +31,12 @@ pub enum Mistake {
     PlaceKept,
     /// Of those that wait for room one is told, however much room there is.
     OneIsTold,
-    /// The store is let go of when the last answer is there, and not when the engine has ended.
+    /// The store is let go of when the engine was asked to end, and not when it has.
     EndNotAwaited,
-    /// A request that is answered at once is handled before those that were sent earlier.
-    OwnFirst,
+    /// The engine's task ends in a turn of its own, and who closes the store waits for one turn, in which it usually does.
+    EndAssumed,
+    /// Heads are asked for and looked for again a turn later, when the answer usually is there, instead of waited for.
+    AnswerAssumed,
 }
 
 /// Whether a mistake is made. Never, in a product.

@@ -177,13 +177,8 @@ struct Loop<E: Env> {
 impl<E: Env> Loop<E> {
     /// Handles everything that has arrived, and then `last`.
     fn turn(&mut self, last: Option<Input>) {
-        if planted(Mistake::OwnFirst) {
-            self.inputs.extend(last);
-            self.mailbox.take(&mut self.inputs);
-        } else {
-            self.mailbox.take(&mut self.inputs);
-            self.inputs.extend(last);
-        }
+        self.mailbox.take(&mut self.inputs);
+        self.inputs.extend(last);
         self.host.feed();
         let due = self.driver.turn(self.inputs.drain(..), &mut self.host);
         self.mailbox.set_due(due);
@@ -237,17 +232,21 @@ impl<E: Env> SharedLoop<E> {
     async fn turn_on(&self, env: &E, mailbox: &Mailbox) {
         loop {
             mailbox.wait(env).await;
-            let mut shared_loop = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(mine) = shared_loop.as_mut() else {
-                // So that who closes the store hears of it.
-                std::panic::resume_unwind(Box::new("the engine panicked in a client's turn"));
+            let over = {
+                let mut shared_loop = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(mine) = shared_loop.as_mut() else {
+                    // So that who closes the store hears of it.
+                    std::panic::resume_unwind(Box::new("the engine panicked in a client's turn"));
+                };
+                mine.turn(None);
+                if !mine.is_over() {
+                    continue;
+                }
+                shared_loop.take()
             };
-            mine.turn(None);
-            if !mine.is_over() {
-                continue;
+            if planted(Mistake::EndAssumed) {
+                futures_lite::future::yield_now().await;
             }
-            let over = shared_loop.take();
-            drop(shared_loop);
             if let Some(Loop { driver, .. }) = over
                 && let Err(failure) = driver.into_parts().0.shut_down()
             {

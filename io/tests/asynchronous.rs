@@ -1,13 +1,13 @@
 //! What takes several questions to the engine gives the same through both forms of the store.
 #![allow(clippy::unwrap_used)]
 
-use futures_lite::future::block_on;
+use futures_lite::future::{block_on, poll_once};
 use ouroborosdb::engine::blob::{Attributes, SnapshotEntry};
 use ouroborosdb::engine::dag::merge::{Lww, UnionLines};
 use ouroborosdb::engine::id::{BlobId, EngineRng};
 use ouroborosdb::engine::keys::Keyring;
 use ouroborosdb::engine::names::KeyName;
-use ouroborosdb::engine::node::{Base, Got, PutOptions, Select};
+use ouroborosdb::engine::node::{Base, Failure, Got, Limits, Profile, PutOptions, Select};
 use ouroborosdb::{AsyncDb, Db, Error};
 
 fn create() -> (tempfile::TempDir, Db) {
@@ -84,4 +84,57 @@ fn snapshots_are_written_and_read_alike() {
     block_on(asynchronous.snapshot("twice", twice.into_iter(), Attributes::new())).unwrap_err();
     let key = KeyName::new(".ouroboros/snapshots/twice").unwrap();
     block_on(asynchronous.get(&key, Select::Winner)).unwrap_err();
+}
+
+/// A future that nobody waits for any longer than this: until it has asked.
+fn give_up<T>(future: impl Future<Output = T>) -> Option<T> {
+    block_on(poll_once(future))
+}
+
+#[test]
+fn a_stream_whose_opening_was_given_up_is_not_kept_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let keyring = Keyring::generate(&mut EngineRng::from_seed([5; 32]));
+    let limits = Limits { uploads: 3, ..Profile::default().limits() };
+    let db = Db::builder().directory(directory.path()).keyring(keyring).limits(limits).create().unwrap();
+    let (db, key) = (db.asynchronous(), KeyName::new("a").unwrap());
+    for _ in 0..20 {
+        drop(give_up(db.put_stream(&key, PutOptions::default())));
+    }
+    block_on(async {
+        let mut upload = db.put_stream(&key, PutOptions::default()).await.unwrap();
+        upload.send("whole".into()).await.unwrap();
+        upload.finish().await.unwrap();
+    });
+}
+
+#[test]
+fn a_stream_of_which_a_piece_was_given_up_is_not_finished() {
+    let (_directory, db) = create();
+    let (db, key) = (db.asynchronous(), KeyName::new("a").unwrap());
+    // The answer may be faster than who gives up: then nothing was given up.
+    for _ in 0..100 {
+        let mut upload = block_on(db.put_stream(&key, PutOptions::default())).unwrap();
+        if give_up(upload.send("piece".into())).is_some() {
+            continue;
+        }
+        assert!(matches!(block_on(upload.send("piece".into())), Err(Error::Request(Failure::Invalid(_)))));
+        assert!(matches!(block_on(upload.finish()), Err(Error::Request(Failure::Invalid(_)))));
+        assert!(matches!(block_on(db.heads(&key)), Err(Error::Request(Failure::NoSuchKey(_)))));
+        return;
+    }
+}
+
+#[test]
+fn an_asynchronous_close_lets_go_of_the_store() {
+    let (directory, db) = create();
+    let key = KeyName::new("a").unwrap();
+    db.put(&key, "value", PutOptions::default()).unwrap();
+    let handle = db.asynchronous();
+    block_on(is_send(handle.close())).unwrap();
+    assert!(matches!(block_on(handle.heads(&key)), Err(Error::Closed)));
+    block_on(handle.close()).unwrap();
+    let keyring = Keyring::generate(&mut EngineRng::from_seed([5; 32]));
+    let again = Db::builder().directory(directory.path()).keyring(keyring).open().unwrap();
+    assert_eq!(again.get_bytes(&key).unwrap(), "value");
 }

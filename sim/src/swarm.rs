@@ -136,7 +136,8 @@ impl Disruption {
             Self::Reopen => 100,
             Self::LoseIndex | Self::OldIndex | Self::Keyless => 40,
             Self::WallJump => 80,
-            Self::Rest | Self::Rot => 100,
+            Self::Rest => 100,
+            Self::Rot => 150,
             Self::TightDisk => 80,
         }
     }

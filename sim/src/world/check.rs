@@ -3,7 +3,7 @@
 use super::restart::Stop;
 use super::trace::What;
 use super::{Pumped, World};
-use crate::oracle::{Broken, Excuse, Held, Promise, Shown, Sight};
+use crate::oracle::{Broken, Excuse, Held, Promise, Shown, Sight, dots};
 use crate::sometimes::Sometimes;
 use crate::story::Told;
 use crate::workload::Task;
@@ -54,7 +54,11 @@ impl World {
                 other => return other,
             };
             tries += 1;
-            let may = self.nodes[node].is_excused() || self.budget.beyond;
+            // What rots within the redundancy is made good on the way, without anybody's help; and what a crash tore was no
+            // version yet.
+            let it = &self.nodes[node];
+            let of_version = matches!(request, Request::GetVersion(_) | Request::Read { .. });
+            let may = it.torn && !of_version || it.has_faults() || self.budget.beyond;
             if !may || tries > AGAIN {
                 return Err(Stop::Failed(failure));
             }
@@ -274,6 +278,7 @@ impl World {
         }
         self.nodes[node].oracle.settle();
         self.heal(node)?;
+        dots::check(&self.nodes[node].disk)?;
         match self.must(node, &Request::Compact, Promise::P6)? {
             Reply::Compacted(_) => {}
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),
@@ -298,6 +303,12 @@ impl World {
                         let what = format!("a scrub that repairs leaves damage: {damage:?}");
                         return Err(Broken::new(Promise::P6, what));
                     }
+                    let it = &self.nodes[node];
+                    if report.damage.is_empty()
+                        && let Some(rot) = it.rot.as_ref().filter(|rot| rot.is_there(&it.disk))
+                    {
+                        return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot:.100?}")));
+                    }
                     if !report.lost.is_empty() {
                         return Err(Broken::new(
                             Promise::P1,
@@ -309,6 +320,7 @@ impl World {
             }
         }
         self.nodes[node].rotten = false;
+        self.nodes[node].rot = None;
         self.nodes[node].torn = false;
         Ok(())
     }

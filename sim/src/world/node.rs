@@ -1,5 +1,6 @@
 //! One node of the world: its machine's disk and clocks, and the process that runs on it, if it does.
 
+use super::restart::Rot;
 use super::strikes::Looming;
 use crate::disk::FaultyDisk;
 use crate::oracle::Oracle;
@@ -128,6 +129,8 @@ pub(super) struct Node {
     pub(super) faults_before: u64,
     /// Something was destroyed that is not healed yet.
     pub(super) rotten: bool,
+    /// Where that was.
+    pub(super) rot: Option<Rot>,
     pub(super) tight: bool,
     /// The power failed since the last scrub that healed: what nobody was told of may lie about torn, and is called
     /// damaged by who finds it.
@@ -150,8 +153,6 @@ pub(super) struct Node {
     pub(super) wall_went_back: bool,
     /// The process has taken no turn yet.
     pub(super) fresh: bool,
-    /// The next opening meets no faults.
-    pub(super) open_calmly: bool,
     /// The present process has no keys.
     pub(super) keyless: bool,
     /// The present process was asked to compact.
@@ -181,6 +182,7 @@ impl Node {
             wall_offset: 0,
             faults_before: 0,
             rotten: false,
+            rot: None,
             tight: false,
             torn: false,
             read_only: false,
@@ -192,7 +194,6 @@ impl Node {
             was_full: false,
             wall_went_back: false,
             fresh: false,
-            open_calmly: false,
             keyless: false,
             asked_to_compact: false,
         }

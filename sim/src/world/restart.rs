@@ -3,14 +3,14 @@
 use super::node::Process;
 use super::trace::What;
 use super::{World, panicked};
-use crate::disk::{CrashVariant, Damage};
+use crate::disk::{CrashVariant, Damage, Fault, FaultyDisk};
 use crate::oracle::{Broken, Excuse, Promise};
 use crate::sometimes::Sometimes;
 use crate::state::State;
 use crate::story::Told;
 use crate::swarm::Disruption;
 use crate::tape::{Purpose, StreamId};
-use ouroboros_engine::env::{DiskFailure, Volume};
+use ouroboros_engine::env::{DiskFailure, FileName, Volume};
 use ouroboros_engine::node::{Access, Activity, Engine, Failure, OpenError, OpenOptions, Opened, Reply, Request};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -112,8 +112,8 @@ impl World {
             let calm = attempts > ATTEMPTS;
             self.set_rates(node, true);
             let it = &mut self.nodes[node];
-            it.disk.pause(calm || core::mem::take(&mut it.open_calmly));
-            if calm || attempts > 1 {
+            it.disk.pause(calm);
+            if calm || attempts > 1 || it.disk.fault_counts().of(Fault::FillsUp) > 0 {
                 it.disk.set_capacity(None);
                 it.tight = false;
             }
@@ -326,18 +326,41 @@ impl World {
             0 => Damage::FlippedBit { bit: detail as u16 },
             1 => Damage::Zeroed,
             2 => Damage::ReplacedBy { sector: detail % sectors },
-            // Open finding: one unreadable sector at the end of the log keeps a store from being opened whose index is not
-            // there, or is discarded (sim/README.md). Such a sector becomes noise there, or the next opening meets no faults,
-            // until that is mended.
-            3 if !self.swarm.limits.index_in_memory && !self.nodes[node].has_faults() => Damage::Unreadable,
+            // Open finding: of a store without an index, one unreadable sector at the end of the log keeps it from being opened
+            // (sim/README.md). In the last segment such a sector becomes noise until that is mended.
+            3 if files.last().is_some_and(|(last, _)| last != name) => Damage::Unreadable,
             _ => Damage::Garbage { seed: detail },
         };
+        let before = sector_of(&disk, name, sector);
         self.nodes[node].rotten = disk.damage(Volume::Blocks, name, sector, damage);
-        self.nodes[node].open_calmly = damage == Damage::Unreadable;
         let name = name.clone();
+        self.nodes[node].rot = Some(Rot { name: name.clone(), sector, before });
         self.disrupted(node, Disruption::Rot, || "the store rots at rest".to_owned());
         self.rotted(node, damage, || format!("sector {sector} of {name} rots: {damage:?}"));
     }
+}
+
+/// What a sector of the log's held before it rotted.
+#[derive(Clone, Debug)]
+pub(super) struct Rot {
+    name: FileName,
+    sector: u64,
+    before: Vec<u8>,
+}
+
+impl Rot {
+    /// Whether the file is still there, and other bytes stand in it: what follows them may have been written since.
+    pub(super) fn is_there(&self, disk: &FaultyDisk) -> bool {
+        let now = sector_of(disk, &self.name, self.sector);
+        now.len() >= self.before.len() && !now.starts_with(&self.before)
+    }
+}
+
+/// The bytes of a sector, as far as the file goes.
+fn sector_of(disk: &FaultyDisk, name: &FileName, sector: u64) -> Vec<u8> {
+    let bytes = disk.contents(Volume::Blocks, name).unwrap_or_default();
+    let from = bytes.len().min(sector as usize * 512);
+    bytes[from..bytes.len().min(from + 512)].to_vec()
 }
 
 /// Why a question of the oracle has no answer.

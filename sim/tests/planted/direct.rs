@@ -1,12 +1,12 @@
 //! Promises that need a look at something else than what a client sees.
 
-use super::world::{Broken, key, limits, noise};
 use bytes::Bytes;
 use ouroboros_engine::blob::BlobRecord;
 use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 use ouroboros_engine::id::{EngineRng, Epoch, Secret};
+use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
-    Failure, Limits, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Select,
+    Failure, Limits, Profile, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Select,
 };
 use ouroboros_engine::planted::Bug;
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding, Compression, ScopeKeys, Scratch, identify, seal};
@@ -18,6 +18,8 @@ use ouroboros_sim::local::{Local, config};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What broke.
+pub(crate) type Broken = String;
 type Check = Result<(), Broken>;
 type Node = Local<FaultyDisk>;
 
@@ -38,8 +40,36 @@ pub(crate) fn scenario(bug: Bug) -> Option<fn() -> Check> {
         Bug::SlicesMovedUnverified => rot_is_not_moved,
         Bug::PinsIgnored => what_a_put_has_found_stays,
         Bug::StaleIndexBelieved => a_crash_in_a_compaction_costs_nothing,
+        Bug::AbandonedBatchKept => what_a_full_disk_refused_stays_away,
         _ => return None,
     })
+}
+
+fn key(number: u32) -> KeyName {
+    KeyName::new(format!("marker-name-{number}")).unwrap()
+}
+
+/// Bytes that do not compress: SplitMix64. The scenarios know where what is made of them comes to lie.
+fn noise(seed: u64, len: usize) -> Bytes {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) as u8
+    };
+    (0..len).map(|_| next()).collect::<Vec<u8>>().into()
+}
+
+fn limits() -> Limits {
+    Limits {
+        segment_len: 48 << 10,
+        window_len: 32 << 10,
+        replay_len: 24 << 10,
+        index_overlay_len: 32 << 10,
+        ..Profile::Background.limits()
+    }
 }
 
 fn create(disk: &FaultyDisk, limits: Limits) -> Node {
@@ -357,6 +387,29 @@ fn a_crash_in_a_compaction_costs_nothing() -> Check {
         put(&mut node, 2, &content);
         expect(&mut node, 2, &content)?;
         expect(&mut node, 1, &noise(2, 60_000))?;
+    }
+    Ok(())
+}
+
+fn what_a_full_disk_refused_stays_away() -> Check {
+    for room in (0..6000).step_by(500) {
+        let disk = fresh();
+        let mut node = create(&disk, limits());
+        put(&mut node, 0, &noise(1, 900));
+        disk.set_capacity(Some(disk.used_bytes() + room));
+        let source = PutSource::Value(noise(2, 3000));
+        let refused = node.ask(Request::Put(vec![Put { key: key(1), source, options: PutOptions::default() }]));
+        disk.set_capacity(None);
+        let was_refused = matches!(refused, Ok(Reply::Put(results)) if results.iter().all(Result::is_err));
+        put(&mut node, 2, &noise(3, 900));
+        node.close().unwrap();
+        drop_index(&disk);
+        let mut node = open(&disk, limits())?;
+        if was_refused && read(&mut node, 1).is_ok() {
+            return Err(format!("with {room} B left a put was refused, and is there"));
+        }
+        expect(&mut node, 0, &noise(1, 900))?;
+        expect(&mut node, 2, &noise(3, 900))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use ouroboros_sim::Sim;
 use std::path::PathBuf;
 
 /// Operations of clients in one run, at most. Few, so that executions are many; their number is the first byte.
-const MAX_OPERATIONS: u8 = 24;
+const MAX_OPERATIONS: u8 = 12;
 
 /// The body of the target `schedule`: no promise is broken. Of a run that breaks one, the schedule is left where findings are
 /// kept.
