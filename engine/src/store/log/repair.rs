@@ -52,7 +52,8 @@ impl<D: Disk> Log<D> {
         if !report.healed.is_empty() {
             self.sync(&file)?;
         }
-        if !active && !sealed && report.lost.is_empty() {
+        // Behind the last commit nothing would count.
+        if segment < self.durable.segment && !active && !sealed && report.lost.is_empty() {
             self.seal_behind(segment)?;
         }
         Ok(report)
