@@ -53,6 +53,18 @@ fn a_recorded_schedule_replays_to_the_same_trace() {
     }
 }
 
+/// Positions that were asked twice gave a fuzzer's run two answers, and its schedule one.
+#[test]
+fn the_schedule_of_a_fuzzers_run_replays_to_the_same_trace() {
+    for number in 0..20u64 {
+        let bytes = |at: u64| blake3::hash(&[number.to_le_bytes(), at.to_le_bytes()].concat()).as_bytes()[0];
+        let input: Vec<u8> = (0..600).map(bytes).collect();
+        let report = Sim::of_bytes(&input).operations(20).run();
+        let again = Sim::replay(&report.schedule).run();
+        assert_eq!(again.trace, report.trace, "input {number}");
+    }
+}
+
 #[test]
 fn a_canary_is_found_and_its_schedule_shrinks_to_a_few_choices() {
     let found = (0..50).map(|seed| Sim::new(seed).canary(true).run()).find(|report| report.violation.is_some());

@@ -224,7 +224,7 @@ impl Core {
             Source::Replay(choices) => {
                 choices.get(&(stream, position)).copied().unwrap_or(0).min(bound.saturating_sub(1))
             }
-            Source::Bytes(bytes) => bytes.below(stream, bound),
+            Source::Bytes(bytes) => bytes.below_at(stream, position, bound),
         };
         if value != 0 {
             self.taken.insert((stream, position), value);

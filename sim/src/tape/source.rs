@@ -3,6 +3,7 @@
 use super::{Purpose, StreamId, slot};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use std::collections::BTreeMap;
 
 /// One ChaCha20 stream per purpose and node, each of which can be entered anywhere.
 #[derive(Debug)]
@@ -52,11 +53,13 @@ fn generator(seed: u64, stream: StreamId) -> ChaCha20Rng {
 pub(super) struct Bytes {
     input: Vec<u8>,
     at: usize,
+    /// What was answered: a position that is asked twice gives one answer, as it does in the schedule of the run.
+    answers: BTreeMap<(StreamId, u64), u64>,
 }
 
 impl Bytes {
     pub(super) fn new(input: &[u8]) -> Self {
-        Self { input: input.to_vec(), at: 0 }
+        Self { input: input.to_vec(), at: 0, answers: BTreeMap::new() }
     }
 
     fn byte(&mut self) -> u64 {
@@ -65,8 +68,18 @@ impl Bytes {
         u64::from(byte)
     }
 
+    /// The choice at a position of a stream.
+    pub(super) fn below_at(&mut self, stream: StreamId, position: u64, bound: u64) -> u64 {
+        if let Some(answer) = self.answers.get(&(stream, position)) {
+            return (*answer).min(bound.saturating_sub(1));
+        }
+        let answer = self.below(stream, bound);
+        self.answers.insert((stream, position), answer);
+        answer
+    }
+
     /// One byte is one choice wherever it can be, so that a changed byte changes one thing.
-    pub(super) fn below(&mut self, stream: StreamId, bound: u64) -> u64 {
+    fn below(&mut self, stream: StreamId, bound: u64) -> u64 {
         if bound <= 1 || self.at >= self.input.len() {
             return 0;
         }
