@@ -173,7 +173,10 @@ impl<F: DiskFile> PagedFile<F> {
 
     fn fail<T>(&self, failure: PageFailure) -> Result<T, PageFailure> {
         let mut state = self.state();
-        if state.failure.is_none() {
+        // The last one explains what redb refuses: of a write that fails it may keep the page and go on. But damage stays.
+        let stays = matches!(state.failure, Some(PageFailure::Damaged(_)))
+            || state.failure.is_some() && failure == PageFailure::Abandoned;
+        if !stays {
             state.failure = Some(failure.clone());
         }
         Err(failure)
