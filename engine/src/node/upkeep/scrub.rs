@@ -67,7 +67,7 @@ impl<D: Disk> Engine<D> {
                 // What waits in buffers is written first, so that all there is can be read back.
                 self.commit_for_upkeep()?;
                 if repair {
-                    self.log.flush_parity().map_err(|error| self.log_failure(error))?;
+                    self.log.cover().map_err(|error| self.log_failure(error))?;
                     self.commit_for_upkeep()?;
                 }
                 *stage = Stage::Segments(self.log.segments().iter().map(|segment| segment.id).collect());

@@ -25,6 +25,7 @@ mod handles;
 mod inventory;
 mod parity;
 mod place;
+mod proof;
 mod reader;
 mod record;
 mod recovery;

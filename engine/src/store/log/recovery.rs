@@ -9,6 +9,7 @@ use super::commit::{Batch, FoundCommit};
 use super::handles::Handles;
 use super::inventory::Inventory;
 use super::place::{Damage, Point};
+use super::proof::{lost_proof, unreadable_proof};
 use super::record::{HEADER_LEN, RecordHeader, record_len};
 use super::scan::{Fetched, Item, fetch};
 use super::segment::BLOCK_LEN;
@@ -48,6 +49,8 @@ pub struct Recovery {
     /// What opening healed after it had shown the records: some of `damaged` may be whole by now. Open once more to be
     /// shown them.
     pub healed: Vec<DamagedRange>,
+    /// What rot opening made good before it wrote where that lies.
+    pub mended: Vec<DamagedRange>,
     /// Segments that belong to the log and whose files are gone, up to 4,096.
     pub missing: Vec<SegmentId>,
     /// Segments that hold bytes but neither headers nor anything that could replace them; their files were renamed to
@@ -129,6 +132,13 @@ impl<D: Disk> Log<D> {
         let handles = Handles::new(disk.clone(), options.open_files as usize);
         let mut inventory = Inventory::take(&disk, &handles)?.ok_or(LogError::NoLog)?;
         let tail = find_tail(&inventory, &handles, from)?.ok_or(LogError::NoLog)?;
+        let unread = match &tail.refused {
+            None => None,
+            Some(error) => match unreadable_proof(&inventory, &handles, &tail, verify)? {
+                None => return Err(error.clone().into()),
+                unread => unread,
+            },
+        };
         let lost_proof = lost_proof(&inventory, &handles, &tail, from)?;
         let from = if lost_proof.is_some() { Some(tail.last.at) } else { from };
         if lost_proof.is_some() {
@@ -142,6 +152,7 @@ impl<D: Disk> Log<D> {
             config: inventory.config.clone(),
             torn: verdict.torn,
             unreadable: inventory.unreadable.clone(),
+            mended: unread.into_iter().collect(),
             ..Recovery::default()
         };
         if let Some(effective) = &verdict.effective {
@@ -193,7 +204,7 @@ impl<D: Disk> Log<D> {
 
         if verdict.torn_parity {
             // What cannot be written now is healed by a later scrub.
-            recovery.healed = log.repair(tail.last.at.segment).map(|report| report.healed).unwrap_or_default();
+            recovery.healed.extend(log.repair(tail.last.at.segment).map(|report| report.healed).unwrap_or_default());
         }
         if verdict.clean {
             // The list still names what is dead: its files go when a commit has a list without them, or they would be
@@ -203,7 +214,8 @@ impl<D: Disk> Log<D> {
             }
             log.list_outdated = !dead.is_empty();
             log.condemned = dead;
-            log.resume(&tail.last, from.is_some_and(|from| from >= tail.last.at))?;
+            let sure = from.is_some_and(|from| from >= tail.last.at);
+            log.resume(&tail.last, sure, &mut recovery.mended)?;
             if let Some(range) = lost_proof {
                 note_damage(&mut recovery.damaged, range);
                 log.settled = false;
@@ -221,7 +233,7 @@ impl<D: Disk> Log<D> {
             log.condemned.extend(inventory.stubs.iter().copied());
             log.start_anew(&inventory, &verdict, verify, visit, &mut recovery)?;
         }
-        log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean)?;
+        log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean, &mut recovery.mended)?;
         // What a checkpoint proves to be the end was left in an orderly way.
         if !verdict.clean || from.is_none_or(|from| from < tail.last.at) {
             log.seal_earlier()?;
@@ -249,37 +261,6 @@ impl<D: Disk> Log<D> {
         replay(&inventory, &handles, all, &others, visit, &mut damaged)?;
         Ok(damaged)
     }
-}
-
-/// The commit that [`Log::settle`] made at the end, if it is damaged: it holds nothing, and the checkpoint made after it
-/// knows where it stood. It is made again, with the parity between it and the commit before.
-fn lost_proof<D: Disk>(
-    inventory: &Inventory,
-    handles: &Handles<D>,
-    tail: &Tail,
-    from: Option<LogPosition>,
-) -> Result<Option<DamagedRange>, LogError> {
-    // PA
-    let last = tail.last.at;
-    let Some(proof) = from.filter(|from| last.segment == from.segment && last.end < from.commit) else {
-        return Ok(None);
-    };
-    let ends_there = inventory.segments.last_key_value().map(|(id, present)| (*id, present.len));
-    if ends_there != Some((proof.segment, proof.end)) || !inventory.unreadable.is_empty() {
-        return Ok(None);
-    }
-    let (mut parity, mut others) = (0, 0);
-    walk(inventory, handles, last.end_point(), proof.start_point(), &|_| false, &mut |_, _, item| {
-        match item {
-            Item::Record(_, header) if header.kind == RecordKind::Parity => parity += 1,
-            Item::Record(_, header) if !header.kind.is_upkeep() => others += 1,
-            _ => {}
-        }
-        Ok(())
-    })?;
-    let what = Damage::Record(RecordKind::Commit);
-    let range = DamagedRange { segment: proof.segment, from: proof.commit, to: proof.end, what };
-    Ok((parity > 0 && others == 0).then_some(range))
 }
 
 /// Decides what the end of the log is worth.

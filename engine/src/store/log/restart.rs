@@ -6,15 +6,16 @@ use super::footer::Footer;
 use super::handles::Handles;
 use super::inventory::{Inventory, Present};
 use super::parity::Cover;
-use super::place::Point;
+use super::place::{Damage, Point};
 use super::reader::{Shown, show};
 use super::recovery::{Recovery, Verdict};
 use super::scan::{Fetched, Item, Scanner, fetch};
 use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
 use super::upkeep::{TakenUp, take_up};
-use super::{Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
+use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
+use core::ops::ControlFlow;
 use std::sync::Arc;
 
 /// How much is written again at a time when a batch is made durable where it is, in bytes.
@@ -25,8 +26,13 @@ type Visit<'v> = dyn FnMut(RecordView<'_>) -> Result<(), LogError> + 'v;
 
 impl<D: Disk> Log<D> {
     /// Goes on writing to the last segment, right behind its last commit. `sure` says that this commit is known to be
-    /// durable.
-    pub(super) fn resume(&mut self, last: &FoundCommit, sure: bool) -> Result<(), LogError> {
+    /// durable. What had to be healed for that is added to `healed`.
+    pub(super) fn resume(
+        &mut self,
+        last: &FoundCommit,
+        sure: bool,
+        healed: &mut Vec<DamagedRange>,
+    ) -> Result<(), LogError> {
         // PA
         let at = last.at;
         let Some(segment) = self.segments.get(&at.segment).cloned() else { return Ok(()) };
@@ -37,6 +43,9 @@ impl<D: Disk> Log<D> {
             self.settled = true;
             return Ok(());
         }
+        // A crash may tear what is written again below: the parity, which must not be what the rest is waiting for.
+        let parity = last.commit.first;
+        let whole = sure || parity.segment == at.segment && self.heal(parity, healed)?;
         let mut active = Active {
             id: at.segment,
             file: Arc::new(file),
@@ -50,7 +59,8 @@ impl<D: Disk> Log<D> {
         // The last batch, which holds nothing but parity then, may be in the system's cache only. Written again, byte for
         // byte, it is part of the next sync. What is durable is not touched: a crash may tear any sector under way.
         let again = sure
-            || last.commit.first.segment == at.segment
+            || whole
+                && last.commit.first.segment == at.segment
                 && write_again(&*active.file, u64::from(last.commit.first.offset), u64::from(at.end)).is_ok();
         // A segment that is damaged, or does not take the write, is left as it is; the next append starts another.
         if intact && again {
@@ -59,6 +69,9 @@ impl<D: Disk> Log<D> {
             // know to be durable all the same.
             self.settled = covered;
             self.active = Some(active);
+        } else if !sure && last.commit.proven != LogPosition::default() {
+            // What is not written again may be gone after the next crash. Nobody builds on it.
+            self.durable = last.commit.proven;
         }
         Ok(())
     }
@@ -215,6 +228,35 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// Restores what parity can restore of a segment's records before `end`. Whether all of them are as they were written.
+    ///
+    /// # Errors
+    /// [`LogError`] when the machine is gone or a sync failed; where the disk merely refuses, it is not.
+    fn heal(&mut self, end: Point, healed: &mut Vec<DamagedRange>) -> Result<bool, LogError> {
+        // PA
+        // Damage to parity, which a crash may have done, heals nothing and is left to be found.
+        let hurts = |range: &DamagedRange| match range.what {
+            Damage::Record(kind) if kind.is_upkeep() => false,
+            _ => range.from < end.offset,
+        };
+        let whole = match self.scan(end.segment, 0, &mut |_| ControlFlow::Continue(())) {
+            Ok(scan) => !scan.damaged.iter().any(hurts),
+            Err(LogError::NoSegment(_)) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        if whole {
+            return Ok(true);
+        }
+        match self.repair(end.segment) {
+            Ok(report) => {
+                healed.extend(report.healed);
+                Ok(!report.lost.iter().any(hurts))
+            }
+            Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Cuts off what is dead at the end of segments, so that it can never be taken for history.
     pub(super) fn cut_dead_ends(
         &mut self,
@@ -222,6 +264,7 @@ impl<D: Disk> Log<D> {
         gaps: &[(Point, Point)],
         cut: Point,
         clean: bool,
+        healed: &mut Vec<DamagedRange>,
     ) -> Result<(), LogError> {
         // PA
         let mut ends: Vec<Point> = gaps.iter().filter(|gap| gap.0.segment < gap.1.segment).map(|gap| gap.0).collect();
@@ -239,6 +282,11 @@ impl<D: Disk> Log<D> {
             if holds_only_upkeep(&file, present, end)? {
                 continue;
             }
+            // What goes may be the parity that the rest is waiting for, and all of it is read by the next to look.
+            if let Some(segment) = self.segments.get_mut(&end.segment) {
+                segment.len = present.len;
+            }
+            self.heal(end, healed)?;
             file.truncate(u64::from(end.offset))?;
             file.sync()?;
             if let Some(segment) = self.segments.get_mut(&end.segment) {

@@ -12,6 +12,8 @@ use crate::env::{DiskError, DiskFailure, DiskFile};
 const WINDOW_LEN: usize = 128 << 10;
 /// How much is read at a time when the walk jumps over payloads.
 const JUMP_LEN: usize = 4 << 10;
+/// What a disk refuses as a whole, at least, in bytes.
+const SECTOR_LEN: u64 = super::commit::SECTOR_LEN as u64;
 /// How often a read that the disk refuses is tried.
 const READ_ATTEMPTS: usize = 3;
 
@@ -115,12 +117,17 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
         let mut at = self.at.saturating_add(8).next_multiple_of(8);
         while at < self.end {
             let want = (self.end - at).min(JUMP_LEN as u64) as usize;
-            let found = match self.view(at, want)? {
-                Some(bytes) => find_magic(bytes, 0),
-                None => None,
+            let sector_end = at.saturating_add(1).next_multiple_of(SECTOR_LEN).min(self.end);
+            let (found, behind) = match self.view(at, want)? {
+                Some(bytes) => (find_magic(bytes, 0), at.saturating_add(want as u64)),
+                // One sector that is refused must not hide those behind it.
+                None => match self.view(at, (sector_end - at) as usize)? {
+                    Some(bytes) => (find_magic(bytes, 0), sector_end),
+                    None => (None, sector_end),
+                },
             };
             let Some(found) = found else {
-                at = at.saturating_add(want as u64).next_multiple_of(8);
+                at = behind.next_multiple_of(8);
                 continue;
             };
             at += found as u64;

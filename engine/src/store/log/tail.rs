@@ -25,13 +25,16 @@ pub(super) struct Tail {
     /// The ones before it that are in doubt too, and one that is not, newest first. More than one is in doubt only if
     /// a crash interrupted a recovery: the newer ones are then copies of the oldest.
     pub(super) earlier: Vec<FoundCommit>,
+    /// The disk refuses to read a part of what is in doubt.
+    pub(super) refused: Option<DiskError>,
 }
 
 /// Finds the last intact commits, as far back as anything is in doubt, and at least to the commit at `from`.
 ///
 /// # Errors
-/// [`LogError::CheckpointAhead`] when no record starts at `from`. [`LogError::Disk`] when the disk refuses to read what
-/// is in doubt: whether a write was acknowledged must not be decided by a read error.
+/// [`LogError::CheckpointAhead`] when no record starts at `from`. [`LogError::Disk`] when the disk refuses to read anything
+/// that could be a commit. Where it refuses to read something behind the last one ([`Tail::refused`]), whether a write was
+/// acknowledged must not be decided by that.
 pub(super) fn find_tail<D: Disk>(
     inventory: &Inventory,
     handles: &Handles<D>,
@@ -90,11 +93,15 @@ pub(super) fn find_tail<D: Disk>(
     if let Some(sure) = newest.iter().position(|commit| commit.at <= proven) {
         newest.truncate(sure + 1);
     }
+    // A batch of nothing but parity holds nothing that could be in doubt, nor is there another commit before its own.
+    let upkeep = newest.first().filter(|last| last.commit.lasting == 0).map(|last| last.at.end_point());
+    let sure = proven.end_point().max(upkeep.unwrap_or_default());
     let mut newest = newest.into_iter();
-    let tail = newest.next().map(|last| Tail { last, earlier: newest.collect() });
-    match refused {
-        Some((at, error)) if at >= proven.end_point() => Err(error.into()),
-        _ => Ok(tail),
+    let refused = refused.filter(|(at, _)| *at >= sure).map(|(_, error)| error);
+    match (newest.next(), refused) {
+        (None, Some(error)) => Err(error.into()),
+        (None, None) => Ok(None),
+        (Some(last), refused) => Ok(Some(Tail { last, earlier: newest.collect(), refused })),
     }
 }
 
@@ -127,7 +134,8 @@ pub(super) struct BatchState {
 /// Verifies every record of the last batch, payloads included.
 ///
 /// # Errors
-/// [`LogError::Disk`], also when the disk refuses to read a part of it.
+/// [`LogError::Disk`], also when the disk refuses to read a part of it; of a batch of nothing but parity that is damage
+/// like any other.
 pub(super) fn examine<D: Disk>(
     inventory: &Inventory,
     handles: &Handles<D>,
@@ -138,9 +146,10 @@ pub(super) fn examine<D: Disk>(
     let mut state = BatchState::default();
     let mut batch = Batch::new();
     let (from, to) = (last.commit.first, last.at.start_point());
+    let decides = last.commit.lasting > 0;
     walk(inventory, handles, from, to, &|_| false, &mut |scanner, id, item| {
         match &item {
-            Item::Damaged { refused: Some(error), .. } => return Err(error.clone().into()),
+            Item::Damaged { refused: Some(error), .. } if decides => return Err(error.clone().into()),
             Item::Damaged { .. } => {}
             Item::Record(offset, header) => {
                 let Some(present) = inventory.segments.get(&id) else { unreachable!("walked just now") };
@@ -157,7 +166,7 @@ pub(super) fn examine<D: Disk>(
                 state.intact += 1;
                 false
             }
-            Shown::Damaged(range) if range.what == Damage::Unreadable => true,
+            Shown::Damaged(range) if range.what == Damage::Unreadable && decides => true,
             _ => {
                 state.damaged += 1;
                 false

@@ -11,11 +11,22 @@ use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use std::sync::Arc;
 
 impl<D: Disk> Log<D> {
+    /// Sees to it that parity covers all that was appended. What of it belongs to a batch under way is durable with
+    /// that; between batches the log settles.
+    ///
+    /// # Errors
+    /// Those of [`Self::commit`]; the call may be repeated after a [`LogError::Disk`].
+    pub fn cover(&mut self) -> Result<(), LogError> {
+        // What follows parity that is written between two batches must be its proof: by that it is known when it is
+        // unreadable.
+        if self.batch.records == 0 { self.settle().map(|_| ()) } else { self.flush_parity() }
+    }
+
     /// Writes the parity of what was appended since the last was written. Not durable before the next commit.
     ///
     /// # Errors
     /// [`LogError::Disk`]: what was written of it is taken back, and the call may be repeated.
-    pub fn flush_parity(&mut self) -> Result<(), LogError> {
+    pub(super) fn flush_parity(&mut self) -> Result<(), LogError> {
         // PA
         self.writable()?;
         loop {

@@ -219,7 +219,8 @@ impl<D: Disk> Log<D> {
         // PA
         self.ensure_active()?;
         let Some(active) = &self.active else { unreachable!("just ensured") };
-        if active.cover.is_full() {
+        // Not between two batches: what follows parity there is a proof, and taken for one where it cannot be read.
+        if active.cover.is_full() && self.batch.records > 0 {
             self.flush_parity()?;
         }
         let Some(active) = &self.active else { unreachable!("parity keeps it") };

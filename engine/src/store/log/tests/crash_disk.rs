@@ -47,6 +47,8 @@ struct State {
     crashed: bool,
     /// Bytes that all files together may have.
     capacity: Option<usize>,
+    /// A sector of a file that is refused to every read.
+    unreadable: Option<(String, usize)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -74,6 +76,11 @@ impl CrashDisk {
 
     pub(super) fn limit(&self, capacity: Option<usize>) {
         self.lock().capacity = capacity;
+    }
+
+    /// A sector of a file cannot be read any more.
+    pub(super) fn spoil(&self, file: &str, sector: usize) {
+        self.lock().unreadable = Some((file.to_owned(), sector));
     }
 
     pub(super) fn used(&self) -> usize {
@@ -260,6 +267,10 @@ impl DiskFile for CrashFile {
         let state = self.disk.lock();
         let content = state.inodes[self.inode].current.get(offset as usize..).unwrap_or_default();
         let count = content.len().min(buffer.len());
+        let sectors = offset as usize / SECTOR..(offset as usize + count).div_ceil(SECTOR);
+        if state.unreadable.as_ref().is_some_and(|(file, sector)| *file == self.name && sectors.contains(sector)) {
+            return Err(error("read", &self.name, DiskFailure::Io("unreadable".into())));
+        }
         buffer[..count].copy_from_slice(&content[..count]);
         Ok(count)
     }

@@ -1,7 +1,7 @@
 //! Full disks, failed syncs, refused reads, hostile files.
 
 use super::super::*;
-use super::basics::{create, open, payload, rng};
+use super::basics::{create, open, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
 use crate::env::{Disk, DiskFailure, DiskFile, MemoryDisk, OpenMode, Volume};
 
@@ -147,6 +147,84 @@ fn a_refused_read_never_makes_a_batch_disappear() {
             break;
         }
     }
+}
+
+#[test]
+fn an_unreadable_sector_at_the_end_never_loses_a_batch_and_keeps_no_log_shut_that_rested() {
+    let (mut refused, mut proofs) = (0, 0);
+    for rested in [true, false] {
+        for len in [1, 150, 200, 600, 3000, 15_000, 16_000, 16_100, 20_000] {
+            let disk = CrashDisk::default();
+            let mut log = create(&disk);
+            for number in 0..3 {
+                log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, len)]).unwrap();
+                log.commit(b"a note").unwrap();
+            }
+            if rested {
+                log.close().unwrap();
+            }
+            let (name, bytes) = disk.files().pop_last().unwrap();
+            for sector in 0..bytes.len().div_ceil(512) {
+                let disk = disk.after_crash(Survival::Everything);
+                disk.spoil(&name, sector);
+                match open_from(&disk, None) {
+                    Ok((log, recovery, seen)) => {
+                        // A record that is itself in the sector is named.
+                        let named = usize::from(!recovery.damaged.is_empty());
+                        assert!(seen.len() + named >= 3, "{rested} {len}: sector {sector}: {recovery:?}");
+                        let proof = sector + 1 == bytes.len() / 512 && rested;
+                        if proof {
+                            assert_eq!((seen.len(), recovery.mended.len()), (3, 1), "{len}: {recovery:?}");
+                            proofs += 1;
+                            drop(log);
+                            assert_eq!(open(&disk).2.len(), 3);
+                        }
+                    }
+                    Err(LogError::Disk(_)) => {
+                        refused += 1;
+                        assert!(!rested, "{len}: sector {sector} keeps a log shut that rested");
+                    }
+                    Err(error) => panic!("{rested} {len}: sector {sector}: {error}"),
+                }
+            }
+        }
+    }
+    println!("refused {refused}, proofs {proofs}");
+    assert!(refused > 0 && proofs > 0);
+}
+
+#[test]
+fn nobody_builds_on_a_proof_that_may_be_in_the_cache_only() {
+    let mut built = 0;
+    for at in 0.. {
+        let disk = CrashDisk::default();
+        let mut log = create(&disk);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        disk.plan(0, Fault::FailSync);
+        log.close().unwrap_err();
+        assert!(disk.hit());
+        disk.plan(at, Fault::Full);
+        let Ok((mut log, ..)) = open_from(&disk, None) else { continue };
+        if !disk.hit() {
+            break;
+        }
+        let append = |log: &mut Log<CrashDisk>, number| {
+            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 900)])?;
+            log.commit(b"")
+        };
+        while append(&mut log, 2).is_err() {}
+        drop(log);
+        // What a failed sync has lost, a later one does not bring, but for the file's length.
+        for name in disk.list(Volume::Blocks).unwrap() {
+            disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap().sync().unwrap();
+        }
+        let (_, recovery, seen) = open(&disk.after_crash(Survival::Nothing));
+        assert_eq!((seen.len(), recovery.damaged.as_slice()), (2, [].as_slice()), "full at {at}");
+        built += 1;
+    }
+    println!("built {built}");
+    assert!(built > 0);
 }
 
 #[test]
