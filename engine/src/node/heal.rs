@@ -21,6 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How often a question is asked again: of an index that was opened again, and of one made anew.
 const ATTEMPTS: u8 = 2;
+/// How often the log is looked at, at most, while looks differ in what they could not read.
+const LOOKS: u8 = 4;
 /// Places that are remembered as not readable; where there are more, the rest goes unnamed.
 const UNREAD_LEN: usize = 256;
 
@@ -44,6 +46,32 @@ pub(super) struct Unread {
     what: String,
     /// A scrub has tried to heal it, and has named it as lost.
     given_up: bool,
+}
+
+/// Looks at the log, by which an index learns what is in it. What two looks in a row could not read is damaged; what only
+/// one could not may have been misread, and a record that is misread here would stay unknown until a scrub.
+#[derive(Debug, Default)]
+pub(super) struct Looks {
+    taken: u8,
+    damaged: Vec<DamagedRange>,
+    /// What was healed on the way.
+    pub(super) healed: Vec<DamagedRange>,
+}
+
+impl Looks {
+    /// Heals what a look could not read. Whether to look again.
+    pub(super) fn again<D: Disk>(&mut self, log: &mut Log<D>, damaged: &[DamagedRange]) -> bool {
+        // PA
+        self.taken += 1;
+        if damaged.is_empty() || self.taken >= LOOKS {
+            return false;
+        }
+        let healed = repair(log, damaged);
+        let again = !healed.is_empty() || self.damaged != damaged;
+        self.healed.extend(healed);
+        self.damaged = damaged.to_vec();
+        again
+    }
 }
 
 /// All healing under way and due.
@@ -178,7 +206,7 @@ fn segments_of(damaged: &[DamagedRange]) -> BTreeSet<SegmentId> {
 }
 
 /// Repairs the segments in which something is damaged; returns what was healed.
-pub(super) fn repair<D: Disk>(log: &mut Log<D>, damaged: &[DamagedRange]) -> Vec<DamagedRange> {
+fn repair<D: Disk>(log: &mut Log<D>, damaged: &[DamagedRange]) -> Vec<DamagedRange> {
     // PA
     let mut healed = Vec::new();
     for segment in segments_of(damaged) {
@@ -285,7 +313,7 @@ impl<D: Disk> Engine<D> {
         let keys = self.keys.clone();
         tracing::warn!("the index is made anew from the log");
         let failure = |error: IndexError| Failure::Index(error.to_string());
-        let mut repaired = false;
+        let mut looks = Looks::default();
         loop {
             let disk = self.log.disk().clone();
             let mut rng = EngineRng::from_seed(self.rng.bytes());
@@ -298,13 +326,10 @@ impl<D: Disk> Engine<D> {
             })?;
             let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));
             let undecoded = std::mem::take(&mut replay.undecoded);
-            if !repaired && !unread(&damaged).is_empty() && self.health == Health::Good {
-                repaired = true;
-                let healed = repair(&mut self.log, &damaged);
-                self.tell_healed(&healed);
-                // Where nothing had to be healed it was misread, and may be read rightly now.
+            if !unread(&damaged).is_empty() && self.health == Health::Good && looks.again(&mut self.log, &damaged) {
                 continue;
             }
+            self.tell_healed(&looks.healed);
             (self.index, self.content) = (index, content);
             self.policy = policy.or(self.policy.take());
             self.heal.unread = unread(&damaged);

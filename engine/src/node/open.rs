@@ -2,7 +2,7 @@
 
 use super::access::{Access, IndexPlace, clear_passing_index, needed};
 use super::batch::Batch;
-use super::heal::{Heal, Unread, readable_again, repair, unread};
+use super::heal::{Heal, Looks, Unread, readable_again, unread};
 use super::policy::Policy;
 use super::put::Puts;
 use super::reader::Reads;
@@ -213,7 +213,7 @@ impl<D: Disk> Engine<D> {
             ),
         };
         let from = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
-        let mut healed = Vec::new();
+        let mut looks = Looks::default();
         let (log, recovery, replay) = loop {
             let mut replay = Replay::new(&mut index, keys.map(AsRef::as_ref), stored.clone());
             if let Some(known) = &checkpoint {
@@ -235,14 +235,15 @@ impl<D: Disk> Engine<D> {
                 }
                 Err(error) => return Err(OpenFailure::Open(error.into())),
             };
+            looks.healed.extend(recovery.mended.iter().copied());
+            // What a crash tore of the parity alone is no damage to speak of.
+            if !recovery.damaged.is_empty() {
+                looks.healed.extend(recovery.healed.iter().copied());
+            }
             // A record that could not be shown is shown once its place is repaired: to say where in history it stands is
             // the log's affair, so it is opened once more.
-            if healed.is_empty() && !recovery.damaged.is_empty() {
-                healed.clone_from(&recovery.healed);
-                healed.extend(repair(&mut log, &recovery.damaged));
-                if !healed.is_empty() {
-                    continue;
-                }
+            if looks.again(&mut log, &recovery.damaged) {
+                continue;
             }
             break (log, recovery, replay);
         };
@@ -324,7 +325,7 @@ impl<D: Disk> Engine<D> {
             }
         }
         let found = damaged.iter().map(|place| (place.clone(), DamageOutcome::Healable));
-        let mended = healed.iter().map(|range| (range.to_string(), DamageOutcome::Healed));
+        let mended = looks.healed.iter().map(|range| (range.to_string(), DamageOutcome::Healed));
         for (place, outcome) in mended.chain(found) {
             engine.outputs.push_back(Output::Event(Event::Integrity(Damage { place, outcome })));
         }
