@@ -44,8 +44,11 @@ fn the_same_seed_gives_the_same_trace() {
 
 #[test]
 fn a_recorded_schedule_replays_to_the_same_trace() {
-    for seed in 20..40 {
-        let report = run(seed);
+    // The long ones come to every corner.
+    let long = [165, 1887].map(|seed| Sim::new(seed).operations(300));
+    for sim in (20..40).map(Sim::new).chain(long) {
+        let report = sim.run();
+        let seed = report.seed;
         let text = report.schedule.to_string();
         let again = Sim::replay(&Schedule::parse(&text).unwrap()).told(true).run();
         assert_eq!(again.trace, report.trace, "seed {seed}");

@@ -4,6 +4,7 @@ use super::learn::{describe, wrong_answer};
 use super::{Broken, Excuse, Oracle, Promise, demand};
 use crate::workload::Task;
 use ouroboros_engine::id::BlobId;
+use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Failure, Got, Reply, Request, Version};
 
 impl Oracle {
@@ -167,8 +168,12 @@ impl Oracle {
         Ok(())
     }
 
-    /// The history and heads of a key that was looked at.
-    pub(crate) fn check_key(&self, key: &ouroboros_engine::names::KeyName, shown: &[&Version]) -> Result<(), Broken> {
+    /// The histories and heads of keys that were looked at.
+    pub(crate) fn check_keys(&self, histories: &[(KeyName, Vec<Version>)]) -> Result<(), Broken> {
+        histories.iter().try_for_each(|(key, shown)| self.check_key(key, shown))
+    }
+
+    fn check_key(&self, key: &KeyName, shown: &[Version]) -> Result<(), Broken> {
         let history = self.model.history(key);
         let right = history.len() == shown.len()
             && history

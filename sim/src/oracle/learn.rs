@@ -64,8 +64,9 @@ impl Oracle {
         shown.keys().filter(|id| !told.contains(id) && !self.model.versions.contains_key(id)).copied().collect()
     }
 
-    fn live_among<'a>(&'a self, keys: &'a BTreeSet<KeyName>) -> impl Iterator<Item = BlobId> + 'a {
-        self.model.live_versions().filter(|(_, version)| keys.contains(&version.key)).map(|(id, _)| *id)
+    fn live_among<'a>(&'a self, keys: &'a BTreeSet<KeyName>) -> impl Iterator<Item = (BlobId, &'a KeyName)> + 'a {
+        let live = self.model.live_versions().filter(|(_, version)| keys.contains(&version.key));
+        live.map(|(id, version)| (*id, &version.key))
     }
 
     /// Whether something is shown that was purged.
@@ -75,19 +76,23 @@ impl Oracle {
 
     /// Whether something that was acknowledged is not shown.
     pub(crate) fn misses(&self, tasks: &[Task], keys: &BTreeSet<KeyName>, shown: &Shown) -> bool {
-        // What was purged just now may be missed rightly; who is wrong all the same is told by learning.
-        let purged: BTreeSet<KeyName> =
-            tasks.iter().filter_map(|task| task.purge.as_ref()).filter_map(|target| self.key_of(target)).collect();
-        if !purged.is_empty() {
-            let keys: BTreeSet<KeyName> = keys.difference(&purged).cloned().collect();
-            return self.live_among(&keys).any(|id| !shown.contains_key(&id));
-        }
-        let known = self.live_among(keys);
+        // What was purged just now is missed rightly; what may have been is better looked for.
+        let told = |task: &&Task| matches!(task.reply, Some(Reply::Purged { .. }));
+        let purges = || tasks.iter().filter(told).filter_map(|task| task.purge.as_ref());
+        let purged = |id: &BlobId, key: &KeyName| {
+            purges().any(|target| match target {
+                PurgeTarget::Key(other) => other == key,
+                PurgeTarget::Version(other) => other == id,
+            })
+        };
+        let known = self.live_among(keys).filter(|(id, key)| !purged(id, key)).map(|(id, _)| id);
         let told = tasks.iter().filter_map(|task| match &task.reply {
-            Some(Reply::Put(results)) => Some(results.iter().flatten().map(|written| written.id)),
+            Some(Reply::Put(results)) => Some(task.wants.iter().zip(results)),
             _ => None,
         });
-        known.chain(told.flatten()).any(|id| !shown.contains_key(&id))
+        let told = told.flatten().filter_map(|(want, result)| Some((&want.key, result.as_ref().ok()?.id)));
+        let told = told.filter(|(key, id)| !purged(id, key)).map(|(_, id)| id);
+        known.chain(told).any(|id| !shown.contains_key(&id))
     }
 
     /// Tells the model what came of the operations.
@@ -177,9 +182,14 @@ impl Oracle {
                             && want.content.as_ref() == content
                             && held.is_none_or(|held| held.attributes == want.attributes)
                             && want.content.is_none() == version.gone
-                            && want.parents.as_ref().is_none_or(|parents| *parents == version.parents)
+                            && match &want.parents {
+                                Some(parents) => *parents == version.parents,
+                                None => version.parents.len() <= 1,
+                            }
                     };
-                    let Some(at) = unknown.iter().position(like) else {
+                    // Who named what it follows is known by that.
+                    let named = unknown.iter().position(|want| want.parents.is_some() && like(want));
+                    let Some(at) = named.or_else(|| unknown.iter().position(like)) else {
                         return Err(Broken::new(
                             Promise::P2,
                             format!("nobody asked for version {id} of {key}: {version:?}"),

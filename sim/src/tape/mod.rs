@@ -105,6 +105,9 @@ struct Core {
     next: Vec<u64>,
     taken: Choices,
     choices: u64,
+    /// The bound that each position was asked with.
+    #[cfg(debug_assertions)]
+    bounds: BTreeMap<(StreamId, u64), u64>,
 }
 
 /// See the module's text. Clones share it.
@@ -119,7 +122,14 @@ const fn slot(stream: StreamId) -> usize {
 
 impl Tape {
     fn over(source: Source) -> Self {
-        Self(Arc::new(Mutex::new(Core { source, next: Vec::new(), taken: Choices::new(), choices: 0 })))
+        Self(Arc::new(Mutex::new(Core {
+            source,
+            next: Vec::new(),
+            taken: Choices::new(),
+            choices: 0,
+            #[cfg(debug_assertions)]
+            bounds: BTreeMap::new(),
+        })))
     }
 
     /// Choices drawn from a seed, and recorded.
@@ -216,8 +226,19 @@ impl Core {
         position
     }
 
+    /// A position may be asked again, but for the same thing: of two things a recorded schedule has room for one.
+    #[cfg(debug_assertions)]
+    fn check_bound(&mut self, stream: StreamId, position: u64, bound: u64) {
+        let before = *self.bounds.entry((stream, position)).or_insert(bound);
+        assert_eq!(before, bound, "position {position} of {stream:?} is asked for two things");
+    }
+
+    #[cfg(not(debug_assertions))]
+    const fn check_bound(&self, _stream: StreamId, _position: u64, _bound: u64) {}
+
     fn take(&mut self, stream: StreamId, position: u64, bound: u64, choose: impl FnOnce(u64) -> u64) -> u64 {
         self.choices += 1;
+        self.check_bound(stream, position, bound);
         let value = match &mut self.source {
             Source::Random(random) => choose(random.draw(stream, position)),
             // A schedule may come from another version of the program, whose bounds were others.
@@ -291,6 +312,16 @@ mod tests {
         assert_eq!(tape.below_at(WORK, 1, 10), 5);
         assert_eq!(tape.below_at(WORK, 2, 10), 9);
         assert!((3..100).all(|position| tape.below_at(WORK, position, 10) == 0));
+    }
+
+    #[test]
+    #[cfg(debug_assertions)]
+    #[should_panic(expected = "is asked for two things")]
+    fn a_position_is_not_asked_for_two_things() {
+        let tape = Tape::random(1);
+        tape.below_at(WORK, 5, 10);
+        tape.below_at(WORK, 5, 10);
+        tape.below_at(WORK, 5, 11);
     }
 
     #[test]

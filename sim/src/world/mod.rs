@@ -6,6 +6,7 @@
 
 mod budget;
 mod check;
+mod detail;
 mod network;
 mod node;
 mod restart;
@@ -258,6 +259,17 @@ impl World {
             if self.trace.events() - first > MAX_EVENTS {
                 return Err(Broken::new(Promise::P6, format!("after {MAX_EVENTS} events the node is not idle")));
             }
+        }
+    }
+
+    /// Whether anything will come of what is to happen.
+    fn is_due(&self, at: u64, happening: &Happening) -> bool {
+        let of = |node: u8| &self.nodes[usize::from(node)];
+        match happening {
+            Happening::Turn { node, life } => of(*node).life == *life && of(*node).turn_at == Some(at),
+            Happening::JobDone { node, life, job } => of(*node).life == *life && of(*node).jobs.contains_key(job),
+            Happening::Send { node, life, task } => of(*node).life == *life && *task < self.tasks.len(),
+            Happening::Arrive { .. } => true,
         }
     }
 

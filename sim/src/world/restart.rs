@@ -1,5 +1,6 @@
 //! The end of a process and the beginning of the next.
 
+use super::detail::Detail;
 use super::node::Process;
 use super::trace::What;
 use super::{World, panicked};
@@ -217,7 +218,7 @@ impl World {
         }
         let power_loss = !self.nodes[node].disk.is_powered();
         self.stop_and_restart(node, power_loss, Some(between))?;
-        if between == Disruption::Rot && self.detail(node, slot, 5, 4) > 0 {
+        if between == Disruption::Rot && self.detail(node, slot, Detail::RotBrowsed, 4) > 0 {
             // Clients meet the rot before the oracle does.
             self.browse(node, slot)?;
             return Ok(());
@@ -290,7 +291,7 @@ impl World {
         it.keyless = true;
         self.tell(node, Told::Open, || "the store is open, without its keys".to_owned());
         self.set_rates(node, false);
-        let request = match self.detail(node, slot, 0, 3) {
+        let request = match self.detail(node, slot, Detail::Upkeep, 3) {
             0 => Request::Scrub { repair: true },
             1 => Request::Compact,
             _ => Request::Recode(self.config.coding),
@@ -317,20 +318,21 @@ impl World {
         if !self.budget.permits_rot(self.nodes[node].rotten) {
             return;
         }
+        let rests = self.nodes[node].state.get() == State::AtRest;
         let disk = self.nodes[node].disk.clone();
         let files: Vec<_> = disk.files(Volume::Blocks).into_iter().filter(|(_, len)| *len > 0).collect();
         let count = files.len() as u64;
-        let Some((name, len)) = files.get(self.detail(node, slot, 1, count) as usize) else { return };
+        let Some((name, len)) = files.get(self.detail(node, slot, Detail::RotFile, count) as usize) else { return };
         let sectors = len.div_ceil(512);
-        let sector = self.detail(node, slot, 2, sectors);
-        let detail = self.detail(node, slot, 3, 4096);
-        let damage = match self.detail(node, slot, 4, 5) {
+        let sector = self.detail(node, slot, Detail::RotSector, sectors);
+        let detail = self.detail(node, slot, Detail::RotNumber, 4096);
+        let damage = match self.detail(node, slot, Detail::RotDamage, 5) {
             0 => Damage::FlippedBit { bit: detail as u16 },
             1 => Damage::Zeroed,
             2 => Damage::ReplacedBy { sector: detail % sectors },
-            // Open finding: of a store without an index, one unreadable sector at the end of the log keeps it from being opened
-            // (sim/README.md). In the last segment such a sector becomes noise until that is mended.
-            3 if files.last().is_some_and(|(last, _)| last != name) => Damage::Unreadable,
+            // At the end of a log that did not rest stands what was acknowledged and nothing covers yet: a store that
+            // cannot read it stays shut, rightly. There such a sector becomes noise.
+            3 if rests || files.last().is_some_and(|(last, _)| last != name) => Damage::Unreadable,
             _ => Damage::Garbage { seed: detail },
         };
         let before = sector_of(&disk, name, sector);

@@ -1,12 +1,12 @@
 //! Rounds: some operations that overlap, and what comes of them.
 
+use super::detail::Detail;
 use super::strikes::Looming;
 use super::{Happening, Pumped, World};
 use crate::oracle::{Broken, Excuse, Promise};
 use crate::state::State;
 use crate::story::Told;
 use crate::swarm::Disruption;
-use crate::tape::{Purpose, StreamId};
 use crate::workload::{Send, Slot, Task};
 use ouroboros_engine::node::{Activity, Limits, Reply, Request};
 
@@ -14,23 +14,8 @@ use ouroboros_engine::node::{Activity, Limits, Reply, Request};
 const MAX_TOGETHER: usize = 6;
 /// Versions that a client reads of a store that has rotted.
 const BROWSED: usize = 16;
-/// Positions of a slot on the world's stream.
-const STRIDE: u64 = 8;
 
 impl World {
-    fn disruption(&self, node: usize, slot: u32) -> Option<Disruption> {
-        let place = self.tape.rare_at(self.world_stream(node), u64::from(slot) * STRIDE, &self.swarm.disruptions);
-        Disruption::ALL.get(usize::try_from(place.checked_sub(1)?).ok()?).copied()
-    }
-
-    const fn world_stream(&self, node: usize) -> StreamId {
-        StreamId::new(Purpose::World, node as u8)
-    }
-
-    pub(super) fn detail(&self, node: usize, slot: u32, part: u64, bound: u64) -> u64 {
-        self.tape.below_at(self.world_stream(node), u64::from(slot) * STRIDE + 1 + part, bound)
-    }
-
     /// The whole life of a node.
     pub(super) fn play(&mut self, node: usize) -> Result<(), Broken> {
         self.create(node)?;
@@ -77,7 +62,7 @@ impl World {
             self.schedule(self.now + delay, Happening::Send { node: node as u8, life, task: at });
         }
         let mut pumped = self.pump(node, |world| world.tasks.iter().all(Task::is_over))?;
-        if pumped == Pumped::Done && self.detail(node, slot, 4, 2) == 1 {
+        if pumped == Pumped::Done && self.detail(node, slot, Detail::Finishes, 2) == 1 {
             // What the node does of its own accord is done among faults, too.
             pumped = self.pump(node, |world| !world.nodes[node].doing().is_unasked())?;
         }
@@ -139,7 +124,7 @@ impl World {
                 Some(false)
             }
             // The operation was never reached.
-            Some(Disruption::PowerLoss) if self.detail(node, slot, 1, 2) == 1 => {
+            Some(Disruption::PowerLoss) if self.detail(node, slot, Detail::PowerByTurns, 2) == 1 => {
                 self.disrupt(node, slot, Disruption::PowerLoss);
                 Some(true)
             }
@@ -149,7 +134,7 @@ impl World {
 
     /// What becomes of the index while nobody runs, where such things happen at all.
     fn lost_with_the_process(&self, node: usize, slot: u32) -> Option<Disruption> {
-        let what = match self.detail(node, slot, 5, 16) {
+        let what = match self.detail(node, slot, Detail::IndexMeanwhile, 16) {
             1 => Disruption::LoseIndex,
             2 => Disruption::OldIndex,
             _ => return None,
@@ -161,13 +146,15 @@ impl World {
         self.set_rates(node, false);
         self.nodes[node].disk.pause(false);
         match disruption {
-            Some(what @ Disruption::PowerLoss) if self.detail(node, slot, 1, 2) == 1 && self.later(node, slot) > 0 => {
+            Some(what @ Disruption::PowerLoss)
+                if self.detail(node, slot, Detail::PowerByTurns, 2) == 1 && self.later(node, slot) > 0 =>
+            {
                 let turns = self.later(node, slot);
                 self.nodes[node].looming = Some(Looming { turns, slot, what, until: None });
             }
             Some(Disruption::PowerLoss) => {
-                let near = self.detail(node, slot, 0, 40);
-                let after = if self.detail(node, slot, 2, 4) == 3 { near * 12 } else { near };
+                let near = self.detail(node, slot, Detail::PowerAfter, 40);
+                let after = if self.detail(node, slot, Detail::PowerLate, 4) == 3 { near * 12 } else { near };
                 let disk = &self.nodes[node].disk;
                 disk.crash_at(disk.operations_so_far() + after);
                 self.tell(node, Told::Note, || format!("the power will fail {after} operations of the disk from now"));
@@ -193,7 +180,7 @@ impl World {
         ended: bool,
     ) -> Result<(), Broken> {
         // A process that only reads may go on for a while.
-        let goes_on = self.detail(node, slot, 3, 2) == 1 && disruption.is_none();
+        let goes_on = self.detail(node, slot, Detail::ReadsOn, 2) == 1 && disruption.is_none();
         if self.nodes[node].read_only && !ended && !goes_on {
             self.tell(node, Told::Note, || "the disk failed: the process is started anew".to_owned());
             self.stop_and_restart(node, false, None)?;
@@ -208,7 +195,7 @@ impl World {
                 | Disruption::Rot),
             ) => self.reopen(node, slot, what)?,
             Some(Disruption::Rest) => {
-                let until = self.now + 1_000_000_000 * (1 + self.detail(node, slot, 0, 30));
+                let until = self.now + 1_000_000_000 * (1 + self.detail(node, slot, Detail::Rest, 30));
                 self.disrupted(node, Disruption::Rest, || "nothing is asked for a while".to_owned());
                 self.set_rates(node, false);
                 self.nodes[node].disk.pause(false);
@@ -237,10 +224,10 @@ impl World {
             Disruption::TightDisk,
             Disruption::WallJump,
         ];
-        let which = self.detail(node, slot, 0, 6).checked_sub(1);
+        let which = self.detail(node, slot, Detail::BrowseMeanwhile, 6).checked_sub(1);
         let what = which.and_then(|which| meanwhile.get(which as usize)).copied();
         let what = what.filter(|what| self.swarm.disruptions[*what as usize] > 0);
-        let turns = 1 + self.detail(node, slot, 6, 3);
+        let turns = 1 + self.detail(node, slot, Detail::BrowseTurns, 3);
         let until = Some(State::Doing(Activity::Mending));
         self.nodes[node].looming = what.map(|what| Looming { turns, slot, what, until });
         let live = self.nodes[node].oracle.model.live_versions();

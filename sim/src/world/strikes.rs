@@ -1,6 +1,7 @@
 //! What befalls a node: counted by what it was doing, told, and called for later.
 
 use super::World;
+use super::detail::Detail;
 use super::trace::What;
 use crate::cause::{Cause, Remains, Rot};
 use crate::disk::{CrashVariant, Damage, Fault};
@@ -110,7 +111,7 @@ impl World {
 
     /// Calls for a disruption in so many turns of a node; 0 means that it is not to wait.
     pub(super) fn later(&self, node: usize, slot: u32) -> u64 {
-        match self.detail(node, slot, 6, 24) {
+        match self.detail(node, slot, Detail::Turns, 24) {
             few @ 0..16 => few,
             many => (many - 15) * 16,
         }
@@ -144,15 +145,16 @@ impl World {
                 it.disk.cut_power();
             }
             Disruption::TightDisk => {
-                let room = self.detail(node, slot, 0, 8) * 3000;
+                let room = self.detail(node, slot, Detail::Room, 8) * 3000;
                 let disk = &self.nodes[node].disk;
                 disk.set_capacity(Some(disk.used_bytes() + room));
                 self.nodes[node].tight = true;
                 self.disrupted(node, what, || format!("only {room} B are left on the disk"));
             }
             Disruption::WallJump => {
-                let far = [1_000, 60_000, 3_600_000, 86_400_000 * 400][self.detail(node, slot, 0, 4) as usize];
-                let by = if self.detail(node, slot, 1, 2) == 0 { far } else { -far };
+                let far =
+                    [1_000, 60_000, 3_600_000, 86_400_000 * 400][self.detail(node, slot, Detail::JumpFar, 4) as usize];
+                let by = if self.detail(node, slot, Detail::JumpBack, 2) == 0 { far } else { -far };
                 let it = &mut self.nodes[node];
                 it.wall_offset = it.wall_offset.saturating_add(by);
                 it.wall_went_back = by < 0;
