@@ -12,7 +12,7 @@ use ouroboros_sim::Sim;
 use std::panic::catch_unwind;
 
 /// Seeds within which the simulator's own world finds a bug that has no scenario of its own.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 3000;
 
 /// What breaks in the world of a seed.
 fn broken(seed: u64) -> Option<String> {
