@@ -115,16 +115,18 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
         // PA
         self.jumped = false;
         let mut at = self.at.saturating_add(8).next_multiple_of(8);
+        // Up to here sectors are read one by one: one that is refused must not hide those behind it.
+        let mut refused_to = 0;
         while at < self.end {
             let want = (self.end - at).min(JUMP_LEN as u64) as usize;
-            let sector_end = at.saturating_add(1).next_multiple_of(SECTOR_LEN).min(self.end);
-            let (found, behind) = match self.view(at, want)? {
-                Some(bytes) => (find_magic(bytes, 0), at.saturating_add(want as u64)),
-                // One sector that is refused must not hide those behind it.
-                None => match self.view(at, (sector_end - at) as usize)? {
-                    Some(bytes) => (find_magic(bytes, 0), sector_end),
-                    None => (None, sector_end),
-                },
+            let window = if at < refused_to { None } else { self.view(at, want)?.map(|bytes| find_magic(bytes, 0)) };
+            let (found, behind) = match window {
+                Some(found) => (found, at.saturating_add(want as u64)),
+                None => {
+                    refused_to = refused_to.max(at.saturating_add(want as u64));
+                    let end = at.saturating_add(1).next_multiple_of(SECTOR_LEN).min(self.end);
+                    (self.glance(at, end)?.and_then(|bytes| find_magic(bytes, 0)), end)
+                }
             };
             let Some(found) = found else {
                 at = behind.next_multiple_of(8);
@@ -174,6 +176,25 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
             }
         }
         Ok(false)
+    }
+
+    /// The bytes from `at` to `end`, read once: a disk takes its time over what it cannot read. `None` if it refuses.
+    fn glance(&mut self, at: u64, end: u64) -> Result<Option<&[u8]>, LogError> {
+        // PA
+        self.window.resize(end.saturating_sub(at) as usize, 0);
+        self.window_at = at;
+        match self.file.read_at(at, &mut self.window) {
+            Ok(count) => {
+                self.window.truncate(count);
+                Ok(Some(&self.window))
+            }
+            Err(error) if error.failure == DiskFailure::Crashed => Err(error.into()),
+            Err(error) => {
+                self.window.clear();
+                self.refused = Some(error);
+                Ok(None)
+            }
+        }
     }
 
     /// Why the last read was refused, if it was.
