@@ -222,7 +222,10 @@ impl<D: Disk> Log<D> {
                 // The same parity and the same commit, byte for byte. What cannot be written now is written later.
                 match log.settle() {
                     Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => {}
-                    settled => drop(settled?),
+                    settled => {
+                        settled?;
+                        recovery.mended.push(range);
+                    }
                 }
             }
         } else {
