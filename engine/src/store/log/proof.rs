@@ -78,7 +78,8 @@ pub(super) fn unreadable_proof<D: Disk>(
                 Err(_) => return Ok(None),
             },
             Shown::Record(view) if view.kind == RecordKind::Parity => {}
-            Shown::Damaged(range) if range.what == Damage::Unreadable => refused_to = range.to,
+            // Before the parity there may have been a batch.
+            Shown::Damaged(range) if range.what == Damage::Unreadable && list.is_some() => refused_to = range.to,
             _ => return Ok(None),
         }
     }

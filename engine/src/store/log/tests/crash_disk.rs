@@ -47,8 +47,8 @@ struct State {
     crashed: bool,
     /// Bytes that all files together may have.
     capacity: Option<usize>,
-    /// A sector of a file that is refused to every read.
-    unreadable: Option<(String, usize)>,
+    /// Sectors of files that are refused to every read.
+    unreadable: BTreeSet<(String, usize)>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -80,7 +80,7 @@ impl CrashDisk {
 
     /// A sector of a file cannot be read any more.
     pub(super) fn spoil(&self, file: &str, sector: usize) {
-        self.lock().unreadable = Some((file.to_owned(), sector));
+        self.lock().unreadable.insert((file.to_owned(), sector));
     }
 
     pub(super) fn used(&self) -> usize {
@@ -268,7 +268,7 @@ impl DiskFile for CrashFile {
         let content = state.inodes[self.inode].current.get(offset as usize..).unwrap_or_default();
         let count = content.len().min(buffer.len());
         let sectors = offset as usize / SECTOR..(offset as usize + count).div_ceil(SECTOR);
-        if state.unreadable.as_ref().is_some_and(|(file, sector)| *file == self.name && sectors.contains(sector)) {
+        if state.unreadable.iter().any(|(file, sector)| *file == self.name && sectors.contains(sector)) {
             return Err(error("read", &self.name, DiskFailure::Io("unreadable".into())));
         }
         buffer[..count].copy_from_slice(&content[..count]);

@@ -194,6 +194,22 @@ fn an_unreadable_sector_at_the_end_never_loses_a_batch_and_keeps_no_log_shut_tha
 }
 
 #[test]
+fn an_unreadable_batch_is_not_taken_for_nothing_because_the_proof_is_unreadable_too() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    let mut last = log.position();
+    for number in 0..3 {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 1)]).unwrap();
+        last = log.commit(b"a note").unwrap();
+    }
+    log.close().unwrap();
+    let (name, bytes) = disk.files().pop_last().unwrap();
+    disk.spoil(&name, last.end as usize / 512 - 1);
+    disk.spoil(&name, bytes.len() / 512 - 1);
+    assert!(matches!(open_from(&disk, None), Err(LogError::Disk(_))));
+}
+
+#[test]
 fn nobody_builds_on_a_proof_that_may_be_in_the_cache_only() {
     let mut built = 0;
     for at in 0.. {
