@@ -41,12 +41,14 @@ fn busy(stat: &str) -> Option<f64> {
 impl Spent {
     /// Until now; `None` where the kernel does not tell.
     pub(super) fn now() -> Option<Self> {
+        this_thread()?;
         let mut spent = Self::default();
         for task in fs::read_dir("/proc/self/task").ok()?.flatten() {
             let read = |file| fs::read_to_string(task.path().join(file));
             // Threads end while they are counted.
             let (Ok(name), Ok(counters)) = (read("comm"), read("schedstat")) else { continue };
-            *spent.of(name.trim()) += scheduled(&counters)?.0;
+            let Some((on_core, _)) = scheduled(&counters) else { continue };
+            *spent.of(name.trim()) += on_core;
         }
         spent.machine = busy(&fs::read_to_string("/proc/stat").ok()?)?;
         Some(spent)
