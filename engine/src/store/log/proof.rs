@@ -28,8 +28,9 @@ pub(super) fn lost_proof<D: Disk>(
     let Some(proof) = from.filter(|from| last.segment == from.segment && last.end < from.commit) else {
         return Ok(None);
     };
-    let ends_there = inventory.segments.last_key_value().map(|(id, present)| (*id, present.len));
-    if ends_there != Some((proof.segment, proof.end)) || !inventory.unreadable.is_empty() {
+    // What stands behind it has no commit, and goes with it.
+    let newest = inventory.segments.last_key_value().map(|(id, present)| (*id, present.len));
+    if newest.is_none_or(|(id, len)| id != proof.segment || len < proof.end) || !inventory.unreadable.is_empty() {
         return Ok(None);
     }
     let (mut parity, mut others) = (0, 0);

@@ -141,7 +141,10 @@ impl<D: Disk> Log<D> {
         };
         let lost_proof = lost_proof(&inventory, &handles, &tail, from)?;
         let from = if lost_proof.is_some() { Some(tail.last.at) } else { from };
-        if lost_proof.is_some() {
+        let mut uncommitted_bytes = 0;
+        if let Some(proof) = &lost_proof {
+            let newest = inventory.segments.get(&proof.segment);
+            uncommitted_bytes = u64::from(newest.map_or(0, |newest| newest.len.saturating_sub(proof.to)));
             inventory.cut(&disk, tail.last.at.end_point())?;
             handles.forget(tail.last.at.segment);
         }
@@ -153,6 +156,7 @@ impl<D: Disk> Log<D> {
             torn: verdict.torn,
             unreadable: inventory.unreadable.clone(),
             mended: unread.into_iter().collect(),
+            uncommitted_bytes,
             ..Recovery::default()
         };
         if let Some(effective) = &verdict.effective {
@@ -206,6 +210,11 @@ impl<D: Disk> Log<D> {
             // What cannot be written now is healed by a later scrub.
             recovery.healed.extend(log.repair(tail.last.at.segment).map(|report| report.healed).unwrap_or_default());
         }
+        // Until now that is known of what a checkpoint or a later commit proves, and of this commit only that it is there.
+        let sure = from.is_some_and(|from| from >= tail.last.at);
+        if !sure && verdict.proven == tail.last.at {
+            log.make_sure(&tail.last)?;
+        }
         if verdict.clean {
             // The list still names what is dead: its files go when a commit has a list without them, or they would be
             // missed later, when nobody looks at the gap any more.
@@ -214,8 +223,7 @@ impl<D: Disk> Log<D> {
             }
             log.list_outdated = !dead.is_empty();
             log.condemned = dead;
-            let sure = from.is_some_and(|from| from >= tail.last.at);
-            log.resume(&tail.last, sure, &mut recovery.mended)?;
+            log.resume(tail.last.at, !sure)?;
             if let Some(range) = lost_proof {
                 note_damage(&mut recovery.damaged, range);
                 log.settled = false;
@@ -231,7 +239,7 @@ impl<D: Disk> Log<D> {
         } else {
             // What the checkpoint proves stays, also where the commit that said so is damaged.
             let end = tail.last.at.max(verdict.proven);
-            recovery.uncommitted_bytes = log.drop_uncommitted(&mut inventory, end)?;
+            recovery.uncommitted_bytes += log.drop_uncommitted(&mut inventory, end)?;
             log.condemned.retain(|id| *id <= end.segment);
             log.condemned.extend(inventory.stubs.iter().copied());
             log.start_anew(&inventory, &verdict, verify, visit, &mut recovery)?;

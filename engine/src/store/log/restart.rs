@@ -9,43 +9,52 @@ use super::parity::Cover;
 use super::place::{Damage, Point};
 use super::reader::{Shown, show};
 use super::recovery::{Recovery, Verdict};
-use super::scan::{Fetched, Item, Scanner, fetch};
+use super::scan::{Item, Scanner};
 use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
 use super::upkeep::{TakenUp, take_up};
+use super::writer::withdraw;
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use core::ops::ControlFlow;
 use std::sync::Arc;
 
-/// How much is written again at a time when a batch is made durable where it is, in bytes.
-const CHUNK_LEN: usize = 256 << 10;
-
 /// Shows a record to whoever opened the log.
 type Visit<'v> = dyn FnMut(RecordView<'_>) -> Result<(), LogError> + 'v;
 
 impl<D: Disk> Log<D> {
-    /// Goes on writing to the last segment, right behind its last commit. `sure` says that this commit is known to be
-    /// durable. What had to be healed for that is added to `healed`.
-    pub(super) fn resume(
-        &mut self,
-        last: &FoundCommit,
-        sure: bool,
-        healed: &mut Vec<DamagedRange>,
-    ) -> Result<(), LogError> {
+    /// Makes a last commit that holds nothing durable, with all before it: the process that wrote it may have been killed
+    /// before its sync.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`].
+    pub(super) fn make_sure(&self, last: &FoundCommit) -> Result<(), LogError> {
         // PA
-        let at = last.at;
+        let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
+        let (first, list) = (last.commit.first, last.commit.segments);
+        let lists = first <= Point { segment: list.segment, offset: list.offset };
+        file.sync().inspect_err(|_| {
+            // What this leaves in the cache, no later sync will make durable. But by a list segments may be gone already.
+            if !lists {
+                withdraw(&file, last.at.start_point());
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Goes on writing to the last segment, right behind its last commit, which is known to be durable. `proof` says that
+    /// it holds nothing.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`].
+    pub(super) fn resume(&mut self, at: LogPosition, proof: bool) -> Result<(), LogError> {
+        // PA
         let Some(segment) = self.segments.get(&at.segment).cloned() else { return Ok(()) };
-        let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
-        if self.options.leave_end && !sure {
-            // It is whole as it stands, and holds no more than parity and proof; what is not durable yet becomes so.
-            file.sync()?;
+        if self.options.leave_end && proof {
             self.settled = true;
             return Ok(());
         }
-        // A crash may tear what is written again below: the parity, which must not be what the rest is waiting for.
-        let parity = last.commit.first;
-        let whole = sure || parity.segment == at.segment && self.heal(parity, healed)?;
+        let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
         let mut active = Active {
             id: at.segment,
             file: Arc::new(file),
@@ -56,22 +65,13 @@ impl<D: Disk> Log<D> {
             cover: Cover::new(self.options.parity_group_len),
         };
         let TakenUp { intact, covered } = take_up(&mut active)?;
-        // The last batch, which holds nothing but parity then, may be in the system's cache only. Written again, byte for
-        // byte, it is part of the next sync. What is durable is not touched: a crash may tear any sector under way.
-        let again = sure
-            || whole
-                && last.commit.first.segment == at.segment
-                && write_again(&*active.file, u64::from(last.commit.first.offset), u64::from(at.end)).is_ok();
-        // A segment that is damaged, or does not take the write, is left as it is; the next append starts another.
-        if intact && again {
+        // A segment that is damaged is left as it is; the next append starts another.
+        if intact {
             self.has_content = true;
             // A process that was killed before it rested has left a last commit without parity, which the checkpoint may
             // know to be durable all the same.
             self.settled = covered;
             self.active = Some(active);
-        } else if !sure && last.commit.proven != LogPosition::default() {
-            // What is not written again may be gone after the next crash. Nobody builds on it.
-            self.durable = last.commit.proven;
         }
         Ok(())
     }
@@ -189,7 +189,9 @@ impl<D: Disk> Log<D> {
         self.commit(&note).map(|_| ())
     }
 
-    /// Makes a batch durable where it is: the same bytes are written to the same place, so that a sync means them.
+    /// Makes a batch durable where it is, by a sync alone. It may be durable already, and then a crash would tear what is
+    /// written over it. That it is in the system's cache only, after a sync that failed, is what [`Log::commit`] takes care of:
+    /// it takes such a commit back.
     fn keep_in_place(
         &mut self,
         inventory: &Inventory,
@@ -199,10 +201,7 @@ impl<D: Disk> Log<D> {
         // PA
         let (first, last) = (kept.commit.first, kept.at);
         for (id, present) in inventory.segments.range(first.segment..=last.segment) {
-            let file = self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?;
-            let at = if *id == first.segment && *id == last.segment { u64::from(first.offset) } else { 0 };
-            write_again(&file, at, u64::from(present.len))?;
-            file.sync()?;
+            self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?.sync()?;
             self.condemned.remove(id);
             self.segments.insert(*id, Segment { binding: present.binding.clone(), len: present.len });
         }
@@ -297,23 +296,6 @@ impl<D: Disk> Log<D> {
         }
         Ok(())
     }
-}
-
-/// Writes the bytes from `at` to `end` to where they are, so that the next sync means them.
-fn write_again<F: DiskFile>(file: &F, mut at: u64, end: u64) -> Result<(), LogError> {
-    // PA
-    let mut chunk = vec![0; CHUNK_LEN];
-    while at < end {
-        let want = (end - at).min(CHUNK_LEN as u64) as usize;
-        chunk.truncate(want);
-        match fetch(file, at, &mut chunk)? {
-            Fetched::Bytes(count) if count == want => file.write_at(at, &[&chunk])?,
-            Fetched::Bytes(_) => return Ok(()),
-            Fetched::Unreadable(error) => return Err(error.into()),
-        }
-        at += want as u64;
-    }
-    Ok(())
 }
 
 /// Whether what lies behind `end` in its segment is intact, and no more than parity and a footer.

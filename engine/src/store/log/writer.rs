@@ -92,10 +92,11 @@ impl<D: Disk> Log<D> {
         let at = LogPosition { segment: here.segment, commit: here.offset, end: active.end() };
         let file = active.file.clone();
         if !planted(Bug::CommitWithoutSync) && !planted(Bug::SyncBeforeWrite) {
-            self.sync(&file)?;
+            self.sync(&file).inspect_err(|_| withdraw(&*file, here))?;
         }
         if self.directory_dirty && !planted(Bug::DirectoryNotSynced) {
-            self.disk.sync_directory(Volume::Blocks).map_err(|error| self.poison(error))?;
+            let synced = self.disk.sync_directory(Volume::Blocks).map_err(|error| self.poison(error));
+            synced.inspect_err(|_| withdraw(&*file, here))?;
             self.directory_dirty = false;
         }
         self.durable = at;
@@ -343,4 +344,11 @@ impl<D: Disk> Log<D> {
             }
         }
     }
+}
+
+/// Takes back a commit record whose sync failed. It may be in the system's cache alone, where the next to open would find
+/// it whole, and no later sync would write it.
+pub(super) fn withdraw<F: DiskFile>(file: &F, commit: Point) {
+    // PA
+    let _ = file.truncate(u64::from(commit.offset));
 }

@@ -1,7 +1,7 @@
 //! Rot: every sector of every file, and every burst that parity is made for.
 
 use super::super::*;
-use super::basics::{SMALL, create, open, payload};
+use super::basics::{SMALL, create, open, open_from, payload};
 use super::crash_disk::{CrashDisk, Survival};
 use crate::env::{Disk, DiskFile, FileName, MemoryDisk, OpenMode, Volume};
 use core::ops::ControlFlow;
@@ -368,4 +368,30 @@ fn parity_that_a_crash_tore_behind_a_fresh_segments_commit_is_made_anew() {
     let mut sealed = vec![0; file.len().unwrap() as usize];
     file.read_at(0, &mut sealed).unwrap();
     assert_eq!(sealed, bytes, "the same parity and footer, byte for byte");
+}
+
+#[test]
+fn a_lost_proof_is_made_anew_also_where_a_write_behind_it_was_never_committed() {
+    for behind in [0, 300, 9000] {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 2000)]).unwrap();
+        log.commit(b"note").unwrap();
+        let proof = log.close().unwrap();
+        let file = disk.open(Volume::Blocks, &proof.segment.file_name(), OpenMode::Write).unwrap();
+        let mut rested = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut rested).unwrap();
+        file.write_at(u64::from(proof.end), &[&payload(2, behind)]).unwrap();
+        file.write_at(u64::from(proof.commit) + 10, &[b"rotten"]).unwrap();
+        let (log, recovery, _) = open_from(&disk, Some(proof)).unwrap();
+        assert_eq!((recovery.mended.len(), recovery.uncommitted_bytes), (1, behind as u64), "{behind}: {recovery:?}");
+        for segment in log.segments() {
+            let scan = log.scan(segment.id, 0, &mut |_| ControlFlow::Continue(())).unwrap();
+            assert!(scan.damaged.is_empty(), "{behind}: {scan:?}");
+        }
+        drop(log);
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        assert_eq!(bytes, rested, "the same parity and proof, byte for byte");
+    }
 }
