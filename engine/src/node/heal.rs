@@ -92,6 +92,8 @@ pub(super) struct Heal {
     undecoded: BTreeSet<SegmentId>,
     /// Segments in which anything was damaged when the index was made.
     damaged: BTreeSet<SegmentId>,
+    /// How often the index was made anew since the store was opened.
+    pub(super) remade: u64,
 }
 
 impl Heal {
@@ -331,6 +333,7 @@ impl<D: Disk> Engine<D> {
             }
             self.tell_healed(&looks.healed);
             (self.index, self.content) = (index, content);
+            self.heal.remade += 1;
             self.policy = policy.or(self.policy.take());
             self.heal.unread = unread(&damaged);
             (self.heal.undecoded, self.heal.damaged) = (undecoded, segments_of(&damaged));

@@ -71,6 +71,8 @@ pub(in crate::node) struct Stage {
     victims: Option<VecDeque<SegmentId>>,
     live: BTreeMap<SegmentId, u64>,
     current: Option<Victim>,
+    /// How often the index had been made anew when this began: what had been swept is in the next one again.
+    remade: u64,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +96,12 @@ impl Stage {
         Self { only_mostly_dead: true, swept: Sweep::Done, ..Self::default() }
     }
 
+    /// From the start, by another index.
+    fn begin_anew(&mut self, remade: u64) {
+        let stage = if self.only_mostly_dead { Self::mostly_dead() } else { Self::default() };
+        *self = Self { remade, ..stage };
+    }
+
     pub(super) fn activity(&self) -> Activity {
         match (&self.swept, &self.victims) {
             (Sweep::Start | Sweep::After(_), _) => Activity::Sweeping,
@@ -113,6 +121,10 @@ impl<D: Disk> Engine<D> {
     pub(super) fn compact_step(&mut self, report: &mut CompactReport, stage: &mut Stage) -> Result<bool, Failure> {
         // PA
         self.writable()?;
+        if stage.remade != self.heal.remade {
+            // A segment that was partly moved holds what the index did not know then.
+            stage.begin_anew(self.heal.remade);
+        }
         if self.sweep_step(report, stage)? {
             return Ok(true);
         }
