@@ -142,6 +142,8 @@ pub struct Log<D: Disk> {
     sealing: bool,
     /// Whether nothing was written since the last [`Self::settle`].
     settled: bool,
+    /// Parity was written between two batches, and its proof was not: nothing may stand where that is looked for.
+    proof_due: bool,
     handles: Handles<D>,
     durable: LogPosition,
     note: Vec<u8>,

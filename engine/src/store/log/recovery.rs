@@ -100,6 +100,7 @@ impl<D: Disk> Log<D> {
             has_content: false,
             sealing: false,
             settled: false,
+            proof_due: false,
             durable: LogPosition::default(),
             note: Vec::new(),
             batch: Batch::new(),
@@ -213,7 +214,7 @@ impl<D: Disk> Log<D> {
         // Until now that is known of what a checkpoint or a later commit proves, and of this commit only that it is there.
         let sure = from.is_some_and(|from| from >= tail.last.at);
         if !sure && verdict.proven == tail.last.at {
-            log.make_sure(&tail.last)?;
+            log.make_sure(tail.last.at)?;
         }
         if verdict.clean {
             // The list still names what is dead: its files go when a commit has a list without them, or they would be
@@ -266,7 +267,9 @@ impl<D: Disk> Log<D> {
         // PA
         let handles = Handles::new(self.disk.clone(), self.options.open_files as usize);
         let inventory = Inventory::take(&self.disk, &handles)?.ok_or(LogError::NoLog)?;
-        let others = inventory.segments.keys().filter(|id| !self.segments.contains_key(id)).copied().collect();
+        // Of one that is to go, what was alive is committed elsewhere.
+        let counts = |id| self.segments.contains_key(id) && !self.condemned.contains(id);
+        let others = inventory.segments.keys().filter(|id| !counts(id)).copied().collect();
         let mut damaged = Vec::new();
         let all = (Point::default(), self.durable.end_point());
         replay(&inventory, &handles, all, &others, visit, &mut damaged)?;

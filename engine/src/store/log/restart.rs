@@ -13,7 +13,6 @@ use super::scan::{Item, Scanner};
 use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
 use super::upkeep::{TakenUp, take_up};
-use super::writer::withdraw;
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use core::ops::ControlFlow;
@@ -24,22 +23,14 @@ type Visit<'v> = dyn FnMut(RecordView<'_>) -> Result<(), LogError> + 'v;
 
 impl<D: Disk> Log<D> {
     /// Makes a last commit that holds nothing durable, with all before it: the process that wrote it may have been killed
-    /// before its sync.
+    /// before its sync. If this fails it stays all the same: it may be durable, and what it proves is rotten perhaps.
     ///
     /// # Errors
     /// [`LogError::Disk`].
-    pub(super) fn make_sure(&self, last: &FoundCommit) -> Result<(), LogError> {
+    pub(super) fn make_sure(&self, last: LogPosition) -> Result<(), LogError> {
         // PA
-        let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
-        let (first, list) = (last.commit.first, last.commit.segments);
-        let lists = first <= Point { segment: list.segment, offset: list.offset };
-        file.sync().inspect_err(|_| {
-            // What this leaves in the cache, no later sync will make durable. But by a list segments may be gone already.
-            if !lists {
-                withdraw(&file, last.at.start_point());
-            }
-        })?;
-        Ok(())
+        let file = self.disk.open(Volume::Blocks, &last.segment.file_name(), OpenMode::Write)?;
+        Ok(file.sync()?)
     }
 
     /// Goes on writing to the last segment, right behind its last commit, which is known to be durable. `proof` says that

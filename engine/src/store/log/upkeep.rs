@@ -134,6 +134,7 @@ impl<D: Disk> Log<D> {
         }
         // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.
         self.flush_parity()?;
+        self.proof_due = self.batch.records > 0;
         let at = self.commit(&note)?;
         self.settled = true;
         Ok(at)

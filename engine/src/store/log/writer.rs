@@ -37,6 +37,10 @@ impl<D: Disk> Log<D> {
             return Err(LogError::TooLong { what: "record", len, limit });
         }
         self.writable()?;
+        if self.proof_due {
+            let note = self.note.clone();
+            self.commit(&note)?;
+        }
         self.make_room(record_len(len as u32))?;
         self.put(kind, flags, parts)
     }
@@ -105,6 +109,7 @@ impl<D: Disk> Log<D> {
         self.durable_list = self.list;
         self.removing.clear();
         self.settled = false;
+        self.proof_due = false;
         self.note_len(at.segment, at.end);
         self.delete_condemned();
         Ok(at)
@@ -348,7 +353,7 @@ impl<D: Disk> Log<D> {
 
 /// Takes back a commit record whose sync failed. It may be in the system's cache alone, where the next to open would find
 /// it whole, and no later sync would write it.
-pub(super) fn withdraw<F: DiskFile>(file: &F, commit: Point) {
+fn withdraw<F: DiskFile>(file: &F, commit: Point) {
     // PA
     let _ = file.truncate(u64::from(commit.offset));
 }

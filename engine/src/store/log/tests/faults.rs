@@ -210,6 +210,34 @@ fn an_unreadable_batch_is_not_taken_for_nothing_because_the_proof_is_unreadable_
 }
 
 #[test]
+fn an_unreadable_batch_is_not_taken_for_a_proof_that_the_disk_had_no_room_for() {
+    let mut refused = 0;
+    for len in [1, 150, 300] {
+        for at in 0.. {
+            let disk = CrashDisk::default();
+            let mut log = create(&disk);
+            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+            log.commit(b"").unwrap();
+            disk.plan(at, Fault::Full);
+            if log.settle().is_ok() {
+                break;
+            }
+            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, len)]).unwrap();
+            log.commit(b"").unwrap();
+            drop(log);
+            let (name, bytes) = disk.files().pop_last().unwrap();
+            disk.spoil(&name, bytes.len() / 512 - 1);
+            match open_from(&disk, None) {
+                Ok((.., seen)) => assert_eq!(seen.len(), 2, "{len} bytes, full at {at}"),
+                Err(LogError::Disk(_)) => refused += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert!(refused > 0);
+}
+
+#[test]
 fn nobody_builds_on_what_may_be_in_the_cache_only() {
     fn append(log: &mut Log<CrashDisk>, number: usize) -> Result<(), LogError> {
         log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 900)])?;
