@@ -160,6 +160,13 @@ fn hides(range: &DamagedRange) -> bool {
     }
 }
 
+/// Whether an index that was made without what stands there may be wrong: it may lack something, or hold what a commit
+/// has disowned.
+fn misleads(range: &DamagedRange) -> bool {
+    // PA
+    hides(range) || range.what == crate::store::log::Damage::Record(RecordKind::Commit)
+}
+
 /// The places among `damaged` that may hide versions or deletions.
 pub(super) fn unread(damaged: &[DamagedRange]) -> Vec<Unread> {
     let place = |range: &DamagedRange| Unread {
@@ -328,7 +335,7 @@ impl<D: Disk> Engine<D> {
             })?;
             let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));
             let undecoded = std::mem::take(&mut replay.undecoded);
-            if !unread(&damaged).is_empty() && self.health == Health::Good && looks.again(&mut self.log, &damaged) {
+            if damaged.iter().any(misleads) && self.health == Health::Good && looks.again(&mut self.log, &damaged) {
                 continue;
             }
             self.tell_healed(&looks.healed);

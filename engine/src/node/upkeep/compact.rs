@@ -88,6 +88,8 @@ struct Victim {
     segment: SegmentId,
     next: u32,
     seen: u64,
+    /// Whether a note was copied. Those that are moved are all the same.
+    noted: bool,
 }
 
 impl Stage {
@@ -117,6 +119,14 @@ enum Live {
     Other(RecordKind, Bytes, Option<Moved>),
 }
 
+impl Live {
+    /// Whether it is among those that [`Engine::each_live`] has counted. What is not must not make up for one that was
+    /// misread.
+    const fn is_counted(&self) -> bool {
+        !matches!(self, Self::Other(_, _, None))
+    }
+}
+
 impl<D: Disk> Engine<D> {
     pub(super) fn compact_step(&mut self, report: &mut CompactReport, stage: &mut Stage) -> Result<bool, Failure> {
         // PA
@@ -134,7 +144,7 @@ impl<D: Disk> Engine<D> {
         let mut victim = match stage.current.take() {
             Some(victim) => victim,
             None => match stage.victims.as_mut().and_then(VecDeque::pop_front) {
-                Some(segment) => Victim { segment, next: 0, seen: 0 },
+                Some(segment) => Victim { segment, next: 0, seen: 0, noted: false },
                 None => return Ok(false),
             },
         };
@@ -149,13 +159,17 @@ impl<D: Disk> Engine<D> {
             self.upkeep.dead.remove(&victim.segment);
         } else {
             self.upkeep.dead.remove(&victim.segment);
-            if !self.log.disowned_by(victim.segment).map_err(|error| self.log_failure(error))?.is_empty() {
+            if self.disowned_by(victim.segment)?.is_none_or(|others| !others.is_empty()) {
                 tracing::warn!(segment = %victim.segment, "kept: it says of what is in others that it never was");
                 return Ok(true);
             }
             // The copies first: the batch may have begun in the segment that goes.
             if !planted(Bug::SegmentGoesFirst) {
                 self.commit_or_fail()?;
+            }
+            // That may have been when the index was found damaged.
+            if stage.remade != self.heal.remade {
+                return Ok(true);
             }
             if self.keys.is_none() {
                 // It may point into the segment that goes. The count of removals tells that to whoever opens it; what is
@@ -245,12 +259,25 @@ impl<D: Disk> Engine<D> {
         // PA
         let mut all: BTreeSet<SegmentId> = due.iter().copied().collect();
         while let Some(segment) = due.pop_front() {
-            let older = self.log.disowned_by(segment).map_err(|error| self.log_failure(error))?;
             // One that is in doubt stays, and so does what disowns a part of it.
+            let Some(older) = self.disowned_by(segment)? else {
+                all.remove(&segment);
+                continue;
+            };
             let sound = |older: &SegmentId| !self.heal.may_hide_records(*older, self.keys.is_some());
             due.extend(older.into_iter().filter(sound).filter(|older| all.insert(*older)));
         }
         Ok(all.into_iter().collect())
+    }
+
+    /// The segments that must go before this one; `None` if that cannot be known, even after an attempt to mend it.
+    fn disowned_by(&mut self, segment: SegmentId) -> Result<Option<BTreeSet<SegmentId>>, Failure> {
+        // PA
+        let mut known = self.log.disowned_by(segment).map_err(|error| self.log_failure(error))?;
+        if known.is_none() && self.heal_segments([segment]) {
+            known = self.log.disowned_by(segment).map_err(|error| self.log_failure(error))?;
+        }
+        Ok(known)
     }
 
     /// Every place of a record that is alive, by the index.
@@ -302,8 +329,12 @@ impl<D: Disk> Engine<D> {
         let scanned = self.log.scan(victim.segment, victim.next, &mut |record| {
             read += record.payload.len() as u64;
             match live(index, policy, &record) {
+                Ok(Some(_)) if record.kind == RecordKind::Note && victim.noted => {}
                 Ok(Some(live)) => {
-                    victim.seen += u64::from(record.location.len);
+                    victim.noted |= record.kind == RecordKind::Note;
+                    if live.is_counted() {
+                        victim.seen += u64::from(record.location.len);
+                    }
                     found.push(live);
                 }
                 Ok(None) => {}
@@ -419,7 +450,7 @@ fn live<D: Disk>(
             let id = page.id();
             let known = index.get::<RefPages>(&id)?.is_some_and(|row| row.location == here);
             let alive = known && is_referenced(index, Target::Page(id))?;
-            (known || alive).then(|| Live::Other(record.kind, copy(), Some(Moved::RefPage(id, here))))
+            (known || alive).then(|| Live::Other(record.kind, copy(), known.then_some(Moved::RefPage(id, here))))
         }
         RecordKind::Tombstone => {
             let Ok(tombstone) = TombstoneRecord::decode(record.payload) else { return Ok(None) };

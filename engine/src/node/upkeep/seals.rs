@@ -96,6 +96,10 @@ impl<D: Disk> Engine<D> {
             report.bytes += row.slices.iter().flatten().map(|slice| u64::from(slice.len)).sum::<u64>();
         }
         let mut result = result;
+        // Coded anew since its slices were read: one of the former coding would stand for all there is.
+        if let Ok(mended) = &mut result {
+            mended.slices.retain(|slice| row.is_coded_as(&slice.header));
+        }
         if let Ok(mended) = &mut result
             && !mended.slices.is_empty()
             && !self.is_needed(seal)?

@@ -13,14 +13,16 @@ use crate::env::Disk;
 use std::collections::BTreeSet;
 
 impl<D: Disk> Log<D> {
-    /// The other segments in which records stand that a commit of this one has disowned: they go before it.
+    /// The other segments in which records stand that a commit of this one has disowned: they go before it. `None` if a
+    /// commit of this one may be damaged: then nobody can say, and it stays until it is mended.
     ///
     /// # Errors
     /// [`LogError::NoSegment`], [`LogError::Disk`].
-    pub fn disowned_by(&self, segment: SegmentId) -> Result<BTreeSet<SegmentId>, LogError> {
+    pub fn disowned_by(&self, segment: SegmentId) -> Result<Option<BTreeSet<SegmentId>>, LogError> {
         // PA
         let mut others = BTreeSet::new();
-        for (from, to) in self.stretches(segment)? {
+        let Some(stretches) = self.stretches(segment)? else { return Ok(None) };
+        for (from, to) in stretches {
             let between = self.segments.range(from.segment..=to.segment).map(|(id, _)| *id);
             for id in between.filter(|id| *id != segment && !self.condemned.contains(id)) {
                 let first = if id == from.segment { from.offset } else { FIRST_RECORD };
@@ -30,11 +32,11 @@ impl<D: Disk> Log<D> {
                 }
             }
         }
-        Ok(others)
+        Ok(Some(others))
     }
 
-    /// From where to where the commits of a segment have disowned everything.
-    fn stretches(&self, segment: SegmentId) -> Result<Vec<(Point, Point)>, LogError> {
+    /// From where to where the commits of a segment have disowned everything; `None` if one may be damaged.
+    fn stretches(&self, segment: SegmentId) -> Result<Option<Vec<(Point, Point)>>, LogError> {
         // PA
         let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
         let (file, end) = match self.active.as_ref().filter(|active| active.id == segment) {
@@ -43,19 +45,33 @@ impl<D: Disk> Log<D> {
         };
         let mut scanner = Scanner::new(&*file, &known.binding, FIRST_RECORD, end);
         let mut stretches = Vec::new();
+        // What a damaged commit disowned begins behind the one before it: in another segment, if it was the first of this.
+        let (mut any, mut damaged) = (false, false);
         while let Some(item) = scanner.next()? {
-            let Item::Record(offset, header) = item else { continue };
+            let Item::Record(offset, header) = item else {
+                damaged = true;
+                continue;
+            };
             if header.kind != RecordKind::Commit {
                 continue;
             }
-            let Some(payload) = scanner.payload(offset, header.len)? else { continue };
-            if let Some(commit) = header.checks(payload).then(|| Commit::decode(payload).ok()).flatten()
-                && commit.proven.end_point() < commit.first
-            {
+            let payload = scanner.payload(offset, header.len)?.filter(|payload| header.checks(payload));
+            let Some(commit) = payload.and_then(|payload| Commit::decode(payload).ok()) else {
+                damaged = true;
+                continue;
+            };
+            if !any && damaged && commit.proven.segment == segment {
+                return Ok(None);
+            }
+            any = true;
+            if commit.proven.end_point() < commit.first {
                 stretches.push((commit.proven.end_point(), commit.first));
             }
         }
-        Ok(stretches)
+        if !any && damaged {
+            return Ok(None);
+        }
+        Ok(Some(stretches))
     }
 
     /// Whether anything stands there that would be taken for history: records, or what a crash left of them. Parity and a

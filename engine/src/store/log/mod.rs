@@ -187,7 +187,7 @@ impl<D: Disk> Log<D> {
         self.store
     }
 
-    /// The segments, oldest first.
+    /// The segments, oldest first, without those that are removed, or will be with the next commit.
     #[must_use]
     pub fn segments(&self) -> Vec<SegmentInfo> {
         let active = self.active.as_ref().map(|active| active.id);
@@ -196,6 +196,6 @@ impl<D: Disk> Log<D> {
             len: segment.len,
             sealed: Some(*id) != active,
         };
-        self.segments.iter().map(info).collect()
+        self.segments.iter().filter(|(id, _)| !self.condemned.contains(id)).map(info).collect()
     }
 }

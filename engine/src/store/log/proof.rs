@@ -9,11 +9,12 @@ use super::parity::ParityList;
 use super::place::{Damage, Point};
 use super::reader::{Shown, show};
 use super::record::record_len;
-use super::scan::{Item, Scanner};
+use super::scan::Scanner;
 use super::tail::{Tail, examine, walk};
 use super::{DamagedRange, LogError, LogPosition, RecordKind};
 use crate::codec::Canonical;
 use crate::env::Disk;
+use std::collections::BTreeSet;
 
 /// The commit that [`Log::settle`] made at the end, if it is damaged: it holds nothing, and the checkpoint made after it
 /// knows where it stood. It is made again, with the parity between it and the commit before.
@@ -33,18 +34,56 @@ pub(super) fn lost_proof<D: Disk>(
     if newest.is_none_or(|(id, len)| id != proof.segment || len < proof.end) || !inventory.unreadable.is_empty() {
         return Ok(None);
     }
-    let (mut parity, mut others) = (0, 0);
-    walk(inventory, handles, last.end_point(), proof.start_point(), &|_| false, &mut |_, _, item| {
-        match item {
-            Item::Record(_, header) if header.kind == RecordKind::Parity => parity += 1,
-            Item::Record(_, header) if !header.kind.is_upkeep() => others += 1,
-            _ => {}
+    let range = DamagedRange {
+        segment: proof.segment,
+        from: proof.commit,
+        to: proof.end,
+        what: Damage::Record(RecordKind::Commit),
+    };
+    let groups = groups(inventory, handles, last.end_point(), proof.start_point())?;
+    // Side by side from the one commit to the other, there is room for nothing else.
+    let mut at = u64::from(last.end);
+    for (start, end) in &groups {
+        if u64::from(*start) != at {
+            return Ok(None);
+        }
+        at = *end;
+    }
+    Ok((!groups.is_empty() && at == u64::from(proof.commit)).then_some(range))
+}
+
+/// From where to where the groups of parity stand between two points of a segment, by what is left of their lists.
+fn groups<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    from: Point,
+    to: Point,
+) -> Result<BTreeSet<(u32, u64)>, LogError> {
+    // PA
+    let mut groups = BTreeSet::new();
+    walk(inventory, handles, from, to, &|_| false, &mut |scanner, id, item| {
+        if let Shown::Record(view) = show(scanner, id, item, true)?
+            && view.kind == RecordKind::ParityList
+            && let Ok(list) = ParityList::decode(view.payload)
+        {
+            groups.insert((list.first_list, u64::from(list.second_list) + record_len(view.location.len)));
         }
         Ok(())
     })?;
-    let what = Damage::Record(RecordKind::Commit);
-    let range = DamagedRange { segment: proof.segment, from: proof.commit, to: proof.end, what };
-    Ok((parity > 0 && others == 0).then_some(range))
+    Ok(groups)
+}
+
+/// Where groups of parity begin that stand in the same segment as a commit, and after it.
+pub(super) fn parity_after<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    commit: LogPosition,
+) -> Result<BTreeSet<u32>, LogError> {
+    // PA
+    let Some(present) = inventory.segments.get(&commit.segment) else { return Ok(BTreeSet::new()) };
+    let end = Point { segment: commit.segment, offset: present.len };
+    let groups = groups(inventory, handles, commit.end_point(), end)?;
+    Ok(groups.into_iter().map(|(start, _)| start).collect())
 }
 
 /// What the disk refuses to read at the end, if no more than the proof can have stood there: then the log ends with the

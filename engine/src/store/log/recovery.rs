@@ -9,7 +9,7 @@ use super::commit::{Batch, FoundCommit};
 use super::handles::Handles;
 use super::inventory::Inventory;
 use super::place::{Damage, Point};
-use super::proof::{lost_proof, unreadable_proof};
+use super::proof::{lost_proof, parity_after, unreadable_proof};
 use super::record::{HEADER_LEN, RecordHeader, record_len};
 use super::scan::{Fetched, Item, fetch};
 use super::segment::BLOCK_LEN;
@@ -140,26 +140,29 @@ impl<D: Disk> Log<D> {
                 unread => unread,
             },
         };
-        let lost_proof = lost_proof(&inventory, &handles, &tail, from)?;
-        let from = if lost_proof.is_some() { Some(tail.last.at) } else { from };
-        let mut uncommitted_bytes = 0;
-        if let Some(proof) = &lost_proof {
-            let newest = inventory.segments.get(&proof.segment);
-            uncommitted_bytes = u64::from(newest.map_or(0, |newest| newest.len.saturating_sub(proof.to)));
-            inventory.cut(&disk, tail.last.at.end_point())?;
-            handles.forget(tail.last.at.segment);
-        }
-        let verdict = judge(&inventory, &handles, &tail, from, verify)?;
         let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng);
         let mut recovery = Recovery {
             store: Some(inventory.store),
             config: inventory.config.clone(),
-            torn: verdict.torn,
             unreadable: inventory.unreadable.clone(),
             mended: unread.into_iter().collect(),
-            uncommitted_bytes,
             ..Recovery::default()
         };
+        let mut lost_proof = lost_proof(&inventory, &handles, &tail, from)?;
+        if let Some(proof) = &lost_proof {
+            let last = tail.last.at;
+            if log.heal_before(&inventory, last.end_point(), &mut recovery.mended)? {
+                let newest = inventory.segments.get(&proof.segment);
+                recovery.uncommitted_bytes = u64::from(newest.map_or(0, |newest| newest.len.saturating_sub(proof.to)));
+                inventory.cut(&log.disk, last.end_point())?;
+                handles.forget(last.segment);
+            } else {
+                lost_proof = None;
+            }
+        }
+        let from = if lost_proof.is_some() { Some(tail.last.at) } else { from };
+        let verdict = judge(&inventory, &handles, &tail, from, verify)?;
+        recovery.torn = verdict.torn;
         if let Some(effective) = &verdict.effective {
             recovery.note.clone_from(&effective.commit.note);
             log.list = effective.commit.segments;
@@ -183,7 +186,12 @@ impl<D: Disk> Log<D> {
             recovery.missing = list.missing(&present, REPORT_LIMIT);
         }
         let start = from.map_or(Point::default(), LogPosition::end_point);
-        let gaps = replay(&inventory, &handles, (start, cut), &obsolete, visit, &mut recovery.damaged)?;
+        let (damaged, mended) = (&mut recovery.damaged, &mut recovery.mended);
+        let mut mend = |id| {
+            let end = inventory.segments.get(&id).map_or(0, |present| present.len);
+            log.heal_before(&inventory, Point { segment: id, offset: end }, mended).map(drop)
+        };
+        let gaps = replay(&inventory, &handles, (start, cut), &obsolete, visit, damaged, &mut mend)?;
 
         let highest = list.as_ref().map_or(SegmentId(0), |list| list.header.segment);
         log.next_id = inventory.highest.max(highest).next();
@@ -240,7 +248,7 @@ impl<D: Disk> Log<D> {
         } else {
             // What the checkpoint proves stays, also where the commit that said so is damaged.
             let end = tail.last.at.max(verdict.proven);
-            recovery.uncommitted_bytes += log.drop_uncommitted(&mut inventory, end)?;
+            recovery.uncommitted_bytes += log.drop_uncommitted(&mut inventory, end, &mut recovery.mended)?;
             log.condemned.retain(|id| *id <= end.segment);
             log.condemned.extend(inventory.stubs.iter().copied());
             log.start_anew(&inventory, &verdict, verify, visit, &mut recovery)?;
@@ -272,7 +280,7 @@ impl<D: Disk> Log<D> {
         let others = inventory.segments.keys().filter(|id| !counts(id)).copied().collect();
         let mut damaged = Vec::new();
         let all = (Point::default(), self.durable.end_point());
-        replay(&inventory, &handles, all, &others, visit, &mut damaged)?;
+        replay(&inventory, &handles, all, &others, visit, &mut damaged, &mut |_| Ok(()))?;
         Ok(damaged)
     }
 }
@@ -318,6 +326,11 @@ fn judge<D: Disk>(
         let effective = Some(last.clone());
         return Ok(Verdict { proven: last.at, kept: None, torn: None, effective, clean, torn_parity });
     }
+    // What stands right behind it was written after its sync: it was acknowledged, and what is damaged of it is rot.
+    if parity_after(inventory, handles, last.at)?.contains(&last.at.end) {
+        let effective = Some(last.clone());
+        return Ok(Verdict { proven: last.at, kept: None, torn: None, effective, clean: false, torn_parity: false });
+    }
     let all = || core::iter::once(last).chain(&tail.earlier);
     let proven = all().map(|found| found.commit.proven).max().unwrap_or_default().max(checkpoint);
     let mut torn = None;
@@ -337,7 +350,8 @@ fn judge<D: Disk>(
 
 /// Shows history to `visit`, and returns the stretches of it that are dead.
 ///
-/// Which stretches those are is said by the commits behind them; so nothing is shown before the next commit is seen.
+/// Which stretches those are is said by the commits behind them; so nothing is shown before the next commit is seen. Where
+/// one may be damaged its segment is mended first, by `mend`: what it has disowned would be taken for history.
 fn replay<D: Disk>(
     inventory: &Inventory,
     handles: &Handles<D>,
@@ -345,35 +359,58 @@ fn replay<D: Disk>(
     obsolete: &BTreeSet<SegmentId>,
     visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
     damage: &mut Vec<DamagedRange>,
+    mend: &mut dyn FnMut(SegmentId) -> Result<(), LogError>,
 ) -> Result<Vec<(Point, Point)>, LogError> {
     // PA
     let skip = |id| obsolete.contains(&id);
     let mut gaps = Vec::new();
     let mut cursor = start;
     let mut damaged = |range| note_damage(damage, range);
-    walk(inventory, handles, start, cut, &skip, &mut |scanner, id, item| {
-        let Item::Record(offset, header) = item else { return Ok(()) };
-        if header.kind != RecordKind::Commit {
-            return Ok(());
-        }
-        let at = LogPosition { segment: id, commit: offset, end: scanner.at() };
-        let found = scanner.payload(offset, header.len)?.and_then(|payload| FoundCommit::read(at, &header, payload));
-        let Some(FoundCommit { commit, .. }) = found else { return Ok(()) };
-        let proven = commit.proven.end_point();
-        deliver(inventory, handles, (cursor, proven), &skip, visit, &mut damaged)?;
-        cursor = cursor.max(proven);
-        if cursor < commit.first {
-            // Between the end of one segment and the first record of the next there is nothing.
-            if ends_segment(inventory, cursor).is_none_or(|next| commit.first.segment != next) {
-                gaps.push((cursor, commit.first));
+    let mut mended = BTreeSet::new();
+    loop {
+        let mut doubtful = None;
+        let walked = walk(inventory, handles, cursor, cut, &skip, &mut |scanner, id, item| {
+            let (offset, header) = match item {
+                Item::Record(offset, header) if header.kind == RecordKind::Commit => (offset, header),
+                Item::Record(..) => return Ok(()),
+                Item::Damaged { .. } if mended.contains(&id) => return Ok(()),
+                Item::Damaged { from, .. } => {
+                    doubtful = Some(id);
+                    return Err(LogError::Unstable { segment: id, offset: from });
+                }
+            };
+            let at = LogPosition { segment: id, commit: offset, end: scanner.at() };
+            let found =
+                scanner.payload(offset, header.len)?.and_then(|payload| FoundCommit::read(at, &header, payload));
+            let Some(FoundCommit { commit, .. }) = found else {
+                if mended.contains(&id) {
+                    return Ok(());
+                }
+                doubtful = Some(id);
+                return Err(LogError::Unstable { segment: id, offset });
+            };
+            let proven = commit.proven.end_point();
+            deliver(inventory, handles, (cursor, proven), &skip, visit, &mut damaged)?;
+            cursor = cursor.max(proven);
+            if cursor < commit.first {
+                // Between the end of one segment and the first record of the next there is nothing.
+                if ends_segment(inventory, cursor).is_none_or(|next| commit.first.segment != next) {
+                    gaps.push((cursor, commit.first));
+                }
+                cursor = commit.first;
             }
-            cursor = commit.first;
-        }
-        if commit.lasting == 0 {
-            cursor = cursor.max(at.start_point());
-        }
-        Ok(())
-    })?;
+            if commit.lasting == 0 {
+                cursor = cursor.max(at.start_point());
+            }
+            Ok(())
+        });
+        let Some(id) = doubtful else {
+            walked?;
+            break;
+        };
+        mended.insert(id);
+        mend(id)?;
+    }
     deliver(inventory, handles, (cursor, cut), &skip, visit, &mut damaged)?;
     Ok(gaps)
 }

@@ -7,6 +7,7 @@ use super::handles::Handles;
 use super::inventory::{Inventory, Present};
 use super::parity::Cover;
 use super::place::{Damage, Point};
+use super::proof::parity_after;
 use super::reader::{Shown, show};
 use super::recovery::{Recovery, Verdict};
 use super::scan::{Item, Scanner};
@@ -69,17 +70,28 @@ impl<D: Disk> Log<D> {
 
     /// Frees the space of what lies behind the last commit: nothing there was acknowledged, and nothing proves anything.
     /// Returns how many bytes that was.
-    pub(super) fn drop_uncommitted(&mut self, inventory: &mut Inventory, last: LogPosition) -> Result<u64, LogError> {
+    /// The parity of what lies before it may be there, too: that goes once it is not needed.
+    pub(super) fn drop_uncommitted(
+        &mut self,
+        inventory: &mut Inventory,
+        last: LogPosition,
+        mended: &mut Vec<DamagedRange>,
+    ) -> Result<u64, LogError> {
         // PA
         let mut bytes = 0;
+        let parity = parity_after(inventory, &self.handles, last)?;
+        let needed = !parity.is_empty() && !self.heal_before(inventory, last.end_point(), mended)?;
         for (id, present) in inventory.segments.range(last.segment..) {
             if *id > last.segment {
                 bytes += u64::from(present.len.saturating_sub(FIRST_RECORD));
                 self.handles.forget(*id);
                 self.disk.remove(Volume::Blocks, &id.file_name())?;
-            } else if present.len > last.end {
-                bytes += u64::from(present.len - last.end);
+            } else if present.len > last.end && !needed {
                 let file = self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?;
+                // Parity whose proof is missing was no write of anybody's.
+                if !holds_only_upkeep(&file, present, last.end_point())? {
+                    bytes += u64::from(present.len - last.end);
+                }
                 file.truncate(u64::from(last.end))?;
             }
         }
@@ -218,13 +230,32 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// [`Self::heal`], of a segment that may not be one of the log's yet, with all that stands in its file.
+    pub(super) fn heal_before(
+        &mut self,
+        inventory: &Inventory,
+        end: Point,
+        healed: &mut Vec<DamagedRange>,
+    ) -> Result<bool, LogError> {
+        // PA
+        let Some(present) = inventory.segments.get(&end.segment) else { return Ok(false) };
+        let whole = Segment { binding: present.binding.clone(), len: present.len };
+        let known = self.segments.insert(end.segment, whole);
+        let is_whole = self.heal(end, healed);
+        match known {
+            Some(known) => self.segments.insert(end.segment, known),
+            None => self.segments.remove(&end.segment),
+        };
+        is_whole
+    }
+
     /// Restores what parity can restore of a segment's records before `end`. Whether all of them are as they were written.
     ///
     /// # Errors
     /// [`LogError`] when the machine is gone or a sync failed; where the disk merely refuses, it is not.
     fn heal(&mut self, end: Point, healed: &mut Vec<DamagedRange>) -> Result<bool, LogError> {
         // PA
-        // Damage to parity, which a crash may have done, heals nothing and is left to be found.
+        // Damage to parity alone, which a crash may have done, is nothing to speak of.
         let hurts = |range: &DamagedRange| match range.what {
             Damage::Record(kind) if kind.is_upkeep() => false,
             _ => range.from < end.offset,
@@ -239,7 +270,7 @@ impl<D: Disk> Log<D> {
         }
         match self.repair(end.segment) {
             Ok(report) => {
-                healed.extend(report.healed);
+                healed.extend(report.healed.into_iter().filter(hurts));
                 Ok(!report.lost.iter().any(hurts))
             }
             Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),
@@ -273,10 +304,7 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             // What goes may be the parity that the rest is waiting for, and all of it is read by the next to look.
-            if let Some(segment) = self.segments.get_mut(&end.segment) {
-                segment.len = present.len;
-            }
-            self.heal(end, healed)?;
+            self.heal_before(inventory, end, healed)?;
             file.truncate(u64::from(end.offset))?;
             file.sync()?;
             if let Some(segment) = self.segments.get_mut(&end.segment) {

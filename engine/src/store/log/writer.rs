@@ -37,10 +37,7 @@ impl<D: Disk> Log<D> {
             return Err(LogError::TooLong { what: "record", len, limit });
         }
         self.writable()?;
-        if self.proof_due {
-            let note = self.note.clone();
-            self.commit(&note)?;
-        }
+        self.prove()?;
         self.make_room(record_len(len as u32))?;
         self.put(kind, flags, parts)
     }
@@ -144,6 +141,7 @@ impl<D: Disk> Log<D> {
             return Err(LogError::NoSegment(segment));
         }
         self.writable()?;
+        self.prove()?;
         if self.batch.first.is_some_and(|first| first.segment <= segment) {
             let note = self.note.clone();
             self.commit(&note)?;
@@ -166,6 +164,15 @@ impl<D: Disk> Log<D> {
     /// Those of [`Self::commit`]; the log is closed all the same.
     pub fn close(mut self) -> Result<LogPosition, LogError> {
         self.settle()
+    }
+
+    /// Writes the proof for which [`Self::settle`] had found no room.
+    fn prove(&mut self) -> Result<(), LogError> {
+        if self.proof_due {
+            let note = self.note.clone();
+            self.commit(&note)?;
+        }
+        Ok(())
     }
 
     pub(super) fn writable(&self) -> Result<(), LogError> {
@@ -355,5 +362,9 @@ impl<D: Disk> Log<D> {
 /// it whole, and no later sync would write it.
 fn withdraw<F: DiskFile>(file: &F, commit: Point) {
     // PA
-    let _ = file.truncate(u64::from(commit.offset));
+    let from = u64::from(commit.offset);
+    // The system may have dropped it already, and what stood before it.
+    if file.len().is_ok_and(|len| from < len) {
+        let _ = file.truncate(from);
+    }
 }
