@@ -186,12 +186,20 @@ impl<D: Disk> Log<D> {
             recovery.missing = list.missing(&present, REPORT_LIMIT);
         }
         let start = from.map_or(Point::default(), LogPosition::end_point);
-        let (damaged, mended) = (&mut recovery.damaged, &mut recovery.mended);
+        let mut healed = Vec::new();
         let mut mend = |id| {
             let end = inventory.segments.get(&id).map_or(0, |present| present.len);
-            log.heal_before(&inventory, Point { segment: id, offset: end }, mended).map(drop)
+            log.heal_before(&inventory, Point { segment: id, offset: end }, &mut healed).map(drop)
         };
+        let damaged = &mut recovery.damaged;
         let gaps = replay(&inventory, &handles, (start, cut), &obsolete, visit, damaged, &mut mend)?;
+        // A crash may have done it to what is dead, and to the parity that was written last: that is nothing to speak of.
+        let last_upkeep = (tail.last.commit.lasting == 0).then_some((tail.last.commit.first, cut));
+        let unspoken = |range: &DamagedRange| {
+            let at = Point { segment: range.segment, offset: range.from };
+            gaps.iter().chain(&last_upkeep).any(|(from, to)| *from <= at && at < *to)
+        };
+        recovery.mended.extend(healed.into_iter().filter(|range| !unspoken(range)));
 
         let highest = list.as_ref().map_or(SegmentId(0), |list| list.header.segment);
         log.next_id = inventory.highest.max(highest).next();

@@ -255,7 +255,7 @@ impl<D: Disk> Log<D> {
     /// [`LogError`] when the machine is gone or a sync failed; where the disk merely refuses, it is not.
     fn heal(&mut self, end: Point, healed: &mut Vec<DamagedRange>) -> Result<bool, LogError> {
         // PA
-        // Damage to parity alone, which a crash may have done, is nothing to speak of.
+        // Damage to parity heals nothing, and is left to be found.
         let hurts = |range: &DamagedRange| match range.what {
             Damage::Record(kind) if kind.is_upkeep() => false,
             _ => range.from < end.offset,
@@ -270,7 +270,8 @@ impl<D: Disk> Log<D> {
         }
         match self.repair(end.segment) {
             Ok(report) => {
-                healed.extend(report.healed.into_iter().filter(hurts));
+                // Behind the end, a crash may have done it: that is nothing to speak of.
+                healed.extend(report.healed.into_iter().filter(|range| range.from < end.offset));
                 Ok(!report.lost.iter().any(hurts))
             }
             Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),
