@@ -23,8 +23,9 @@ use std::sync::Arc;
 type Visit<'v> = dyn FnMut(RecordView<'_>) -> Result<(), LogError> + 'v;
 
 impl<D: Disk> Log<D> {
-    /// Makes a last commit that holds nothing durable, with all before it: the process that wrote it may have been killed
-    /// before its sync. If this fails it stays all the same: it may be durable, and what it proves is rotten perhaps.
+    /// Makes a last commit that is kept where it stands durable, with all before it: the process that wrote it may have
+    /// been killed before its sync. If this fails it stays all the same: it may be durable, and what it proves is rotten
+    /// perhaps.
     ///
     /// # Errors
     /// [`LogError::Disk`].
@@ -69,8 +70,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Frees the space of what lies behind the last commit: nothing there was acknowledged, and nothing proves anything.
-    /// Returns how many bytes that was.
-    /// The parity of what lies before it may be there, too: that goes once it is not needed.
+    /// Returns how many bytes that was. The parity of what lies before it may be there, too: that goes once it is not needed.
     pub(super) fn drop_uncommitted(
         &mut self,
         inventory: &mut Inventory,
