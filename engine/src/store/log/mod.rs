@@ -144,6 +144,8 @@ pub struct Log<D: Disk> {
     settled: bool,
     /// Parity was written between two batches, and its proof was not: nothing may stand where that is looked for.
     proof_due: bool,
+    /// Whether a segment before the active one was left without parity: there was no room to copy what stood in it.
+    unsealed: bool,
     handles: Handles<D>,
     durable: LogPosition,
     note: Vec<u8>,

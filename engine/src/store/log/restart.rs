@@ -209,6 +209,7 @@ impl<D: Disk> Log<D> {
             self.segments.insert(*id, Segment { binding: present.binding.clone(), len: present.len });
         }
         self.disk.sync_directory(Volume::Blocks)?;
+        self.unsealed = true;
         self.durable = last;
         let handles = Handles::new(self.disk.clone(), 1);
         deliver(inventory, &handles, (first, last.start_point()), &|_| false, visit, &mut |_| ())

@@ -136,6 +136,10 @@ impl<D: Disk> Log<D> {
         self.flush_parity()?;
         self.proof_due = self.batch.records > 0;
         let at = self.commit(&note)?;
+        if self.unsealed {
+            self.seal_earlier()?;
+            self.unsealed = false;
+        }
         self.settled = true;
         Ok(at)
     }
