@@ -450,7 +450,7 @@ fn live<D: Disk>(
             let id = page.id();
             let known = index.get::<RefPages>(&id)?.is_some_and(|row| row.location == here);
             let alive = known && is_referenced(index, Target::Page(id))?;
-            (known || alive).then(|| Live::Other(record.kind, copy(), known.then_some(Moved::RefPage(id, here))))
+            (known || alive).then(|| Live::Other(record.kind, copy(), Some(Moved::RefPage(id, here))))
         }
         RecordKind::Tombstone => {
             let Ok(tombstone) = TombstoneRecord::decode(record.payload) else { return Ok(None) };

@@ -228,7 +228,7 @@ impl<D: Disk> Log<D> {
             // What cannot be written now is healed by a later scrub.
             recovery.healed.extend(log.repair(tail.last.at.segment).map(|report| report.healed).unwrap_or_default());
         }
-        // Until now that is known of what a checkpoint or a later commit proves, and of this commit only that it is there.
+        // What a checkpoint or a later commit proves is durable. Of this one it is only known that it can be read.
         let sure = from.is_some_and(|from| from >= tail.last.at);
         if !sure && verdict.proven == tail.last.at {
             log.make_sure(tail.last.at)?;

@@ -353,8 +353,7 @@ fn parity_that_a_crash_tore_behind_a_fresh_segments_commit_is_made_anew() {
     drop(log);
     drop(open(&disk));
     let file = disk.open(Volume::Blocks, &first.file_name(), OpenMode::Write).unwrap();
-    let mut bytes = vec![0; file.len().unwrap() as usize];
-    file.read_at(0, &mut bytes).unwrap();
+    let bytes = contents(&file);
     let parity = (8192..bytes.len()).step_by(8).rfind(|at| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == 19);
     let parity = parity.expect("it has parity") + 100;
     file.write_at(parity as u64, &[&[bytes[parity] ^ 0xff]]).unwrap();
@@ -365,9 +364,7 @@ fn parity_that_a_crash_tore_behind_a_fresh_segments_commit_is_made_anew() {
         assert!(scan.damaged.is_empty(), "{scan:?}");
     }
     drop(log);
-    let mut sealed = vec![0; file.len().unwrap() as usize];
-    file.read_at(0, &mut sealed).unwrap();
-    assert_eq!(sealed, bytes, "the same parity and footer, byte for byte");
+    assert_eq!(contents(&file), bytes, "the same parity and footer, byte for byte");
 }
 
 #[test]
@@ -379,8 +376,7 @@ fn a_lost_proof_is_made_anew_also_where_a_write_behind_it_was_never_committed() 
         log.commit(b"note").unwrap();
         let proof = log.close().unwrap();
         let file = disk.open(Volume::Blocks, &proof.segment.file_name(), OpenMode::Write).unwrap();
-        let mut rested = vec![0; file.len().unwrap() as usize];
-        file.read_at(0, &mut rested).unwrap();
+        let rested = contents(&file);
         file.write_at(u64::from(proof.end), &[&payload(2, behind)]).unwrap();
         file.write_at(u64::from(proof.commit) + 10, &[b"rotten"]).unwrap();
         let (log, recovery, _) = open_from(&disk, Some(proof)).unwrap();
@@ -390,10 +386,14 @@ fn a_lost_proof_is_made_anew_also_where_a_write_behind_it_was_never_committed() 
             assert!(scan.damaged.is_empty(), "{behind}: {scan:?}");
         }
         drop(log);
-        let mut bytes = vec![0; file.len().unwrap() as usize];
-        file.read_at(0, &mut bytes).unwrap();
-        assert_eq!(bytes, rested, "the same parity and proof, byte for byte");
+        assert_eq!(contents(&file), rested, "the same parity and proof, byte for byte");
     }
+}
+
+fn contents(file: &impl DiskFile) -> Vec<u8> {
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes
 }
 
 fn put<D: Disk>(log: &mut Log<D>, number: usize, len: usize) -> (Location, LogPosition) {
