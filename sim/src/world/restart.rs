@@ -338,25 +338,37 @@ impl World {
         let before = sector_of(&disk, name, sector);
         self.nodes[node].rotten = disk.damage(Volume::Blocks, name, sector, damage);
         let name = name.clone();
-        self.nodes[node].rot = Some(Rot { name: name.clone(), sector, before });
+        let rotten = match damage {
+            Damage::Unreadable => None,
+            _ => Some(sector_of(&disk, &name, sector)),
+        };
+        self.nodes[node].rot = Some(Rot { name: name.clone(), sector, before, rotten });
         self.disrupted(node, Disruption::Rot, || "the store rots at rest".to_owned());
         self.rotted(node, damage, || format!("sector {sector} of {name} rots: {damage:?}"));
     }
 }
 
-/// What a sector of the log's held before it rotted.
+/// A sector of the log's that rotted.
 #[derive(Clone, Debug)]
 pub(super) struct Rot {
     name: FileName,
     sector: u64,
     before: Vec<u8>,
+    /// What it held then; `None` if the disk refuses to read it.
+    rotten: Option<Vec<u8>>,
 }
 
 impl Rot {
-    /// Whether the file is still there, and other bytes stand in it: what follows them may have been written since.
+    /// Whether every byte that rotted still stands where it did, or the sector still cannot be read. Other bytes than
+    /// both may have been written since by right: the end of a log is cut off and written anew.
     pub(super) fn is_there(&self, disk: &FaultyDisk) -> bool {
+        let Some(rotten) = &self.rotten else {
+            return disk.damaged_sectors().contains(&(Volume::Blocks, self.name.clone(), self.sector));
+        };
         let now = sector_of(disk, &self.name, self.sector);
-        now.len() >= self.before.len() && !now.starts_with(&self.before)
+        let differs = self.before.iter().zip(rotten).enumerate().filter(|(_, (before, rotten))| before != rotten);
+        let mut rotten = differs.map(|(at, (_, rotten))| now.get(at) == Some(rotten)).peekable();
+        rotten.peek().is_some() && rotten.all(|stands| stands)
     }
 }
 
