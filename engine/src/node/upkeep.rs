@@ -302,8 +302,9 @@ impl<D: Disk> Engine<D> {
             // Who has only read leaves the log as it was.
             self.commit_for_upkeep()?;
             let position = self.log.settle().map_err(|error| self.log_failure(error))?;
-            // Nobody reads the index of a node without keys after it.
-            if self.keys.is_some() {
+            // Nobody reads the index of a node without keys after it. By a checkpoint at its end an opening takes the log to be
+            // in order, and where parity is lacking it is to look.
+            if self.keys.is_some() && !self.log.lacks_parity() {
                 self.write_checkpoint(position)?;
             }
         }

@@ -144,8 +144,9 @@ pub struct Log<D: Disk> {
     settled: bool,
     /// Parity was written between two batches, and its proof was not: nothing may stand where that is looked for.
     proof_due: bool,
-    /// Whether a segment before the active one was left without parity: there was no room to copy what stood in it.
-    unsealed: bool,
+    /// Segments before the active one that were left without parity: there was no room to copy what stood in them, or the
+    /// disk refused to write it.
+    unsealed: BTreeSet<SegmentId>,
     handles: Handles<D>,
     durable: LogPosition,
     note: Vec<u8>,

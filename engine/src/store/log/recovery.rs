@@ -101,7 +101,7 @@ impl<D: Disk> Log<D> {
             sealing: false,
             settled: false,
             proof_due: false,
-            unsealed: false,
+            unsealed: BTreeSet::new(),
             durable: LogPosition::default(),
             note: Vec::new(),
             batch: Batch::new(),

@@ -206,10 +206,10 @@ impl<D: Disk> Log<D> {
         for (id, present) in inventory.segments.range(first.segment..=last.segment) {
             self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?.sync()?;
             self.condemned.remove(id);
+            self.unsealed.insert(*id);
             self.segments.insert(*id, Segment { binding: present.binding.clone(), len: present.len });
         }
         self.disk.sync_directory(Volume::Blocks)?;
-        self.unsealed = true;
         self.durable = last;
         let handles = Handles::new(self.disk.clone(), 1);
         deliver(inventory, &handles, (first, last.start_point()), &|_| false, visit, &mut |_| ())

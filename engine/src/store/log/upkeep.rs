@@ -62,17 +62,23 @@ impl<D: Disk> Log<D> {
     /// Those of [`Self::seal_behind`].
     pub(super) fn seal_earlier(&mut self) -> Result<(), LogError> {
         // PA
-        let Some(mut id) = self.active.as_ref().map(|active| active.id) else { return Ok(()) };
-        while let Some(earlier) = self.segments.range(..id).next_back().map(|(id, _)| *id) {
-            if self.seal_behind(earlier)? != Sealing::Done {
-                break;
-            }
+        let Some(last) = self.active.as_ref().map(|active| active.id) else { return Ok(()) };
+        let earlier = self.segments.range(..last).next_back().map(|(id, _)| *id);
+        earlier.map_or(Ok(()), |earlier| self.seal_back_from(earlier))
+    }
+
+    fn seal_back_from(&mut self, mut id: SegmentId) -> Result<(), LogError> {
+        // PA
+        while self.seal_behind(id)? == Sealing::Done
+            && let Some(earlier) = self.segments.range(..id).next_back().map(|(id, _)| *id)
+        {
             id = earlier;
         }
         Ok(())
     }
 
-    /// Gives a segment that a crash left without them its parity and its footer. If that fails, it does without.
+    /// Gives a segment that a crash left without them its parity and its footer. If that fails, it does without until the
+    /// next [`Self::settle`].
     ///
     /// # Errors
     /// [`LogError::Disk`] when the machine is gone, or what was written can neither be completed nor taken back.
@@ -104,6 +110,7 @@ impl<D: Disk> Log<D> {
             Err(_) => {
                 // Not even a crash may bring a part of it back: once compaction has removed the segment whose first commit
                 // says that nothing of this one counts from here on, it would be taken for damaged history.
+                self.unsealed.insert(id);
                 left.file.truncate(u64::from(segment.len))?;
                 left.file.sync()?;
                 Ok(Sealing::NotNow)
@@ -117,6 +124,12 @@ impl<D: Disk> Log<D> {
         self.settled
     }
 
+    /// Whether a segment before the last was to get its parity, and the disk refused.
+    #[must_use]
+    pub fn lacks_parity(&self) -> bool {
+        !self.unsealed.is_empty()
+    }
+
     /// Commits, writes parity, and leaves proof on disk that the commit was durable, so that the next open has nothing
     /// in doubt. Worth calling when idle: until then, rot in the very last batch is taken for a write that a crash tore.
     ///
@@ -125,23 +138,25 @@ impl<D: Disk> Log<D> {
     pub fn settle(&mut self) -> Result<LogPosition, LogError> {
         // PA
         self.writable()?;
-        if self.settled {
-            return Ok(self.durable);
-        }
-        let note = self.note.clone();
-        if self.batch.records > 0 {
+        if !self.settled {
+            let note = self.note.clone();
+            if self.batch.records > 0 {
+                self.commit(&note)?;
+            }
+            // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.
+            self.flush_parity()?;
+            self.proof_due = self.batch.records > 0;
             self.commit(&note)?;
+            self.settled = true;
         }
-        // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.
-        self.flush_parity()?;
-        self.proof_due = self.batch.records > 0;
-        let at = self.commit(&note)?;
-        if self.unsealed {
-            self.seal_earlier()?;
-            self.unsealed = false;
+        let unsealed = core::mem::take(&mut self.unsealed);
+        for id in unsealed.iter().rev() {
+            if let Err(error) = self.seal_back_from(*id) {
+                self.unsealed.extend(unsealed);
+                return Err(error);
+            }
         }
-        self.settled = true;
-        Ok(at)
+        Ok(self.durable)
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) enum Fault {
     FailSync,
     /// Reads, once.
     FailRead,
+    /// Removals of files, once.
+    FailRemove,
 }
 
 #[derive(Debug, Default)]
@@ -216,8 +218,10 @@ impl Disk for CrashDisk {
     }
 
     fn remove(&self, _: Volume, name: &FileName) -> Result<(), DiskError> {
-        if self.step("remove", name.as_str(), only_crash)?.is_some() {
-            return Err(error("remove", name.as_str(), DiskFailure::Crashed));
+        match self.step("remove", name.as_str(), |fault| matches!(fault, Fault::Crash | Fault::FailRemove))? {
+            Some(Fault::Crash) => return Err(error("remove", name.as_str(), DiskFailure::Crashed)),
+            Some(_) => return Err(error("remove", name.as_str(), DiskFailure::Io("planned".into()))),
+            None => {}
         }
         let removed = self.lock().names.remove(name);
         removed.map(|_| ()).ok_or_else(|| error("remove", name.as_str(), DiskFailure::NotFound))

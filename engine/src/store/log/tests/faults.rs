@@ -238,6 +238,32 @@ fn an_unreadable_batch_is_not_taken_for_a_proof_that_the_disk_had_no_room_for() 
 }
 
 #[test]
+fn a_segment_that_is_no_more_stays_so_while_its_file_cannot_be_removed() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+    log.commit(b"").unwrap();
+    log.roll().unwrap();
+    let second = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    log.remove(first.segment).unwrap();
+    disk.plan(0, Fault::FailRemove);
+    log.commit(b"").unwrap();
+    assert!(disk.hit() && disk.files().len() == 2);
+    let ids = |log: &Log<CrashDisk>| log.segments().iter().map(|segment| segment.id).collect::<Vec<_>>();
+    assert_eq!(ids(&log), [second.segment]);
+    let mut shown = 0;
+    log.replay(&mut |_| {
+        shown += 1;
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(shown, 1);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 900)]).unwrap();
+    log.commit(b"").unwrap();
+    assert_eq!((ids(&log), disk.files().len()), (vec![second.segment], 1));
+}
+
+#[test]
 fn nobody_builds_on_what_may_be_in_the_cache_only() {
     fn append(log: &mut Log<CrashDisk>, number: usize) -> Result<(), LogError> {
         log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 900)])?;
