@@ -3,15 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use ouroboros_engine::env::{Disk, MemoryDisk, Volume};
+use ouroboros_engine::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
     Failure, Job, Limits, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Written,
 };
 use ouroboros_engine::seal::{Chunker, ChunkerKind, ChunkerParams, Coding};
+use ouroboros_engine::store::log::RecordKind;
+use ouroboros_sim::disk::{CrashVariant, FaultPlan, FaultyDisk, Operation};
 use ouroboros_sim::local::{Local, config, keyring};
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 type Node = Local<MemoryDisk>;
 
@@ -65,14 +68,14 @@ fn value(name: &str, source: PutSource) -> Put {
     Put { key: key(name), source, options: PutOptions::default() }
 }
 
-fn put(node: &mut Node, name: &str, bytes: Bytes) -> Written {
+fn put<D: Disk>(node: &mut Local<D>, name: &str, bytes: Bytes) -> Written {
     let Reply::Put(results) = node.ask(Request::Put(vec![value(name, PutSource::Value(bytes))])).unwrap() else {
         panic!("no put")
     };
     results.into_iter().next().unwrap().unwrap()
 }
 
-fn get(node: &mut Node, name: &str) -> Result<Bytes, Failure> {
+fn get<D: Disk>(node: &mut Local<D>, name: &str) -> Result<Bytes, Failure> {
     let Reply::Got(results) = node.ask(Request::Get(vec![(key(name), ouroboros_engine::node::Select::Winner)]))? else {
         panic!("not got")
     };
@@ -278,6 +281,147 @@ fn a_copy_outlives_its_source_whenever_that_is_purged() {
         drop(node);
         everything_lasts(&disk, &[("copy", &bytes)]);
     }
+}
+
+#[test]
+fn a_copy_outlives_its_source_also_if_what_nobody_has_is_swept_before_it_is_made() {
+    let bytes = noise(1, PAGED);
+    for seed in 0..12 {
+        let disk = MemoryDisk::new();
+        let mut node = create(&disk, Limits::default());
+        let source = put(&mut node, "source", bytes.clone());
+        node.disorder(seed, |_| false);
+        let ids = node.send_all(vec![
+            Request::Put(vec![value("copy", PutSource::SameAs(source.id))]),
+            Request::Purge(PurgeTarget::Version(source.id)),
+            Request::Compact,
+        ]);
+        node.settle();
+        let Some(Reply::Put(results)) = node.take(ids[0]) else { panic!("no answer") };
+        results[0].as_ref().unwrap();
+        everything_is_there(&mut node, &[("copy", &bytes)]);
+        drop(node);
+        everything_lasts(&disk, &[("copy", &bytes)]);
+    }
+}
+
+#[test]
+fn a_removal_of_a_segment_is_counted_also_if_time_passes_during_a_compaction() {
+    let (bytes, kept) = (noise(1, 700_000), noise(2, 1000));
+    // Nothing but a checkpoint brings the index's file up to the log.
+    let limits = Limits { index_overlay_len: 64 << 20, ..tight() };
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let keys = keyring(1);
+    let config = config(&keys, Coding::new(2, 1).unwrap(), CHUNKER);
+    let mut node = Local::create(disk.clone(), config, keys, limits.clone(), 7).unwrap();
+    put(&mut node, "v", bytes.clone());
+    put(&mut node, "kept", kept.clone());
+    node.close().unwrap();
+    let disk = disk.restart();
+    let (mut node, _) = Local::open(disk.clone(), keyring(1), limits.clone(), 8).unwrap();
+    node.ask(Request::Purge(PurgeTarget::Key(key("v")))).unwrap();
+    let compact = node.send(Request::Compact);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept_by = seen.clone();
+    disk.watch(move |_, operation, disk| {
+        if !matches!(operation, Operation::Read { .. }) {
+            kept_by.lock().unwrap().push(disk);
+        }
+    });
+    for turn in 1.. {
+        node.set_time(turn * 20_000_000_000, turn * 20_000);
+        node.step();
+        if node.take(compact).is_some() {
+            break;
+        }
+    }
+    disk.unwatch();
+    let crashed = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(crashed.len() > 10);
+    for disk in crashed {
+        // The index may be as it was before the purge.
+        let disk = disk.after_crash(CrashVariant::AllKept);
+        let (mut node, _) = Local::open(disk, keyring(1), limits.clone(), 9).unwrap();
+        put(&mut node, "again", bytes.clone());
+        for (name, bytes) in [("again", &bytes), ("kept", &kept)] {
+            assert!(get(&mut node, name).unwrap() == *bytes);
+        }
+    }
+}
+
+/// Changes a byte in the payload of the first record of a kind.
+fn rot(disk: &MemoryDisk, kind: RecordKind) {
+    for name in disk.list(Volume::Blocks).unwrap() {
+        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        let marks = [b"oRec".as_slice(), &[kind as u8]].concat();
+        if let Some(at) = bytes.windows(marks.len()).position(|window| window == marks) {
+            return file.write_at(at as u64 + 30, &[&[!bytes[at + 30]]]).unwrap();
+        }
+    }
+    panic!("no {kind:?}");
+}
+
+#[test]
+fn a_compaction_takes_no_policy_along_that_it_cannot_read() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, tight());
+    put(&mut node, "dead", noise(1, 50_000));
+    let coding = Coding::new(4, 2).unwrap();
+    node.ask(Request::Recode(coding)).unwrap();
+    node.ask(Request::Purge(PurgeTarget::Key(key("dead")))).unwrap();
+    rot(&disk, RecordKind::Note);
+    node.ask(Request::Compact).unwrap();
+    node.close().unwrap();
+    let mut node = open_without_index(&disk);
+    put(&mut node, "new", noise(2, 50_000));
+    let Reply::Recoded(report) = node.ask(Request::Recode(coding)).unwrap() else { panic!("not recoded") };
+    assert_eq!(report.recoded, 0);
+}
+
+#[test]
+fn what_a_lost_page_of_references_names_is_kept() {
+    let bytes = noise(1, PAGED);
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, Limits::default());
+    put(&mut node, "paged", bytes.clone());
+    put(&mut node, "dead", noise(2, 50_000));
+    // Killed before it has parity.
+    drop(node);
+    rot(&disk, RecordKind::RefPage);
+    for name in disk.list(Volume::Index).unwrap() {
+        disk.remove(Volume::Index, &name).unwrap();
+    }
+    let (mut node, opened) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    assert!(!opened.damaged.is_empty());
+    for _ in 0..2 {
+        let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
+        assert!(report.lost.is_empty() && !report.damage.is_empty(), "{report:?}");
+        node.ask(Request::Purge(PurgeTarget::Key(key("dead")))).unwrap();
+        node.ask(Request::Compact).unwrap();
+        assert!(get(&mut node, "paged").unwrap() == bytes);
+        put(&mut node, "dead", noise(2, 50_000));
+    }
+}
+
+#[test]
+fn a_scrub_misses_the_seals_that_pages_of_references_name() {
+    let bytes = noise(1, PAGED);
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, tight());
+    let paged = put(&mut node, "paged", bytes.clone());
+    node.close().unwrap();
+    for name in disk.list(Volume::Index).unwrap() {
+        disk.remove(Volume::Index, &name).unwrap();
+    }
+    disk.remove(Volume::Blocks, &disk.list(Volume::Blocks).unwrap()[2]).unwrap();
+    let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
+    assert!(report.lost.contains(&paged.id), "{report:?}");
+    // Also of those of which no slice is left, and the index knows nothing.
+    let place = format!("version {}: damaged beyond repair: seal", paged.id);
+    assert!(report.damage.iter().any(|damage| damage.place.starts_with(&place)), "{report:?}");
 }
 
 #[test]

@@ -20,9 +20,9 @@ use crate::env::Disk;
 use crate::id::{BlobId, Dot, KeyHash, RefPageId, SealId, Secret, Sequence};
 use crate::planted::{Bug, planted};
 use crate::seal::Sealed;
-use crate::store::Location;
 use crate::store::index::{ChunkRow, Chunks, SealRow, Seals};
 use crate::store::log::{LogPosition, RecordFlags, RecordKind};
+use crate::store::{Location, SegmentId};
 use std::collections::BTreeMap;
 
 /// One index update that waits for the commit.
@@ -54,6 +54,8 @@ pub(super) struct Batch {
     pub(super) replies: Vec<(RequestId, Reply)>,
     /// Bytes appended since the last commit.
     pub(super) len: u64,
+    /// In which segments.
+    pub(super) content: BTreeMap<SegmentId, u64>,
     /// Commit even if nobody waits.
     pub(super) forced: bool,
     /// Bring the index's file up to the log right after.
@@ -147,6 +149,7 @@ impl<D: Disk> Engine<D> {
             }
         };
         self.batch.len += u64::from(location.len);
+        *self.batch.content.entry(location.segment).or_default() += u64::from(location.len);
         *self.content.entry(location.segment).or_default() += u64::from(location.len);
         Ok(location)
     }
@@ -263,7 +266,9 @@ impl<D: Disk> Engine<D> {
             let staged = std::mem::take(&mut self.batch.staged);
             let _ = self.learn(BTreeMap::new(), BTreeMap::new(), staged);
         }
-        committed.map_err(|error| self.log_failure(error))
+        let position = committed.map_err(|error| self.log_failure(error))?;
+        self.durable_removals = self.note.removals;
+        Ok(position)
     }
 
     fn log_blob(&mut self, made: MadeBlob) -> Result<BlobFacts, Failure> {
@@ -330,6 +335,7 @@ impl<D: Disk> Engine<D> {
             self.log.abandon();
         }
         self.config.coding = self.durable_coding();
+        self.note.removals = self.durable_removals;
         for (request, _) in batch.replies {
             self.reply(request, Reply::Failed(failure.clone()));
         }

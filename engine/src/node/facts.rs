@@ -385,6 +385,36 @@ pub(super) fn live_owners<D: Disk>(index: &Index<D>, target: Target) -> Result<V
     Ok(live)
 }
 
+/// The pages of references that name a seal.
+pub(super) fn pages_naming<D: Disk>(index: &Index<D>, seal: SealId) -> Result<Vec<RefPageId>, IndexError> {
+    // PA
+    let page = |owner| match owner {
+        Owner::Page(page) => Some(page),
+        Owner::Blob(_) => None,
+    };
+    Ok(owners(index, Target::Seal(seal))?.into_iter().filter_map(page).collect())
+}
+
+/// Whether a version that is not purged refers to a page of references that the index has never seen.
+pub(super) fn lacks_page<D: Disk>(index: &Index<D>) -> Result<bool, IndexError> {
+    // PA
+    let mut named = Vec::new();
+    let prefix = Target::Page(RefPageId::from_bytes([0; 32])).prefix();
+    let from = Bound::Included(prefix.as_slice());
+    index.scan::<References>(from, Bound::Unbounded, Direction::Forward, &mut |reference: Reference, ()| {
+        let Target::Page(page) = reference.target else { return false };
+        named.push((page, reference.owner));
+        true
+    })?;
+    for (page, owner) in named {
+        let Owner::Blob(version) = owner else { continue };
+        if index.get::<RefPages>(&page)?.is_none() && index.get::<Blobs>(&version)?.is_some_and(|row| !row.purged) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn owners<D: Disk>(index: &Index<D>, target: Target) -> Result<Vec<Owner>, IndexError> {
     // PA
     let mut found = Vec::new();

@@ -92,6 +92,8 @@ pub(super) struct Heal {
     undecoded: BTreeSet<SegmentId>,
     /// Segments in which anything was damaged when the index was made.
     damaged: BTreeSet<SegmentId>,
+    /// The index was opened again because the disk refused to read it, and nothing was read of it since.
+    reloaded: bool,
     /// How often the index was made anew since the store was opened.
     pub(super) remade: u64,
 }
@@ -298,7 +300,12 @@ impl<D: Disk> Engine<D> {
         while !(self.index_is_sound() && self.heal.again.is_empty()) {
             let failed = match self.heal.trouble.get() {
                 Trouble::None => None,
-                Trouble::Refused if self.index.reload().is_ok() => None,
+                // Once: a page that stays unreadable is not in what is read to open it.
+                Trouble::Refused
+                    if !std::mem::replace(&mut self.heal.reloaded, true) && self.index.reload().is_ok() =>
+                {
+                    None
+                }
                 Trouble::Refused | Trouble::Damaged => self.rebuild_index().err(),
             };
             let again = std::mem::take(&mut self.heal.again);
@@ -312,6 +319,8 @@ impl<D: Disk> Engine<D> {
             for (id, request, attempts, _) in again {
                 self.heal.asked.insert(id, (request.clone(), attempts));
                 self.answer_question(id, request);
+                // It could be read this time.
+                self.heal.reloaded &= !self.index_is_sound();
             }
         }
     }
@@ -340,7 +349,11 @@ impl<D: Disk> Engine<D> {
             }
             self.tell_healed(&looks.healed);
             (self.index, self.content) = (index, content);
+            for (segment, len) in &self.batch.content {
+                *self.content.entry(*segment).or_default() += len;
+            }
             self.heal.remade += 1;
+            self.heal.reloaded = false;
             self.policy = policy.or(self.policy.take());
             self.heal.unread = unread(&damaged);
             (self.heal.undecoded, self.heal.damaged) = (undecoded, segments_of(&damaged));

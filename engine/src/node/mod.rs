@@ -128,6 +128,8 @@ pub struct Engine<D: Disk> {
     rng: EngineRng,
     clock: HlcClock,
     note: Note,
+    /// The count of removals in the last note that was committed.
+    durable_removals: u64,
     sequences: BTreeMap<Partition, Sequence>,
     log: Log<D>,
     index: Index<D>,
@@ -292,6 +294,7 @@ impl<D: Disk> Engine<D> {
     fn rests(&self) -> bool {
         self.health == Health::Good
             && !self.log.is_settled()
+            && !self.wants_commit()
             && self.jobs.is_empty()
             && self.batch.is_empty()
             && self.window.is_empty()

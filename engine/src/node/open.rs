@@ -166,7 +166,13 @@ impl<D: Disk> Engine<D> {
         }
         clear_passing_index(&disk);
         let mut index = match place.open(&disk, &mut rng) {
-            Ok(index) => index,
+            Ok(index) if !index.checkpoint().is_empty() => index,
+            // Who made it anew was killed on the way, and nothing says what was removed since.
+            Ok(_) => {
+                tracing::info!("an index was never finished: it is made anew from the log");
+                index_rebuilt = true;
+                place.make(&disk, &mut rng)?
+            }
             Err(error) => {
                 tracing::info!(%error, "the index is made anew from the log");
                 index_rebuilt = true;
@@ -299,6 +305,7 @@ impl<D: Disk> Engine<D> {
             rng: EngineRng::from_seed(rng.bytes()),
             clock: hlc,
             note,
+            durable_removals: removals,
             sequences,
             policy,
             content,
@@ -344,7 +351,7 @@ impl<D: Disk> Engine<D> {
         // PA
         let checkpoint = Checkpoint {
             position,
-            removals: self.note.removals,
+            removals: self.durable_removals,
             incarnation: self.note.incarnation,
             sequences: self.sequences.clone(),
             policy: self.policy.clone(),

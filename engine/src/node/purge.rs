@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::batch::Staged;
-use super::facts::{forget_references, is_referenced, returning};
+use super::facts::{forget_references, is_referenced, lacks_page, pages_naming, returning};
 use super::request::{Failure, PurgeTarget, Reply, RequestId};
 use crate::blob::RefPage;
 use crate::codec::Canonical;
@@ -118,7 +118,7 @@ impl<D: Disk> Engine<D> {
     /// compaction of their segments.
     pub(super) fn collect(&mut self, seals: &[SealId], pages: &[RefPageId]) -> Result<u64, Failure> {
         // PA
-        if self.references_are_hidden() {
+        if self.references_are_hidden()? {
             return Ok(0);
         }
         let mut candidates = seals.to_vec();
@@ -132,7 +132,7 @@ impl<D: Disk> Engine<D> {
         }
         let mut collected = 0;
         for seal in candidates {
-            let pinned = self.puts.pins(&seal) && !planted(Bug::PinsIgnored);
+            let pinned = self.is_pinned(seal)? && !planted(Bug::PinsIgnored);
             if pinned || self.batch.seals.contains_key(&seal) || self.window.contains(&seal) {
                 continue;
             }
@@ -150,9 +150,46 @@ impl<D: Disk> Engine<D> {
         Ok(collected)
     }
 
+    /// Whether a version is being made that will refer to a seal, itself or by a page of references.
+    pub(super) fn is_pinned(&self, seal: SealId) -> Result<bool, Failure> {
+        // PA
+        if self.puts.pins(&seal) {
+            return Ok(true);
+        }
+        if !self.puts.pins_pages() {
+            return Ok(false);
+        }
+        let pages = pages_naming(&self.index, seal).map_err(|error| self.index_failure(error))?;
+        Ok(pages.iter().any(|page| self.puts.pins_page(page)))
+    }
+
     /// Whether something that cannot be read now may refer to what nothing else refers to: then nothing is collected.
-    pub(super) fn references_are_hidden(&self) -> bool {
-        self.heal.may_hide_references(self.keys.is_some())
+    pub(super) fn references_are_hidden(&self) -> Result<bool, Failure> {
+        // PA
+        if self.heal.may_hide_references(self.keys.is_some()) {
+            return Ok(true);
+        }
+        // A page that was never seen names seals that live, also once its place was given up, or is compacted away.
+        lacks_page(&self.index).map_err(|error| self.index_failure(error))
+    }
+
+    /// A page of references, by what the index knows of it.
+    pub(super) fn ref_page(&self, id: RefPageId) -> Result<RefPage, Failure> {
+        // PA
+        match self.index.get::<RefPages>(&id).map_err(|error| self.index_failure(error))? {
+            Some(row) => self.read_ref_page(id, row.location),
+            None => Err(Failure::Damaged { place: format!("page of references {id}: nobody knows where it is") }),
+        }
+    }
+
+    /// Whether as many slices of a seal are known as it takes to open it.
+    pub(super) fn knows_enough_of(&self, seal: &SealId) -> Result<(), Failure> {
+        // PA
+        let row = self.seal_row(seal)?;
+        match row.is_some_and(|row| row.slices.iter().flatten().count() >= usize::from(row.data)) {
+            true => Ok(()),
+            false => Err(Failure::Damaged { place: format!("seal {seal}: too few slices of it are known") }),
+        }
     }
 
     fn read_ref_page(&self, id: RefPageId, location: Location) -> Result<RefPage, Failure> {

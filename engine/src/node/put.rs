@@ -50,6 +50,11 @@ impl Puts {
         self.uploads.values().any(|upload| upload.seals.contains(seal))
     }
 
+    /// Whether pages of references are named by versions that are being made.
+    pub(super) fn pins_pages(&self) -> bool {
+        self.uploads.values().any(|upload| !upload.ref_pages.is_empty())
+    }
+
     /// A page of references that no logged version names yet, but one will.
     pub(super) fn pins_page(&self, page: &RefPageId) -> bool {
         self.uploads.values().any(|upload| upload.ref_pages.contains(page))

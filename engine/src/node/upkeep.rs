@@ -15,6 +15,7 @@ use crate::env::Disk;
 use crate::id::{RefPageId, SealId};
 use crate::seal::Coding;
 use crate::store::index::{Blobs, Direction, Keys, SealRow, Seals, Tombstones};
+use crate::store::log::SegmentInfo;
 use crate::store::{Location, SegmentId};
 use core::ops::Bound;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -196,7 +197,7 @@ impl<D: Disk> Engine<D> {
         }
         let compacting = |task: &Task| matches!(task, Task::Compact { .. });
         let busy = self.upkeep.task.as_ref().is_some_and(compacting) || self.upkeep.queue.iter().any(compacting);
-        if !busy && self.mostly_dead() {
+        if !busy && self.mostly_dead().next().is_some() {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
             let stage = compact::Stage::mostly_dead();
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
@@ -212,11 +213,12 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    fn mostly_dead(&self) -> bool {
+    fn mostly_dead(&self) -> impl Iterator<Item = SegmentId> {
         let sealed = self.log.segments().into_iter().filter(|segment| segment.sealed);
-        sealed.into_iter().any(|segment| {
+        let dead = |segment: &SegmentInfo| {
             self.upkeep.dead.get(&segment.id).is_some_and(|dead| dead * DEAD_SHARE > u64::from(segment.len))
-        })
+        };
+        sealed.filter(dead).map(|segment| segment.id)
     }
 
     /// One step of whatever is to be done.

@@ -90,6 +90,8 @@ struct Victim {
     seen: u64,
     /// Whether a note was copied. Those that are moved are all the same.
     noted: bool,
+    /// Whether something could not be read. What is alive and counted would be missed; a note would not.
+    damaged: bool,
 }
 
 impl Stage {
@@ -144,7 +146,7 @@ impl<D: Disk> Engine<D> {
         let mut victim = match stage.current.take() {
             Some(victim) => victim,
             None => match stage.victims.as_mut().and_then(VecDeque::pop_front) {
-                Some(segment) => Victim { segment, next: 0, seen: 0, noted: false },
+                Some(segment) => Victim { segment, next: 0, seen: 0, noted: false, damaged: false },
                 None => return Ok(false),
             },
         };
@@ -163,10 +165,16 @@ impl<D: Disk> Engine<D> {
                 tracing::warn!(segment = %victim.segment, "kept: it says of what is in others that it never was");
                 return Ok(true);
             }
+            if let Some(policy) = self.policy.as_ref().filter(|_| victim.damaged && !victim.noted) {
+                let note = policy.encode();
+                self.append(RecordKind::Note, false, &[&note])?;
+            }
             // The copies first: the batch may have begun in the segment that goes.
             if !planted(Bug::SegmentGoesFirst) {
                 self.commit_or_fail()?;
             }
+            // They had parity where they stood. One rotten sector of a tombstone, and what was purged would be back (P3).
+            self.settle_log();
             // That may have been when the index was found damaged.
             if stage.remade != self.heal.remade {
                 return Ok(true);
@@ -197,7 +205,7 @@ impl<D: Disk> Engine<D> {
             Sweep::Start => {
                 // Nor would what is not committed be swept: the seals of an upload that failed, for instance.
                 self.commit_for_upkeep()?;
-                if self.references_are_hidden() {
+                if self.references_are_hidden()? {
                     stage.swept = Sweep::Done;
                     return Ok(false);
                 }
@@ -250,7 +258,13 @@ impl<D: Disk> Engine<D> {
             }
         }
         stage.live = live;
-        stage.victims = Some(self.with_disowned(victims)?);
+        let victims = self.with_disowned(victims)?;
+        // What is taken for dead enough and is not worth it, or must wait, does not ask for this again with every commit.
+        let due: Vec<SegmentId> = self.mostly_dead().filter(|segment| !victims.contains(segment)).collect();
+        for segment in due {
+            self.upkeep.dead.remove(&segment);
+        }
+        stage.victims = Some(victims);
         Ok(())
     }
 
@@ -347,6 +361,7 @@ impl<D: Disk> Engine<D> {
         }
         let report = scanned.map_err(|error| self.log_failure(error))?;
         victim.next = report.next;
+        victim.damaged |= !report.damaged.is_empty();
         if planted(Bug::CompactionDropsLive) {
             found.pop();
         }

@@ -204,9 +204,18 @@ impl<D: Disk> Engine<D> {
                 continue;
             }
             let whole = self.read_blob(id).and_then(|record| {
-                for seal in &record.header.header().seals {
-                    // The seals themselves were checked before; here it is asked whether they are there at all.
-                    self.fetch(seal, false)?;
+                // The seals themselves were checked before; here it is asked whether they are there at all.
+                let header = record.header.header();
+                header.seals.iter().try_for_each(|seal| self.fetch(seal, false).map(drop))?;
+                for page in &header.ref_pages {
+                    match self.ref_page(*page) {
+                        Ok(page) => page.seals.iter().try_for_each(|seal| self.knows_enough_of(seal))?,
+                        // It can be read without; what it names is never collected while it lives.
+                        Err(failure) => {
+                            let place = format!("version {id}: {failure}");
+                            report.damage.push(Damage { place, outcome: DamageOutcome::Lost });
+                        }
+                    }
                 }
                 Ok(())
             });

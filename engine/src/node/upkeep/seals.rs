@@ -150,7 +150,7 @@ impl<D: Disk> Engine<D> {
     fn is_needed(&self, seal: SealId) -> Result<bool, Failure> {
         // PA
         let referenced = is_referenced(&self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))?;
-        Ok(referenced || self.puts.pins(&seal))
+        Ok(referenced || self.is_pinned(seal)?)
     }
 
     /// Whether a seal was sealed again since slices were read of `read`: what they were says nothing of it any more. So it

@@ -144,8 +144,9 @@ impl<D: Disk> Log<D> {
                 self.commit(&note)?;
             }
             // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.
-            self.flush_parity()?;
+            let flushed = self.flush_parity();
             self.proof_due = self.batch.records > 0;
+            flushed?;
             self.commit(&note)?;
             self.settled = true;
         }
