@@ -108,6 +108,8 @@ pub(super) enum UpkeepJob {
 pub(super) struct Upkeep {
     task: Option<Task>,
     queue: VecDeque<Task>,
+    /// The task is taken out, for a step of it is being done, and is a compaction.
+    in_compaction: bool,
     /// Jobs of the task that are not done yet.
     jobs: usize,
     /// Something appended waits for its commit before the task goes on.
@@ -196,7 +198,8 @@ impl<D: Disk> Engine<D> {
             tracing::warn!(%failure, "dead seals stay until the next compaction");
         }
         let compacting = |task: &Task| matches!(task, Task::Compact { .. });
-        let busy = self.upkeep.task.as_ref().is_some_and(compacting) || self.upkeep.queue.iter().any(compacting);
+        let mut tasks = self.upkeep.task.iter().chain(&self.upkeep.queue);
+        let busy = self.upkeep.in_compaction || tasks.any(compacting);
         if !busy && self.mostly_dead().next().is_some() {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
             let stage = compact::Stage::mostly_dead();
@@ -234,7 +237,10 @@ impl<D: Disk> Engine<D> {
             },
         };
         let anew = task.anew();
-        match self.step(task) {
+        self.upkeep.in_compaction = matches!(task, Task::Compact { .. });
+        let stepped = self.step(task);
+        self.upkeep.in_compaction = false;
+        match stepped {
             Ok(next) => {
                 if next.is_none() {
                     self.upkeep.restarts = 0;

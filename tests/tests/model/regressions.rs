@@ -99,3 +99,21 @@ fn a_collected_seal_that_is_sealed_again_during_a_recoding_is_not_damaged() {
     ];
     run(&setting, &ops);
 }
+
+/// The commit in the middle of a compaction took what that was about to remove for a reason to begin another.
+#[test]
+fn a_compaction_is_not_followed_by_one_that_nobody_asked_for() {
+    let setting =
+        Setting { chunker: 0, coding: (10, 4), limits: 120, disorder: Some(15_885_888_559_669_804_401), panics: 0 };
+    let first = Value { texture: Texture::Noise, head: (0, 0), tail: (10, 8192) };
+    let second = Value { texture: Texture::Noise, head: (1, 65_537), tail: (10, 0) };
+    let narrow = How { coding: Some((4, 2)), ..how() };
+    let ops = [
+        Op::Stream { key: 0, value: first, how: how(), cuts: vec![32_776], patient: true, abort: Some(1) },
+        Op::PurgeKey(0),
+        Op::Stream { key: 0, value: second, how: narrow, cuts: vec![4097, 0], patient: true, abort: Some(3) },
+        Op::Together(vec![Op::Put(0, noise(0, 0), how()), Op::Recode(4, 2)]),
+        Op::Compact,
+    ];
+    run(&setting, &ops);
+}
