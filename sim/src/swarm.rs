@@ -183,8 +183,10 @@ pub struct Swarm {
     pub limits: Limits,
 }
 
-/// When the index is flushed, in bytes of changes: after every one is dear, and rare.
+/// When the index is flushed, in bytes of changes.
 const OVERLAYS: [u64; 12] = [1 << 20, 1, 4000, 60_000, 1 << 20, 60_000, 20_000, 60_000, 20_000, 8000, 1 << 20, 20_000];
+/// How often: a flush costs as much as ten operations, and after every change there is one.
+const OVERLAY_WEIGHTS: [u32; 12] = [4, 1, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4];
 
 /// Where storms are: what is done seldom, or shortly.
 const STORMS: [State; 14] = [
@@ -253,7 +255,8 @@ impl Swarm {
             keys: 1 + knob(Knob::Keys, 8),
             mix,
             together: pick(Knob::Together, &[0, 100_000, 400_000, 700_000]) as u32,
-            sizes: 2 + knob(Knob::Sizes, 4),
+            // A long value costs as much as a hundred short ones: most worlds have none, and see more happen for it.
+            sizes: 2 + tape.leaning_at(STREAM, Knob::Sizes as u64, &[4, 6, 4, 2]),
             disk_nanos: pick(Knob::DiskLatency, &[1000, 20_000, 1_000_000]),
             slow_nanos: pick(Knob::SlowLatency, &[1_000_000, 100_000_000, 30_000_000_000]),
             job_nanos: pick(Knob::JobLatency, &[1000, 100_000, 5_000_000]),
@@ -274,9 +277,10 @@ impl Swarm {
                 body_cache_len: pick(Knob::BodyCache, &[50_000, 0, 2000]) as usize,
                 index_cache_len: pick(Knob::IndexCache, &[1 << 20, 1 << 16]) as usize,
                 // An index on file costs a run five times as much as the log that is what a store is made of.
-                index_in_memory: knob(Knob::IndexPlace, 6) != 0,
-                index_overlay_len: pick(Knob::Overlay, &OVERLAYS) as usize,
-                replay_len: pick(Knob::Replay, &[1 << 30, 1, 50_000]),
+                index_in_memory: tape.leaning_at(STREAM, Knob::IndexPlace as u64, &[1, 3, 3, 3, 3, 2]) != 0,
+                index_overlay_len: OVERLAYS[tape.leaning_at(STREAM, Knob::Overlay as u64, &OVERLAY_WEIGHTS) as usize]
+                    as usize,
+                replay_len: [1 << 30, 1, 50_000][tape.leaning_at(STREAM, Knob::Replay as u64, &[4, 1, 4]) as usize],
                 segment_len: pick(Knob::Segment, &[256 << 10, 64 << 10, 96 << 10]) as u32,
                 upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),
             },

@@ -190,14 +190,17 @@ impl Workload {
     }
 
     fn value(&mut self, slot: &Slot<'_>, swarm: &Swarm, part: Option<u64>) -> Bytes {
-        let draw = |field: Field, offset: u64, bound: u64| match part {
-            None => slot.below(field, bound),
-            Some(part) => slot.part(part * 4 + offset, bound),
+        let position = |field: Field, offset: u64| match part {
+            None => field as u64,
+            Some(part) => Field::More as u64 + part * 4 + offset,
         };
-        let class = draw(Field::Size, 1, swarm.sizes);
+        // Long values come seldom even where they do.
+        let weights = [4, 5, 5, 3, 1];
+        let weights = &weights[..weights.len().min(swarm.sizes as usize)];
+        let class = slot.tape.leaning_at(slot.stream, slot.first + position(Field::Size, 1), weights);
         let (least, most) =
             [(0, 64), (64, 1024), (1024, 5000), (4090, 12_000), (10_000, 40_000)][class.min(4) as usize];
-        let number = draw(Field::Value, 2, 12);
+        let number = slot.tape.below_at(slot.stream, slot.first + position(Field::Value, 2), 12);
         // Few lengths, so that equal contents come again.
         let len = least + (most - least) / 4 * (number % 4) + number / 4;
         let texture = slot.below(Field::Texture, 3);

@@ -7,6 +7,7 @@ use ouroboros_engine::id::{BlobId, ChunkId, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Entry, EntryKind, Failure, ListRequest, Select};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Names a chunk: the scope's bytes and the chunk's id in it.
 pub type Chunk = (Vec<u8>, ChunkId);
@@ -35,8 +36,8 @@ pub struct Version {
 /// See the module's text.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    /// By id, purged ones included.
-    pub versions: BTreeMap<BlobId, Version>,
+    /// By id, purged ones included. Shared, since the model as it was before is kept for every round.
+    pub versions: BTreeMap<BlobId, Arc<Version>>,
     /// In the order in which they were learnt.
     pub order: Vec<BlobId>,
     /// The highest stamp ever seen.
@@ -58,7 +59,7 @@ impl Model {
     /// When its id is known already.
     pub fn add(&mut self, id: BlobId, version: Version) {
         self.newest = self.newest.max(version.created);
-        assert!(self.versions.insert(id, version).is_none(), "a version's id was given twice");
+        assert!(self.versions.insert(id, Arc::new(version)).is_none(), "a version's id was given twice");
         self.order.push(id);
     }
 
@@ -72,7 +73,7 @@ impl Model {
     /// A version that is there and not purged.
     #[must_use]
     pub fn live(&self, id: BlobId) -> Option<&Version> {
-        self.versions.get(&id).filter(|version| !version.purged)
+        self.versions.get(&id).map(Arc::as_ref).filter(|version| !version.purged)
     }
 
     /// The live versions of a key, newest first.
@@ -99,9 +100,14 @@ impl Model {
 
     /// Those of a set that nothing else in it descends from, newest first.
     fn maximal(&self, set: &BTreeSet<BlobId>) -> Vec<(Hlc, BlobId)> {
+        let parents_of =
+            |id: &BlobId| self.versions.get(id).into_iter().flat_map(|version| version.parents.iter().copied());
         let mut covered = BTreeSet::new();
-        for id in set {
-            covered.extend(self.ancestors(*id).into_iter().filter(|other| other != id));
+        let mut stack: Vec<BlobId> = set.iter().flat_map(parents_of).collect();
+        while let Some(id) = stack.pop() {
+            if covered.insert(id) {
+                stack.extend(parents_of(&id));
+            }
         }
         let left = set.difference(&covered).map(|id| (self.versions[id].created, *id));
         let mut left: Vec<(Hlc, BlobId)> = left.collect();
@@ -119,7 +125,7 @@ impl Model {
     /// Takes note that a version was destroyed.
     pub fn purge(&mut self, id: BlobId) {
         if let Some(version) = self.versions.get_mut(&id) {
-            version.purged = true;
+            Arc::make_mut(version).purged = true;
         }
     }
 
@@ -216,7 +222,7 @@ impl Model {
 
     /// Every version that is not purged.
     pub fn live_versions(&self) -> impl Iterator<Item = (&BlobId, &Version)> {
-        self.versions.iter().filter(|(_, version)| !version.purged)
+        self.versions.iter().map(|(id, version)| (id, version.as_ref())).filter(|(_, version)| !version.purged)
     }
 
     /// The chunks that these need.

@@ -9,6 +9,8 @@
 //! Positions are given by what is decided (the number of an operation of the disk, the slot of the workload) wherever
 //! that is possible, so that leaving one thing out leaves the others where they were.
 
+#[cfg(debug_assertions)]
+mod bounds;
 mod source;
 
 use source::{Bytes, Random};
@@ -105,9 +107,9 @@ struct Core {
     next: Vec<u64>,
     taken: Choices,
     choices: u64,
-    /// The bound that each position was asked with.
+    /// The bound that each position was asked with, by stream.
     #[cfg(debug_assertions)]
-    bounds: BTreeMap<(StreamId, u64), u64>,
+    bounds: Vec<bounds::Bounds>,
 }
 
 /// See the module's text. Clones share it.
@@ -128,7 +130,7 @@ impl Tape {
             taken: Choices::new(),
             choices: 0,
             #[cfg(debug_assertions)]
-            bounds: BTreeMap::new(),
+            bounds: Vec::new(),
         })))
     }
 
@@ -175,6 +177,22 @@ impl Tape {
                 match left.checked_sub(u64::from(*rate)) {
                     Some(rest) => left = rest,
                     None => return place as u64 + 1,
+                }
+            }
+            0
+        })
+    }
+
+    /// A choice below the number of weights, by these: the same positions and meanings as a choice by [`Self::below_at`] of
+    /// that many, which is drawn evenly. None is drawn if all weights are 0: that is 0.
+    pub fn leaning_at(&self, stream: StreamId, position: u64, weights: &[u32]) -> u64 {
+        let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+        self.lock().take(stream, position, weights.len() as u64, |draw| {
+            let mut left = scale(draw, total);
+            for (place, weight) in weights.iter().enumerate() {
+                match left.checked_sub(u64::from(*weight)) {
+                    Some(rest) => left = rest,
+                    None => return place as u64,
                 }
             }
             0
@@ -229,7 +247,11 @@ impl Core {
     /// A position may be asked again, but for the same thing: of two things a recorded schedule has room for one.
     #[cfg(debug_assertions)]
     fn check_bound(&mut self, stream: StreamId, position: u64, bound: u64) {
-        let before = *self.bounds.entry((stream, position)).or_insert(bound);
+        let slot = slot(stream);
+        if self.bounds.len() <= slot {
+            self.bounds.resize_with(slot + 1, bounds::Bounds::default);
+        }
+        let before = self.bounds[slot].of(position, bound);
         assert_eq!(before, bound, "position {position} of {stream:?} is asked for two things");
     }
 
@@ -322,6 +344,16 @@ mod tests {
         tape.below_at(WORK, 5, 10);
         tape.below_at(WORK, 5, 10);
         tape.below_at(WORK, 5, 11);
+    }
+
+    #[test]
+    fn a_leaning_choice_is_drawn_by_its_weights_and_means_the_same_as_an_even_one() {
+        let tape = Tape::random(4);
+        let mut counts = [0; 3];
+        (0..8000).for_each(|at| counts[tape.leaning_at(WORK, at, &[5, 0, 3]) as usize] += 1);
+        assert!((4_800..5_200).contains(&counts[0]) && counts[1] == 0, "{counts:?}");
+        let again = Tape::replay(tape.taken());
+        assert!((0..8000).all(|at| again.below_at(WORK, at, 3) == tape.leaning_at(WORK, at, &[5, 0, 3])));
     }
 
     #[test]

@@ -12,10 +12,28 @@ pub(super) struct Random {
     streams: Vec<Option<Positioned>>,
 }
 
+/// How many draws are made together: a generator makes four blocks of ChaCha20 at a time.
+const STRETCH: u64 = 32;
+
+/// A stream, and the stretch of it that was drawn from last: choices that belong together stand side by side.
 #[derive(Debug)]
 struct Positioned {
     rng: ChaCha20Rng,
-    next: u64,
+    stretch: Option<u64>,
+    draws: [u64; STRETCH as usize],
+}
+
+impl Positioned {
+    fn draw(&mut self, position: u64) -> u64 {
+        let stretch = position / STRETCH;
+        if self.stretch != Some(stretch) {
+            // A draw takes two words.
+            self.rng.set_word_pos(u128::from(stretch * STRETCH) * 2);
+            self.draws.fill_with(|| self.rng.next_u64());
+            self.stretch = Some(stretch);
+        }
+        self.draws[(position % STRETCH) as usize]
+    }
 }
 
 impl Random {
@@ -30,13 +48,12 @@ impl Random {
             self.streams.resize_with(slot + 1, || None);
         }
         let seed = self.seed;
-        let place = self.streams[slot].get_or_insert_with(|| Positioned { rng: generator(seed, stream), next: 0 });
-        if place.next != position {
-            // A draw takes two words.
-            place.rng.set_word_pos(u128::from(position) * 2);
-        }
-        place.next = position.wrapping_add(1);
-        place.rng.next_u64()
+        let place = self.streams[slot].get_or_insert_with(|| Positioned {
+            rng: generator(seed, stream),
+            stretch: None,
+            draws: [0; STRETCH as usize],
+        });
+        place.draw(position)
     }
 }
 

@@ -236,14 +236,14 @@ impl World {
         keys.iter().collect()
     }
 
-    /// Reads the bytes of what was never read back, of a quarter of the rest, and at the end of everything.
+    /// Reads the bytes of what was never read back, of an eighth of the rest, and when all is over of everything.
     fn read_back(&mut self, node: usize, histories: &[(KeyName, Vec<Version>)]) -> Result<(), Broken> {
         for (key, history) in histories {
             for version in history {
                 let it = &mut self.nodes[node];
                 let first = it.read_back.insert(version.id);
-                let turn = u64::from(version.id.as_bytes()[0]) % 4 == it.life % 4;
-                if !first && !turn && !self.healed {
+                let turn = u64::from(version.id.as_bytes()[0]) % 8 == it.life % 8;
+                if !first && !turn && !self.over {
                     continue;
                 }
                 let held = self.content(node, version.id, Promise::P1)?;
@@ -299,46 +299,48 @@ impl World {
             Reply::Compacted(_) => {}
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),
         }
+        self.over = true;
         self.look(node, &[], true, Excuse::default())?;
         self.stats(node)?;
         self.rest(node)?;
         self.plaintext.check(&disk)
     }
 
-    /// A scrub heals what is rotten, and the next one finds nothing.
+    /// A scrub heals what is rotten, and the next one, if there was anything, finds nothing.
     fn heal(&mut self, node: usize) -> Result<(), Broken> {
-        for round in 0..2 {
-            match self.must(node, &Request::Scrub { repair: true }, Promise::P6)? {
-                Reply::Scrubbed(report) => {
-                    let lost = report.damage.iter().find(|damage| {
-                        // What nothing refers to is left as it is until a compaction.
-                        matches!(damage.outcome, DamageOutcome::Lost | DamageOutcome::Healable)
-                            || round > 0 && damage.outcome != DamageOutcome::Harmless
-                    });
-                    if let Some(damage) = lost {
-                        let what = format!("a scrub that repairs leaves damage: {damage:?}");
-                        return Err(Broken::new(Promise::P6, what));
-                    }
-                    let it = &self.nodes[node];
-                    if report.damage.is_empty()
-                        && let Some(rot) = it.rot.as_ref().filter(|rot| rot.is_there(&it.disk))
-                    {
-                        return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot:.100?}")));
-                    }
-                    if !report.lost.is_empty() {
-                        return Err(Broken::new(
-                            Promise::P1,
-                            format!("a scrub calls versions lost: {:?}", report.lost),
-                        ));
-                    }
-                }
-                other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to a scrub"))),
-            }
+        if self.scrub(node, false)? {
+            self.scrub(node, true)?;
         }
         self.nodes[node].rotten = false;
         self.nodes[node].rot = None;
         self.nodes[node].torn = false;
         Ok(())
+    }
+
+    /// A scrub that repairs. Whether it found anything.
+    fn scrub(&mut self, node: usize, again: bool) -> Result<bool, Broken> {
+        let report = match self.must(node, &Request::Scrub { repair: true }, Promise::P6)? {
+            Reply::Scrubbed(report) => report,
+            other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to a scrub"))),
+        };
+        let left = report.damage.iter().find(|damage| {
+            // What nothing refers to is left as it is until a compaction.
+            matches!(damage.outcome, DamageOutcome::Lost | DamageOutcome::Healable)
+                || again && damage.outcome != DamageOutcome::Harmless
+        });
+        if let Some(damage) = left {
+            return Err(Broken::new(Promise::P6, format!("a scrub that repairs leaves damage: {damage:?}")));
+        }
+        let it = &self.nodes[node];
+        if report.damage.is_empty()
+            && let Some(rot) = it.rot.as_ref().filter(|rot| rot.is_there(&it.disk))
+        {
+            return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot:.100?}")));
+        }
+        if !report.lost.is_empty() {
+            return Err(Broken::new(Promise::P1, format!("a scrub calls versions lost: {:?}", report.lost)));
+        }
+        Ok(!report.damage.is_empty())
     }
 
     fn stats(&mut self, node: usize) -> Result<(), Broken> {

@@ -131,6 +131,8 @@ pub(crate) struct World {
     arrivals: Vec<Arrival>,
     /// The faults have stopped for good.
     healed: bool,
+    /// And everything is mended and tidied up: what there is now is what there will be.
+    over: bool,
     /// The round under way.
     tasks: Vec<Task>,
     next_request: u64,
@@ -179,6 +181,7 @@ impl World {
             nodes: Vec::new(),
             arrivals: Vec::new(),
             healed: false,
+            over: false,
             tasks: Vec::new(),
             next_request: 1,
             counts: Counts::default(),

@@ -284,7 +284,7 @@ impl World {
         let is_open = matches!(next, Send::Open(_));
         let is_data = matches!(next, Send::Data(_));
         if first {
-            let what = summary(task);
+            let what = self.setting.told.then(|| summary(task)).unwrap_or_default();
             self.tell(node, Told::Asked { slot }, || format!("{kind} #{slot}{what}"));
         }
         let request = match next {

@@ -47,7 +47,8 @@ impl Tree {
         let create = || {
             let database = builder(cache_bytes).create_with_backend(PagedBackend::new(paged.clone()))?;
             let mut tree = Self { view: Vec::new(), database };
-            tree.commit(&Overlay::default(), &[])?;
+            tree.write(&Overlay::default(), &[], &|_| true)?;
+            tree.view = view_of(&tree.database)?;
             Ok(tree)
         };
         create().map_err(|error: redb::Error| explain(paged, error))
@@ -102,21 +103,23 @@ impl Tree {
         // PA
         // A view pins the pages that it may read; let go first, so that they are free for the flush after this one.
         self.view = Vec::new();
-        let result = self.write(updates, checkpoint);
+        // To open a table for writing costs as much as some rows, and most flushes have nothing for most of them.
+        let result = self.write(updates, checkpoint, &|table| !updates.table(table).is_empty());
         if result.is_ok() {
             self.view = view_of(&self.database)?;
         }
         result
     }
 
-    fn write(&self, updates: &Overlay, checkpoint: &[u8]) -> Result<(), redb::Error> {
+    /// One transaction, which opens the tables that are `wanted`: all that `updates` has rows for.
+    fn write(&self, updates: &Overlay, checkpoint: &[u8], wanted: &dyn Fn(TableId) -> bool) -> Result<(), redb::Error> {
         // PA
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(Durability::Immediate)?;
         // Two syncs, and the list of free pages with every flush: the primary header is then valid at any crash point,
         // and going back to it costs nothing. Flushes are rare enough.
         transaction.set_quick_repair(true);
-        for (at, definition) in DEFINITIONS.into_iter().enumerate() {
+        for (at, definition) in DEFINITIONS.into_iter().enumerate().filter(|(at, _)| wanted(TableId(*at))) {
             let mut table = transaction.open_table(definition)?;
             for (key, row) in updates.table(TableId(at)) {
                 match row {
