@@ -96,11 +96,11 @@ struct Group {
     stripes: usize,
     extents: Vec<(u32, u32)>,
     len: usize,
-    /// XOR of the blocks of each stripe.
+    /// XOR of the blocks of each stripe, once there are more bytes than `small` takes.
     rows: Vec<u8>,
     crcs: Vec<u32>,
     crc: crc32fast::Hasher,
-    /// The bytes themselves, while they are few.
+    /// The bytes themselves, while there are at most [`SMALL_LEN`].
     small: Vec<u8>,
 }
 
@@ -117,7 +117,7 @@ impl Group {
         }
     }
 
-    fn push(&mut self, offset: u32, mut bytes: &[u8]) {
+    fn push(&mut self, offset: u32, bytes: &[u8]) {
         // PA
         let len = bytes.len() as u32;
         match self.extents.last_mut() {
@@ -126,9 +126,19 @@ impl Group {
         }
         if self.len + bytes.len() <= SMALL_LEN {
             self.small.extend_from_slice(bytes);
-        } else {
-            self.small = Vec::new();
+            self.len += bytes.len();
+            return;
         }
+        // Most groups of a node with little to do end before they come to this.
+        let before = core::mem::take(&mut self.small);
+        self.len -= before.len();
+        self.fold(&before);
+        self.fold(bytes);
+    }
+
+    /// Takes bytes into the parity of their stripes.
+    fn fold(&mut self, mut bytes: &[u8]) {
+        // PA
         self.rows.resize(self.stripes * BLOCK_LEN, 0);
         while !bytes.is_empty() {
             let (block, within) = (self.len / BLOCK_LEN, self.len % BLOCK_LEN);
