@@ -256,7 +256,7 @@ impl Swarm {
             mix,
             together: pick(Knob::Together, &[0, 100_000, 400_000, 700_000]) as u32,
             // A long value costs as much as a hundred short ones: most worlds have none, and see more happen for it.
-            sizes: 2 + tape.leaning_at(STREAM, Knob::Sizes as u64, &[4, 6, 4, 2]),
+            sizes: 2 + tape.leaning_at(STREAM, Knob::Sizes as u64, &[2, 4, 8, 4]),
             disk_nanos: pick(Knob::DiskLatency, &[1000, 20_000, 1_000_000]),
             slow_nanos: pick(Knob::SlowLatency, &[1_000_000, 100_000_000, 30_000_000_000]),
             job_nanos: pick(Knob::JobLatency, &[1000, 100_000, 5_000_000]),

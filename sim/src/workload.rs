@@ -195,7 +195,7 @@ impl Workload {
             Some(part) => Field::More as u64 + part * 4 + offset,
         };
         // Long values come seldom even where they do.
-        let weights = [4, 5, 5, 3, 1];
+        let weights = [4, 4, 4, 4, 1];
         let weights = &weights[..weights.len().min(swarm.sizes as usize)];
         let class = slot.tape.leaning_at(slot.stream, slot.first + position(Field::Size, 1), weights);
         let (least, most) =
