@@ -69,6 +69,8 @@ bugs! {
     ReplayStopsAtDamage: 1, "read-back after rot and a crash";
     /// The segment that a compaction has emptied is deleted before the copies are committed.
     SegmentGoesFirst: 7, "read-back after a crash in the middle of a compaction";
+    /// Parity that a segment gets later is made of what stands there, rotten or not.
+    RotCovered: 6, "what a scrub heals is healed by the next one, too";
     /// The parity of a deletion is not written with it: one rotten sector brings back what was purged.
     TombstoneUncovered: 3, "a purged version is found again after rot and a crash";
 

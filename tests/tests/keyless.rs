@@ -261,7 +261,7 @@ fn dots(disk: &MemoryDisk) -> BTreeMap<Dot, BlobId> {
     let mut dots = BTreeMap::new();
     let mut rng = EngineRng::from_seed([3; 32]);
     let options = LogOptions { leave_end: true, ..LogOptions::default() };
-    Log::open(disk.clone(), options, None, &mut rng, &|_, _| true, &mut |record| {
+    Log::open(disk.clone(), options, None, &mut rng, |_, _| true, &mut |record| {
         if record.kind == RecordKind::Blob {
             let blob = BlobRecord::decode(&Bytes::copy_from_slice(record.payload)).unwrap();
             let id = blob.header.id();
@@ -313,7 +313,7 @@ fn what_is_not_understood_keeps_its_segment_and_whatever_it_may_refer_to() {
     node.close().unwrap();
     // A record of a newer program: intact, and of a form that nobody knows here.
     let mut rng = EngineRng::from_seed([4; 32]);
-    let opened = Log::open(disk.clone(), LogOptions::default(), None, &mut rng, &|_, _| true, &mut |_| Ok(()));
+    let opened = Log::open(disk.clone(), LogOptions::default(), None, &mut rng, |_, _| true, &mut |_| Ok(()));
     let (mut log, recovery) = opened.unwrap();
     let strange = log.append(RecordKind::Blob, RecordFlags::NONE, &[&[0xee; 300]]).unwrap();
     log.commit(&recovery.note).unwrap();

@@ -138,8 +138,14 @@ impl<D: Disk> Engine<D> {
         needed(&options.access)?;
         let mut rng = EngineRng::from_seed(options.seed);
         let store = StoreId(rng.bytes());
-        let log =
-            Log::create(disk.clone(), options.limits.log_options(&options.access), store, &config.encode(), &mut rng)?;
+        let log = Log::create(
+            disk.clone(),
+            options.limits.log_options(&options.access),
+            store,
+            &config.encode(),
+            &mut rng,
+            verify,
+        )?;
         drop(log);
         // An index without a log is a left-over.
         Index::destroy(&disk, IndexName::Lasting)?;
@@ -231,7 +237,7 @@ impl<D: Disk> Engine<D> {
                 options.limits.log_options(&options.access),
                 from,
                 rng,
-                &verify,
+                verify,
                 &mut |record| replay.take(record),
             );
             let (mut log, recovery) = match opened {

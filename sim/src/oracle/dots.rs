@@ -20,7 +20,7 @@ pub(crate) fn check(disk: &FaultyDisk) -> Result<(), Broken> {
     let mut twice = None;
     let options = LogOptions { leave_end: true, ..LogOptions::default() };
     let mut rng = EngineRng::from_seed([0; 32]);
-    let opened = Log::open(disk.snapshot(), options, None, &mut rng, &|_, _| true, &mut |record| {
+    let opened = Log::open(disk.snapshot(), options, None, &mut rng, |_, _| true, &mut |record| {
         // The same record may stand twice, as a compaction leaves it.
         let named = match record.kind {
             RecordKind::Blob => BlobRecord::decode(&Bytes::copy_from_slice(record.payload))

@@ -335,7 +335,7 @@ impl World {
         if report.damage.is_empty()
             && let Some(rot) = it.rot.as_ref().filter(|rot| rot.is_there(&it.disk))
         {
-            return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot:.100?}")));
+            return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot}")));
         }
         if !report.lost.is_empty() {
             return Err(Broken::new(Promise::P1, format!("a scrub calls versions lost: {:?}", report.lost)));

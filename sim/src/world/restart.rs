@@ -358,6 +358,12 @@ pub(super) struct Rot {
     rotten: Option<Vec<u8>>,
 }
 
+impl core::fmt::Display for Rot {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "sector {} of {}, which rotted", self.sector, self.name)
+    }
+}
+
 impl Rot {
     /// Whether every byte that rotted still stands where it did, or the sector still cannot be read. Other bytes than
     /// both may have been written since by right: the end of a log is cut off and written anew.

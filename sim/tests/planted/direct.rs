@@ -196,7 +196,7 @@ fn dots_name_one_version_each() -> Check {
     let mut dots = BTreeMap::new();
     let mut twice = None;
     let mut rng = EngineRng::from_seed([0; 32]);
-    Log::open(disk.snapshot(), LogOptions::default(), None, &mut rng, &|_, _| true, &mut |record| {
+    Log::open(disk.snapshot(), LogOptions::default(), None, &mut rng, |_, _| true, &mut |record| {
         if record.kind == RecordKind::Blob
             && let Ok(blob) = BlobRecord::decode(&Bytes::copy_from_slice(record.payload))
             && let Some(other) =

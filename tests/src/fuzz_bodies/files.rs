@@ -59,7 +59,7 @@ fn log_options() -> LogOptions {
 pub(super) fn example_segment() -> Vec<u8> {
     let disk = MemoryDisk::new();
     let config = samples::store_config().encode();
-    let created = Log::create(disk.clone(), log_options(), StoreId([0x81; 32]), &config, &mut samples::rng());
+    let created = Log::create(disk.clone(), log_options(), StoreId([0x81; 32]), &config, &mut samples::rng(), verify);
     let Ok(mut log) = created else { return Vec::new() };
     let appended = log.append(RecordKind::Note, RecordFlags::NONE, &[&samples::policy().encode()]);
     let committed = appended.and_then(|_| log.commit(&samples::note().encode()));
@@ -76,7 +76,7 @@ fn verify(kind: RecordKind, payload: &[u8]) -> bool {
 pub(super) fn log_segment(bytes: &[u8]) -> bool {
     let disk = disk_with(Volume::Blocks, SEGMENT, bytes);
     let mut seen = 0;
-    let opened = Log::open(disk, log_options(), None, &mut samples::rng(), &verify, &mut |record| {
+    let opened = Log::open(disk, log_options(), None, &mut samples::rng(), verify, &mut |record| {
         seen += 1;
         decode_payload(record.kind, record.payload);
         Ok(())

@@ -25,7 +25,7 @@ pub struct Seal {
 pub fn seals(store: &Store) -> Vec<Seal> {
     let mut found: BTreeMap<SealId, Seal> = BTreeMap::new();
     let mut rng = EngineRng::from_seed([9; 32]);
-    let opened = Log::open(store.disk.snapshot(), LogOptions::default(), None, &mut rng, &|_, _| true, &mut |record| {
+    let opened = Log::open(store.disk.snapshot(), LogOptions::default(), None, &mut rng, |_, _| true, &mut |record| {
         if record.kind == RecordKind::Slice {
             let (header, _) = SliceHeader::decode(record.payload).unwrap();
             let seal = Seal { id: header.seal_id(), data: header.coding().data().into(), slices: BTreeMap::new() };

@@ -280,7 +280,8 @@ impl Stages {
             let disk = FileDisk::create(place.join("blocks"), place.join("index")).map_err(failed)?;
             let mut rng = EngineRng::from_seed([8; 32]);
             let mut log =
-                Log::create(disk, LogOptions::default(), StoreId(rng.bytes()), b"bench", &mut rng).map_err(failed)?;
+                Log::create(disk, LogOptions::default(), StoreId(rng.bytes()), b"bench", &mut rng, |_, _| true)
+                    .map_err(failed)?;
             let (took, places) = self.once(|s| {
                 let mut places = Vec::new();
                 for slice in s.sealed.iter().flat_map(|sealed| &sealed.slices) {

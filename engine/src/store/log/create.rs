@@ -4,7 +4,7 @@ use super::handles::Handles;
 use super::inventory::Inventory;
 use super::segment::{FIRST_RECORD, MAX_CONFIG_LEN};
 use super::tail::find_tail;
-use super::{Log, LogError, LogOptions, SegmentId, StoreId};
+use super::{Log, LogError, LogOptions, SegmentId, StoreId, Verify};
 use crate::env::{Disk, DiskFile, Volume};
 use crate::id::EngineRng;
 
@@ -12,7 +12,7 @@ use crate::id::EngineRng;
 const ABANDONED_LEN: u32 = FIRST_RECORD + (16 << 10);
 
 impl<D: Disk> Log<D> {
-    /// Creates a log in an empty directory. `config` is kept in every segment.
+    /// Creates a log in an empty directory. `config` is kept in every segment; `verify` as for [`Self::open`].
     ///
     /// # Errors
     /// [`LogError::AlreadyExists`], [`LogError::TooLong`], [`LogError::Disk`], [`LogError::Poisoned`].
@@ -22,6 +22,7 @@ impl<D: Disk> Log<D> {
         store: StoreId,
         config: &[u8],
         rng: &mut EngineRng,
+        verify: Verify,
     ) -> Result<Self, LogError> {
         // PA
         if config.len() > MAX_CONFIG_LEN {
@@ -29,7 +30,7 @@ impl<D: Disk> Log<D> {
             return Err(LogError::TooLong { what: "configuration", len, limit });
         }
         let handles = Handles::new(disk.clone(), 1);
-        let mut log = Self::blank(disk, options, store, config.to_vec(), rng);
+        let mut log = Self::blank(disk, options, store, config.to_vec(), rng, verify);
         log.next_id = log.clear_abandoned(&handles)?.next();
         log.create_segment()?;
         // The file is durable before the first commit: whoever finds a commit finds a header.

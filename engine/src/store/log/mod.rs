@@ -125,6 +125,10 @@ pub struct SegmentInfo {
     pub sealed: bool,
 }
 
+/// Says whether a whole payload is what was written, by the checks that it carries itself. The log's own checksum of a slice
+/// ends with the slice's header. `true` for kinds that carry none.
+pub type Verify = fn(RecordKind, &[u8]) -> bool;
+
 /// The log of one store, open for reading and writing.
 #[derive(Debug)]
 pub struct Log<D: Disk> {
@@ -144,8 +148,8 @@ pub struct Log<D: Disk> {
     settled: bool,
     /// Parity was written between two batches, and its proof was not: nothing may stand where that is looked for.
     proof_due: bool,
-    /// Segments before the active one that were left without parity: there was no room to copy what stood in them, or the
-    /// disk refused to write it.
+    /// Segments before the active one that may be without parity: there was no room to copy what stood in them, the disk
+    /// refused to write it, or something in them was rotten.
     unsealed: BTreeSet<SegmentId>,
     handles: Handles<D>,
     durable: LogPosition,
@@ -162,6 +166,7 @@ pub struct Log<D: Disk> {
     /// Whether the latest list may name condemned segments: then the next commit makes another before they go.
     list_outdated: bool,
     directory_dirty: bool,
+    verify: Verify,
     poisoned: Option<DiskError>,
 }
 

@@ -16,7 +16,7 @@ use super::segment::BLOCK_LEN;
 use super::segments::Segments;
 use super::tail::{Tail, deliver, examine, find_tail, walk};
 use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, RecordKind, RecordView};
-use super::{Segment, SegmentId, StoreId};
+use super::{Segment, SegmentId, StoreId, Verify};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFailure, Volume};
 use crate::id::EngineRng;
@@ -85,7 +85,14 @@ pub(super) struct Verdict {
 }
 
 impl<D: Disk> Log<D> {
-    pub(super) fn blank(disk: D, options: LogOptions, store: StoreId, config: Vec<u8>, rng: &mut EngineRng) -> Self {
+    pub(super) fn blank(
+        disk: D,
+        options: LogOptions,
+        store: StoreId,
+        config: Vec<u8>,
+        rng: &mut EngineRng,
+        verify: Verify,
+    ) -> Self {
         let options = options.clamped();
         Self {
             handles: Handles::new(disk.clone(), options.open_files as usize),
@@ -111,13 +118,14 @@ impl<D: Disk> Log<D> {
             list_outdated: false,
             durable_list: Location { segment: SegmentId(0), offset: 0, len: 0 },
             directory_dirty: false,
+            verify,
             poisoned: None,
         }
     }
 
     /// Opens a log and shows every content record behind `from`, or all of them, to `visit`, in order; of slices the
-    /// slice header only. `verify` says whether a whole payload is intact by the checks that it carries itself; it is
-    /// asked for records whose durability is in doubt, and answers `true` for kinds that it does not know.
+    /// slice header only. `verify` is asked for records whose durability is in doubt, and for those that parity is made
+    /// of later than they were written.
     ///
     /// # Errors
     /// [`LogError::NoLog`], [`LogError::Foreign`], [`LogError::CheckpointAhead`], [`LogError::Visitor`], and
@@ -127,7 +135,7 @@ impl<D: Disk> Log<D> {
         options: LogOptions,
         from: Option<LogPosition>,
         rng: &mut EngineRng,
-        verify: &dyn Fn(RecordKind, &[u8]) -> bool,
+        verify: Verify,
         visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
     ) -> Result<(Self, Recovery), LogError> {
         // PA
@@ -136,12 +144,12 @@ impl<D: Disk> Log<D> {
         let tail = find_tail(&inventory, &handles, from)?.ok_or(LogError::NoLog)?;
         let unread = match &tail.refused {
             None => None,
-            Some(error) => match unreadable_proof(&inventory, &handles, &tail, verify)? {
+            Some(error) => match unreadable_proof(&inventory, &handles, &tail, &verify)? {
                 None => return Err(error.clone().into()),
                 unread => unread,
             },
         };
-        let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng);
+        let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng, verify);
         let mut recovery = Recovery {
             store: Some(inventory.store),
             config: inventory.config.clone(),
@@ -162,7 +170,7 @@ impl<D: Disk> Log<D> {
             }
         }
         let from = if lost_proof.is_some() { Some(tail.last.at) } else { from };
-        let verdict = judge(&inventory, &handles, &tail, from, verify)?;
+        let verdict = judge(&inventory, &handles, &tail, from, &verify)?;
         recovery.torn = verdict.torn;
         if let Some(effective) = &verdict.effective {
             recovery.note.clone_from(&effective.commit.note);
@@ -260,7 +268,7 @@ impl<D: Disk> Log<D> {
             recovery.uncommitted_bytes += log.drop_uncommitted(&mut inventory, end, &mut recovery.mended)?;
             log.condemned.retain(|id| *id <= end.segment);
             log.condemned.extend(inventory.stubs.iter().copied());
-            log.start_anew(&inventory, &verdict, verify, visit, &mut recovery)?;
+            log.start_anew(&inventory, &verdict, &verify, visit, &mut recovery)?;
         }
         log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean, &mut recovery.mended)?;
         // What a checkpoint proves to be the end was left in an orderly way.

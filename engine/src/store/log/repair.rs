@@ -87,7 +87,12 @@ impl<D: Disk> Log<D> {
         }
         let record = [payload, padding(header.len)].concat();
         write_over(&*file, u64::from(location.offset) + HEADER_LEN as u64, &record)?;
-        self.sync(&file)
+        self.sync(&file)?;
+        // What was rotten in it may be why it has no parity yet.
+        if self.active.as_ref().is_none_or(|active| active.id != location.segment) {
+            self.unsealed.insert(location.segment);
+        }
+        Ok(())
     }
 
     /// A segment's file, and how much of the segment is in it.

@@ -57,7 +57,7 @@ impl<D: Disk> Log<D> {
             footer: Footer::default(),
             cover: Cover::new(self.options.parity_group_len),
         };
-        let TakenUp { intact, covered } = take_up(&mut active)?;
+        let TakenUp { intact, covered } = take_up(&mut active, self.verify)?;
         // A segment that is damaged is left as it is; the next append starts another.
         if intact {
             self.has_content = true;

@@ -18,14 +18,14 @@ pub(super) fn rng() -> EngineRng {
 }
 
 pub(super) fn create<D: Disk>(disk: &D) -> Log<D> {
-    Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng()).unwrap()
+    Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng(), |_, _| true).unwrap()
 }
 
 pub(super) type Seen = Vec<(Location, RecordKind, Vec<u8>)>;
 
 pub(super) fn open_from<D: Disk>(disk: &D, from: Option<LogPosition>) -> Result<(Log<D>, Recovery, Seen), LogError> {
     let mut seen = Vec::new();
-    let (log, recovery) = Log::open(disk.clone(), SMALL, from, &mut rng(), &|_, _| true, &mut |view| {
+    let (log, recovery) = Log::open(disk.clone(), SMALL, from, &mut rng(), |_, _| true, &mut |view| {
         seen.push((view.location, view.kind, view.payload.to_vec()));
         Ok(())
     })?;
@@ -217,7 +217,7 @@ fn create_refuses_a_directory_with_a_log_and_open_one_without() {
     junk.unwrap().write_at(0, &[&[1; 5000]]).unwrap();
     assert_eq!(open_from(&disk, None).unwrap_err(), LogError::NoLog);
     create(&disk);
-    let again = Log::create(disk.clone(), SMALL, STORE, b"", &mut rng());
+    let again = Log::create(disk.clone(), SMALL, STORE, b"", &mut rng(), |_, _| true);
     assert!(matches!(again, Err(LogError::AlreadyExists(_))));
 }
 
@@ -246,7 +246,7 @@ fn stray_files_are_ignored_and_half_created_segments_removed() {
 fn a_segment_of_another_store_is_refused_by_name() {
     let (disk, other) = (MemoryDisk::new(), MemoryDisk::new());
     create(&disk).close().unwrap();
-    let mut log = Log::create(other.clone(), SMALL, StoreId([4; 32]), b"config", &mut rng()).unwrap();
+    let mut log = Log::create(other.clone(), SMALL, StoreId([4; 32]), b"config", &mut rng(), |_, _| true).unwrap();
     for number in 0..40 {
         log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2000)]).unwrap();
     }

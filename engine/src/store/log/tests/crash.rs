@@ -117,7 +117,7 @@ fn reopen(disk: &CrashDisk) -> Result<Reopened, LogError> {
         Ok(())
     };
     let mut rng = EngineRng::from_seed([77; 32]);
-    let (log, recovery) = Log::open(disk.clone(), SMALL, None, &mut rng, &verify, visit)?;
+    let (log, recovery) = Log::open(disk.clone(), SMALL, None, &mut rng, verify, visit)?;
     assert_eq!(twice, [], "records shown twice");
     for (number, location) in places {
         match log.read(location) {
@@ -222,7 +222,8 @@ fn a_crash_during_creation_leaves_a_log_or_room_for_one() {
     for at in 0.. {
         let disk = CrashDisk::default();
         disk.plan(at, Fault::Crash);
-        let created = Log::create(disk.clone(), SMALL, super::basics::STORE, b"config", &mut super::basics::rng());
+        let created =
+            Log::create(disk.clone(), SMALL, super::basics::STORE, b"config", &mut super::basics::rng(), verify);
         if !disk.hit() {
             created.unwrap();
             assert!(at > 5);

@@ -150,7 +150,7 @@ fn after_damage_to_any_sector_a_store_that_is_opened_misses_no_record_but_the_da
                 let context = format!("{name} sector {sector}, way {how}");
                 let (mut seen, mut moved) = (BTreeSet::new(), BTreeSet::new());
                 let (mut log, recovery) =
-                    Log::open(disk.clone(), SMALL, None, &mut super::basics::rng(), &verify, &mut |view| {
+                    Log::open(disk.clone(), SMALL, None, &mut super::basics::rng(), verify, &mut |view| {
                         seen.insert(view.location);
                         moved.insert(view.payload[..16].to_vec());
                         Ok(())
@@ -323,7 +323,7 @@ fn mutilated_files_never_panic_and_never_show_other_bytes() {
             assert!(known, "round {round}: a record that nobody wrote");
             Ok(())
         };
-        match Log::open(disk.clone(), SMALL, None, &mut super::basics::rng(), &verify, &mut check) {
+        match Log::open(disk.clone(), SMALL, None, &mut super::basics::rng(), verify, &mut check) {
             Ok((mut log, _)) => {
                 opened += 1;
                 for info in log.segments() {

@@ -1,0 +1,63 @@
+//! Parity that a segment is given after a crash, not while it was written.
+
+use super::super::*;
+use super::basics::{SMALL, STORE, payload, rng};
+use super::crash_disk::CrashDisk;
+use crate::env::{Disk, DiskFile, OpenMode, Volume};
+
+/// What carries its own hash at its end is a slice here.
+fn verify(kind: RecordKind, payload: &[u8]) -> bool {
+    let hashed = || payload.split_last_chunk::<32>().is_some_and(|(body, hash)| blake3::hash(body).as_bytes() == hash);
+    kind != RecordKind::Slice || hashed()
+}
+
+fn flip(disk: &CrashDisk, slice: Location) {
+    let file = disk.open(Volume::Blocks, &slice.segment.file_name(), OpenMode::Write).unwrap();
+    let (at, mut byte) = (u64::from(slice.offset) + 600, [0]);
+    file.read_at(at, &mut byte).unwrap();
+    file.write_at(at, &[&[byte[0] ^ 1]]).unwrap();
+}
+
+/// A store whose process was killed, and one of whose slices has rotted since: where it is, and what it should be. The last
+/// batch moves to a fresh segment at the opening, and what stays behind is to be given its parity.
+fn killed_and_rotten() -> (CrashDisk, Location, Vec<u8>) {
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng(), verify).unwrap();
+    let mut bytes = payload(1, 1500);
+    bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+    let slice = log.append(RecordKind::Slice, RecordFlags::NONE, &[&bytes[..16], &bytes[16..]]).unwrap();
+    log.commit(b"slice").unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[b"what follows"]).unwrap();
+    log.commit(b"more").unwrap();
+    drop(log);
+    flip(&disk, slice);
+    (disk, slice, bytes)
+}
+
+#[test]
+fn parity_is_not_made_of_a_slice_that_has_rotted() {
+    let (disk, slice, bytes) = killed_and_rotten();
+    let (mut log, _) = Log::open(disk.clone(), SMALL, None, &mut rng(), verify, &mut |_| Ok(())).unwrap();
+    assert!(!verify(RecordKind::Slice, &log.read(slice).unwrap()));
+    // Its siblings have mended it, and nothing takes that back.
+    log.rewrite_in_place(slice, &bytes).unwrap();
+    assert_eq!(log.repair(slice.segment).unwrap(), RepairReport::default());
+    assert_eq!(log.read(slice).unwrap(), bytes);
+    // Now there is parity, and it restores what was written.
+    flip(&disk, slice);
+    assert!(!log.repair(slice.segment).unwrap().healed.is_empty());
+    assert_eq!(log.read(slice).unwrap(), bytes);
+}
+
+#[test]
+fn a_mended_segment_is_given_its_parity_when_the_log_comes_to_rest() {
+    let (disk, slice, bytes) = killed_and_rotten();
+    let (mut log, _) = Log::open(disk.clone(), SMALL, None, &mut rng(), verify, &mut |_| Ok(())).unwrap();
+    log.rewrite_in_place(slice, &bytes).unwrap();
+    assert!(log.lacks_parity());
+    log.settle().unwrap();
+    assert!(!log.lacks_parity());
+    flip(&disk, slice);
+    assert!(!log.repair(slice.segment).unwrap().healed.is_empty());
+    assert_eq!(log.read(slice).unwrap(), bytes);
+}
