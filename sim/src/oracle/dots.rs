@@ -1,4 +1,4 @@
-//! The look at the log itself for what no client is shown: that no two records have one name.
+//! The look at the log itself for what no client is shown: that no two records have one name, and which files are its own.
 
 use super::{Broken, Promise};
 use crate::disk::FaultyDisk;
@@ -6,9 +6,20 @@ use bytes::Bytes;
 use ouroboros_engine::blob::BlobRecord;
 use ouroboros_engine::codec::Canonical as _;
 use ouroboros_engine::deletion::TombstoneRecord;
+use ouroboros_engine::env::FileName;
 use ouroboros_engine::id::{Dot, EngineRng};
 use ouroboros_engine::store::log::{Log, LogOptions, RecordKind};
 use std::collections::BTreeMap;
+
+/// Whether a file is a segment of the log: one that was taken out of it, and waits for the next commit to be deleted, is not.
+pub(crate) fn is_segment(disk: &FaultyDisk, name: &FileName) -> bool {
+    let options = LogOptions { leave_end: true, ..LogOptions::default() };
+    let mut rng = EngineRng::from_seed([0; 32]);
+    match Log::open(disk.snapshot(), options, None, &mut rng, |_, _| true, &mut |_| Ok(())) {
+        Ok((log, _)) => log.segments().iter().any(|segment| segment.id.file_name() == *name),
+        Err(_) => true,
+    }
+}
 
 /// Holds every dot in the log of a disk at rest against the others: deletion and reconciliation take a dot for the one
 /// record that it names.

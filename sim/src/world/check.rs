@@ -334,6 +334,7 @@ impl World {
         let it = &self.nodes[node];
         if report.damage.is_empty()
             && let Some(rot) = it.rot.as_ref().filter(|rot| rot.is_there(&it.disk))
+            && dots::is_segment(&it.disk, rot.name())
         {
             return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot}")));
         }

@@ -365,6 +365,11 @@ impl core::fmt::Display for Rot {
 }
 
 impl Rot {
+    /// The file.
+    pub(super) const fn name(&self) -> &FileName {
+        &self.name
+    }
+
     /// Whether every byte that rotted still stands where it did, or the sector still cannot be read. Other bytes than
     /// both may have been written since by right: the end of a log is cut off and written anew.
     pub(super) fn is_there(&self, disk: &FaultyDisk) -> bool {

@@ -29,7 +29,7 @@ impl SegmentId {
     ///
     /// # Errors
     /// None in practice; the type of [`FileName::new`] is passed on.
-    pub(super) fn file_name(self) -> FileName {
+    pub fn file_name(self) -> FileName {
         match FileName::new(format!("seg-{self}.log")) {
             Ok(name) => name,
             Err(error) => unreachable!("{error}"),
