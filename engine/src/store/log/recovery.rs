@@ -417,6 +417,9 @@ fn replay<D: Disk>(
             walked?;
             break;
         };
+        if planted(Bug::ReplayStopsAtDamage) {
+            return Ok(gaps);
+        }
         mended.insert(id);
         mend(id)?;
     }
