@@ -192,7 +192,7 @@ impl Theme {
             Self::None => &[],
             Self::Deletion => &[(Disruption::OldIndex, 40_000)],
             Self::Rot => &[(Disruption::Rot, 80_000)],
-            Self::Power => &[(Disruption::PowerLoss, 50_000)],
+            Self::Power => &[(Disruption::PowerLoss, 80_000)],
             Self::Full => &[(Disruption::TightDisk, 60_000), (Disruption::Kill, 10_000)],
         };
         for (what, least) in befall {

@@ -57,10 +57,10 @@ impl World {
             it.torn = true;
             let stream = StreamId::new(Purpose::Crash, number);
             let detail = self.tape.below_at(stream, place * REMAINS + 1, 1 << 16);
-            let variant = match self.tape.below_at(stream, place * REMAINS, 6) {
+            let variant = match self.tape.below_at(stream, place * REMAINS, 8) {
                 0 => CrashVariant::AllKept,
                 1 => CrashVariant::AllLost,
-                2 | 3 => CrashVariant::Torn(detail),
+                2 | 3 | 6 | 7 => CrashVariant::Torn(detail),
                 _ => CrashVariant::Subset(detail),
             };
             let it = &mut self.nodes[node];
