@@ -14,6 +14,8 @@ pub mod disk;
 pub mod local;
 pub mod oracle;
 mod run;
+#[cfg(feature = "planted")]
+pub mod scenarios;
 pub mod schedule;
 pub mod shrink;
 pub mod sometimes;

@@ -8,6 +8,7 @@ use crate::story::Entry;
 use crate::table::FaultTable;
 use crate::tape::{Choices, Tape};
 use crate::world::{Setting, TraceEvent, TraceHash, World};
+use ouroboros_engine::planted::Bug;
 use std::collections::BTreeMap;
 
 /// Slots of a workload unless told otherwise.
@@ -81,7 +82,9 @@ impl Sim {
     #[must_use]
     pub fn replay(schedule: &Schedule) -> Self {
         let Schedule { seed, operations, beyond, canary, .. } = *schedule;
-        let setting = Setting { beyond, canary, ..Setting::new(seed, operations) };
+        let named = |bug: &&Bug| Some(bug.name()) == schedule.planted.as_deref();
+        let planted = Bug::ALL.iter().find(named).copied();
+        let setting = Setting { beyond, canary, planted, ..Setting::new(seed, operations) };
         Self { setting, source: Source::Choices(schedule.choices.clone()) }
     }
 
@@ -126,6 +129,14 @@ impl Sim {
         self
     }
 
+    /// Plants a bug in the engine. A schedule that was recorded so says so, and plants it again.
+    #[cfg(feature = "planted")]
+    #[must_use]
+    pub const fn planted(mut self, bug: Bug) -> Self {
+        self.setting.planted = Some(bug);
+        self
+    }
+
     /// Plants a nondeterminism: the oracle asks in the order of a hash map with a random state. A comparison of traces that
     /// does not see it proves nothing.
     #[cfg(feature = "planted")]
@@ -144,15 +155,20 @@ impl Sim {
             Source::Choices(choices) => Tape::replay(choices),
             Source::Bytes(input) => Tape::bytes(&input),
         };
+        #[cfg(feature = "planted")]
+        let planting = setting.planted.map(ouroboros_engine::planted::plant);
         let mut world = World::new(setting.clone(), tape.clone());
         let violation = world.run();
         let ending = world.end();
+        #[cfg(feature = "planted")]
+        drop(planting);
         let schedule = Schedule {
             seed: setting.seed,
             program: env!("CARGO_PKG_VERSION").to_owned(),
             operations: setting.operations,
             beyond: setting.beyond,
             canary: setting.canary,
+            planted: setting.planted.map(|bug| bug.name().to_owned()),
             breaks: violation.as_ref().map(|violation| format!("{} {}", violation.promise, violation.what)),
             choices: tape.taken(),
         };

@@ -34,6 +34,8 @@ pub struct Schedule {
     pub beyond: bool,
     /// Whether the oracle takes something right for a broken promise, to show that the simulator is awake.
     pub canary: bool,
+    /// The bug that is planted, where the program has it.
+    pub planted: Option<String>,
     /// The promise that breaks, and how.
     pub breaks: Option<String>,
     /// Every choice that was not calm.
@@ -57,6 +59,9 @@ impl fmt::Display for Schedule {
         writeln!(f, "beyond {}", yes(self.beyond))?;
         if self.canary {
             writeln!(f, "canary yes")?;
+        }
+        if let Some(planted) = &self.planted {
+            writeln!(f, "planted {planted}")?;
         }
         if let Some(breaks) = &self.breaks {
             writeln!(f, "breaks {}", breaks.replace('\n', " "))?;
@@ -110,6 +115,7 @@ impl Schedule {
             "operations" => self.operations = number(rest)?,
             "beyond" => self.beyond = flag(rest)?,
             "canary" => self.canary = flag(rest)?,
+            "planted" => self.planted = Some(rest.to_owned()),
             "breaks" => self.breaks = Some(rest.to_owned()),
             purpose => {
                 let purpose = Purpose::named(purpose).ok_or_else(|| format!("there are no choices of {purpose:?}"))?;
@@ -133,6 +139,7 @@ mod tests {
     fn what_is_printed_is_read_again() {
         let mut schedule = Schedule { seed: 42, program: "0.1.0".into(), operations: 50, ..Schedule::default() };
         schedule.breaks = Some("P7 a version is lost".into());
+        schedule.planted = Some("CommitWithoutSync".into());
         schedule.choices.insert((StreamId::new(Purpose::Workload, 0), 64), 3);
         schedule.choices.insert((StreamId::new(Purpose::Fault, 2), u64::MAX), u64::MAX);
         assert_eq!(Schedule::parse(&schedule.to_string()), Ok(schedule));

@@ -1,14 +1,24 @@
 //! Delta debugging of schedules: the fewest choices that still break the same promise.
 //!
-//! Entries are cleared in groups, never moved: first whole slots of the workload and of the world, then faults, then what
-//! only delays, then single entries; at last the values that are left are made smaller.
+//! Choices are cleared, never moved: since each stands at a position of its own slot, what is left means what it meant.
+//! First the run is cut short, then whole slots go, then what belongs together in one, then single choices, faults, and
+//! what the run is like (whose calm values are the simplest, and permit everything); at last the values that are left
+//! are lowered, and pairs of choices are tried of which neither can go alone.
+
+#[cfg(test)]
+mod tests;
 
 use crate::oracle::Promise;
 use crate::run::Sim;
 use crate::schedule::Schedule;
+use crate::tape::place::{DETAILS, FAULT_DETAILS, FIELDS, REMAINS, slot_of};
 use crate::tape::{Choices, Purpose, StreamId};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 type Entry = (StreamId, u64);
+
+/// Choices up to which pairs are tried.
+const PAIRS: usize = 32;
 
 /// What shrinking came to.
 #[derive(Clone, Debug)]
@@ -22,58 +32,81 @@ pub struct Shrunk {
 /// Shrinks a schedule that breaks `promise`, in at most `limit` runs.
 #[must_use]
 pub fn shrink(schedule: &Schedule, promise: Promise, limit: u64) -> Shrunk {
-    let mut shrinker = Shrinker { best: schedule.clone(), promise, runs: 0, limit };
+    shrink_while(schedule, promise, &mut |runs| runs < limit)
+}
+
+/// Shrinks a schedule that breaks `promise`, as long as `more`, which is told the number of runs, wants it.
+#[must_use]
+pub fn shrink_while(schedule: &Schedule, promise: Promise, more: &mut dyn FnMut(u64) -> bool) -> Shrunk {
+    minimise(schedule, more, &mut |candidate| {
+        // A run that the simulator itself does not survive is another matter.
+        let report = catch_unwind(AssertUnwindSafe(|| Sim::replay(candidate).run())).ok()?;
+        let same = report.violation.as_ref().is_some_and(|violation| violation.promise == promise);
+        // What the run never asked for is of no matter, and its own record leaves it out.
+        same.then_some(report.schedule)
+    })
+}
+
+/// Shrinks a schedule: `breaks` runs one, and returns what of it was asked for if it still breaks what it is to break.
+fn minimise(
+    schedule: &Schedule,
+    more: &mut dyn FnMut(u64) -> bool,
+    breaks: &mut dyn FnMut(&Schedule) -> Option<Schedule>,
+) -> Shrunk {
+    let mut shrinker = Shrinker { best: schedule.clone(), runs: 0, over: false, more, breaks };
     shrinker.fewer_slots();
+    // What mostly is of no matter, all of it at once.
+    for purpose in [Purpose::Job, Purpose::Network, Purpose::Swarm, Purpose::Fault, Purpose::World, Purpose::Crash] {
+        shrinker.clear_all(|entry| entry.0.purpose == purpose);
+    }
     loop {
         let before = shrinker.best.choices.len();
-        for purposes in [
-            &[Purpose::Workload, Purpose::World][..],
-            &[Purpose::Fault, Purpose::FaultDetail, Purpose::Crash],
-            &[Purpose::Job, Purpose::Network],
-            &[Purpose::Swarm],
-        ] {
-            shrinker.clear_groups(purposes);
+        shrinker.clear_groups(|entry| slot_of(entry.0, entry.1));
+        shrinker.fewer_slots();
+        shrinker.clear_groups(|entry| group(entry).map(|at| (entry.0, at)));
+        shrinker.clear_groups(Some);
+        shrinker.lower_values();
+        if shrinker.best.choices.len() >= before {
+            shrinker.clear_pairs();
         }
-        shrinker.smaller_values();
-        if shrinker.best.choices.len() >= before || shrinker.runs >= limit {
+        if shrinker.best.choices.len() >= before || shrinker.over {
             break;
         }
     }
-    Shrunk { schedule: shrinker.best, runs: shrinker.runs }
+    Shrunk { runs: shrinker.runs, schedule: shrinker.best }
 }
 
-struct Shrinker {
+struct Shrinker<'a> {
     best: Schedule,
-    promise: Promise,
     runs: u64,
-    limit: u64,
+    over: bool,
+    more: &'a mut dyn FnMut(u64) -> bool,
+    breaks: &'a mut dyn FnMut(&Schedule) -> Option<Schedule>,
 }
 
-/// Entries that belong together: the choices of one slot, or of one strike.
-const fn group(entry: Entry) -> (StreamId, u64) {
+/// What belongs together within a slot: an operation, what befalls the node, the details of a fault, what the power left.
+const fn group(entry: Entry) -> Option<u64> {
     let (stream, position) = entry;
-    match stream.purpose {
-        Purpose::Workload => (stream, position / 64),
-        Purpose::World | Purpose::FaultDetail => (stream, position / 8),
-        Purpose::Crash => (stream, position / 2),
-        _ => entry,
-    }
+    Some(match stream.purpose {
+        Purpose::Workload => position / FIELDS,
+        Purpose::World => position / DETAILS,
+        Purpose::FaultDetail => position / FAULT_DETAILS,
+        Purpose::Crash => position / REMAINS,
+        _ => return None,
+    })
 }
 
-impl Shrinker {
+impl Shrinker<'_> {
     /// Whether it still breaks; then it is the best.
-    fn accept(&mut self, candidate: Schedule) -> bool {
-        if self.runs >= self.limit {
+    fn accept(&mut self, candidate: &Schedule) -> bool {
+        self.over = self.over || !(self.more)(self.runs);
+        if self.over {
             return false;
         }
         self.runs += 1;
-        let report = Sim::replay(&candidate).run();
-        let same = report.violation.as_ref().is_some_and(|violation| violation.promise == self.promise);
-        if same {
-            // What the run never asked for is of no matter, and its own record leaves it out.
-            self.best = report.schedule;
-        }
-        same
+        let Some(asked) = (self.breaks)(candidate) else { return false };
+        self.best = asked;
+        true
     }
 
     fn without(&self, entries: &[Entry]) -> Schedule {
@@ -84,13 +117,23 @@ impl Shrinker {
         Schedule { choices, ..self.best.clone() }
     }
 
+    fn clear(&mut self, entries: &[Entry]) -> bool {
+        let present = entries.iter().any(|entry| self.best.choices.contains_key(entry));
+        present && self.accept(&self.without(entries))
+    }
+
+    fn clear_all(&mut self, which: impl Fn(Entry) -> bool) {
+        let entries: Vec<Entry> = self.best.choices.keys().copied().filter(|entry| which(*entry)).collect();
+        self.clear(&entries);
+    }
+
     /// Ends the run as early as it may.
     fn fewer_slots(&mut self) {
         let (mut works, mut fails) = (self.best.operations, 0);
         while works > fails + 1 {
             let middle = fails + (works - fails) / 2;
             let candidate = Schedule { operations: middle, ..self.best.clone() };
-            if self.accept(candidate) {
+            if self.accept(&candidate) {
                 works = middle;
             } else {
                 fails = middle;
@@ -98,61 +141,73 @@ impl Shrinker {
         }
     }
 
-    /// ddmin over the groups of some purposes, then over the entries.
-    fn clear_groups(&mut self, purposes: &[Purpose]) {
-        for grouped in [true, false] {
-            let mut size = usize::MAX;
-            loop {
-                let groups = self.groups(purposes, grouped);
-                if groups.is_empty() || self.runs >= self.limit {
-                    break;
-                }
-                size = size.min(groups.len());
-                let mut cleared = false;
-                for chunk in groups.chunks(size) {
-                    let entries: Vec<Entry> = chunk.iter().flatten().copied().collect();
-                    let present = entries.iter().any(|entry| self.best.choices.contains_key(entry));
-                    if present && self.accept(self.without(&entries)) {
-                        cleared = true;
-                    }
-                }
-                match (size, cleared) {
-                    (1, false) => break,
-                    (1, true) => {}
-                    (_, _) => size = size.div_ceil(2),
-                }
+    /// Clears groups, many at once and then fewer, the last first: what comes first is what the rest is about.
+    fn clear_groups<K: PartialEq>(&mut self, name: impl Fn(Entry) -> Option<K>) {
+        let mut size = usize::MAX;
+        loop {
+            let groups = self.groups(&name);
+            if groups.is_empty() || self.over {
+                return;
+            }
+            size = size.min(groups.len());
+            let mut cleared = false;
+            for chunk in groups.rchunks(size) {
+                cleared |= self.clear(&chunk.concat());
+            }
+            match (size, cleared) {
+                (1, false) => return,
+                (1, true) => {}
+                (_, _) => size = size.div_ceil(2),
             }
         }
     }
 
-    fn groups(&self, purposes: &[Purpose], grouped: bool) -> Vec<Vec<Entry>> {
-        let mut out: Vec<Vec<Entry>> = Vec::new();
-        let mut last = None;
-        for entry in self.best.choices.keys().filter(|(stream, _)| purposes.contains(&stream.purpose)) {
-            let name = if grouped { group(*entry) } else { *entry };
-            if last != Some(name) {
-                out.push(Vec::new());
-                last = Some(name);
-            }
-            if let Some(group) = out.last_mut() {
-                group.push(*entry);
+    /// The choices by the names of their groups; those without a name stay.
+    fn groups<K: PartialEq>(&self, name: &impl Fn(Entry) -> Option<K>) -> Vec<Vec<Entry>> {
+        let mut out: Vec<(K, Vec<Entry>)> = Vec::new();
+        for entry in self.best.choices.keys().copied() {
+            let Some(name) = name(entry) else { continue };
+            match out.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, group)) => group.push(entry),
+                None => out.push((name, vec![entry])),
             }
         }
-        out
+        out.into_iter().map(|(_, group)| group).collect()
     }
 
-    /// Halves what values are left.
-    fn smaller_values(&mut self) {
+    /// Lowers what values are left: to 1, which is the plainest, or by halves.
+    fn lower_values(&mut self) {
         let entries: Vec<(Entry, u64)> = self.best.choices.iter().map(|(entry, value)| (*entry, *value)).collect();
         for (entry, mut value) in entries {
-            while value > 1 && self.best.choices.get(&entry) == Some(&value) {
-                let smaller = if value > 4 { value / 2 } else { value - 1 };
+            let mut smaller = 1;
+            while value > 1 && smaller < value && self.best.choices.get(&entry) == Some(&value) {
                 let mut candidate = self.best.clone();
                 candidate.choices.insert(entry, smaller);
-                if !self.accept(candidate) {
+                if self.accept(&candidate) {
+                    value = smaller;
+                } else if smaller == 1 && value > 3 {
+                    smaller = value / 2;
+                    continue;
+                } else {
                     break;
                 }
-                value = smaller;
+                smaller = value / 2;
+            }
+        }
+    }
+
+    /// Two choices of which neither can go alone may go together.
+    fn clear_pairs(&mut self) {
+        let entries: Vec<Entry> = self.best.choices.keys().copied().collect();
+        if entries.len() > PAIRS {
+            return;
+        }
+        for (at, one) in entries.iter().enumerate() {
+            for other in &entries[at + 1..] {
+                let both = self.best.choices.contains_key(one) && self.best.choices.contains_key(other);
+                if both && self.clear(&[*one, *other]) {
+                    break;
+                }
             }
         }
     }

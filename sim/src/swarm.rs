@@ -41,6 +41,9 @@ enum Knob {
     Signatures,
     Storm,
     Uploads,
+    Again,
+    Larger,
+    Theme,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -133,12 +136,67 @@ impl Disruption {
         match self {
             Self::PowerLoss => 300,
             Self::Kill => 150,
-            Self::Reopen => 100,
-            Self::LoseIndex | Self::OldIndex | Self::Keyless => 40,
-            Self::WallJump => 80,
+            Self::Reopen => 60,
+            // Where there is a file that it could befall.
+            Self::LoseIndex | Self::OldIndex => 200,
+            Self::Keyless => 40,
+            Self::WallJump => 120,
             Self::Rest => 100,
-            Self::Rot => 150,
-            Self::TightDisk => 80,
+            Self::Rot => 200,
+            Self::TightDisk => 120,
+        }
+    }
+}
+
+/// What a run is about: things that seldom meet where each is drawn by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    /// Nothing in particular.
+    None,
+    /// What is deleted, collected and written again.
+    Deletion,
+    /// What rots, is mended and rots again.
+    Rot,
+    /// Power that fails in the middle of writing.
+    Power,
+    /// Disks that are full, and are not.
+    Full,
+}
+
+impl Theme {
+    /// As often as each is drawn.
+    const ALL: [Self; 8] =
+        [Self::None, Self::None, Self::None, Self::Deletion, Self::Deletion, Self::Rot, Self::Power, Self::Full];
+
+    const fn text(self) -> &'static str {
+        match self {
+            Self::None => "nothing in particular",
+            Self::Deletion => "what is deleted, collected and written again",
+            Self::Rot => "what rots, is mended and rots again",
+            Self::Power => "power that fails in the middle of writing",
+            Self::Full => "disks that are full, and are not",
+        }
+    }
+
+    /// Makes more of what belongs together.
+    fn set(self, mix: &mut [u32; Kind::ALL.len()], disruptions: &mut [u32; Disruption::ALL.len()]) {
+        let kinds: &[(Kind, u32)] = match self {
+            Self::None | Self::Power | Self::Full => &[],
+            Self::Deletion => &[(Kind::PurgeKey, 30), (Kind::PurgeVersion, 30), (Kind::Compact, 40)],
+            Self::Rot => &[(Kind::Scrub, 30), (Kind::PurgeVersion, 20), (Kind::Compact, 30)],
+        };
+        for (kind, least) in kinds {
+            mix[*kind as usize] = mix[*kind as usize].max(*least);
+        }
+        let befall: &[(Disruption, u32)] = match self {
+            Self::None => &[],
+            Self::Deletion => &[(Disruption::OldIndex, 40_000)],
+            Self::Rot => &[(Disruption::Rot, 80_000)],
+            Self::Power => &[(Disruption::PowerLoss, 80_000)],
+            Self::Full => &[(Disruption::TightDisk, 60_000), (Disruption::Kill, 10_000)],
+        };
+        for (what, least) in befall {
+            disruptions[*what as usize] = disruptions[*what as usize].max(*least);
         }
     }
 }
@@ -161,6 +219,12 @@ pub struct Swarm {
     pub together: u32,
     /// The classes of sizes that values have.
     pub sizes: u64,
+    /// Parts per million of the values that are those of a version before.
+    pub again: u32,
+    /// Parts per million of the values that are large whatever else is said of them.
+    pub larger: u32,
+    /// What this run is about, if anything.
+    pub theme: Theme,
     /// Nanoseconds that an operation of the disk takes.
     pub disk_nanos: u64,
     /// And how much longer a slow one.
@@ -229,7 +293,7 @@ impl Swarm {
             // The contract forbids an early end; it strikes only where a test asks for it.
             let kinds = if matches!(fault, Fault::EarlyEnd | Fault::Crash) { 0 } else { 14 };
             let draw = tape.below_at(STREAM, FIRST_FAULT + fault as u64, kinds);
-            faults[fault as usize] = [0, 100, 500, 2000, 8000][draw.saturating_sub(9) as usize];
+            faults[fault as usize] = [0, 100, 500, 2000, 8000][draw.saturating_sub(9) as usize] * weight(fault);
         }
         faults[Fault::Crash as usize] = pick(Knob::CrashRate, &[0, 0, 0, 100, 400, 1500]) as u32;
         let mut mix = Kind::ALL.map(Kind::weight);
@@ -242,9 +306,27 @@ impl Swarm {
         mix[Kind::Put as usize] = mix[Kind::Put as usize].max(20);
         let scale = pick(Knob::Disruption, &[0, 20, 60, 150, 400]) as u32;
         let mut disruptions = Disruption::ALL.map(|disruption| disruption.rate() * scale);
+        let theme = Theme::ALL[knob(Knob::Theme, Theme::ALL.len() as u64) as usize];
+        theme.set(&mut mix, &mut disruptions);
         if codings.iter().any(|(_, parity)| *parity == 0) {
             disruptions[Disruption::Rot as usize] = 0;
         }
+        let mut again = pick(Knob::Again, &[0, 0, 150_000, 400_000]) as u32;
+        let mut larger = pick(Knob::Larger, &[0, 0, 0, 200_000]) as u32;
+        if theme != Theme::None {
+            again = again.max(400_000);
+            // Those of rot are so large that they cost more than all the rest.
+            larger = if theme == Theme::Rot { 60_000 } else { larger.max(250_000) };
+        }
+        // An index on file costs a run five times as much as the log that is what a store is made of. Yet what was deleted
+        // comes back by an index that was an old one.
+        let on_file = if theme == Theme::Deletion { 2 } else { 1 };
+        let index_in_memory = knob(Knob::IndexPlace, 8) >= on_file;
+        if index_in_memory {
+            disruptions[Disruption::LoseIndex as usize] = 0;
+            disruptions[Disruption::OldIndex as usize] = 0;
+        }
+        let least_read = if theme == Theme::Rot { 20_000 } else { 0 };
         let signatures = if knob(Knob::Signatures, 8) == 1 { Signatures::Real } else { Signatures::Cheap };
         Self {
             signatures,
@@ -252,11 +334,14 @@ impl Swarm {
             coding: Coding::new(data, parity).unwrap_or_default(),
             codings,
             chunker: ChunkerParams { kind, min_len, avg_len, max_len },
-            keys: 1 + knob(Knob::Keys, 8),
+            keys: 8 - knob(Knob::Keys, 8),
             mix,
             together: pick(Knob::Together, &[0, 100_000, 400_000, 700_000]) as u32,
-            // A long value costs as much as a hundred short ones: most worlds have none, and see more happen for it.
-            sizes: 2 + tape.leaning_at(STREAM, Knob::Sizes as u64, &[2, 4, 8, 4]),
+            // A long value costs as much as a hundred short ones: most worlds have few.
+            sizes: 5 - tape.leaning_at(STREAM, Knob::Sizes as u64, &[4, 8, 4, 2]),
+            again,
+            larger,
+            theme,
             disk_nanos: pick(Knob::DiskLatency, &[1000, 20_000, 1_000_000]),
             slow_nanos: pick(Knob::SlowLatency, &[1_000_000, 100_000_000, 30_000_000_000]),
             job_nanos: pick(Knob::JobLatency, &[1000, 100_000, 5_000_000]),
@@ -268,23 +353,32 @@ impl Swarm {
             burst: 1 + knob(Knob::Burst, 4),
             limits: Limits {
                 requests: pick(Knob::Requests, &[256, 32, 8]) as usize,
-                uploads: pick(Knob::Uploads, &[64, 64, 2]) as usize,
+                uploads: pick(Knob::Uploads, &[64, 1, 2]) as usize,
                 inflight_len: pick(Knob::Inflight, &[1 << 20, 1, 5000, 100_000]) as usize,
-                read_len: pick(Knob::ReadLen, &[1 << 20, 700, 10_000]),
+                read_len: pick(Knob::ReadLen, &[1 << 20, 700, 10_000]).max(least_read),
                 merge_len: 1 << 20,
                 batch_len: pick(Knob::Batch, &[1 << 20, 1, 30_000]),
                 window_len: pick(Knob::Window, &[300_000, 1, 40_000]) as usize,
                 body_cache_len: pick(Knob::BodyCache, &[50_000, 0, 2000]) as usize,
                 index_cache_len: pick(Knob::IndexCache, &[1 << 20, 1 << 16]) as usize,
-                // An index on file costs a run five times as much as the log that is what a store is made of.
-                index_in_memory: tape.leaning_at(STREAM, Knob::IndexPlace as u64, &[1, 3, 3, 3, 3, 2]) != 0,
+                index_in_memory,
                 index_overlay_len: OVERLAYS[tape.leaning_at(STREAM, Knob::Overlay as u64, &OVERLAY_WEIGHTS) as usize]
                     as usize,
                 replay_len: [1 << 30, 1, 50_000][tape.leaning_at(STREAM, Knob::Replay as u64, &[4, 1, 4]) as usize],
-                segment_len: pick(Knob::Segment, &[256 << 10, 64 << 10, 96 << 10]) as u32,
+                segment_len: pick(Knob::Segment, &[64 << 10, 256 << 10, 96 << 10]) as u32,
                 upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),
             },
         }
+    }
+}
+
+/// How much rarer the operations are that a fault fits than reads and writes: a rate is one of these.
+const fn weight(fault: Fault) -> u32 {
+    match fault {
+        Fault::SyncFailure | Fault::SyncFailureDroppingCache | Fault::LyingSync => 5,
+        Fault::DirectorySyncFailure | Fault::LyingDirectorySync => 10,
+        Fault::WriteError | Fault::Full | Fault::FillsUp => 3,
+        _ => 1,
     }
 }
 
@@ -306,6 +400,10 @@ impl fmt::Display for Swarm {
         writeln!(f, "coding {}+{}, of {:?}", self.coding.data(), self.coding.parity(), self.codings)?;
         let ChunkerParams { kind, min_len, avg_len, max_len } = self.chunker;
         writeln!(f, "chunks {kind:?} {min_len}/{avg_len}/{max_len} B, values of {} size classes", self.sizes)?;
+        writeln!(f, "{} ppm of the values are those of a version before, {} ppm are large", self.again, self.larger)?;
+        if self.theme != Theme::None {
+            writeln!(f, "it is about {}", self.theme.text())?;
+        }
         writeln!(f, "{} keys, {} ppm of the operations together with the next", self.keys, self.together)?;
         writeln!(f, "disk {} ns, slow {} ns, jobs {} ns", self.disk_nanos, self.slow_nanos, self.job_nanos)?;
         writeln!(f, "operations {} ns apart, clocks {} ppm off", self.gap_nanos, self.drift)?;

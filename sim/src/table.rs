@@ -107,14 +107,16 @@ pub const fn impossible(cause: Cause, state: State) -> Option<&'static str> {
             _ => None,
         },
         Cause::Rot(_) | Cause::Befell(Disruption::Rot) => match state {
-            State::AtRest => None,
-            _ => Some("within the budget only a store at rest rots: all of its log has parity then"),
+            State::AtRest | State::Dead | State::Doing(Activity::Idle) => None,
+            _ => Some("what rots within the budget has parity: a store that was closed, and the end of a deletion"),
         },
         Cause::Befell(Disruption::LoseIndex | Disruption::OldIndex) => match state {
             State::AtRest | State::Dead => None,
             _ => Some("nobody takes the index away from under a running process"),
         },
         Cause::Befell(Disruption::Reopen | Disruption::Keyless | Disruption::Rest) => impossible_between_rounds(state),
+        // A machine may come back with another time than it had.
+        Cause::Befell(Disruption::WallJump) if matches!(state, State::Dead) => None,
         Cause::Befell(Disruption::PowerLoss | Disruption::Kill | Disruption::WallJump | Disruption::TightDisk) => {
             impossible_between_turns(state)
         }

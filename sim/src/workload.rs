@@ -5,7 +5,8 @@ mod kind;
 pub use kind::Kind;
 
 use crate::oracle::{Model, Want};
-use crate::swarm::{Signatures, Swarm};
+use crate::swarm::{Signatures, Swarm, Theme};
+use crate::tape::place::FIELDS;
 use crate::tape::{Purpose, StreamId, Tape};
 use bytes::Bytes;
 use ouroboros_engine::blob::{Attributes, BlobKind};
@@ -54,8 +55,14 @@ enum Field {
     More,
 }
 
-/// Positions of a slot on the tape.
-const STRIDE: u64 = 64;
+/// The parts that say whether a value is large, and whether it comes again, and whose.
+const LARGER: u64 = 45;
+const AGAIN: u64 = 46;
+const AGAIN_WHICH: u64 = 47;
+const _: () = assert!(Field::More as u64 + AGAIN_WHICH < FIELDS);
+
+/// What is longer is cut into seals, in bytes; what is not stands in a version's body.
+const LARGE: usize = 4096;
 
 /// The draws of one slot.
 pub(crate) struct Slot<'a> {
@@ -66,7 +73,7 @@ pub(crate) struct Slot<'a> {
 
 impl<'a> Slot<'a> {
     pub(crate) const fn new(tape: &'a Tape, node: u8, slot: u32) -> Self {
-        Self { tape, stream: StreamId::new(Purpose::Workload, node), first: slot as u64 * STRIDE }
+        Self { tape, stream: StreamId::new(Purpose::Workload, node), first: slot as u64 * FIELDS }
     }
 
     fn below(&self, field: Field, bound: u64) -> u64 {
@@ -80,6 +87,16 @@ impl<'a> Slot<'a> {
     /// Whether the operation is sent together with that of the next slot.
     pub(crate) fn together(&self, swarm: &Swarm) -> bool {
         self.tape.rare_at(self.stream, self.first + Field::Together as u64, &[swarm.together]) != 0
+    }
+
+    /// Whether its value is large enough to be cut into seals, whatever else is said of its size.
+    fn larger(&self, swarm: &Swarm) -> bool {
+        self.tape.rare_at(self.stream, self.first + Field::More as u64 + LARGER, &[swarm.larger]) != 0
+    }
+
+    /// Whether its value is that of a version before.
+    fn again(&self, swarm: &Swarm) -> bool {
+        self.tape.rare_at(self.stream, self.first + Field::More as u64 + AGAIN, &[swarm.again]) != 0
     }
 
     fn kind(&self, swarm: &Swarm) -> Option<Kind> {
@@ -101,6 +118,10 @@ pub(crate) struct Task {
     pub(crate) gap: u64,
     pub(crate) patient: bool,
     pub(crate) stream: Option<RequestId>,
+    /// The node said that it takes the stream.
+    pub(crate) taken: bool,
+    /// Bytes of contents that it may make the node hold at once, beyond what all may.
+    pub(crate) holds: usize,
     /// Requests that are to be answered.
     pub(crate) awaited: BTreeSet<RequestId>,
     /// The request whose reply is the outcome.
@@ -189,6 +210,16 @@ impl Workload {
         self.contents.entry((number, texture, len)).or_insert_with(make).clone()
     }
 
+    /// A large value, the same as that of a version before, which is there or was purged.
+    fn value_again(slot: &Slot<'_>, swarm: &Swarm, model: &Model) -> Option<Bytes> {
+        if !slot.again(swarm) {
+            return None;
+        }
+        let contents = model.order.iter().rev().filter_map(|id| model.versions.get(id)?.content.as_ref());
+        let large: Vec<&Bytes> = contents.filter(|content| content.len() > LARGE).collect();
+        large.get(slot.part(AGAIN_WHICH, large.len() as u64) as usize).copied().cloned()
+    }
+
     fn value(&mut self, slot: &Slot<'_>, swarm: &Swarm, part: Option<u64>) -> Bytes {
         let position = |field: Field, offset: u64| match part {
             None => field as u64,
@@ -198,8 +229,14 @@ impl Workload {
         let weights = [4, 4, 4, 4, 1];
         let weights = &weights[..weights.len().min(swarm.sizes as usize)];
         let class = slot.tape.leaning_at(slot.stream, slot.first + position(Field::Size, 1), weights);
-        let (least, most) =
-            [(0, 64), (64, 1024), (1024, 5000), (4090, 12_000), (10_000, 40_000)][class.min(4) as usize];
+        let class = match class {
+            // Only of what is so large do the slices lie so far apart that nothing but they themselves covers them.
+            _ if part.is_none() && swarm.theme == Theme::Rot && slot.larger(swarm) => 5,
+            class if part.is_none() && slot.larger(swarm) => 3 + class % 2,
+            class => class,
+        };
+        let (least, most) = [(0, 64), (64, 1024), (1024, 5000), (4090, 12_000), (10_000, 40_000), (145_000, 185_000)]
+            [class.min(5) as usize];
         let number = slot.tape.below_at(slot.stream, slot.first + position(Field::Value, 2), 12);
         // Few lengths, so that equal contents come again.
         let len = least + (most - least) / 4 * (number % 4) + number / 4;
@@ -220,6 +257,8 @@ impl Workload {
             gap: slot.below(Field::Gap, 8),
             patient: false,
             stream: None,
+            taken: false,
+            holds: 0,
             awaited: BTreeSet::new(),
             last: None,
             stumbled: None,
@@ -231,7 +270,8 @@ impl Workload {
         };
         match kind {
             Kind::Put | Kind::Merge => {
-                let value = self.value(slot, swarm, None);
+                let again = Self::value_again(slot, swarm, model);
+                let value = again.unwrap_or_else(|| self.value(slot, swarm, None));
                 let source = PutSource::Value(value.clone());
                 let (put, want) = self.put(slot, swarm, model, kind, source, Some(value));
                 task.wants.push(want);
@@ -248,7 +288,8 @@ impl Workload {
                 task.sends.push_back(Send::Whole(Request::Put(puts)));
             }
             Kind::Stream => {
-                let value = self.value(slot, swarm, None);
+                let again = Self::value_again(slot, swarm, model);
+                let value = again.unwrap_or_else(|| self.value(slot, swarm, None));
                 let (put, want) = self.put(slot, swarm, model, kind, PutSource::Stream, Some(value.clone()));
                 task.patient = slot.below(Field::Patience, 2) == 1;
                 task.sends.push_back(Send::Open(Box::new(put)));
@@ -287,6 +328,7 @@ impl Workload {
             Kind::PurgeVersion => task.purge = Some(PurgeTarget::Version(pick(Field::First)?)),
             _ => task.asked = Some(self.question(kind, slot, swarm, model)?),
         }
+        task.holds = holds(&task, swarm);
         let whole = task.purge.clone().map(Request::Purge).or_else(|| task.asked.clone());
         task.sends.extend(whole.map(Send::Whole));
         Some(task)
@@ -441,6 +483,18 @@ impl Workload {
             scope,
         };
         (Put { key, source, options }, want)
+    }
+}
+
+/// Who waits for the answers holds a piece, and the beginning of a chunk; who does not, everything.
+fn holds(task: &Task, swarm: &Swarm) -> usize {
+    let whole = task.wants.iter().filter_map(|want| want.content.as_ref()).map(Bytes::len).sum();
+    let piece = |send: &Send| if let Send::Data(data) = send { data.len() } else { 0 };
+    let pieces = task.sends.iter().map(piece);
+    if task.patient {
+        pieces.max().unwrap_or(0) + swarm.chunker.max_len as usize
+    } else {
+        pieces.sum::<usize>().max(whole)
     }
 }
 

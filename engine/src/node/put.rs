@@ -145,6 +145,13 @@ impl<D: Disk> Engine<D> {
         self.puts.charged + self.window.len()
     }
 
+    /// Bytes of contents on their way in that are held in memory: what [`Limits::inflight_len`](super::Limits::inflight_len)
+    /// bounds.
+    #[must_use]
+    pub const fn incoming_len(&self) -> usize {
+        self.puts.charged
+    }
+
     pub(super) fn release_stalled(&mut self) {
         while self.held() < self.limits.inflight_len {
             let Some(request) = self.puts.stalled.pop_front() else { return };

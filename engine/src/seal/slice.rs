@@ -197,6 +197,12 @@ impl SliceHeader {
         self.family.seal_id
     }
 
+    /// The commitment to the key that its seal is encrypted under: two seals that have one have one key.
+    #[must_use]
+    pub fn key_commitment(&self) -> &[u8; 32] {
+        &self.family.commitment
+    }
+
     /// Its place among its siblings.
     #[must_use]
     pub fn index(&self) -> SliceIndex {

@@ -205,6 +205,11 @@ impl FaultyDisk {
         self.inject(operation, Fault::Crash);
     }
 
+    /// Plans a power failure at a sync of the log, after so many others: all that it covers is undecided then.
+    pub fn crash_at_sync(&self, after: u64) {
+        lock(&self.machine).dice.fail_power_at_sync(after);
+    }
+
     /// Changes a fault's rate, in parts per million.
     pub fn set_rate(&self, fault: Fault, per_million: u32) {
         lock(&self.machine).dice.set_rate(fault, per_million);
@@ -216,7 +221,7 @@ impl FaultyDisk {
     }
 
     /// From now on every choice is the tape's, in the streams of `node`: which fault strikes stands at the operation's
-    /// number, so that one that is left out moves no other.
+    /// number, counted from the last [`mark`](Self::mark), so that one that is left out moves no other.
     pub fn choose_by(&self, tape: Tape, node: u8) {
         lock(&self.machine).dice.choose_by(tape, node);
     }
@@ -234,6 +239,13 @@ impl FaultyDisk {
     /// Forgets the injected faults that have not struck.
     pub fn forget_injections(&self) {
         lock(&self.machine).dice.forget_injections();
+    }
+
+    /// From here on the tape's positions count from `place`, so that what is left out before moves none of them.
+    pub fn mark(&self, place: u64) {
+        let mut machine = lock(&self.machine);
+        let number = machine.operations;
+        machine.dice.mark(place, number);
     }
 
     /// While paused, no fault of the tape strikes. Injected ones do.

@@ -4,6 +4,7 @@ use super::fault::Fault;
 use super::operation::Operation;
 use super::stream::Stream;
 use crate::state::State;
+use crate::tape::place::FAULT_DETAILS;
 use crate::tape::{Purpose, StreamId, Tape};
 use ouroboros_engine::env::Volume;
 
@@ -98,6 +99,8 @@ pub(super) struct Dice {
     pub(super) slow_nanos: u64,
     pub(super) burst: u64,
     pub(super) keeps_history: bool,
+    /// Syncs of files of the log until the power fails at one.
+    power_at_sync: Option<u64>,
 }
 
 /// The choices of one disk on a tape.
@@ -107,10 +110,9 @@ struct Taped {
     faults: StreamId,
     details: Stream,
     paused: bool,
+    /// Where the tape's positions count from, and the operation that stands there.
+    from: (u64, u64),
 }
-
-/// Positions that the details of one fault may take on the tape.
-const DETAILS: u64 = 8;
 
 /// A fault chosen for an operation, not yet struck.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +131,7 @@ impl Dice {
             tape: None,
             streams: [const { None }; Fault::ALL.len()],
             injections: plan.injections,
+            power_at_sync: None,
             seed: plan.seed,
             capacity: plan.capacity,
             latency_nanos: plan.latency_nanos,
@@ -160,7 +163,14 @@ impl Dice {
 
     pub(super) fn choose_by(&mut self, tape: Tape, node: u8) {
         let details = Stream::of_tape(tape.clone(), StreamId::new(Purpose::FaultDetail, node), 0);
-        self.tape = Some(Taped { tape, faults: StreamId::new(Purpose::Fault, node), details, paused: false });
+        self.tape =
+            Some(Taped { tape, faults: StreamId::new(Purpose::Fault, node), details, paused: false, from: (0, 0) });
+    }
+
+    pub(super) const fn mark(&mut self, place: u64, number: u64) {
+        if let Some(taped) = &mut self.tape {
+            taped.from = (place, number);
+        }
     }
 
     pub(super) const fn pause(&mut self, paused: bool) {
@@ -169,14 +179,36 @@ impl Dice {
         }
     }
 
+    pub(super) const fn fail_power_at_sync(&mut self, after: u64) {
+        self.power_at_sync = Some(after);
+    }
+
+    /// Whether the power fails at this operation, because it is the sync that was waited for.
+    fn power_fails(&mut self, operation: &Operation) -> bool {
+        let waited = self.power_at_sync.filter(|_| operation.is_sync() && operation.volume() == Volume::Blocks);
+        match waited {
+            Some(0) => {
+                self.power_at_sync = None;
+                true
+            }
+            Some(more) => {
+                self.power_at_sync = Some(more - 1);
+                false
+            }
+            None => false,
+        }
+    }
+
     pub(super) fn forget_injections(&mut self) {
         self.injections.clear();
+        self.power_at_sync = None;
     }
 
     pub(super) fn calm(&mut self) {
         self.rates = [[0; Fault::ALL.len()]; 2];
         self.storm = None;
         self.injections.clear();
+        self.power_at_sync = None;
     }
 
     /// The stream of one kind of fault, for the details of its strikes.
@@ -208,6 +240,9 @@ impl Dice {
             let injection = self.injections.swap_remove(place);
             chosen = Some(Chosen { fault: injection.fault, injection: Some(injection) });
         }
+        if self.power_fails(operation) {
+            chosen = Some(Chosen { fault: Fault::Crash, injection: None });
+        }
         chosen
     }
 
@@ -220,8 +255,9 @@ impl Dice {
 impl Taped {
     /// One choice for an operation, whatever kinds may strike it.
     fn choose(&mut self, number: u64, operation: &Operation, mut rates: [u32; Fault::ALL.len()]) -> Option<Chosen> {
+        let position = self.from.0.wrapping_add(number.wrapping_sub(self.from.1));
         // Where the details of an injected fault are drawn, too.
-        self.details.enter(number.wrapping_mul(DETAILS));
+        self.details.enter(position.wrapping_mul(FAULT_DETAILS));
         if self.paused {
             return None;
         }
@@ -233,7 +269,7 @@ impl Taped {
         if rates.iter().all(|rate| *rate == 0) {
             return None;
         }
-        let place = self.tape.rare_at(self.faults, number, &rates).checked_sub(1)?;
+        let place = self.tape.rare_at(self.faults, position, &rates).checked_sub(1)?;
         // A schedule may name a kind that does not fit what is now the operation of that number.
         let fault = *Fault::ALL.get(usize::try_from(place).ok()?)?;
         (rates[fault as usize] > 0).then_some(Chosen { fault, injection: None })

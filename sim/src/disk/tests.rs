@@ -5,6 +5,7 @@ mod faults;
 mod laws;
 
 use super::*;
+use crate::tape::{Purpose, StreamId, Tape};
 use ouroboros_engine::env::{Disk, DiskFailure, DiskFile, FileName, OpenMode, Volume};
 
 const S: u64 = SECTOR_LEN as u64;

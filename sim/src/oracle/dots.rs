@@ -1,4 +1,5 @@
-//! The look at the log itself for what no client is shown: that no two records have one name, and which files are its own.
+//! The look at the log itself for what no client is shown: that no two records have one name, no two seals one key, that
+//! what rotted was not copied; and which files are the log's own.
 
 use super::{Broken, Promise};
 use crate::disk::FaultyDisk;
@@ -7,31 +8,28 @@ use ouroboros_engine::blob::BlobRecord;
 use ouroboros_engine::codec::Canonical as _;
 use ouroboros_engine::deletion::TombstoneRecord;
 use ouroboros_engine::env::FileName;
-use ouroboros_engine::id::{Dot, EngineRng};
-use ouroboros_engine::store::log::{Log, LogOptions, RecordKind};
+use ouroboros_engine::id::{Dot, EngineRng, SealId};
+use ouroboros_engine::seal::{SealedSlice, SliceHeader};
+use ouroboros_engine::store::log::{Log, LogOptions, RecordKind, RecordView};
 use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
 
 /// Whether a file is a segment of the log: one that was taken out of it, and waits for the next commit to be deleted, is not.
 pub(crate) fn is_segment(disk: &FaultyDisk, name: &FileName) -> bool {
-    let options = LogOptions { leave_end: true, ..LogOptions::default() };
-    let mut rng = EngineRng::from_seed([0; 32]);
-    match Log::open(disk.snapshot(), options, None, &mut rng, |_, _| true, &mut |_| Ok(())) {
-        Ok((log, _)) => log.segments().iter().any(|segment| segment.id.file_name() == *name),
-        Err(_) => true,
-    }
+    open(disk, &mut |_| {}).map_or(true, |log| log.segments().iter().any(|segment| segment.id.file_name() == *name))
 }
 
 /// Holds every dot in the log of a disk at rest against the others: deletion and reconciliation take a dot for the one
 /// record that it names.
 ///
 /// # Errors
-/// P3, with the dot and what shares it; P7 when the log does not open.
+/// P3, with the dot that two records share; P8, with the seals that share a key; P7 when the log does not open.
 pub(crate) fn check(disk: &FaultyDisk) -> Result<(), Broken> {
     let mut seen: BTreeMap<Dot, [u8; 32]> = BTreeMap::new();
     let mut twice = None;
-    let options = LogOptions { leave_end: true, ..LogOptions::default() };
-    let mut rng = EngineRng::from_seed([0; 32]);
-    let opened = Log::open(disk.snapshot(), options, None, &mut rng, |_, _| true, &mut |record| {
+    let mut keys: BTreeMap<[u8; 32], SealId> = BTreeMap::new();
+    let mut shared = None;
+    let opened = open(disk, &mut |record| {
         // The same record may stand twice, as a compaction leaves it.
         let named = match record.kind {
             RecordKind::Blob => BlobRecord::decode(&Bytes::copy_from_slice(record.payload))
@@ -40,6 +38,16 @@ pub(crate) fn check(disk: &FaultyDisk) -> Result<(), Broken> {
             RecordKind::Tombstone => TombstoneRecord::decode(record.payload)
                 .ok()
                 .map(|tombstone| (tombstone.dot, *tombstone.signed.id().as_bytes())),
+            RecordKind::Slice => {
+                if let Ok((header, _)) = SliceHeader::decode(record.payload) {
+                    let seal = header.seal_id();
+                    let other = *keys.entry(*header.key_commitment()).or_insert(seal);
+                    if other != seal {
+                        shared.get_or_insert((other, seal));
+                    }
+                }
+                None
+            }
             _ => None,
         };
         if let Some((dot, id)) = named
@@ -47,13 +55,57 @@ pub(crate) fn check(disk: &FaultyDisk) -> Result<(), Broken> {
         {
             twice.get_or_insert(dot);
         }
-        Ok(())
     });
-    if let Err(error) = opened {
-        return Err(Broken::new(Promise::P7, format!("the log of a closed store does not open: {error}")));
+    opened?;
+    if let Some((one, other)) = shared {
+        return Err(Broken::new(Promise::P8, format!("two seals have one key: {one} and {other}")));
     }
     match twice {
         Some(dot) => Err(Broken::new(Promise::P3, format!("two records are named {dot:?}"))),
         None => Ok(()),
+    }
+}
+
+/// Holds the bytes of every slice against the slice's own hashes. `known` says of a stretch of a file whether it rotted.
+///
+/// # Errors
+/// P1, with a slice that does not hold what it should although nothing has rotted where it stands.
+pub(crate) fn check_slices(disk: &FaultyDisk, known: &dyn Fn(&FileName, &Range<u64>) -> bool) -> Result<(), Broken> {
+    let log = open(disk, &mut |_| {})?;
+    let mut spoiled = None;
+    for segment in log.segments() {
+        let name = segment.id.file_name();
+        let scanned = log.scan(segment.id, 0, &mut |record| {
+            let slice = (record.kind == RecordKind::Slice).then(|| Bytes::copy_from_slice(record.payload));
+            let wrong = slice.and_then(|slice| SealedSlice::from_record(slice).ok()?.verify().err());
+            let start = u64::from(record.location.offset);
+            // With its header, which is shorter than that.
+            let stretch = start..start + u64::from(record.location.len) + 64;
+            if let Some(error) = wrong
+                && !known(&name, &stretch)
+            {
+                spoiled.get_or_insert(format!("{error}; it stands at {}", record.location));
+            }
+            ControlFlow::Continue(())
+        });
+        scanned.map_err(|error| Broken::new(Promise::P7, format!("segment {} cannot be read: {error}", segment.id)))?;
+    }
+    match spoiled {
+        Some(what) => Err(Broken::new(Promise::P1, format!("a slice was written spoiled: {what}"))),
+        None => Ok(()),
+    }
+}
+
+/// Opens a copy of a log, and shows what is in it; of slices the headers.
+fn open(disk: &FaultyDisk, visit: &mut dyn FnMut(RecordView<'_>)) -> Result<Log<FaultyDisk>, Broken> {
+    let options = LogOptions { leave_end: true, ..LogOptions::default() };
+    let mut rng = EngineRng::from_seed([0; 32]);
+    let opened = Log::open(disk.snapshot(), options, None, &mut rng, |_, _| true, &mut |record| {
+        visit(record);
+        Ok(())
+    });
+    match opened {
+        Ok((log, _)) => Ok(log),
+        Err(error) => Err(Broken::new(Promise::P7, format!("the log of a closed store does not open: {error}"))),
     }
 }

@@ -197,6 +197,8 @@ pub(crate) struct Excuse {
     pub(crate) torn: bool,
     /// The disk was, or may have been, full.
     pub(crate) full: bool,
+    /// A write that was refused for that will never turn up: the index, which may be full when the log has it, is in memory.
+    pub(crate) full_is_final: bool,
     /// Others were under way.
     pub(crate) crowded: bool,
     /// The world destroyed more than the promises allow for: any clear error will do.

@@ -11,6 +11,7 @@
 
 #[cfg(debug_assertions)]
 mod bounds;
+pub(crate) mod place;
 mod source;
 
 use source::{Bytes, Random};
@@ -106,7 +107,6 @@ struct Core {
     /// Where the next choice of each stream stands that does not say where.
     next: Vec<u64>,
     taken: Choices,
-    choices: u64,
     /// The bound that each position was asked with, by stream.
     #[cfg(debug_assertions)]
     bounds: Vec<bounds::Bounds>,
@@ -128,7 +128,6 @@ impl Tape {
             source,
             next: Vec::new(),
             taken: Choices::new(),
-            choices: 0,
             #[cfg(debug_assertions)]
             bounds: Vec::new(),
         })))
@@ -215,10 +214,16 @@ impl Tape {
         })
     }
 
-    /// How many choices were made.
+    /// Whether the choices were made before: what was chosen then happens whatever its rate is now.
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        matches!(self.lock().source, Source::Replay(_))
+    }
+
+    /// How many choices were not calm, so far. How many were asked for says nothing: a replay asks for more.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.lock().choices
+        self.lock().taken.len() as u64
     }
 
     /// The choices that were not calm, so far.
@@ -259,7 +264,6 @@ impl Core {
     const fn check_bound(&self, _stream: StreamId, _position: u64, _bound: u64) {}
 
     fn take(&mut self, stream: StreamId, position: u64, bound: u64, choose: impl FnOnce(u64) -> u64) -> u64 {
-        self.choices += 1;
         self.check_bound(stream, position, bound);
         let value = match &mut self.source {
             Source::Random(random) => choose(random.draw(stream, position)),

@@ -6,6 +6,7 @@ use super::{Pumped, World};
 use crate::oracle::{Broken, Excuse, Held, Promise, Shown, Sight, dots};
 use crate::sometimes::Sometimes;
 use crate::story::Told;
+use crate::tape::place::FINALE;
 use crate::workload::Task;
 use bytes::Bytes;
 use ouroboros_engine::id::BlobId;
@@ -246,7 +247,11 @@ impl World {
                 if !first && !turn && !self.over {
                     continue;
                 }
-                let held = self.content(node, version.id, Promise::P1)?;
+                // What nothing has destroyed was thrown away.
+                let it = &self.nodes[node];
+                let unharmed = !it.rotted_before && it.harm() == 0 && it.oracle.crashes == 0;
+                let promise = if unharmed { Promise::P4 } else { Promise::P1 };
+                let held = self.content(node, version.id, promise)?;
                 let expected = self.nodes[node].oracle.model.versions.get(&version.id);
                 if expected.is_none_or(|expected| expected.content != held.content) {
                     let what = format!("version {} of {key} holds other bytes", version.id);
@@ -275,6 +280,7 @@ impl World {
     /// Faults stop: everything heals, everything is there, and all work ends.
     pub(super) fn finish(&mut self, node: usize) -> Result<(), Broken> {
         self.tell(node, Told::Note, || "the faults stop".to_owned());
+        self.nodes[node].begin(Some(FINALE));
         let disk = self.nodes[node].disk.clone();
         disk.set_capacity(None);
         disk.calm();
@@ -293,6 +299,10 @@ impl World {
             self.counts.reached(Sometimes::MaybeGone);
         }
         self.nodes[node].oracle.settle();
+        let it = &self.nodes[node];
+        if let Some(rot) = it.rot.as_ref().filter(|_| !it.torn && it.harm() == 0) {
+            dots::check_slices(&it.disk, &|name, bytes| rot.touches(name, bytes))?;
+        }
         self.heal(node)?;
         dots::check(&self.nodes[node].disk)?;
         match self.must(node, &Request::Compact, Promise::P6)? {
@@ -307,7 +317,7 @@ impl World {
     }
 
     /// A scrub heals what is rotten, and the next one, if there was anything, finds nothing.
-    fn heal(&mut self, node: usize) -> Result<(), Broken> {
+    pub(super) fn heal(&mut self, node: usize) -> Result<(), Broken> {
         if self.scrub(node, false)? {
             self.scrub(node, true)?;
         }

@@ -2,6 +2,7 @@
 
 use super::World;
 use crate::swarm::Disruption;
+use crate::tape::place::DETAILS;
 use crate::tape::{Purpose, StreamId};
 
 /// A choice of the world about one slot. Each has a position of its own: a position asked for two things would be one
@@ -48,13 +49,25 @@ pub(super) enum Detail {
     BrowseMeanwhile,
     /// Turns of mending until it does.
     BrowseTurns,
+    /// Whether the power fails within the next few operations, or at a sync.
+    PowerSoon,
+    /// Whether the power fails while the store is kept up.
+    UpkeepCut,
+    /// Whether the room is a tenth of that.
+    RoomSmall,
+    /// Whether the store rots when it is open again.
+    RotInService,
+    /// How many neighbouring sectors rot.
+    RotBurst,
+    /// Whether the end of a process rots that was killed right after a deletion.
+    RotPurged,
+    /// Whether the wall clock jumps while nobody runs.
+    JumpMeanwhile,
     /// No choice: how many there are.
     Count,
 }
 
-/// Positions of a slot on the world's stream.
-const STRIDE: u64 = 32;
-const _: () = assert!((Detail::Count as u64) < STRIDE);
+const _: () = assert!((Detail::Count as u64) < DETAILS);
 
 impl World {
     /// What happens in the round that begins with a slot.
@@ -72,5 +85,5 @@ impl World {
 }
 
 const fn place(node: usize, slot: u32, detail: Detail) -> (StreamId, u64) {
-    (StreamId::new(Purpose::World, node as u8), slot as u64 * STRIDE + detail as u64)
+    (StreamId::new(Purpose::World, node as u8), slot as u64 * DETAILS + detail as u64)
 }

@@ -24,6 +24,7 @@ use crate::sometimes::{Sometimes, SometimesCounts};
 use crate::story::{Entry, Told};
 use crate::swarm::Swarm;
 use crate::table::FaultTable;
+use crate::tape::place::OPERATIONS;
 use crate::tape::{Purpose, StreamId, Tape};
 use crate::workload::{Task, Workload, keyring};
 use node::Node;
@@ -93,6 +94,8 @@ pub(crate) struct Setting {
     pub(crate) canary: bool,
     pub(crate) told: bool,
     pub(crate) logged: bool,
+    /// The bug that is planted.
+    pub(crate) planted: Option<ouroboros_engine::planted::Bug>,
     /// A planted nondeterminism: the oracle asks in the order of a hash map.
     #[cfg(feature = "planted")]
     pub(crate) disorder: bool,
@@ -107,6 +110,7 @@ impl Setting {
             canary: false,
             told: false,
             logged: false,
+            planted: None,
             #[cfg(feature = "planted")]
             disorder: false,
         }
@@ -330,6 +334,7 @@ impl World {
         let replies = std::mem::take(&mut process.host.replies);
         let events = std::mem::take(&mut process.host.events);
         let frames = process.frames();
+        let held = process.driver.engine().incoming_len();
         let operations = it.disk.operations_so_far();
         let ends = self.now + took;
         it.busy_until = ends;
@@ -344,7 +349,8 @@ impl World {
             it.jobs.insert(id, job);
             it.jobs_started += 1;
             // The calm choice is the mean.
-            let eighth = self.tape.below_at(StreamId::new(Purpose::Job, number), it.jobs_started, 8);
+            let position = it.place() * OPERATIONS + it.jobs_started;
+            let eighth = self.tape.below_at(StreamId::new(Purpose::Job, number), position, 8);
             let mean = self.swarm.job_nanos;
             let takes = [mean, mean / 8, mean / 4, mean / 2, mean, mean * 2, mean * 4, mean * 16][eighth as usize];
             self.schedule(ends + takes, Happening::JobDone { node: number, life, job: id });
@@ -352,8 +358,9 @@ impl World {
         for (id, reply) in replies {
             self.trace.event(ends, number, What::Answered, &[id.0]);
             self.trace.reply(&reply);
-            self.answered(node, id, reply);
+            self.answered(node, id, reply)?;
         }
+        self.is_bounded(held)?;
         for event in events {
             self.noted(node, &event)?;
         }
@@ -372,7 +379,31 @@ impl World {
         Ok(())
     }
 
-    fn answered(&mut self, node: usize, id: RequestId, reply: Reply) {
+    /// What a node holds of contents on their way in is what its limit says, and what each client may add.
+    fn is_bounded(&self, held: usize) -> Result<(), Broken> {
+        let limit = self.swarm.limits.inflight_len;
+        if held <= limit {
+            return Ok(());
+        }
+        let bound = limit + self.tasks.iter().map(|task| task.holds).sum::<usize>();
+        if held <= bound {
+            return Ok(());
+        }
+        Err(Broken::new(Promise::P9, format!("{held} B of contents are held, and {bound} B at most may be")))
+    }
+
+    /// A stream is taken only while there are not too many.
+    fn stream_taken(&mut self, at: usize) -> Result<(), Broken> {
+        self.tasks[at].taken = true;
+        let taken = self.tasks.iter().filter(|task| task.taken && task.reply.is_none()).count();
+        let limit = self.swarm.limits.uploads;
+        if taken <= limit {
+            return Ok(());
+        }
+        Err(Broken::new(Promise::P9, format!("{taken} streams are taken, and {limit} at most may be")))
+    }
+
+    fn answered(&mut self, node: usize, id: RequestId, reply: Reply) -> Result<(), Broken> {
         let it = &mut self.nodes[node];
         it.open.remove(&id);
         let disk_failed = |failure: &Failure| matches!(failure, Failure::Disk(_));
@@ -398,20 +429,27 @@ impl World {
                     self.tell(node, Told::Answered { slot, refused }, || text);
                 }
                 self.tasks[at].reply = Some(reply);
-                return;
+                return Ok(());
             }
             if task.awaited.remove(&id) {
+                let taken = task.stream == Some(id) && matches!(reply, Reply::Ready);
                 if let Reply::Failed(failure) = &reply {
                     task.stumbled.get_or_insert_with(|| failure.clone());
                 }
                 if task.patient && task.awaited.is_empty() && !task.sends.is_empty() {
                     self.counts.reached(Sometimes::StreamWaited);
                     ready = Some(at);
+                }
+                if taken {
+                    self.stream_taken(at)?;
+                }
+                if ready.is_some() {
                     break;
                 }
-                return;
+                return Ok(());
             }
         }
+        let it = &mut self.nodes[node];
         match ready {
             Some(task) => {
                 let happening = Happening::Send { node: it.number, life: it.life, task };
@@ -421,6 +459,7 @@ impl World {
                 it.replies.insert(id, reply);
             }
         }
+        Ok(())
     }
 
     fn noted(&mut self, node: usize, event: &Event) -> Result<(), Broken> {
@@ -457,10 +496,12 @@ impl World {
     /// Sets the rates of all faults as they are to be now.
     fn set_rates(&self, node: usize, opening: bool) {
         let disk = &self.nodes[node].disk;
+        // A fault that is told to strike does so in a world that has none of its kind.
+        let least = u32::from(self.tape.is_replayed());
         for volume in [Volume::Blocks, Volume::Index] {
             for fault in Fault::ALL {
-                let may = !self.healed && self.budget.permits(volume, fault, opening);
-                let rate = |rate: u32| if may { rate } else { 0 };
+                let may = !self.healed && self.budget.permits(volume, fault, opening) && fault != Fault::EarlyEnd;
+                let rate = |rate: u32| if may { rate.max(least) } else { 0 };
                 disk.set_rate_on(volume, fault, rate(self.swarm.faults[fault as usize]));
                 if self.swarm.storm.is_some() {
                     disk.set_storm_rate_on(volume, fault, rate(self.swarm.storm_rate(fault)));

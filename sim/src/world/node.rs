@@ -5,6 +5,7 @@ use super::strikes::Looming;
 use crate::disk::FaultyDisk;
 use crate::oracle::Oracle;
 use crate::state::{State, StateCell};
+use crate::tape::place::{ERRANDS, OPERATIONS};
 use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, Network, Now, Step, WallTime};
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::node::{Activity, Event, Job, JobId, PeerId, Reply, RequestId};
@@ -111,7 +112,8 @@ pub(super) struct Node {
     pub(super) process: Option<Process>,
     /// Counts the processes; events for an earlier one are dropped.
     pub(super) life: u64,
-    pub(super) crashes: u64,
+    /// The slot under way, and how often something began in it that draws as it goes.
+    pub(super) errand: (u64, u64),
     pub(super) oracle: Oracle,
     pub(super) inbox: Vec<Input>,
     pub(super) jobs: BTreeMap<JobId, Job>,
@@ -121,6 +123,7 @@ pub(super) struct Node {
     pub(super) scratch: Scratch,
     pub(super) busy_until: u64,
     pub(super) turn_at: Option<u64>,
+    /// Since the last errand began.
     pub(super) jobs_started: u64,
     /// Parts per million.
     pub(super) drift: i64,
@@ -131,6 +134,8 @@ pub(super) struct Node {
     pub(super) rotten: bool,
     /// Where that was.
     pub(super) rot: Option<Rot>,
+    /// Something was destroyed at some time.
+    pub(super) rotted_before: bool,
     pub(super) tight: bool,
     /// The power failed since the last scrub that healed: what nobody was told of may lie about torn, and is called
     /// damaged by who finds it.
@@ -168,7 +173,7 @@ impl Node {
             disk,
             process: None,
             life: 0,
-            crashes: 0,
+            errand: (0, 0),
             oracle,
             inbox: Vec::new(),
             jobs: BTreeMap::new(),
@@ -183,6 +188,7 @@ impl Node {
             faults_before: 0,
             rotten: false,
             rot: None,
+            rotted_before: false,
             tight: false,
             torn: false,
             read_only: false,
@@ -197,6 +203,23 @@ impl Node {
             keyless: false,
             asked_to_compact: false,
         }
+    }
+
+    /// Something begins that draws as it goes: a round, an opening, a rest. What is drawn there stands at positions of
+    /// its own, so that what other slots are spared moves none of it.
+    pub(super) fn begin(&mut self, slot: Option<u64>) {
+        let (last, errands) = self.errand;
+        self.errand = match slot {
+            Some(slot) if slot != last => (slot, 0),
+            _ => (last, (errands + 1).min(ERRANDS - 1)),
+        };
+        self.jobs_started = 0;
+        self.disk.mark(self.place() * OPERATIONS);
+    }
+
+    /// The number of the errand under way, over all slots.
+    pub(super) const fn place(&self) -> u64 {
+        self.errand.0 * ERRANDS + self.errand.1
     }
 
     /// What the node is doing, asked between two turns.

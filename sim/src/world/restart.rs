@@ -10,9 +10,11 @@ use crate::sometimes::Sometimes;
 use crate::state::State;
 use crate::story::Told;
 use crate::swarm::Disruption;
+use crate::tape::place::REMAINS;
 use crate::tape::{Purpose, StreamId};
 use ouroboros_engine::env::{DiskFailure, FileName, Volume};
 use ouroboros_engine::node::{Access, Activity, Engine, Failure, OpenError, OpenOptions, Opened, Reply, Request};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Openings that may fail one after the other before the disk is left in peace.
@@ -49,17 +51,16 @@ impl World {
         let ended_by_itself = it.process.is_none();
         it.stop();
         it.keyless = false;
-        let (number, crashes) = (it.number, it.crashes);
+        let (number, place) = (it.number, it.place());
         if power_loss {
-            it.crashes += 1;
             it.oracle.crashes += 1;
             it.torn = true;
             let stream = StreamId::new(Purpose::Crash, number);
-            let detail = self.tape.below_at(stream, crashes * 2 + 1, 1 << 16);
-            let variant = match self.tape.below_at(stream, crashes * 2, 6) {
+            let detail = self.tape.below_at(stream, place * REMAINS + 1, 1 << 16);
+            let variant = match self.tape.below_at(stream, place * REMAINS, 8) {
                 0 => CrashVariant::AllKept,
                 1 => CrashVariant::AllLost,
-                2 | 3 => CrashVariant::Torn(detail),
+                2 | 3 | 6 | 7 => CrashVariant::Torn(detail),
                 _ => CrashVariant::Subset(detail),
             };
             let it = &mut self.nodes[node];
@@ -113,6 +114,7 @@ impl World {
             let calm = attempts > ATTEMPTS;
             self.set_rates(node, true);
             let it = &mut self.nodes[node];
+            it.begin(None);
             it.disk.pause(calm);
             if calm || attempts > 1 || it.disk.fault_counts().of(Fault::FillsUp) > 0 {
                 it.disk.set_capacity(None);
@@ -189,7 +191,7 @@ impl World {
         it.fresh = true;
         // Whatever filled up before nobody would be excused for now.
         it.disk.set_capacity(None);
-        if it.life.is_multiple_of(3) {
+        if it.old_index.is_none() || it.life.is_multiple_of(3) {
             it.old_index = Some(it.disk.snapshot());
         }
         if !opened.damaged.is_empty() && !excused {
@@ -207,17 +209,26 @@ impl World {
             self.disrupted(node, between, || format!("{} begins", between.name()));
         }
         self.set_rates(node, false);
+        self.nodes[node].begin(None);
         self.nodes[node].disk.pause(false);
         let closed = self.close(node)?;
+        let mut rot = None;
         if closed {
             match between {
                 Disruption::Keyless => self.keyless(node, slot)?,
-                Disruption::Rot => self.rot(node, slot),
+                Disruption::Rot => rot = self.choose_rot(node, slot),
                 _ => {}
             }
         }
+        let at_rest = |rot: &mut Rot| rot.ends_the_log || self.detail(node, slot, Detail::RotInService, 3) == 0;
+        let at_rest = rot.take_if(at_rest);
+        self.rot(node, at_rest);
         let power_loss = !self.nodes[node].disk.is_powered();
         self.stop_and_restart(node, power_loss, Some(between))?;
+        // What was at rest has its parity still, unless the opening wrote over it.
+        if self.nodes[node].doing() == State::Doing(Activity::Idle) {
+            self.rot(node, rot.filter(|rot| rot.is_as_chosen(&self.nodes[node].disk)));
+        }
         if between == Disruption::Rot && self.detail(node, slot, Detail::RotBrowsed, 4) > 0 {
             // Clients meet the rot before the oracle does.
             self.browse(node, slot)?;
@@ -269,6 +280,7 @@ impl World {
         self.set_rates(node, true);
         let options = self.options(node, Access::Keyless);
         let it = &mut self.nodes[node];
+        it.begin(None);
         it.faults_before = it.harm();
         it.state.set(State::OpeningKeyless);
         let now = it.now(self.now);
@@ -313,46 +325,91 @@ impl World {
         }
     }
 
-    /// A sector of a store at rest rots: one, unless the budget is no matter.
-    fn rot(&mut self, node: usize, slot: u32) {
-        if !self.budget.permits_rot(self.nodes[node].rotten) {
-            return;
-        }
+    /// What is to rot of a store at rest: one place, unless the budget is no matter.
+    fn choose_rot(&self, node: usize, slot: u32) -> Option<Rot> {
         let rests = self.nodes[node].state.get() == State::AtRest;
-        let disk = self.nodes[node].disk.clone();
+        let disk = &self.nodes[node].disk;
         let files: Vec<_> = disk.files(Volume::Blocks).into_iter().filter(|(_, len)| *len > 0).collect();
         let count = files.len() as u64;
-        let Some((name, len)) = files.get(self.detail(node, slot, Detail::RotFile, count) as usize) else { return };
+        let (name, len) = files.get(self.detail(node, slot, Detail::RotFile, count) as usize)?;
         let sectors = len.div_ceil(512);
         let sector = self.detail(node, slot, Detail::RotSector, sectors);
+        // At the end of a log that did not rest stands what was acknowledged and nothing covers yet: a store that
+        // cannot read it stays shut, rightly. There such a sector becomes noise.
+        let readable = !rests && files.last().is_some_and(|(last, _)| last == name);
+        // A burst is one place, but not at either end of a segment: there the second copy of what the first says lies near.
+        let inside = sector >= EDGE && sector + EDGE < sectors && !self.budget.beyond;
+        let burst = 1 + self.detail(node, slot, Detail::RotBurst, 4);
+        let count = if inside { burst } else { 1 };
+        let damage = self.rot_damage(node, slot, sectors, readable);
+        let mut rot = Rot::new(disk, name.clone(), sector..sector + count, damage);
+        rot.ends_the_log = sector + EDGE >= sectors && files.last().is_some_and(|(last, _)| last == name);
+        Some(rot)
+    }
+
+    /// How it rots.
+    fn rot_damage(&self, node: usize, slot: u32, sectors: u64, readable: bool) -> Damage {
         let detail = self.detail(node, slot, Detail::RotNumber, 4096);
-        let damage = match self.detail(node, slot, Detail::RotDamage, 5) {
+        match self.detail(node, slot, Detail::RotDamage, 5) {
             0 => Damage::FlippedBit { bit: detail as u16 },
             1 => Damage::Zeroed,
             2 => Damage::ReplacedBy { sector: detail % sectors },
-            // At the end of a log that did not rest stands what was acknowledged and nothing covers yet: a store that
-            // cannot read it stays shut, rightly. There such a sector becomes noise.
-            3 if rests || files.last().is_some_and(|(last, _)| last != name) => Damage::Unreadable,
+            3 if !readable => Damage::Unreadable,
             _ => Damage::Garbage { seed: detail },
+        }
+    }
+
+    /// It rots.
+    fn rot(&mut self, node: usize, rot: Option<Rot>) {
+        let Some(mut rot) = rot.filter(|_| self.budget.permits_rot(self.nodes[node].rotten)) else { return };
+        // Without parity nothing may be lost.
+        if !self.budget.beyond && self.swarm.codings.iter().any(|(_, parity)| *parity == 0) {
+            return;
+        }
+        let disk = self.nodes[node].disk.clone();
+        let (damage, sectors, name) = (rot.damage, rot.sectors.clone(), rot.name.clone());
+        self.nodes[node].rotten = rot.strike(&disk);
+        self.nodes[node].rot = Some(rot);
+        let state = self.nodes[node].doing();
+        self.nodes[node].rotted_before = true;
+        self.disrupted(node, Disruption::Rot, || format!("the store rots while {state}"));
+        self.rotted(node, damage, || format!("sectors {sectors:?} of {name} rot: {damage:?}"));
+    }
+
+    /// The only copy of a deletion has parity as soon as the client knows of it: the process is killed right after, and the
+    /// end of its log rots.
+    pub(super) fn rot_of_a_deletion(&mut self, node: usize, slot: u32) -> Result<(), Broken> {
+        let it = &self.nodes[node];
+        let files = it.disk.files(Volume::Blocks);
+        let Some((name, len)) = files.last().cloned().filter(|_| !it.rotten && self.may_befall(Disruption::Rot)) else {
+            return Ok(());
         };
-        let before = sector_of(&disk, name, sector);
-        self.nodes[node].rotten = disk.damage(Volume::Blocks, name, sector, damage);
-        let name = name.clone();
-        let rotten = match damage {
-            Damage::Unreadable => None,
-            _ => Some(sector_of(&disk, &name, sector)),
-        };
-        self.nodes[node].rot = Some(Rot { name: name.clone(), sector, before, rotten });
-        self.disrupted(node, Disruption::Rot, || "the store rots at rest".to_owned());
-        self.rotted(node, damage, || format!("sector {sector} of {name} rots: {damage:?}"));
+        let sectors = len.div_ceil(512);
+        if sectors < 2 * EDGE || self.detail(node, slot, Detail::RotPurged, 3) != 1 {
+            return Ok(());
+        }
+        // But for the last: a log whose end cannot be told from a torn one.
+        let sector = sectors - 2 - self.detail(node, slot, Detail::RotSector, EDGE);
+        let damage = self.rot_damage(node, slot, sectors, true);
+        let rot = Rot::new(&self.nodes[node].disk, name, sector..sector + 1, damage);
+        self.kill(node);
+        self.rot(node, Some(rot));
+        self.stop_and_restart(node, false, None)?;
+        self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })
     }
 }
 
-/// A sector of the log's that rotted.
+/// Sectors of a segment's ends of which but one rots at a time.
+const EDGE: u64 = 24;
+
+/// A place of the log's that rotted, or is to.
 #[derive(Clone, Debug)]
 pub(super) struct Rot {
     name: FileName,
-    sector: u64,
+    sectors: Range<u64>,
+    damage: Damage,
+    /// It is where the last word of the log stands, which nothing covers, and which an opening makes good alone.
+    ends_the_log: bool,
     before: Vec<u8>,
     /// What it held then; `None` if the disk refuses to read it.
     rotten: Option<Vec<u8>>,
@@ -360,7 +417,7 @@ pub(super) struct Rot {
 
 impl core::fmt::Display for Rot {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "sector {} of {}, which rotted", self.sector, self.name)
+        write!(f, "sectors {} to {} of {}, which rotted", self.sectors.start, self.sectors.end - 1, self.name)
     }
 }
 
@@ -370,24 +427,56 @@ impl Rot {
         &self.name
     }
 
-    /// Whether every byte that rotted still stands where it did, or the sector still cannot be read. Other bytes than
+    fn new(disk: &FaultyDisk, name: FileName, sectors: Range<u64>, damage: Damage) -> Self {
+        let before = bytes_of(disk, &name, &sectors);
+        Self { name, sectors, damage, ends_the_log: false, before, rotten: None }
+    }
+
+    /// Whether nothing has been written there since.
+    fn is_as_chosen(&self, disk: &FaultyDisk) -> bool {
+        self.before == bytes_of(disk, &self.name, &self.sectors)
+    }
+
+    fn strike(&mut self, disk: &FaultyDisk) -> bool {
+        let mut struck = false;
+        for sector in self.sectors.clone() {
+            let damage = match self.damage {
+                Damage::Garbage { seed } => Damage::Garbage { seed: seed + sector - self.sectors.start },
+                damage => damage,
+            };
+            struck |= disk.damage(Volume::Blocks, &self.name, sector, damage);
+        }
+        self.rotten = match self.damage {
+            Damage::Unreadable => None,
+            _ => Some(bytes_of(disk, &self.name, &self.sectors)),
+        };
+        struck
+    }
+
+    /// Whether every byte that rotted still stands where it did, or the sectors still cannot be read. Other bytes than
     /// both may have been written since by right: the end of a log is cut off and written anew.
     pub(super) fn is_there(&self, disk: &FaultyDisk) -> bool {
         let Some(rotten) = &self.rotten else {
-            return disk.damaged_sectors().contains(&(Volume::Blocks, self.name.clone(), self.sector));
+            let unreadable = disk.damaged_sectors();
+            return self.sectors.clone().all(|at| unreadable.contains(&(Volume::Blocks, self.name.clone(), at)));
         };
-        let now = sector_of(disk, &self.name, self.sector);
+        let now = bytes_of(disk, &self.name, &self.sectors);
         let differs = self.before.iter().zip(rotten).enumerate().filter(|(_, (before, rotten))| before != rotten);
         let mut rotten = differs.map(|(at, (_, rotten))| now.get(at) == Some(rotten)).peekable();
         rotten.peek().is_some() && rotten.all(|stands| stands)
     }
+
+    /// Whether a stretch of a file holds any of it.
+    pub(super) fn touches(&self, name: &FileName, bytes: &Range<u64>) -> bool {
+        self.name == *name && bytes.start < self.sectors.end * 512 && self.sectors.start * 512 < bytes.end
+    }
 }
 
-/// The bytes of a sector, as far as the file goes.
-fn sector_of(disk: &FaultyDisk, name: &FileName, sector: u64) -> Vec<u8> {
+/// The bytes of some sectors, as far as the file goes.
+fn bytes_of(disk: &FaultyDisk, name: &FileName, sectors: &Range<u64>) -> Vec<u8> {
     let bytes = disk.contents(Volume::Blocks, name).unwrap_or_default();
-    let from = bytes.len().min(sector as usize * 512);
-    bytes[from..bytes.len().min(from + 512)].to_vec()
+    let end = bytes.len().min(sectors.end as usize * 512);
+    bytes[end.min(sectors.start as usize * 512)..end].to_vec()
 }
 
 /// Why a question of the oracle has no answer.

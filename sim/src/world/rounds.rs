@@ -7,7 +7,7 @@ use crate::oracle::{Broken, Excuse, Promise};
 use crate::state::State;
 use crate::story::Told;
 use crate::swarm::Disruption;
-use crate::workload::{Send, Slot, Task};
+use crate::workload::{Kind, Send, Slot, Task};
 use ouroboros_engine::node::{Activity, Limits, Reply, Request};
 
 /// Operations of one round, at most.
@@ -33,7 +33,10 @@ impl World {
                     break;
                 }
             }
-            let disruption = self.disruption(node, first);
+            let upkeep = tasks.iter().any(|task| matches!(task.kind, Kind::Compact | Kind::Scrub | Kind::Recode));
+            let cut = || self.may_befall(Disruption::PowerLoss) && self.detail(node, first, Detail::UpkeepCut, 6) == 1;
+            let disruption =
+                self.disruption(node, first).or_else(|| (upkeep && cut()).then_some(Disruption::PowerLoss));
             self.round(node, first, tasks, disruption)?;
         }
         self.finish(node)
@@ -93,13 +96,27 @@ impl World {
         }
         if let Some(power_loss) = ended {
             let between = self.lost_with_the_process(node, slot);
+            self.jump_meanwhile(node, slot);
             self.stop_and_restart(node, power_loss, between)?;
         }
         self.look(node, &tasks, ended.is_some(), excuse)?;
+        let purged = single && matches!(tasks.first().and_then(|task| task.reply.as_ref()), Some(Reply::Purged { .. }));
         for task in &tasks {
             self.nodes[node].oracle.check_answer(task, single && ended.is_none(), excuse)?;
         }
+        let mended = |task: &Task| {
+            matches!(task.asked, Some(Request::Scrub { repair: true }))
+                && matches!(task.reply, Some(Reply::Scrubbed(_)))
+        };
+        let it = &self.nodes[node];
+        if tasks.iter().any(mended) && it.rotten && ended.is_none() && !it.has_faults() && !it.read_only {
+            // It is whole again, and the next place may rot.
+            self.heal(node)?;
+        }
         tasks.clear();
+        if purged && ended.is_none() && disruption.is_none() && !excuse.faulted && !excuse.torn {
+            self.rot_of_a_deletion(node, slot)?;
+        }
         self.after_round(node, slot, disruption, ended.is_some())
     }
 
@@ -111,6 +128,7 @@ impl World {
             faulted,
             torn,
             full: it.tight || it.has_faults(),
+            full_is_final: self.swarm.limits.index_in_memory,
             crowded: tasks > 1 || self.swarm.limits.requests < 16 || self.swarm.limits.uploads < 16,
             beyond: self.budget.beyond,
         }
@@ -139,11 +157,24 @@ impl World {
             2 => Disruption::OldIndex,
             _ => return None,
         };
-        (self.swarm.disruptions[what as usize] > 0).then_some(what)
+        self.may_befall(what).then_some(what)
+    }
+
+    /// Whether something may happen at all in this run. What a schedule says happens.
+    pub(super) fn may_befall(&self, what: Disruption) -> bool {
+        self.swarm.disruptions[what as usize] > 0 || self.tape.is_replayed()
+    }
+
+    /// A machine may come back with another time than it had.
+    fn jump_meanwhile(&mut self, node: usize, slot: u32) {
+        if self.may_befall(Disruption::WallJump) && self.detail(node, slot, Detail::JumpMeanwhile, 8) == 1 {
+            self.disrupt(node, slot, Disruption::WallJump);
+        }
     }
 
     fn before_round(&mut self, node: usize, slot: u32, disruption: Option<Disruption>) -> Result<(), Broken> {
         self.set_rates(node, false);
+        self.nodes[node].begin(Some(u64::from(slot)));
         self.nodes[node].disk.pause(false);
         match disruption {
             Some(what @ Disruption::PowerLoss)
@@ -154,7 +185,17 @@ impl World {
             }
             Some(Disruption::PowerLoss) => {
                 let near = self.detail(node, slot, Detail::PowerAfter, 40);
-                let after = if self.detail(node, slot, Detail::PowerLate, 4) == 3 { near * 12 } else { near };
+                let after = match self.detail(node, slot, Detail::PowerSoon, 4) {
+                    0 if self.detail(node, slot, Detail::PowerLate, 4) == 3 => near * 12,
+                    0 => near,
+                    1 => near % 8,
+                    _ => {
+                        let after = near % 4;
+                        self.nodes[node].disk.crash_at_sync(after);
+                        self.tell(node, Told::Note, || format!("the power will fail at a sync, after {after} others"));
+                        return Ok(());
+                    }
+                };
                 let disk = &self.nodes[node].disk;
                 disk.crash_at(disk.operations_so_far() + after);
                 self.tell(node, Told::Note, || format!("the power will fail {after} operations of the disk from now"));
@@ -198,6 +239,7 @@ impl World {
                 let until = self.now + 1_000_000_000 * (1 + self.detail(node, slot, Detail::Rest, 30));
                 self.disrupted(node, Disruption::Rest, || "nothing is asked for a while".to_owned());
                 self.set_rates(node, false);
+                self.nodes[node].begin(None);
                 self.nodes[node].disk.pause(false);
                 self.pump(node, |world| world.heap.peek().is_none_or(|next| next.0.0 > until))?;
                 self.nodes[node].disk.set_capacity(None);
@@ -216,6 +258,7 @@ impl World {
     /// whoever reads sets mending going.
     pub(super) fn browse(&mut self, node: usize, slot: u32) -> Result<(), Broken> {
         self.set_rates(node, false);
+        self.nodes[node].begin(None);
         self.nodes[node].disk.pause(false);
         let meanwhile = [
             Disruption::PowerLoss,
@@ -226,7 +269,7 @@ impl World {
         ];
         let which = self.detail(node, slot, Detail::BrowseMeanwhile, 6).checked_sub(1);
         let what = which.and_then(|which| meanwhile.get(which as usize)).copied();
-        let what = what.filter(|what| self.swarm.disruptions[*what as usize] > 0);
+        let what = what.filter(|what| self.may_befall(*what));
         let turns = 1 + self.detail(node, slot, Detail::BrowseTurns, 3);
         let until = Some(State::Doing(Activity::Mending));
         self.nodes[node].looming = what.map(|what| Looming { turns, slot, what, until });

@@ -145,7 +145,8 @@ impl World {
                 it.disk.cut_power();
             }
             Disruption::TightDisk => {
-                let room = self.detail(node, slot, Detail::Room, 8) * 3000;
+                let scale = [3000, 300][self.detail(node, slot, Detail::RoomSmall, 2) as usize];
+                let room = self.detail(node, slot, Detail::Room, 8) * scale;
                 let disk = &self.nodes[node].disk;
                 disk.set_capacity(Some(disk.used_bytes() + room));
                 self.nodes[node].tight = true;

@@ -425,6 +425,9 @@ fn replay<D: Disk>(
             walked?;
             break;
         };
+        if planted(Bug::ReplayStopsAtDamage) {
+            return Ok(gaps);
+        }
         mended.insert(id);
         mend(id)?;
     }

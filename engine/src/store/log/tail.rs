@@ -226,12 +226,7 @@ pub(super) fn deliver<D: Disk>(
     damaged: &mut dyn FnMut(super::DamagedRange),
 ) -> Result<(), LogError> {
     // PA
-    let mut stopped = false;
     walk(inventory, handles, from, to, skip, &mut |scanner, id, item| {
-        stopped |= planted(Bug::ReplayStopsAtDamage) && matches!(item, Item::Damaged { .. });
-        if stopped {
-            return Ok(());
-        }
         // What can be made again is left to scrubbing.
         if matches!(&item, Item::Record(_, header) if header.kind.is_upkeep()) {
             return Ok(());

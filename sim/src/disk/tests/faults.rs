@@ -332,3 +332,41 @@ fn a_whole_volume_may_be_lost_or_set_back() {
     assert_eq!(disk.contents(Volume::Index, &name("i")).unwrap(), b"index", "the other volume is untouched");
     assert_eq!(contents(&backup, "a").unwrap(), b"early");
 }
+
+#[test]
+fn the_power_fails_at_the_sync_that_was_asked_for_and_at_no_other() {
+    let disk = disk();
+    let file = durable(&disk, "a", &sectors(b"a"));
+    disk.crash_at_sync(1);
+    file.write_at(0, &[&sectors(b"b")]).unwrap();
+    file.sync().unwrap();
+    file.write_at(0, &[&sectors(b"c")]).unwrap();
+    assert!(matches!(file.sync(), Err(error) if error.failure == DiskFailure::Crashed));
+    assert_eq!(disk.fault_counts().of(Fault::Crash), 1);
+    assert_eq!(contents(&disk.after_crash(CrashVariant::AllLost), "a").unwrap(), sectors(b"b"));
+    assert_eq!(contents(&disk.after_crash(CrashVariant::AllKept), "a").unwrap(), sectors(b"c"));
+    // What was called for and not reached is forgotten.
+    let other = self::disk();
+    let file = durable(&other, "a", &sectors(b"a"));
+    other.crash_at_sync(0);
+    other.forget_injections();
+    file.sync().unwrap();
+}
+
+#[test]
+fn a_choice_of_the_tape_strikes_where_it_stands_from_the_last_mark_on() {
+    let place = Fault::WriteError as u64 + 1;
+    let stream = StreamId::new(Purpose::Fault, 0);
+    let tape = Tape::replay([((stream, 1000 + 2), place)].into_iter().collect());
+    let disk = disk();
+    let file = durable(&disk, "a", &sectors(b"ab"));
+    disk.choose_by(tape, 0);
+    // However seldom: a schedule is obeyed.
+    disk.set_rate(Fault::WriteError, 1);
+    for _ in 0..5 {
+        file.write_at(0, &[b"x"]).unwrap();
+    }
+    disk.mark(1000);
+    let outcomes: Vec<bool> = (0..4).map(|_| file.write_at(0, &[b"x"]).is_ok()).collect();
+    assert_eq!(outcomes, [true, true, false, true]);
+}

@@ -106,10 +106,18 @@ fn read(file: &Path) -> Result<Schedule, u8> {
         eprintln!("{}: {error}", file.display());
         USAGE
     })?;
-    Schedule::parse(&text).map_err(|error| {
+    let schedule = Schedule::parse(&text).map_err(|error| {
         eprintln!("{}: {error}", file.display());
         USAGE
-    })
+    })?;
+    if let (Some(bug), false) = (&schedule.planted, cfg!(feature = "planted")) {
+        eprintln!(
+            "{}: it breaks with the planted bug {bug}, which a build with `--features planted` has",
+            file.display()
+        );
+        return Err(USAGE);
+    }
+    Ok(schedule)
 }
 
 pub(super) fn replay(file: &Path, as_json: bool, html: Option<&Path>) -> u8 {

@@ -1,5 +1,16 @@
-//! Promises that need a look at something else than what a client sees.
+//! Scenarios of their own for planted bugs: a few calls and a few faults each, which break a promise for certain where a
+//! world of a seed breaks it seldom.
+//!
+//! Each is a claim about a sound store, too: without its bug it must hold.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "scripts of calls that succeed on a sound store; who runs one catches panics"
+)]
 
+use crate::crypto::cheap_keyring;
+use crate::disk::{CrashVariant, Damage, FaultPlan, FaultyDisk};
+use crate::local::{Local, config};
 use bytes::Bytes;
 use ouroboros_engine::blob::BlobRecord;
 use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode, Volume};
@@ -12,19 +23,18 @@ use ouroboros_engine::planted::Bug;
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding, Compression, ScopeKeys, Scratch, identify, seal};
 use ouroboros_engine::store::index::IndexName;
 use ouroboros_engine::store::log::{Log, LogOptions, RecordKind};
-use ouroboros_sim::crypto::cheap_keyring;
-use ouroboros_sim::disk::{CrashVariant, Damage, FaultPlan, FaultyDisk};
-use ouroboros_sim::local::{Local, config};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What broke.
-pub(crate) type Broken = String;
-type Check = Result<(), Broken>;
+pub type Broken = String;
+/// Whether a scenario's promise held.
+pub type Check = Result<(), Broken>;
 type Node = Local<FaultyDisk>;
 
-/// A scenario of its own for a bug, if it needs one.
-pub(crate) fn scenario(bug: Bug) -> Option<fn() -> Check> {
+/// The scenario for a bug, if it has one.
+#[must_use]
+pub fn of(bug: Bug) -> Option<fn() -> Check> {
     Some(match bug {
         Bug::NameInClear => names_are_on_no_disk,
         Bug::KeyFromLength => no_two_seals_share_a_secret,
