@@ -77,7 +77,7 @@ pub enum Disruption {
     WallJump,
     /// Nothing is asked for a while.
     Rest,
-    /// A sector of the closed store rots.
+    /// Some sectors of the closed store rot, before it is opened or after.
     Rot,
     /// The disk has little room left for a while.
     TightDisk,
@@ -127,7 +127,7 @@ impl Disruption {
             Self::Keyless => "a process without keys scrubs, compacts or recodes the store",
             Self::WallJump => "the wall clock jumps, forth or back, by up to 400 days",
             Self::Rest => "nothing is asked for up to half a minute",
-            Self::Rot => "a sector of the closed store's log rots",
+            Self::Rot => "some sectors of the log rot: of a closed store, or where a deletion was just written",
             Self::TightDisk => "the disk has little room left for a while, or none",
         }
     }

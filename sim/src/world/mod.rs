@@ -208,6 +208,12 @@ impl World {
         if let Some(node) = self.nodes.first() {
             self.counts.faults.add(&node.disk.fault_counts());
         }
+        if result.is_err() {
+            // What panicked may do so again when it is dropped.
+            for process in self.nodes.iter_mut().filter_map(|node| node.process.take()) {
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(process)));
+            }
+        }
         result.err().map(|broken| {
             self.tell(node, Told::Broken, || format!("BROKEN: {} {}", broken.promise, broken.what));
             let Broken { promise, what } = broken;

@@ -152,12 +152,14 @@ impl World {
 
     /// What becomes of the index while nobody runs, where such things happen at all.
     fn lost_with_the_process(&self, node: usize, slot: u32) -> Option<Disruption> {
-        let what = match self.detail(node, slot, Detail::IndexMeanwhile, 16) {
-            1 => Disruption::LoseIndex,
-            2 => Disruption::OldIndex,
-            _ => return None,
-        };
-        self.may_befall(what).then_some(what)
+        let may = |what: Disruption| self.may_befall(what).then_some(what);
+        // Nothing is drawn that would be of no effect: a schedule of it would have one.
+        let (lost, old) = (may(Disruption::LoseIndex)?, may(Disruption::OldIndex)?);
+        match self.detail(node, slot, Detail::IndexMeanwhile, 16) {
+            1 => Some(lost),
+            2 => Some(old),
+            _ => None,
+        }
     }
 
     /// Whether something may happen at all in this run. What a schedule says happens.
@@ -269,7 +271,6 @@ impl World {
         ];
         let which = self.detail(node, slot, Detail::BrowseMeanwhile, 6).checked_sub(1);
         let what = which.and_then(|which| meanwhile.get(which as usize)).copied();
-        let what = what.filter(|what| self.may_befall(*what));
         let turns = 1 + self.detail(node, slot, Detail::BrowseTurns, 3);
         let until = Some(State::Doing(Activity::Mending));
         self.nodes[node].looming = what.map(|what| Looming { turns, slot, what, until });

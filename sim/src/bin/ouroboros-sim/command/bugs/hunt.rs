@@ -171,7 +171,11 @@ fn run(bug: Bug, seed: u64, world: &WorldArguments) -> Option<Report> {
 
 /// Seeds that a comparison with a former rate takes: enough for some hits, and for none to be no chance.
 fn seeds_to_compare(was: Rate) -> u64 {
-    (was.of * HITS_TO_COMPARE).div_ceil(was.hits.max(1)).max(was.seeds_to_show())
+    if was.hits == 0 {
+        // What never showed cannot show less often: one look is enough, and then its scenario.
+        return was.of.min(100);
+    }
+    (was.of * HITS_TO_COMPARE).div_ceil(was.hits).max(was.seeds_to_show())
 }
 
 fn hunt_one(bug: Bug, hunt: &Hunt, world: &WorldArguments, was: Option<Rate>) -> Found {
