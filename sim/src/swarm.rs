@@ -321,7 +321,7 @@ impl Swarm {
         // An index on file costs a run five times as much as the log that is what a store is made of. Yet what was deleted
         // comes back by an index that was an old one.
         let on_file = if theme == Theme::Deletion { 2 } else { 1 };
-        let index_in_memory = knob(Knob::IndexPlace, 8) >= on_file;
+        let index_in_memory = tape.leaning_at(STREAM, Knob::IndexPlace as u64, &[1, 1, 2, 2, 2, 2, 3, 3]) >= on_file;
         if index_in_memory {
             disruptions[Disruption::LoseIndex as usize] = 0;
             disruptions[Disruption::OldIndex as usize] = 0;

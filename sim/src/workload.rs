@@ -232,7 +232,14 @@ impl Workload {
         let class = match class {
             // Only of what is so large do the slices lie so far apart that nothing but they themselves covers them.
             _ if part.is_none() && swarm.theme == Theme::Rot && slot.larger(swarm) => 5,
-            class if part.is_none() && slot.larger(swarm) => 3 + class % 2,
+            // Most of them not much: what a long value costs is many other things that do not happen.
+            class if part.is_none() && slot.larger(swarm) => {
+                if class == 3 {
+                    4
+                } else {
+                    3
+                }
+            }
             class => class,
         };
         let (least, most) = [(0, 64), (64, 1024), (1024, 5000), (4090, 12_000), (10_000, 40_000), (145_000, 185_000)]
