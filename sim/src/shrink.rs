@@ -1,6 +1,6 @@
 //! Delta debugging of schedules: the fewest choices that still break the same promise.
 //!
-//! Entries are cleared in groups, never moved: first whole slots of the workload and of the world, then faults, then what
+//! Nodes are left out first, and steps of a scenario. Entries are cleared in groups, never moved: first whole slots of the workload and of the world, then faults, then what
 //! only delays, then single entries; at last the values that are left are made smaller.
 
 use crate::oracle::Promise;
@@ -23,7 +23,9 @@ pub struct Shrunk {
 #[must_use]
 pub fn shrink(schedule: &Schedule, promise: Promise, limit: u64) -> Shrunk {
     let mut shrinker = Shrinker { best: schedule.clone(), promise, runs: 0, limit };
+    shrinker.fewer_nodes();
     shrinker.fewer_slots();
+    shrinker.fewer_steps();
     loop {
         let before = shrinker.best.choices.len();
         for purposes in [
@@ -82,6 +84,31 @@ impl Shrinker {
             choices.remove(entry);
         }
         Schedule { choices, ..self.best.clone() }
+    }
+
+    /// Leaves the last nodes out: the streams of the others stay what they are, and so do their slots.
+    fn fewer_nodes(&mut self) {
+        let (all, slots) = (self.best.nodes, self.best.operations.div_ceil(u32::from(self.best.nodes.max(1))));
+        for nodes in 1..all {
+            let steps = self.best.steps.iter().filter(|(_, step)| step.nodes().iter().all(|node| node.0 < nodes));
+            let steps = steps.cloned().collect();
+            let operations = slots.saturating_mul(u32::from(nodes));
+            if self.accept(Schedule { nodes, operations, steps, ..self.best.clone() }) {
+                return;
+            }
+        }
+    }
+
+    /// Leaves steps of a scenario out.
+    fn fewer_steps(&mut self) {
+        let mut at = 0;
+        while at < self.best.steps.len() {
+            let mut steps = self.best.steps.clone();
+            steps.remove(at);
+            if !self.accept(Schedule { steps, ..self.best.clone() }) {
+                at += 1;
+            }
+        }
     }
 
     /// Ends the run as early as it may.

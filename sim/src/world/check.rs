@@ -193,6 +193,7 @@ impl World {
         if all {
             self.read_back(node, &histories)?;
             self.listing(node)?;
+            self.keep_copy(node);
         }
         Ok(())
     }
@@ -272,13 +273,9 @@ impl World {
         }
     }
 
-    /// Faults stop: everything heals, everything is there, and all work ends.
+    /// The faults have stopped: everything heals, everything is there, and all work ends.
     pub(super) fn finish(&mut self, node: usize) -> Result<(), Broken> {
-        self.tell(node, Told::Note, || "the faults stop".to_owned());
         let disk = self.nodes[node].disk.clone();
-        disk.set_capacity(None);
-        disk.calm();
-        self.healed = true;
         if self.budget.beyond {
             return self.plaintext.check(&disk);
         }
@@ -302,7 +299,7 @@ impl World {
         self.look(node, &[], true, Excuse::default())?;
         self.stats(node)?;
         self.rest(node)?;
-        self.plaintext.check(&disk)
+        self.plaintext.check(&self.nodes[node].disk)
     }
 
     /// A scrub heals what is rotten, and the next one finds nothing.
@@ -368,10 +365,16 @@ impl World {
         // What was called for by earlier lives, or called for anew since, never happens.
         let heap = std::mem::take(&mut self.heap);
         self.heap = heap.into_iter().filter(|Reverse((at, _, happening))| self.is_due(*at, happening)).collect();
+        self.nodes.iter_mut().for_each(|node| node.pending = 0);
+        for Reverse((_, _, happening)) in &self.heap {
+            if let Some(node) = happening.of() {
+                self.nodes[node].pending += 1;
+            }
+        }
         let until = self.now + 60_000_000_000;
-        let pumped = self.pump(node, |world| world.heap.peek().is_some_and(|next| next.0.0 > until))?;
+        self.pump(node, |world| world.heap.peek().is_some_and(|next| next.0.0 > until))?;
         let it = &self.nodes[node];
-        if pumped != Pumped::Still || !it.jobs.is_empty() || !it.open.is_empty() {
+        if it.pending > 0 || !it.jobs.is_empty() || !it.open.is_empty() {
             let what = format!(
                 "a minute after the last request there are {} jobs and {} requests",
                 it.jobs.len(),

@@ -48,6 +48,12 @@ pub(super) enum Detail {
     BrowseMeanwhile,
     /// Turns of mending until it does.
     BrowseTurns,
+    /// How long a process gets no turn.
+    PauseLong,
+    /// Days for which a node is gone.
+    GoneDays,
+    /// Whether its process ends in order before the node goes, or its disk does.
+    Abrupt,
     /// No choice: how many there are.
     Count,
 }
