@@ -304,6 +304,12 @@ impl Sim {
         self.step(at, Step::Weather { fault, per_million })
     }
 
+    /// So much time passes, and no client asks anything: a round alone may take next to none, and end before a frame arrives.
+    #[must_use]
+    pub fn rest(self, at: At, lasts: Duration) -> Self {
+        self.step(at, Step::Rest { lasts })
+    }
+
     /// Every link is whole again. The faults that strike single frames go on.
     #[must_use]
     pub fn heal(self, at: At) -> Self {

@@ -83,6 +83,11 @@ pub enum Step {
         /// Of a million frames, or slots, so many are struck.
         per_million: u32,
     },
+    /// Time passes, and no client asks anything.
+    Rest {
+        /// How much.
+        lasts: Duration,
+    },
     /// Every link is whole again.
     Heal,
     /// The power of a node fails, and does not come back by itself.
@@ -128,7 +133,7 @@ impl Step {
             Self::Partition { one, other } | Self::Flap { one, other, .. } => [&one[..], other].concat(),
             Self::PartitionOneWay { from, to } => [&from[..], to].concat(),
             Self::Clog { from, to, .. } => vec![*from, *to],
-            Self::Heal | Self::Weather { .. } => Vec::new(),
+            Self::Heal | Self::Rest { .. } | Self::Weather { .. } => Vec::new(),
             Self::Slow { node, .. }
             | Self::Pause { node, .. }
             | Self::Gone { node, .. }
@@ -162,6 +167,7 @@ impl fmt::Display for Step {
             Self::Clog { from, to, lasts } => write!(f, "clog {from} {to} {}", lasts.as_nanos()),
             Self::Slow { node, by } => write!(f, "slow {node} {}", by.as_nanos()),
             Self::Weather { fault, per_million } => write!(f, "weather {fault} {per_million}"),
+            Self::Rest { lasts } => write!(f, "rest {}", lasts.as_nanos()),
             Self::Heal => f.write_str("heal"),
             Self::Crash(node) => write!(f, "crash {node}"),
             Self::Kill(node) => write!(f, "kill {node}"),
@@ -195,6 +201,7 @@ impl core::str::FromStr for Step {
                 fault: NetworkFault::ALL.into_iter().find(|fault| fault.name() == name).ok_or_else(senseless)?,
                 per_million: rate.parse().map_err(|_| senseless())?,
             },
+            ["rest", lasts] => Self::Rest { lasts: nanos(lasts)? },
             ["heal"] => Self::Heal,
             ["crash", which] => Self::Crash(node(which)?),
             ["kill", which] => Self::Kill(node(which)?),
@@ -227,6 +234,7 @@ mod tests {
             Step::Clog { from: a, to: b, lasts },
             Step::Slow { node: a, by: lasts },
             Step::Weather { fault: NetworkFault::Drop, per_million: 1000 },
+            Step::Rest { lasts },
             Step::Heal,
             Step::Crash(a),
             Step::Kill(b),

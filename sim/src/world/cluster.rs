@@ -173,6 +173,7 @@ impl World {
             Step::Clog { from, to, lasts } => self.network.clog(from.0, to.0, now + nanos(lasts)),
             Step::Slow { node, by } => self.network.slow(node.0, nanos(by)),
             Step::Weather { fault, per_million } => self.network.set_rate(fault, per_million),
+            Step::Rest { lasts } => return self.pass(now + nanos(lasts)),
             Step::Heal => self.network.heal_links(),
             Step::Crash(node) => self.take_down(usize::from(node.0), slot, Disruption::PowerLoss),
             Step::Kill(node) => self.take_down(usize::from(node.0), slot, Disruption::Kill),
