@@ -13,23 +13,24 @@ mod machine;
 mod node;
 mod restart;
 mod rounds;
+mod setting;
 mod strikes;
 mod trace;
 mod traffic;
 
 pub(crate) use budget::Budget;
 pub use cluster::MAX_NODES;
+pub(crate) use setting::{Counts, Ending, Setting};
 pub use trace::{CHECKPOINT, TraceEvent, TraceHash};
 
-use crate::disk::{Fault, FaultCounts};
-use crate::network::{Arrival, NetworkCounts, Port, SimNetwork};
+use crate::disk::Fault;
+use crate::network::{Arrival, Port, SimNetwork};
 use crate::oracle::{Broken, Plaintext, Promise};
-use crate::probe::ledger::{Ledger, ProbeCounts};
+use crate::probe::ledger::Ledger;
 use crate::scenario::{At, Step};
-use crate::sometimes::{Sometimes, SometimesCounts};
+use crate::sometimes::Sometimes;
 use crate::story::{Entry, Told};
 use crate::swarm::{Disruption, Swarm};
-use crate::table::FaultTable;
 use crate::tape::{Purpose, StreamId, Tape};
 use crate::workload::{Workload, keyring};
 use node::Node;
@@ -83,69 +84,6 @@ enum Pumped {
     Still,
 }
 
-/// Counts of what the world did.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) operations: u64,
-    pub(crate) faults: FaultCounts,
-    pub(crate) table: FaultTable,
-    pub(crate) sometimes: SometimesCounts,
-    pub(crate) network: NetworkCounts,
-    pub(crate) probe: ProbeCounts,
-    pub(crate) done: BTreeMap<&'static str, u64>,
-}
-
-impl Counts {
-    pub(crate) fn count(&mut self, what: &'static str) {
-        *self.done.entry(what).or_default() += 1;
-    }
-
-    pub(crate) const fn reached(&mut self, what: Sometimes) {
-        self.sometimes.reached(what);
-    }
-}
-
-/// What a run is given.
-#[derive(Clone, Debug)]
-pub(crate) struct Setting {
-    pub(crate) seed: u64,
-    pub(crate) operations: u32,
-    pub(crate) nodes: u8,
-    /// Nothing goes wrong but what the steps say.
-    pub(crate) calm: bool,
-    pub(crate) steps: Vec<(At, Step)>,
-    pub(crate) beyond: bool,
-    pub(crate) canary: bool,
-    pub(crate) told: bool,
-    pub(crate) logged: bool,
-    /// A planted nondeterminism: the oracle asks in the order of a hash map.
-    #[cfg(feature = "planted")]
-    pub(crate) disorder: bool,
-    /// A planted mistake of the probes.
-    #[cfg(feature = "planted")]
-    pub(crate) flaw: Option<crate::probe::ProbeFlaw>,
-}
-
-impl Setting {
-    pub(crate) const fn new(seed: u64, operations: u32) -> Self {
-        Self {
-            seed,
-            operations,
-            nodes: 1,
-            calm: false,
-            steps: Vec::new(),
-            beyond: false,
-            canary: false,
-            told: false,
-            logged: false,
-            #[cfg(feature = "planted")]
-            disorder: false,
-            #[cfg(feature = "planted")]
-            flaw: None,
-        }
-    }
-}
-
 /// See the module's text.
 pub(crate) struct World {
     setting: Setting,
@@ -184,17 +122,6 @@ impl core::fmt::Debug for World {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("World").field("now", &self.now).finish_non_exhaustive()
     }
-}
-
-/// What a run leaves.
-pub(crate) struct Ending {
-    pub(crate) trace: TraceHash,
-    pub(crate) checkpoints: Vec<TraceHash>,
-    pub(crate) log: Vec<TraceEvent>,
-    pub(crate) events: u64,
-    pub(crate) virtual_ns: u64,
-    pub(crate) counts: Counts,
-    pub(crate) story: Vec<Entry>,
 }
 
 impl World {
