@@ -153,6 +153,10 @@ impl World {
             Err(_) if self.nodes[node].read_only && self.nodes[node].has_faults() => {
                 self.tell(node, Told::Oracle, || "a process that only reads cannot: it is started anew".to_owned());
                 self.stop_and_restart(node, false, None)?;
+                if self.nodes[node].process.is_none() {
+                    // Beyond the budget it may never be opened again.
+                    return Ok(());
+                }
                 self.survey(node, &keys, promise)?
             }
             surveyed => surveyed?,
@@ -166,6 +170,9 @@ impl World {
         if unsure && again {
             again = false;
             (shown, histories) = self.survey_again(node, &keys, promise, "a version is missing or back")?;
+        }
+        if self.nodes[node].process.is_none() {
+            return Ok(());
         }
         let mut contents = BTreeMap::new();
         for id in self.nodes[node].oracle.strangers(tasks, &shown) {
@@ -221,6 +228,9 @@ impl World {
         self.tell(node, Told::Oracle, || format!("{why} after a fault: a scrub, and the oracle looks again"));
         if self.nodes[node].read_only {
             self.stop_and_restart(node, false, None)?;
+        }
+        if self.nodes[node].process.is_none() {
+            return Ok((Shown::new(), Vec::new()));
         }
         if let Err(Stop::Broken(broken)) = self.ask(node, Request::Scrub { repair: true }) {
             return Err(broken);

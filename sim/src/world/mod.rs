@@ -424,7 +424,8 @@ impl World {
                 self.counts.reached(Sometimes::OpeningHealed);
             }
             let it = &self.nodes[node];
-            let excused = it.is_excused() || self.budget.beyond;
+            let of_index = damage.place.starts_with("the index");
+            let excused = it.is_excused() || of_index && it.has_spoiled_index() || self.budget.beyond;
             if !excused {
                 self.about = node;
                 let what = format!("damage is reported where nothing is damaged: {damage:?}");
@@ -468,6 +469,13 @@ impl Node {
     /// nobody was told of.
     fn is_excused(&self) -> bool {
         self.rotten || self.torn || self.has_faults()
+    }
+
+    /// Whether its index may hold what faults of an earlier life have spoiled: a page that nobody has read since, not even the
+    /// opening, is found by the first who does. Within the budget what destroys strikes the index alone.
+    fn has_spoiled_index(&self) -> bool {
+        let counts = self.disk.fault_counts();
+        Fault::ALL.into_iter().any(|fault| fault.may_destroy() && counts.of(fault) > 0)
     }
 
     /// Whether faults that an answer may be about have struck since the process was started.
