@@ -1,9 +1,9 @@
 //! Delta debugging of schedules: the fewest choices that still break the same promise.
 //!
 //! Choices are cleared, never moved: since each stands at a position of its own slot, what is left means what it meant.
-//! First the run is cut short, then whole slots go, then what belongs together in one, then single choices, faults, and
-//! what the run is like (whose calm values are the simplest, and permit everything); at last the values that are left
-//! are lowered, and pairs of choices are tried of which neither can go alone.
+//! First nodes are left out, the run is cut short, and steps of a scenario go; then whole slots, then what belongs together
+//! in one, then single choices, faults, and what the run is like (whose calm values are the simplest, and permit
+//! everything); at last the values that are left are lowered, and pairs of choices are tried of which neither can go alone.
 
 #[cfg(test)]
 mod tests;
@@ -54,7 +54,9 @@ fn minimise(
     breaks: &mut dyn FnMut(&Schedule) -> Option<Schedule>,
 ) -> Shrunk {
     let mut shrinker = Shrinker { best: schedule.clone(), runs: 0, over: false, more, breaks };
+    shrinker.fewer_nodes();
     shrinker.fewer_slots();
+    shrinker.fewer_steps();
     // What mostly is of no matter, all of it at once.
     for purpose in [Purpose::Job, Purpose::Network, Purpose::Swarm, Purpose::Fault, Purpose::World, Purpose::Crash] {
         shrinker.clear_all(|entry| entry.0.purpose == purpose);
@@ -125,6 +127,31 @@ impl Shrinker<'_> {
     fn clear_all(&mut self, which: impl Fn(Entry) -> bool) {
         let entries: Vec<Entry> = self.best.choices.keys().copied().filter(|entry| which(*entry)).collect();
         self.clear(&entries);
+    }
+
+    /// Leaves the last nodes out: the streams of the others stay what they are, and so do their slots.
+    fn fewer_nodes(&mut self) {
+        let (all, slots) = (self.best.nodes, self.best.operations.div_ceil(u32::from(self.best.nodes.max(1))));
+        for nodes in 1..all {
+            let steps = self.best.steps.iter().filter(|(_, step)| step.nodes().iter().all(|node| node.0 < nodes));
+            let steps = steps.cloned().collect();
+            let operations = slots.saturating_mul(u32::from(nodes));
+            if self.accept(&Schedule { nodes, operations, steps, ..self.best.clone() }) {
+                return;
+            }
+        }
+    }
+
+    /// Leaves steps of a scenario out.
+    fn fewer_steps(&mut self) {
+        let mut at = 0;
+        while at < self.best.steps.len() {
+            let mut steps = self.best.steps.clone();
+            steps.remove(at);
+            if !self.accept(&Schedule { steps, ..self.best.clone() }) {
+                at += 1;
+            }
+        }
     }
 
     /// Ends the run as early as it may.

@@ -89,6 +89,31 @@ sometimes! {
     CompactedUnasked: "a compaction began unasked";
     Recoded: "a recoding wrote seals in another coding";
     KeylessUpkeep: "a process without keys did the upkeep";
+
+    // Time.
+    PausedOver: "a process that got no turn for a while found requests waiting";
+    GoneForLong: "a node came back after forty days or more";
+
+    // Several nodes. From here on only worlds of several nodes come to it.
+    AnsweredMeanwhile: "a node answered its clients while another was down or was looked at";
+    Reinstalled: "a node was installed anew, and nothing of its old life was there";
+    DiskLost: "a node whose disk was gone said so";
+    DiskRolledBack: "a node with an old copy of its disk held what it held then";
+    LetterSaidAgain: "a letter was said again, and heard";
+    LetterGivenUp: "a letter was given up after all sendings";
+    LettersHeldBack: "a letter was refused since too many waited";
+    GreetedAnew: "a peer that had been started anew was greeted anew";
+    MailOverPause: "frames waited for a process that got no turn";
+    ForgeryRefused: "a frame that the attacker had made or changed was refused";
+    HeardAfterPartition: "all nodes heard each other after a partition";
+}
+
+impl Sometimes {
+    /// Whether only a world of several nodes can come to it.
+    #[must_use]
+    pub const fn needs_peers(self) -> bool {
+        self as usize >= Self::AnsweredMeanwhile as usize
+    }
 }
 
 impl SometimesCounts {
@@ -110,9 +135,10 @@ impl SometimesCounts {
         }
     }
 
-    /// What it never came to.
-    pub fn never(&self) -> impl Iterator<Item = Sometimes> + '_ {
-        Sometimes::ALL.iter().copied().filter(|what| self.of(*what) == 0)
+    /// What worlds of so many nodes could have come to and never did.
+    pub fn never(&self, nodes: u8) -> impl Iterator<Item = Sometimes> + '_ {
+        let possible = Sometimes::ALL.iter().copied().filter(move |what| nodes > 1 || !what.needs_peers());
+        possible.filter(|what| self.of(*what) == 0)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What one run is like. Every seed draws it anew, so that what is rare in general is common somewhere.
 
 use crate::disk::Fault;
+use crate::network::{NetworkFault, Weather};
 use crate::state::State;
 use crate::tape::{Purpose, StreamId, Tape};
 use crate::workload::Kind;
@@ -44,10 +45,14 @@ enum Knob {
     Again,
     Larger,
     Theme,
+    // Of worlds with several nodes only.
+    FrameLatency,
+    FrameJitter,
 }
 
 const FIRST_FAULT: u64 = 64;
 const FIRST_KIND: u64 = 128;
+const FIRST_NETWORK: u64 = 192;
 
 /// How versions are signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +86,21 @@ pub enum Disruption {
     Rot,
     /// The disk has little room left for a while.
     TightDisk,
+    /// The process gets no turn for a while.
+    Pause,
+    /// The node is gone for longer than tombstones are kept.
+    Gone,
+    /// The node is installed anew, under the same identity, with an empty disk.
+    Reinstall,
+    /// The disk is gone, and the node is installed anew.
+    LoseDisk,
+    /// The disk is what it was at an earlier moment.
+    RollBack,
 }
 
 impl Disruption {
-    /// All of them.
-    pub const ALL: [Self; 10] = [
+    /// All of them. New ones stand at the end: schedules name them by their place.
+    pub const ALL: [Self; 15] = [
         Self::PowerLoss,
         Self::Kill,
         Self::Reopen,
@@ -96,6 +111,11 @@ impl Disruption {
         Self::Rest,
         Self::Rot,
         Self::TightDisk,
+        Self::Pause,
+        Self::Gone,
+        Self::Reinstall,
+        Self::LoseDisk,
+        Self::RollBack,
     ];
 
     /// The name in tables and stories.
@@ -112,6 +132,11 @@ impl Disruption {
             Self::Rest => "rest",
             Self::Rot => "rot-at-rest",
             Self::TightDisk => "tight-disk",
+            Self::Pause => "pause",
+            Self::Gone => "gone-for-long",
+            Self::Reinstall => "reinstall",
+            Self::LoseDisk => "lose-disk",
+            Self::RollBack => "roll-back-disk",
         }
     }
 
@@ -129,6 +154,11 @@ impl Disruption {
             Self::Rest => "nothing is asked for up to half a minute",
             Self::Rot => "some sectors of the log rot: of a closed store, or where a deletion was just written",
             Self::TightDisk => "the disk has little room left for a while, or none",
+            Self::Pause => "the process gets no turn for up to an hour, and then all at once",
+            Self::Gone => "the node is down for 40 to 400 days, longer than tombstones are kept",
+            Self::Reinstall => "the node is installed anew: the same identity, an empty disk",
+            Self::LoseDisk => "the whole disk is gone: opening says so, and the node is installed anew",
+            Self::RollBack => "the whole disk is replaced by an old copy, as a backup of the machine would",
         }
     }
 
@@ -144,7 +174,18 @@ impl Disruption {
             Self::Rest => 100,
             Self::Rot => 200,
             Self::TightDisk => 120,
+            Self::Pause => 80,
+            Self::Gone => 20,
+            Self::Reinstall => 30,
+            Self::LoseDisk => 20,
+            Self::RollBack => 40,
         }
+    }
+
+    /// Whether what a node has acknowledged is gone with it, and its oracle is told: a world of one node has nothing else
+    /// to hold against its promises.
+    pub(crate) const fn takes_the_store(self) -> bool {
+        matches!(self, Self::Reinstall | Self::LoseDisk | Self::RollBack)
     }
 }
 
@@ -245,6 +286,8 @@ pub struct Swarm {
     pub burst: u64,
     /// What the node may use.
     pub limits: Limits,
+    /// What the network between nodes is like; calm where there is one node alone.
+    pub network: Weather,
 }
 
 /// When the index is flushed, in bytes of changes.
@@ -270,13 +313,16 @@ const STORMS: [State; 14] = [
     State::OpeningKeyless,
 ];
 
+/// Parts per million by which clocks are fast or slow.
+const DRIFTS: [i64; 5] = [0, 50, -50, 5000, -5000];
+
 const SAFE_CODINGS: &[(u8, u8)] = &[(2, 1), (1, 1), (4, 2), (2, 3), (8, 1), (3, 2)];
 const ALL_CODINGS: &[(u8, u8)] = &[(1, 0), (2, 0), (2, 1), (1, 1), (4, 2), (8, 1)];
 
 impl Swarm {
-    /// Draws the swarm of a run.
+    /// Draws the swarm of a run with so many nodes.
     #[must_use]
-    pub fn draw(tape: &Tape) -> Self {
+    pub fn draw(tape: &Tape, nodes: u8) -> Self {
         let knob = |knob: Knob, bound: u64| tape.below_at(STREAM, knob as u64, bound);
         let pick = |name: Knob, values: &[u64]| values[knob(name, values.len() as u64) as usize];
         let coding = knob(Knob::Coding, 8) as usize;
@@ -346,7 +392,7 @@ impl Swarm {
             slow_nanos: pick(Knob::SlowLatency, &[1_000_000, 100_000_000, 30_000_000_000]),
             job_nanos: pick(Knob::JobLatency, &[1000, 100_000, 5_000_000]),
             gap_nanos: pick(Knob::Gaps, &[10_000, 1_000_000, 100_000_000]),
-            drift: [0, 50, -50, 5000, -5000][knob(Knob::Drift, 5) as usize],
+            drift: DRIFTS[knob(Knob::Drift, DRIFTS.len() as u64) as usize],
             disruptions,
             faults,
             storm: STORMS.get((knob(Knob::Storm, 2 * STORMS.len() as u64 + 1) as usize).wrapping_sub(1)).copied(),
@@ -368,6 +414,7 @@ impl Swarm {
                 segment_len: pick(Knob::Segment, &[64 << 10, 256 << 10, 96 << 10]) as u32,
                 upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),
             },
+            network: if nodes > 1 { weather(tape) } else { Weather::default() },
         }
     }
 }
@@ -382,7 +429,40 @@ const fn weight(fault: Fault) -> u32 {
     }
 }
 
+/// What the network is like. Nothing is drawn in a world of one node.
+fn weather(tape: &Tape) -> Weather {
+    let pick = |position: u64, values: &[u64]| values[tape.below_at(STREAM, position, values.len() as u64) as usize];
+    let mut rates = [0; NetworkFault::COUNT];
+    for (place, fault) in NetworkFault::ALL.into_iter().enumerate() {
+        let values: &[u64] = match place < NetworkFault::OF_FRAMES {
+            true => &[0, 0, 0, 0, 1_000, 10_000, 50_000, 100_000],
+            false => &[0, 0, 0, 10_000, 50_000, 150_000],
+        };
+        rates[fault as usize] = pick(FIRST_NETWORK + place as u64, values) as u32;
+    }
+    let latency = pick(Knob::FrameLatency as u64, &[200_000, 10_000, 20_000_000]);
+    let jitter = latency * pick(Knob::FrameJitter as u64, &[1, 8, 40]);
+    Weather { latency, jitter, rates }
+}
+
 impl Swarm {
+    /// Takes away everything that goes wrong by itself.
+    pub(crate) fn calm(&mut self) {
+        self.faults.fill(0);
+        self.disruptions.fill(0);
+        self.network.rates.fill(0);
+        (self.storm, self.drift) = (None, 0);
+    }
+
+    /// The drift of a node's clocks: each node has its own.
+    pub(crate) fn drift_of(&self, tape: &Tape, node: u8) -> i64 {
+        if node == 0 {
+            return self.drift;
+        }
+        let stream = StreamId::new(Purpose::Swarm, node);
+        DRIFTS[tape.below_at(stream, Knob::Drift as u64, DRIFTS.len() as u64) as usize]
+    }
+
     /// How often a fault strikes during a storm.
     pub(crate) const fn storm_rate(&self, fault: Fault) -> u32 {
         match fault {
@@ -415,6 +495,14 @@ impl fmt::Display for Swarm {
         }
         if let Some(state) = self.storm {
             writeln!(f, "a storm of faults while {state}")?;
+        }
+        if self.network != Weather::default() {
+            let Weather { latency, jitter, rates } = &self.network;
+            writeln!(f, "frames take {latency} ns and up to {jitter} ns more")?;
+            for fault in NetworkFault::ALL.into_iter().filter(|fault| rates[*fault as usize] > 0) {
+                let of = if (fault as usize) < NetworkFault::OF_FRAMES { "frames" } else { "slots" };
+                writeln!(f, "network fault {fault}: {} ppm of the {of}", rates[fault as usize])?;
+            }
         }
         for disruption in Disruption::ALL {
             let rate = self.disruptions[disruption as usize];

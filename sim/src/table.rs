@@ -114,12 +114,18 @@ pub const fn impossible(cause: Cause, state: State) -> Option<&'static str> {
             State::AtRest | State::Dead => None,
             _ => Some("nobody takes the index away from under a running process"),
         },
-        Cause::Befell(Disruption::Reopen | Disruption::Keyless | Disruption::Rest) => impossible_between_rounds(state),
+        Cause::Befell(Disruption::Gone | Disruption::Reinstall | Disruption::LoseDisk | Disruption::RollBack) => {
+            match state {
+                State::AtRest | State::Dead => None,
+                _ => Some("a machine is gone, or is given another disk, when its process has ended"),
+            }
+        }
         // A machine may come back with another time than it had.
         Cause::Befell(Disruption::WallJump) if matches!(state, State::Dead) => None,
-        Cause::Befell(Disruption::PowerLoss | Disruption::Kill | Disruption::WallJump | Disruption::TightDisk) => {
-            impossible_between_turns(state)
-        }
+        Cause::Befell(Disruption::Reopen | Disruption::Keyless | Disruption::Rest) => impossible_between_rounds(state),
+        Cause::Befell(
+            Disruption::PowerLoss | Disruption::Kill | Disruption::WallJump | Disruption::TightDisk | Disruption::Pause,
+        ) => impossible_between_turns(state),
     }
 }
 

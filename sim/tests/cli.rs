@@ -109,11 +109,41 @@ fn every_kind_of_fault_is_listed_with_what_it_does() {
     let list = text(&output.stdout);
     let kinds = list.lines().filter(|line| line.starts_with("    ")).count();
     assert!(kinds >= 36 && list.contains(&format!("{kinds} kinds")), "{list}");
-    for name in
-        ["crash", "lying-sync", "rot-garbage", "power-tears-sectors", "kill", "tight-disk", "clock-drift", "link-drop"]
-    {
-        assert!(list.lines().any(|line| line.trim_start().starts_with(name)), "{name}");
+    let of_machines =
+        ["crash", "lying-sync", "rot-garbage", "power-tears-sectors", "kill", "tight-disk", "clock-drift"];
+    let of_several = ["pause", "gone-for-long", "reinstall", "lose-disk", "roll-back-disk"];
+    let of_links = ouroboros_sim::network::NetworkFault::ALL.map(|fault| fault.name());
+    for name in of_machines.into_iter().chain(of_several).chain(of_links) {
+        let line = list
+            .lines()
+            .find(|line| line.split_ascii_whitespace().next().map(|word| word.trim_end_matches('*')) == Some(name));
+        assert!(line.is_some_and(|line| line.split_ascii_whitespace().count() > 3), "{name}");
     }
+}
+
+#[test]
+fn several_nodes_are_run_explained_replayed_and_drawn_with_a_lane_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let three = ["--nodes", "3"];
+    let output = sim(folder.path(), &[&["run", "--seed", "3", "--operations", "12", "--json"], &three[..]].concat());
+    assert_eq!(code(&output), 0);
+    let line: Value = serde_json::from_str(text(&output.stdout).trim()).unwrap();
+    assert_eq!(line["nodes"], 3);
+    assert!(line["network"]["sent"].as_u64().unwrap() > 0 && line["network"]["faults"].is_object());
+    let output = sim(folder.path(), &[&["explain", "3"], &three[..]].concat());
+    assert!(text(&output.stdout).contains("frames take "), "{}", text(&output.stdout));
+    let arguments = [&["run", "--seed", "3", "--operations", "12", "--html", "story.html"], &three[..]].concat();
+    assert_eq!(code(&sim(folder.path(), &arguments)), 0);
+    let page = std::fs::read_to_string(folder.path().join("story.html")).unwrap();
+    assert!((0..3).all(|node| page.contains(&format!(">client {node}<")) && page.contains(&format!(">disk {node}<"))));
+    let output = sim(folder.path(), &[&["run", "--seeds", "0..50", "--canary"], &three[..]].concat());
+    assert_eq!(code(&output), 1);
+    let told = text(&output.stderr);
+    let line = told.lines().find(|line| line.starts_with("ouroboros-sim replay ")).expect("how to see it again");
+    let file = line.split_ascii_whitespace().nth(2).unwrap();
+    assert!(std::fs::read_to_string(folder.path().join(file)).unwrap().contains("\nnodes 3\n"));
+    assert_eq!(code(&sim(folder.path(), &["replay", file])), 1);
+    assert_eq!(code(&sim(folder.path(), &["run", "--seed", "1", "--nodes", "99"])), 2);
 }
 
 #[test]
@@ -129,8 +159,10 @@ fn a_campaign_runs_for_its_time_and_ends_with_a_table() {
 fn two_runs_of_a_seed_part_nowhere_and_where_they_do_it_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let small = ["--operations", "6"];
-    let output = sim(folder.path(), &[&["diverge", "4"], &small[..]].concat());
-    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    for nodes in ["1", "3"] {
+        let output = sim(folder.path(), &[&["diverge", "4", "--nodes", nodes], &small[..]].concat());
+        assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    }
     assert_eq!(code(&sim(folder.path(), &[&["diverge", "4", "--save", "events"], &small[..]].concat())), 0);
     let saved = std::fs::read_to_string(folder.path().join("events")).unwrap();
     assert_eq!(code(&sim(folder.path(), &[&["diverge", "4", "--against", "events"], &small[..]].concat())), 0);

@@ -134,6 +134,6 @@ fn a_thousand_seeds_reach_every_state_that_must_be_reached() {
             reached.add(&report.sometimes);
         }
     });
-    let never: Vec<&str> = reached.never().map(|what| what.text()).collect();
+    let never: Vec<&str> = reached.never(1).map(|what| what.text()).collect();
     assert!(never.is_empty(), "it never came to this: {never:#?}");
 }

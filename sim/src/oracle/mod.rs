@@ -102,7 +102,8 @@ impl Promise {
             }
             Self::P8 => {
                 "What lies on the disk is sealed: neither values nor names of keys nor secrets may be found in it, and who opens the \
-                 store without its keys can keep it up and read nothing."
+                 store without its keys can keep it up and read nothing. Between nodes, nobody takes a frame for a peer's that is \
+                 forged, altered or comes again."
             }
             Self::P9 => {
                 "Every request is answered, and what the store keeps in memory is bounded by its limits. Too much at once is answered \
@@ -218,7 +219,7 @@ impl Excuse {
 }
 
 /// See the module's text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Oracle {
     pub(crate) model: Model,
     pub(crate) author: AuthorId,

@@ -113,6 +113,9 @@ struct Drawing<'a> {
     operations: Vec<Operation>,
 }
 
+/// Operations under way, each with its track and its first row.
+type Open = BTreeMap<(u8, u32), (usize, usize)>;
+
 struct Operation {
     node: u8,
     slot: u32,
@@ -125,7 +128,7 @@ struct Operation {
 impl<'a> Drawing<'a> {
     fn of(entries: &'a [&'a Entry]) -> Self {
         let nodes = entries.iter().map(|entry| usize::from(entry.node) + 1).max().unwrap_or(1);
-        let mut open: BTreeMap<(u8, u32), (usize, usize)> = BTreeMap::new();
+        let mut open = Open::new();
         let mut operations = Vec::new();
         let end = |operations: &mut Vec<Operation>, (node, slot), (track, from), to, answered| {
             operations.push(Operation { node, slot, track, from, to, answered });
@@ -144,7 +147,10 @@ impl<'a> Drawing<'a> {
                     }
                 }
                 Told::Down => {
-                    for (which, begun) in std::mem::take(&mut open) {
+                    let (its, others) =
+                        std::mem::take(&mut open).into_iter().partition(|((node, _), _)| *node == entry.node);
+                    open = others;
+                    for (which, begun) in Open::into_iter(its) {
                         end(&mut operations, which, begun, row, false);
                     }
                 }
@@ -287,6 +293,9 @@ impl<'a> Drawing<'a> {
                 let _ = write!(out, "<circle class=\"hollow\" cx=\"{client}\" cy=\"{y}\" r=\"5\"/>");
             }
             Told::Damage | Told::OpenFailed => dot(out, process, y),
+            Told::Network => {
+                let _ = write!(out, "<path d=\"M{} {y}l8-7v14z\"/>", process - 4);
+            }
             Told::Broken => {
                 let _ = write!(out, "<path class=\"cut\" d=\"M{TIMES} {y}H{}\"/>", self.texts() - 10);
             }
@@ -320,7 +329,7 @@ const fn class(told: &Told) -> &'static str {
         Told::Struck { .. } => "befell",
         Told::OpenFailed => "no",
         Told::Open | Told::Closed => "open",
-        Told::Damage => "fault",
+        Told::Damage | Told::Network => "fault",
         Told::Oracle => "oracle",
         Told::Broken => "broken",
         Told::Note => "note",
@@ -428,11 +437,12 @@ mod tests {
             entry(Told::Asked { slot: 1 }),
             entry(Told::Asked { slot: 2 }),
             entry(Told::Answered { slot: 1, refused: false }),
+            Entry { node: 1, ..entry(Told::Down) },
             entry(Told::Down),
         ];
         let entries: Vec<&Entry> = story.iter().collect();
         let drawing = Drawing::of(&entries);
         let ends: Vec<_> = drawing.operations.iter().map(|o| (o.slot, o.track, o.from, o.to, o.answered)).collect();
-        assert_eq!(ends, [(1, 0, 0, 2, true), (2, 1, 1, 3, false)]);
+        assert_eq!(ends, [(1, 0, 0, 2, true), (2, 1, 1, 4, false)], "another node's end is not its own");
     }
 }

@@ -42,6 +42,8 @@ pub enum Told {
     Damage,
     /// The oracle does something, or says what it sees.
     Oracle,
+    /// The network does something to a frame or to links.
+    Network,
     /// A promise broke.
     Broken,
     /// Something worth knowing.

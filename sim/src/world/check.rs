@@ -154,6 +154,10 @@ impl World {
             Err(_) if self.nodes[node].read_only && self.nodes[node].has_faults() => {
                 self.tell(node, Told::Oracle, || "a process that only reads cannot: it is started anew".to_owned());
                 self.stop_and_restart(node, false, None)?;
+                if self.nodes[node].process.is_none() {
+                    // Beyond the budget it may never be opened again.
+                    return Ok(());
+                }
                 self.survey(node, &keys, promise)?
             }
             surveyed => surveyed?,
@@ -167,6 +171,9 @@ impl World {
         if unsure && again {
             again = false;
             (shown, histories) = self.survey_again(node, &keys, promise, "a version is missing or back")?;
+        }
+        if self.nodes[node].process.is_none() {
+            return Ok(());
         }
         let mut contents = BTreeMap::new();
         for id in self.nodes[node].oracle.strangers(tasks, &shown) {
@@ -194,6 +201,7 @@ impl World {
         if all {
             self.read_back(node, &histories)?;
             self.listing(node)?;
+            self.keep_copy(node);
         }
         Ok(())
     }
@@ -222,6 +230,9 @@ impl World {
         if self.nodes[node].read_only {
             self.stop_and_restart(node, false, None)?;
         }
+        if self.nodes[node].process.is_none() {
+            return Ok((Shown::new(), Vec::new()));
+        }
         if let Err(Stop::Broken(broken)) = self.ask(node, Request::Scrub { repair: true }) {
             return Err(broken);
         }
@@ -244,7 +255,7 @@ impl World {
                 let it = &mut self.nodes[node];
                 let first = it.read_back.insert(version.id);
                 let turn = u64::from(version.id.as_bytes()[0]) % 8 == it.life % 8;
-                if !first && !turn && !self.over {
+                if !first && !turn && !it.over {
                     continue;
                 }
                 // What nothing has destroyed was thrown away.
@@ -277,14 +288,10 @@ impl World {
         }
     }
 
-    /// Faults stop: everything heals, everything is there, and all work ends.
+    /// The faults have stopped: everything heals, everything is there, and all work ends.
     pub(super) fn finish(&mut self, node: usize) -> Result<(), Broken> {
-        self.tell(node, Told::Note, || "the faults stop".to_owned());
         self.nodes[node].begin(Some(FINALE));
         let disk = self.nodes[node].disk.clone();
-        disk.set_capacity(None);
-        disk.calm();
-        self.healed = true;
         if self.budget.beyond {
             return self.plaintext.check(&disk);
         }
@@ -309,11 +316,11 @@ impl World {
             Reply::Compacted(_) => {}
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),
         }
-        self.over = true;
+        self.nodes[node].over = true;
         self.look(node, &[], true, Excuse::default())?;
         self.stats(node)?;
         self.rest(node)?;
-        self.plaintext.check(&disk)
+        self.plaintext.check(&self.nodes[node].disk)
     }
 
     /// A scrub heals what is rotten, and the next one, if there was anything, finds nothing.
@@ -381,10 +388,16 @@ impl World {
         // What was called for by earlier lives, or called for anew since, never happens.
         let heap = std::mem::take(&mut self.heap);
         self.heap = heap.into_iter().filter(|Reverse((at, _, happening))| self.is_due(*at, happening)).collect();
+        self.nodes.iter_mut().for_each(|node| node.pending = 0);
+        for Reverse((_, _, happening)) in &self.heap {
+            if let Some(node) = happening.of() {
+                self.nodes[node].pending += 1;
+            }
+        }
         let until = self.now + 60_000_000_000;
-        let pumped = self.pump(node, |world| world.heap.peek().is_some_and(|next| next.0.0 > until))?;
+        self.pump(node, |world| world.heap.peek().is_some_and(|next| next.0.0 > until))?;
         let it = &self.nodes[node];
-        if pumped != Pumped::Still || !it.jobs.is_empty() || !it.open.is_empty() {
+        if it.pending > 0 || !it.jobs.is_empty() || !it.open.is_empty() {
             let what = format!(
                 "a minute after the last request there are {} jobs and {} requests",
                 it.jobs.len(),

@@ -63,6 +63,12 @@ pub(super) enum Detail {
     RotPurged,
     /// Whether the wall clock jumps while nobody runs.
     JumpMeanwhile,
+    /// How long a process gets no turn.
+    PauseLong,
+    /// Days for which a node is gone.
+    GoneDays,
+    /// Whether its process ends in order before the node goes, or its disk does.
+    Abrupt,
     /// No choice: how many there are.
     Count,
 }

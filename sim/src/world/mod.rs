@@ -1,40 +1,45 @@
 //! The world: virtual time, nodes with their disks and clocks, and everything that befalls them.
 //!
-//! A discrete-event scheduler: a heap of moments, nothing is polled. Clients send *rounds* of operations, one operation or
-//! several that overlap; when a round has ended, the oracle looks at what it has done (with no fault striking
-//! meanwhile) and the world may do something to the node. A process that dies ends its round.
+//! A discrete-event scheduler: a heap of moments, nothing is polled. Clients send *rounds* of operations to every node, one
+//! operation or several that overlap. When a node's part of a round has ended, its oracle looks at what it has done (with
+//! no fault striking it meanwhile) and the world may do something to it, while the others go on. A process that dies ends
+//! its part of the round.
 
 mod budget;
 mod check;
+mod cluster;
 mod detail;
-mod network;
+mod machine;
 mod node;
 mod restart;
 mod rounds;
+mod setting;
 mod strikes;
 mod trace;
+mod traffic;
 
 pub(crate) use budget::Budget;
-pub use network::{Arrival, Link, SimNetwork};
+pub use cluster::MAX_NODES;
+pub(crate) use setting::{Counts, Ending, Setting};
 pub use trace::{CHECKPOINT, TraceEvent, TraceHash};
 
-use crate::disk::{Fault, FaultCounts, FaultPlan, FaultyDisk};
-use crate::oracle::{Broken, Oracle, Plaintext, Promise, Violation};
-use crate::sometimes::{Sometimes, SometimesCounts};
+use crate::disk::Fault;
+use crate::network::{Arrival, Port, SimNetwork};
+use crate::oracle::{Broken, Plaintext, Promise};
+use crate::probe::ledger::Ledger;
+use crate::scenario::{At, Step};
+use crate::sometimes::Sometimes;
 use crate::story::{Entry, Told};
-use crate::swarm::Swarm;
-use crate::table::FaultTable;
+use crate::swarm::{Disruption, Swarm};
 use crate::tape::place::OPERATIONS;
 use crate::tape::{Purpose, StreamId, Tape};
-use crate::workload::{Task, Workload, keyring};
+use crate::workload::{Workload, keyring};
 use node::Node;
 use ouroboros_engine::env::{Input, Volume};
 use ouroboros_engine::keys::Keyring;
-use ouroboros_engine::node::{
-    DamageOutcome, Event, Failure, JobDone, JobId, PeerId, Reply, Request, RequestId, StoreConfig,
-};
+use ouroboros_engine::node::{DamageOutcome, Event, Failure, JobDone, JobId, Reply, Request, RequestId, StoreConfig};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use trace::{Trace, What};
@@ -51,7 +56,22 @@ enum Happening {
     /// A client's next message of a task of the round.
     Send { node: u8, life: u64, task: usize },
     /// A frame arrives.
-    Arrive { arrival: usize },
+    Arrive { arrival: u64 },
+    /// A probe is to say something again.
+    Probe { node: u8, life: u64 },
+    /// A process that got no turn finds its frames.
+    Mail { node: u8, life: u64 },
+}
+
+impl Happening {
+    /// Whose answer, or whose rest, waits for it.
+    fn of(&self) -> Option<usize> {
+        match self {
+            Self::Turn { node, .. } | Self::JobDone { node, .. } | Self::Send { node, .. } => Some(usize::from(*node)),
+            // Engines neither send nor await frames yet.
+            Self::Arrive { .. } | Self::Probe { .. } | Self::Mail { .. } => None,
+        }
+    }
 }
 
 /// Why the world stopped to wait.
@@ -61,60 +81,8 @@ enum Pumped {
     Done,
     /// The node's machine has lost its power.
     Down,
-    /// Nothing will ever happen again.
+    /// Nothing will ever happen to it again.
     Still,
-}
-
-/// Counts of what the world did.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) operations: u64,
-    pub(crate) faults: FaultCounts,
-    pub(crate) table: FaultTable,
-    pub(crate) sometimes: SometimesCounts,
-    pub(crate) done: BTreeMap<&'static str, u64>,
-}
-
-impl Counts {
-    pub(crate) fn count(&mut self, what: &'static str) {
-        *self.done.entry(what).or_default() += 1;
-    }
-
-    pub(crate) const fn reached(&mut self, what: Sometimes) {
-        self.sometimes.reached(what);
-    }
-}
-
-/// What a run is given.
-#[derive(Clone, Debug)]
-pub(crate) struct Setting {
-    pub(crate) seed: u64,
-    pub(crate) operations: u32,
-    pub(crate) beyond: bool,
-    pub(crate) canary: bool,
-    pub(crate) told: bool,
-    pub(crate) logged: bool,
-    /// The bug that is planted.
-    pub(crate) planted: Option<ouroboros_engine::planted::Bug>,
-    /// A planted nondeterminism: the oracle asks in the order of a hash map.
-    #[cfg(feature = "planted")]
-    pub(crate) disorder: bool,
-}
-
-impl Setting {
-    pub(crate) const fn new(seed: u64, operations: u32) -> Self {
-        Self {
-            seed,
-            operations,
-            beyond: false,
-            canary: false,
-            told: false,
-            logged: false,
-            planted: None,
-            #[cfg(feature = "planted")]
-            disorder: false,
-        }
-    }
 }
 
 /// See the module's text.
@@ -132,13 +100,19 @@ pub(crate) struct World {
     scheduled: u64,
     nodes: Vec<Node>,
     network: SimNetwork,
-    arrivals: Vec<Arrival>,
+    /// Frames on their way.
+    arrivals: BTreeMap<u64, Arrival>,
+    ledger: Ledger,
     /// The faults have stopped for good.
     healed: bool,
-    /// And everything is mended and tidied up: what there is now is what there will be.
-    over: bool,
-    /// The round under way.
-    tasks: Vec<Task>,
+    /// Whom it is about: who broke a promise, if one breaks now.
+    about: usize,
+    /// Whose part of the round is over, and who is started anew or looked at.
+    settling: Option<usize>,
+    /// What a scenario still asks for.
+    steps: VecDeque<(At, Step)>,
+    /// Whether old copies of disks are kept.
+    keeps_copies: bool,
     next_request: u64,
     trace: Trace,
     pub(crate) counts: Counts,
@@ -151,27 +125,19 @@ impl core::fmt::Debug for World {
     }
 }
 
-/// What a run leaves.
-pub(crate) struct Ending {
-    pub(crate) trace: TraceHash,
-    pub(crate) checkpoints: Vec<TraceHash>,
-    pub(crate) log: Vec<TraceEvent>,
-    pub(crate) events: u64,
-    pub(crate) virtual_ns: u64,
-    pub(crate) counts: Counts,
-    pub(crate) story: Vec<Entry>,
-}
-
 impl World {
     pub(crate) fn new(setting: Setting, tape: Tape) -> Self {
-        let swarm = Swarm::draw(&tape);
+        let swarm = cluster::swarm(&setting, &tape);
+        let mut steps = setting.steps.clone();
+        steps.sort_by_key(|(at, _)| *at);
+        let rolls_back = swarm.disruptions[Disruption::RollBack as usize] > 0;
+        let keeps_copies = rolls_back || steps.iter().any(|(_, step)| matches!(step, Step::RollBack(_)));
         let keys = keyring(swarm.signatures);
         let config = crate::local::config(&keys, swarm.coding, swarm.chunker);
-        let latency = Link { latency: 200_000, jitter: 2_000_000, ..Link::default() };
         Self {
             workload: Workload::new(setting.seed),
             budget: Budget { beyond: setting.beyond },
-            network: SimNetwork::new(tape.clone(), latency),
+            network: SimNetwork::new(tape.clone(), setting.nodes, swarm.network),
             trace: Trace::new(setting.logged),
             setting,
             tape,
@@ -183,42 +149,17 @@ impl World {
             heap: BinaryHeap::new(),
             scheduled: 0,
             nodes: Vec::new(),
-            arrivals: Vec::new(),
+            arrivals: BTreeMap::new(),
+            ledger: Ledger::default(),
             healed: false,
-            over: false,
-            tasks: Vec::new(),
+            about: 0,
+            settling: None,
+            steps: steps.into(),
+            keeps_copies,
             next_request: 1,
             counts: Counts::default(),
             story: Vec::new(),
         }
-    }
-
-    /// Runs everything, and says what broke.
-    pub(crate) fn run(&mut self) -> Option<Violation> {
-        let node = 0;
-        let plan = FaultPlan::new(0).latency(self.swarm.disk_nanos, self.swarm.slow_nanos).burst(self.swarm.burst);
-        let disk = FaultyDisk::new(plan);
-        disk.limit_log(0);
-        disk.choose_by(self.tape.clone(), node as u8);
-        let mut oracle = Oracle::new(self.keys.author(), self.setting.canary);
-        oracle.beyond = self.setting.beyond;
-        self.nodes.push(Node::new(node as u8, disk, oracle, self.swarm.drift));
-        let result = self.play(node);
-        self.account(node);
-        if let Some(node) = self.nodes.first() {
-            self.counts.faults.add(&node.disk.fault_counts());
-        }
-        if result.is_err() {
-            // What panicked may do so again when it is dropped.
-            for process in self.nodes.iter_mut().filter_map(|node| node.process.take()) {
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(process)));
-            }
-        }
-        result.err().map(|broken| {
-            self.tell(node, Told::Broken, || format!("BROKEN: {} {}", broken.promise, broken.what));
-            let Broken { promise, what } = broken;
-            Violation { promise, what, at_virtual_ns: self.now, node: node as u8 }
-        })
     }
 
     pub(crate) fn end(mut self) -> Ending {
@@ -237,14 +178,17 @@ impl World {
     }
 
     fn schedule(&mut self, at: u64, happening: Happening) {
+        if let Some(node) = happening.of() {
+            self.nodes[node].pending += 1;
+        }
         self.heap.push(Reverse((at, self.scheduled, happening)));
         self.scheduled += 1;
     }
 
-    /// Lets a process take its turn, not before a moment and not while its disk is at work.
+    /// Lets a process take its turn, not before a moment and not while its disk is at work or it gets none.
     fn wake(&mut self, node: usize, at: u64) {
         let it = &mut self.nodes[node];
-        let at = at.max(it.busy_until);
+        let at = at.max(it.busy_until).max(it.paused_until);
         if it.turn_at.is_none_or(|planned| planned > at) {
             it.turn_at = Some(at);
             let happening = Happening::Turn { node: it.number, life: it.life };
@@ -256,7 +200,7 @@ impl World {
         self.nodes[node].process.is_some() && self.nodes[node].disk.is_powered()
     }
 
-    /// Lets the world go on until something is so.
+    /// Lets the world go on until something is so of a node.
     fn pump(&mut self, node: usize, mut until: impl FnMut(&mut Self) -> bool) -> Result<Pumped, Broken> {
         let first = self.trace.events();
         loop {
@@ -266,13 +210,36 @@ impl World {
             if !self.is_up(node) {
                 return Ok(Pumped::Down);
             }
-            let Some(Reverse((at, _, happening))) = self.heap.pop() else { return Ok(Pumped::Still) };
-            self.now = self.now.max(at);
-            self.happen(at, happening)?;
-            if self.trace.events() - first > MAX_EVENTS {
-                return Err(Broken::new(Promise::P6, format!("after {MAX_EVENTS} events the node is not idle")));
+            if self.nodes[node].pending == 0 {
+                return Ok(Pumped::Still);
             }
+            self.next(first)?;
         }
+    }
+
+    /// Lets the next thing happen, and says to whom.
+    fn next(&mut self, first: u64) -> Result<Option<usize>, Broken> {
+        let Some(Reverse((at, _, happening))) = self.heap.pop() else { return Ok(None) };
+        let whose = happening.of();
+        if let Some(node) = whose {
+            self.nodes[node].pending -= 1;
+        }
+        self.now = self.now.max(at);
+        self.happen(at, happening)?;
+        if self.trace.events() - first > MAX_EVENTS {
+            return Err(Broken::new(Promise::P6, format!("after {MAX_EVENTS} events the node is not idle")));
+        }
+        Ok(whose)
+    }
+
+    /// Lets time pass, and what happens meanwhile.
+    fn pass(&mut self, until: u64) -> Result<(), Broken> {
+        let first = self.trace.events();
+        while self.heap.peek().is_some_and(|next| next.0.0 <= until) {
+            self.next(first)?;
+        }
+        self.now = self.now.max(until);
+        Ok(())
     }
 
     /// Whether anything will come of what is to happen.
@@ -281,7 +248,9 @@ impl World {
         match happening {
             Happening::Turn { node, life } => of(*node).life == *life && of(*node).turn_at == Some(at),
             Happening::JobDone { node, life, job } => of(*node).life == *life && of(*node).jobs.contains_key(job),
-            Happening::Send { node, life, task } => of(*node).life == *life && *task < self.tasks.len(),
+            Happening::Send { node, life, task } => of(*node).life == *life && *task < of(*node).tasks.len(),
+            Happening::Probe { node, life } => of(*node).life == *life && of(*node).probe_at == Some(at),
+            Happening::Mail { node, life } => of(*node).life == *life,
             Happening::Arrive { .. } => true,
         }
     }
@@ -292,33 +261,37 @@ impl World {
                 let node = usize::from(node);
                 if self.nodes[node].life == life && self.nodes[node].turn_at == Some(at) {
                     self.nodes[node].turn_at = None;
-                    self.turn(node)?;
+                    if self.is_paused(node) {
+                        self.wake(node, at);
+                    } else {
+                        self.turn(node)?;
+                    }
                 }
             }
             Happening::JobDone { node, life, job } => self.job_done(usize::from(node), life, job)?,
             Happening::Send { node, life, task } => self.send_next(usize::from(node), life, task),
-            Happening::Arrive { arrival } => {
-                let Some(Arrival { from, to, frame, .. }) = self.arrivals.get(arrival).cloned() else { return Ok(()) };
-                self.trace.event(self.now, to, What::Frame, &[u64::from(from), frame.len() as u64]);
-                let to = usize::from(to);
-                if to < self.nodes.len() && self.is_up(to) {
-                    self.nodes[to].inbox.push(Input::Message(PeerId(u64::from(from)), frame));
-                    self.wake(to, self.now);
-                }
-            }
+            Happening::Arrive { arrival } => self.arrive(arrival)?,
+            Happening::Probe { node, life } => self.probe_due(usize::from(node), life, at)?,
+            Happening::Mail { node, life } => self.open_mail(usize::from(node), life)?,
         }
         Ok(())
     }
 
     fn job_done(&mut self, node: usize, life: u64, id: JobId) -> Result<(), Broken> {
-        let it = &mut self.nodes[node];
-        if it.life != life {
+        if self.nodes[node].life != life {
             return Ok(());
         }
+        if self.is_paused(node) {
+            let until = self.nodes[node].paused_until;
+            self.schedule(until, Happening::JobDone { node: node as u8, life, job: id });
+            return Ok(());
+        }
+        let it = &mut self.nodes[node];
         let Some(job) = it.jobs.remove(&id) else { return Ok(()) };
         let scratch = &mut it.scratch;
-        let outcome =
-            catch_unwind(AssertUnwindSafe(|| job.run(scratch))).map_err(|panic| panicked(&*panic, "a job"))?;
+        let result = catch_unwind(AssertUnwindSafe(|| job.run(scratch)));
+        let outcome = result.map_err(|panic| self.panicked(node, &*panic, "a job"))?;
+        let it = &mut self.nodes[node];
         it.inbox.push(Input::JobDone(JobDone { id, outcome }));
         self.trace.event(self.now, node as u8, What::JobDone, &[id.0]);
         self.wake(node, self.now);
@@ -327,14 +300,24 @@ impl World {
 
     /// One turn of a node's loop.
     fn turn(&mut self, node: usize) -> Result<(), Broken> {
+        if !self.is_up(node) {
+            // Its machine waits for somebody to see that it is down, while the others go on.
+            return Ok(());
+        }
         let it = &mut self.nodes[node];
         let now = it.now(self.now);
         let Some(process) = &mut it.process else { return Ok(()) };
         let inputs = std::mem::take(&mut it.inbox);
         let count = inputs.len() as u64;
+        if std::mem::take(&mut it.paused_until) > 0 && count > 0 {
+            self.counts.sometimes.reached(Sometimes::PausedOver);
+        }
         let busy = it.disk.busy_nanos();
-        let due = catch_unwind(AssertUnwindSafe(|| process.turn(now, inputs)))
-            .map_err(|panic| panicked(&*panic, "the node"))?;
+        let turned = catch_unwind(AssertUnwindSafe(|| process.turn(now, inputs)));
+        let due = match turned {
+            Ok(due) => due,
+            Err(panic) => return Err(self.panicked(node, &*panic, "the node")),
+        };
         let took = it.disk.busy_nanos() - busy;
         let jobs = std::mem::take(&mut process.host.jobs);
         let replies = std::mem::take(&mut process.host.replies);
@@ -366,17 +349,13 @@ impl World {
             self.trace.reply(&reply);
             self.answered(node, id, reply)?;
         }
-        self.is_bounded(held)?;
+        self.is_bounded(node, held)?;
         for event in events {
             self.noted(node, &event)?;
         }
         self.nodes[node].fresh = false;
         for (peer, frame) in frames {
-            for arrival in self.network.send(self.now, number, peer.0 as u8, &frame) {
-                let at = arrival.at;
-                self.arrivals.push(arrival);
-                self.schedule(at, Happening::Arrive { arrival: self.arrivals.len() - 1 });
-            }
+            self.transmit(node, peer.0 as u8, Port::Engine, &frame);
         }
         if let Some(due) = due {
             self.wake(node, due);
@@ -386,12 +365,12 @@ impl World {
     }
 
     /// What a node holds of contents on their way in is what its limit says, and what each client may add.
-    fn is_bounded(&self, held: usize) -> Result<(), Broken> {
+    fn is_bounded(&self, node: usize, held: usize) -> Result<(), Broken> {
         let limit = self.swarm.limits.inflight_len;
         if held <= limit {
             return Ok(());
         }
-        let bound = limit + self.tasks.iter().map(|task| task.holds).sum::<usize>();
+        let bound = limit + self.nodes[node].tasks.iter().map(|task| task.holds).sum::<usize>();
         if held <= bound {
             return Ok(());
         }
@@ -399,9 +378,10 @@ impl World {
     }
 
     /// A stream is taken only while there are not too many.
-    fn stream_taken(&mut self, at: usize) -> Result<(), Broken> {
-        self.tasks[at].taken = true;
-        let taken = self.tasks.iter().filter(|task| task.taken && task.reply.is_none()).count();
+    fn stream_taken(&mut self, node: usize, at: usize) -> Result<(), Broken> {
+        let tasks = &mut self.nodes[node].tasks;
+        tasks[at].taken = true;
+        let taken = tasks.iter().filter(|task| task.taken && task.reply.is_none()).count();
         let limit = self.swarm.limits.uploads;
         if taken <= limit {
             return Ok(());
@@ -419,7 +399,7 @@ impl World {
             _ => false,
         };
         let mut ready = None;
-        for (at, task) in self.tasks.iter_mut().enumerate() {
+        for (at, task) in it.tasks.iter_mut().enumerate() {
             if task.last == Some(id) {
                 task.awaited.remove(&id);
                 let (slot, kind) = (task.slot, task.kind.name());
@@ -434,7 +414,10 @@ impl World {
                     let text = format!("{kind} #{slot} -> {}", brief(&reply));
                     self.tell(node, Told::Answered { slot, refused }, || text);
                 }
-                self.tasks[at].reply = Some(reply);
+                self.nodes[node].tasks[at].reply = Some(reply);
+                if self.settling.is_some_and(|other| other != node) {
+                    self.counts.reached(Sometimes::AnsweredMeanwhile);
+                }
                 return Ok(());
             }
             if task.awaited.remove(&id) {
@@ -447,7 +430,7 @@ impl World {
                     ready = Some(at);
                 }
                 if taken {
-                    self.stream_taken(at)?;
+                    self.stream_taken(node, at)?;
                 }
                 if ready.is_some() {
                     break;
@@ -478,8 +461,10 @@ impl World {
                 self.counts.reached(Sometimes::OpeningHealed);
             }
             let it = &self.nodes[node];
-            let excused = it.is_excused() || self.budget.beyond;
+            let of_index = damage.place.starts_with("the index");
+            let excused = it.is_excused() || of_index && it.has_spoiled_index() || self.budget.beyond;
             if !excused {
+                self.about = node;
                 let what = format!("damage is reported where nothing is damaged: {damage:?}");
                 return Err(Broken::new(Promise::P2, what));
             }
@@ -525,6 +510,13 @@ impl Node {
         self.rotten || self.torn || self.has_faults()
     }
 
+    /// Whether its index may hold what faults of an earlier life have spoiled: a page that nobody has read since, not even the
+    /// opening, is found by the first who does. Within the budget what destroys strikes the index alone.
+    fn has_spoiled_index(&self) -> bool {
+        let counts = self.disk.fault_counts();
+        Fault::ALL.into_iter().any(|fault| fault.may_destroy() && counts.of(fault) > 0)
+    }
+
     /// Whether faults that an answer may be about have struck since the process was started.
     fn has_faults(&self) -> bool {
         self.harm() > self.faults_before
@@ -533,6 +525,14 @@ impl Node {
     fn harm(&self) -> u64 {
         let counts = self.disk.fault_counts();
         counts.total() - counts.of(Fault::Slow) - counts.of(Fault::Crash)
+    }
+}
+
+impl World {
+    /// A panic is a broken promise of a node's.
+    fn panicked(&mut self, node: usize, panic: &(dyn core::any::Any + Send), who: &str) -> Broken {
+        self.about = node;
+        panicked(panic, who)
     }
 }
 

@@ -1,11 +1,14 @@
 //! One node of the world: its machine's disk and clocks, and the process that runs on it, if it does.
 
+use super::machine::OldDisk;
 use super::restart::Rot;
 use super::strikes::Looming;
 use crate::disk::FaultyDisk;
 use crate::oracle::Oracle;
+use crate::probe::Probe;
 use crate::state::{State, StateCell};
 use crate::tape::place::{ERRANDS, OPERATIONS};
+use crate::workload::Task;
 use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, Network, Now, Step, WallTime};
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::node::{Activity, Event, Job, JobId, PeerId, Reply, RequestId};
@@ -162,6 +165,25 @@ pub(super) struct Node {
     pub(super) keyless: bool,
     /// The present process was asked to compact.
     pub(super) asked_to_compact: bool,
+    /// Everything is mended and tidied up: what there is now is what there will be.
+    pub(super) over: bool,
+    /// Its part of the round under way.
+    pub(super) tasks: Vec<Task>,
+    /// How much of what is to happen is its own: when nothing is, nothing will come of it any more.
+    pub(super) pending: usize,
+    /// The process gets no turn until this moment.
+    pub(super) paused_until: u64,
+    /// Nobody starts it until a scenario says so, or the faults stop.
+    pub(super) held: bool,
+    /// How long it is to be gone, in nanoseconds.
+    pub(super) gone_for: u64,
+    /// What may take the place of its disk.
+    pub(super) old_disk: Option<OldDisk>,
+    /// Speaks to its peers, if it has any.
+    pub(super) probe: Option<Probe>,
+    pub(super) probe_at: Option<u64>,
+    /// Frames that came while it got no turn, and whether each was forged.
+    pub(super) mail: Vec<(bytes::Bytes, bool)>,
 }
 
 impl Node {
@@ -202,6 +224,16 @@ impl Node {
             fresh: false,
             keyless: false,
             asked_to_compact: false,
+            over: false,
+            tasks: Vec::new(),
+            pending: 0,
+            paused_until: 0,
+            held: false,
+            gone_for: 0,
+            old_disk: None,
+            probe: None,
+            probe_at: None,
+            mail: Vec::new(),
         }
     }
 
@@ -259,5 +291,9 @@ impl Node {
         self.turn_at = None;
         self.busy_until = 0;
         self.read_only = false;
+        self.paused_until = 0;
+        self.probe = None;
+        self.probe_at = None;
+        self.mail.clear();
     }
 }

@@ -21,7 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const ATTEMPTS: u64 = 4;
 
 impl World {
-    fn options(&self, node: usize, access: Access) -> OpenOptions {
+    pub(super) fn options(&self, node: usize, access: Access) -> OpenOptions {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.setting.seed.to_le_bytes());
         seed[8..16].copy_from_slice(&self.nodes[node].life.to_le_bytes());
@@ -39,11 +39,12 @@ impl World {
             .map_err(|error| Broken::new(Promise::P2, format!("a store cannot be made: {error}")))?;
         it.process = Some(Process::new(engine, it, now));
         self.trace.event(self.now, node as u8, What::Opened, &[0]);
+        self.give_probe(node);
         Ok(())
     }
 
     /// The power fails, or the process alone ends.
-    fn stop(&mut self, node: usize, power_loss: bool) {
+    pub(super) fn stop(&mut self, node: usize, power_loss: bool) {
         self.account(node);
         self.seen(node);
         let it = &mut self.nodes[node];
@@ -90,7 +91,7 @@ impl World {
         between: Option<Disruption>,
     ) -> Result<(), Broken> {
         self.stop(node, power_loss);
-        self.now += 1_000_000;
+        self.pass(self.now + 1_000_000)?;
         match between {
             Some(Disruption::LoseIndex) => {
                 self.disrupted(node, Disruption::LoseIndex, || "the index is deleted".to_owned());
@@ -102,12 +103,14 @@ impl World {
                     self.nodes[node].disk.restore_volume(Volume::Index, &old);
                 }
             }
+            Some(Disruption::Gone) => self.be_gone(node)?,
+            Some(Disruption::RollBack) => self.roll_back(node),
             _ => {}
         }
         self.start(node, between)
     }
 
-    fn start(&mut self, node: usize, between: Option<Disruption>) -> Result<(), Broken> {
+    pub(super) fn start(&mut self, node: usize, between: Option<Disruption>) -> Result<(), Broken> {
         let mut attempts = 0;
         let opened = loop {
             attempts += 1;
@@ -128,7 +131,9 @@ impl World {
             let disk = it.disk.clone();
             let result = catch_unwind(AssertUnwindSafe(|| Engine::open(disk, options, now)))
                 .map_err(|panic| panicked(&*panic, "opening"))?;
-            self.now += it.disk.busy_nanos() - busy;
+            let busy = it.disk.busy_nanos() - busy;
+            self.pass(self.now + busy)?;
+            let it = &mut self.nodes[node];
             match result {
                 Ok((engine, opened)) if it.disk.is_powered() => {
                     let now = it.now(self.now);
@@ -200,6 +205,7 @@ impl World {
         }
         let now = self.now;
         self.wake(node, now);
+        self.give_probe(node);
         Ok(())
     }
 
@@ -238,7 +244,7 @@ impl World {
     }
 
     /// Closes the store. Whether it is closed: the power may fail on the way, or the disk.
-    fn close(&mut self, node: usize) -> Result<bool, Broken> {
+    pub(super) fn close(&mut self, node: usize) -> Result<bool, Broken> {
         match self.ask_through(node, Request::Close)? {
             None => return Ok(false),
             Some(Reply::Closed) => {}

@@ -7,64 +7,51 @@ use crate::oracle::{Broken, Excuse, Promise};
 use crate::state::State;
 use crate::story::Told;
 use crate::swarm::Disruption;
-use crate::workload::{Kind, Send, Slot, Task};
+use crate::workload::{Send, Task};
 use ouroboros_engine::node::{Activity, Limits, Reply, Request};
 
 /// Operations of one round, at most.
-const MAX_TOGETHER: usize = 6;
+pub(super) const MAX_TOGETHER: usize = 6;
+/// A day, in nanoseconds.
+const DAY: u64 = 86_400_000_000_000;
 /// Versions that a client reads of a store that has rotted.
 const BROWSED: usize = 16;
 
 impl World {
-    /// The whole life of a node.
-    pub(super) fn play(&mut self, node: usize) -> Result<(), Broken> {
-        self.create(node)?;
-        let mut slot = 0;
-        // Beyond the budget a store may be gone for good, and says so.
-        while slot < self.setting.operations && self.nodes[node].process.is_some() {
-            let first = slot;
-            let mut tasks = Vec::new();
-            loop {
-                let draws = Slot::new(&self.tape, node as u8, slot);
-                let together = draws.together(&self.swarm);
-                tasks.extend(self.workload.draft(slot, &draws, &self.swarm, &self.nodes[node].oracle.model));
-                slot += 1;
-                if !together || tasks.len() >= MAX_TOGETHER || slot >= self.setting.operations {
-                    break;
-                }
-            }
-            let upkeep = tasks.iter().any(|task| matches!(task.kind, Kind::Compact | Kind::Scrub | Kind::Recode));
-            let cut = || self.may_befall(Disruption::PowerLoss) && self.detail(node, first, Detail::UpkeepCut, 6) == 1;
-            let disruption =
-                self.disruption(node, first).or_else(|| (upkeep && cut()).then_some(Disruption::PowerLoss));
-            self.round(node, first, tasks, disruption)?;
-        }
-        self.finish(node)
-    }
-
     pub(super) fn limits(&self) -> Limits {
         self.swarm.limits.clone()
     }
 
-    fn round(
-        &mut self,
-        node: usize,
-        slot: u32,
-        tasks: Vec<Task>,
-        disruption: Option<Disruption>,
-    ) -> Result<(), Broken> {
-        self.before_round(node, slot, disruption)?;
+    /// Begins a node's part of a round: its clients send.
+    pub(super) fn begin(&mut self, node: usize, slot: u32, tasks: Vec<Task>, what: Option<Disruption>) {
+        self.before_round(node, slot, what);
         let count = tasks.len();
         self.counts.operations += count as u64;
-        self.tasks = tasks;
+        self.nodes[node].tasks = tasks;
         let life = self.nodes[node].life;
         for at in 0..count {
-            let task = &self.tasks[at];
+            let task = &self.nodes[node].tasks[at];
             self.counts.count(task.kind.name());
             let delay = self.swarm.gap_nanos / 4 * task.gap * u64::from(at > 0);
             self.schedule(self.now + delay, Happening::Send { node: node as u8, life, task: at });
         }
-        let mut pumped = self.pump(node, |world| world.tasks.iter().all(Task::is_over))?;
+    }
+
+    /// Whether a node's part of the round is over, one way or the other.
+    pub(super) fn is_over(&self, node: usize) -> bool {
+        self.nodes[node].tasks.iter().all(Task::is_over) || !self.is_up(node)
+    }
+
+    /// Nothing more will happen to a node whose clients still wait.
+    pub(super) fn stuck(&self, node: usize) -> Broken {
+        let task = self.nodes[node].tasks.iter().find(|task| !task.is_over());
+        let task = task.map(|task| (task.slot, task.kind.name()));
+        Broken::new(Promise::P9, format!("no answer will ever come to {task:?}"))
+    }
+
+    /// A node's part of a round is over: what came of it.
+    pub(super) fn settle(&mut self, node: usize, slot: u32, disruption: Option<Disruption>) -> Result<(), Broken> {
+        let mut pumped = if self.is_up(node) { Pumped::Done } else { Pumped::Down };
         if pumped == Pumped::Done && self.detail(node, slot, Detail::Finishes, 2) == 1 {
             // What the node does of its own accord is done among faults, too.
             pumped = self.pump(node, |world| !world.nodes[node].doing().is_unasked())?;
@@ -73,17 +60,14 @@ impl World {
             // The last answer may have been given in the turn in which the power failed.
             Pumped::Done if self.is_up(node) => self.ended(node, slot, disruption),
             Pumped::Done | Pumped::Down => Some(!self.nodes[node].disk.is_powered()),
-            Pumped::Still => {
-                let task = self.tasks.iter().find(|task| !task.is_over()).map(|task| (task.slot, task.kind.name()));
-                return Err(Broken::new(Promise::P9, format!("no answer will ever come to {task:?}")));
-            }
+            Pumped::Still => return Err(self.stuck(node)),
         };
         self.nodes[node].disk.forget_injections();
         self.nodes[node].looming = None;
         if ended.is_some() {
             self.streams_cut(node);
         }
-        let mut tasks = std::mem::take(&mut self.tasks);
+        let tasks = std::mem::take(&mut self.nodes[node].tasks);
         let excuse = self.excuse(node, tasks.len());
         let single = tasks.len() == 1;
         if self.nodes[node].tight {
@@ -113,11 +97,14 @@ impl World {
             // It is whole again, and the next place may rot.
             self.heal(node)?;
         }
-        tasks.clear();
+        drop(tasks);
         if purged && ended.is_none() && disruption.is_none() && !excuse.faulted && !excuse.torn {
             self.rot_of_a_deletion(node, slot)?;
         }
-        self.after_round(node, slot, disruption, ended.is_some())
+        self.after_round(node, slot, disruption, ended.is_some())?;
+        // Until its next part begins nothing strikes it, whatever the others still do.
+        self.nodes[node].disk.pause(true);
+        Ok(())
     }
 
     pub(super) fn excuse(&self, node: usize, tasks: usize) -> Excuse {
@@ -174,7 +161,7 @@ impl World {
         }
     }
 
-    fn before_round(&mut self, node: usize, slot: u32, disruption: Option<Disruption>) -> Result<(), Broken> {
+    fn before_round(&mut self, node: usize, slot: u32, disruption: Option<Disruption>) {
         self.set_rates(node, false);
         self.nodes[node].begin(Some(u64::from(slot)));
         self.nodes[node].disk.pause(false);
@@ -195,14 +182,14 @@ impl World {
                         let after = near % 4;
                         self.nodes[node].disk.crash_at_sync(after);
                         self.tell(node, Told::Note, || format!("the power will fail at a sync, after {after} others"));
-                        return Ok(());
+                        return;
                     }
                 };
                 let disk = &self.nodes[node].disk;
                 disk.crash_at(disk.operations_so_far() + after);
                 self.tell(node, Told::Note, || format!("the power will fail {after} operations of the disk from now"));
             }
-            Some(what @ (Disruption::Kill | Disruption::TightDisk | Disruption::WallJump)) => {
+            Some(what @ (Disruption::Kill | Disruption::TightDisk | Disruption::WallJump | Disruption::Pause)) => {
                 let turns = self.later(node, slot);
                 if turns > 0 {
                     self.nodes[node].looming = Some(Looming { turns, slot, what, until: None });
@@ -212,7 +199,6 @@ impl World {
             }
             _ => {}
         }
-        Ok(())
     }
 
     fn after_round(
@@ -237,6 +223,11 @@ impl World {
                 | Disruption::Keyless
                 | Disruption::Rot),
             ) => self.reopen(node, slot, what)?,
+            Some(what @ (Disruption::Gone | Disruption::Reinstall | Disruption::LoseDisk | Disruption::RollBack)) => {
+                let days = 40 + self.detail(node, slot, Detail::GoneDays, 361);
+                let abrupt = self.detail(node, slot, Detail::Abrupt, 2) == 1;
+                self.replace(node, slot, what, days * DAY, abrupt)?;
+            }
             Some(Disruption::Rest) => {
                 let until = self.now + 1_000_000_000 * (1 + self.detail(node, slot, Detail::Rest, 30));
                 self.disrupted(node, Disruption::Rest, || "nothing is asked for a while".to_owned());
@@ -249,7 +240,7 @@ impl World {
                     self.stop_and_restart(node, true, None)?;
                     self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })?;
                 }
-                self.now = self.now.max(until);
+                self.pass(until)?;
             }
             _ => {}
         }
@@ -312,10 +303,10 @@ impl World {
 
     /// A client's next message.
     pub(super) fn send_next(&mut self, node: usize, life: u64, at: usize) {
-        if self.nodes[node].life != life || at >= self.tasks.len() {
+        if self.nodes[node].life != life || at >= self.nodes[node].tasks.len() {
             return;
         }
-        let task = &mut self.tasks[at];
+        let task = &mut self.nodes[node].tasks[at];
         let gap = 1 + self.swarm.gap_nanos / 8 * task.gap;
         if task.patient && !task.awaited.is_empty() {
             // The answer sends the next.
@@ -328,7 +319,7 @@ impl World {
         let is_open = matches!(next, Send::Open(_));
         let is_data = matches!(next, Send::Data(_));
         if first {
-            let what = self.setting.told.then(|| summary(task)).unwrap_or_default();
+            let what = if self.setting.told { summary(task) } else { String::new() };
             self.tell(node, Told::Asked { slot }, || format!("{kind} #{slot}{what}"));
         }
         let request = match next {
@@ -340,7 +331,7 @@ impl World {
         };
         self.nodes[node].asked_to_compact |= matches!(request, Request::Compact);
         let id = self.send(node, request);
-        let task = &mut self.tasks[at];
+        let task = &mut self.nodes[node].tasks[at];
         if is_open {
             task.stream = Some(id);
         }
@@ -349,7 +340,7 @@ impl World {
         } else {
             task.last = Some(id);
         }
-        if more && !(self.tasks[at].patient && (is_open || is_data)) {
+        if more && !(self.nodes[node].tasks[at].patient && (is_open || is_data)) {
             self.schedule(self.now + gap, Happening::Send { node: node as u8, life, task: at });
         }
     }

@@ -161,6 +161,10 @@ impl World {
                 it.wall_went_back = by < 0;
                 self.disrupted(node, what, || format!("the wall clock jumps by {by} ms"));
             }
+            Disruption::Pause => {
+                let millis = [10, 1_000, 60_000, 3_600_000][self.detail(node, slot, Detail::PauseLong, 4) as usize];
+                self.pause(node, millis * 1_000_000);
+            }
             _ => {}
         }
     }
@@ -182,7 +186,7 @@ impl World {
 
     /// The process ends: were clients in the middle of a stream?
     pub(super) fn streams_cut(&mut self, node: usize) {
-        let cut = self.tasks.iter().any(|task| task.stream.is_some() && task.reply.is_none());
+        let cut = self.nodes[node].tasks.iter().any(|task| task.stream.is_some() && task.reply.is_none());
         if cut && self.nodes[node].process.is_some() {
             self.counts.reached(Sometimes::StreamCut);
         }
@@ -208,7 +212,7 @@ impl World {
 
     /// What an answer to a client shows.
     pub(super) fn notice(&mut self, node: usize, at: usize, reply: &Reply) {
-        let task = &self.tasks[at];
+        let task = &self.nodes[node].tasks[at];
         let mut reached = Vec::new();
         let refused = |failure: &Failure| match failure {
             Failure::Full => Some(Sometimes::FullRefused),
@@ -244,8 +248,8 @@ impl World {
     }
 
     fn written(&mut self, node: usize, at: usize, written: usize, reached: &mut Vec<Sometimes>) {
-        let task = &self.tasks[at];
         let it = &mut self.nodes[node];
+        let task = &it.tasks[at];
         let follows = task.wants.iter().filter_map(|want| want.parents.as_ref()).any(|parents| parents.len() > 1);
         reached.extend((written > 1).then_some(Sometimes::ManyWritten));
         reached.extend(follows.then_some(Sometimes::HeadsMerged));

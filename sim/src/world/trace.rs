@@ -83,6 +83,7 @@ pub(crate) enum What {
     Checked,
     Frame,
     Ended,
+    Heard,
 }
 
 impl What {
@@ -98,6 +99,7 @@ impl What {
             Self::Checked => "checked",
             Self::Frame => "frame",
             Self::Ended => "ended",
+            Self::Heard => "heard",
         }
     }
 }

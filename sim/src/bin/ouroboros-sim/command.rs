@@ -108,6 +108,9 @@ enum Command {
     Explain {
         /// The seed.
         seed: u64,
+        /// How many nodes there are.
+        #[arg(long, default_value_t = 1, value_parser = nodes())]
+        nodes: u8,
     },
     /// Runs a seed twice, here and in another process, and names the first event at which the two part.
     Diverge {
@@ -138,9 +141,12 @@ struct Show {
 /// What the world is given besides a seed.
 #[derive(Clone, Debug, clap::Args)]
 struct WorldArguments {
-    /// Operations that clients ask for.
+    /// Operations that clients ask for, of all nodes together.
     #[arg(long, default_value_t = ouroboros_sim::OPERATIONS)]
     operations: u32,
+    /// How many nodes there are, each with a store of its own.
+    #[arg(long, default_value_t = 1, value_parser = nodes())]
+    nodes: u8,
     /// Destroy more than the promises allow for: then the only demand is a clear error, never wrong bytes.
     #[arg(long)]
     beyond: bool,
@@ -151,8 +157,14 @@ struct WorldArguments {
 
 impl WorldArguments {
     const fn sim(&self, seed: u64) -> ouroboros_sim::Sim {
-        ouroboros_sim::Sim::new(seed).operations(self.operations).beyond(self.beyond).canary(self.canary)
+        let sim = ouroboros_sim::Sim::new(seed).operations(self.operations).nodes(self.nodes);
+        sim.beyond(self.beyond).canary(self.canary)
     }
+}
+
+/// As many nodes as there may be.
+fn nodes() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(1..=i64::from(ouroboros_sim::MAX_NODES))
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -192,7 +204,7 @@ fn obey(command: Command) -> u8 {
         Command::Campaign { minutes, jobs, from, json, world } => many::campaign(minutes, jobs, from, json, &world),
         Command::Replay { file, json, html } => one::replay(&file, json, html.as_deref()),
         Command::Shrink { file, seed, limit, world } => one::shrink(file.as_deref(), seed, limit, &world),
-        Command::Explain { seed } => one::explain(seed),
+        Command::Explain { seed, nodes } => one::explain(seed, nodes),
         Command::Diverge { wanted, world } => diverge::diverge(&wanted, &world),
         Command::Bugs { hunt, world } => bugs::bugs(&hunt, &world),
         Command::ListFaults => faults::list_faults(),

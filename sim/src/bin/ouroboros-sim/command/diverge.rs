@@ -68,6 +68,7 @@ fn save(file: &Path, events: &[String]) -> u8 {
 fn elsewhere(seed: u64, world: &WorldArguments) -> std::io::Result<String> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["diverge", &seed.to_string(), "--save", "-", "--operations", &world.operations.to_string()]);
+    command.args(["--nodes", &world.nodes.to_string()]);
     if world.beyond {
         command.arg("--beyond");
     }

@@ -3,17 +3,9 @@
 use super::FINE;
 use ouroboros_sim::cause::Cause;
 use ouroboros_sim::disk::Fault;
+use ouroboros_sim::network::NetworkFault;
 
-/// What befalls the other parts of a world, which no table counts by a node's state.
-const LINKS: [(&str, &str); 7] = [
-    ("link-drop", "a frame never arrives"),
-    ("link-delay", "a frame takes longer than others"),
-    ("link-reorder", "frames overtake each other"),
-    ("link-duplicate", "a frame arrives twice"),
-    ("link-partition", "no frame gets through, both ways"),
-    ("link-one-way", "no frame gets through, one way"),
-    ("link-clog", "frames wait until a moment, and then come all at once"),
-];
+/// What no table counts by a node's state.
 const CLOCKS: [(&str, &str); 1] = [("clock-drift", "a node's clocks are fast or slow by up to 5,000 ppm")];
 
 /// A title, and what stands under it.
@@ -38,8 +30,8 @@ pub(super) fn list_faults() -> u8 {
         Cause::all().filter(belongs).for_each(|cause| print(cause.name(), cause.text()));
     }
     CLOCKS.iter().for_each(|(name, text)| print(name, text));
-    println!("To what nodes send each other, which today is nothing:");
-    LINKS.iter().for_each(|(name, text)| print(name, text));
-    println!("{} kinds, of which a table counts {}", Cause::COUNT + CLOCKS.len() + LINKS.len(), Cause::COUNT);
+    println!("To what nodes send each other, which today are their probes' letters (with --nodes 2 and more):");
+    NetworkFault::ALL.iter().for_each(|fault| print(fault.name(), fault.text()));
+    println!("{} kinds, of which a table counts {}", Cause::COUNT + CLOCKS.len() + NetworkFault::COUNT, Cause::COUNT);
     FINE
 }

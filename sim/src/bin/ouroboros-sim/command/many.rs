@@ -1,10 +1,11 @@
 //! Many runs, on threads; each run is single-threaded and knows nothing of the others.
 
-use super::one::{json, table_json, tell_failure};
+use super::one::{json, network_json, table_json, tell_failure};
 use super::{BROKEN, FINE, Show, WorldArguments};
-use ouroboros_sim::Report;
+use ouroboros_sim::network::NetworkCounts;
 use ouroboros_sim::sometimes::{Sometimes, SometimesCounts};
 use ouroboros_sim::table::FaultTable;
+use ouroboros_sim::{ProbeCounts, Report};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -19,6 +20,8 @@ struct Tally {
     virtual_ns: u128,
     table: FaultTable,
     sometimes: SometimesCounts,
+    network: NetworkCounts,
+    probe: ProbeCounts,
     counts: BTreeMap<&'static str, u64>,
     failure: Option<Report>,
     said: Duration,
@@ -32,6 +35,8 @@ impl Tally {
         self.virtual_ns += u128::from(report.virtual_ns);
         self.table.add(&report.table);
         self.sometimes.add(&report.sometimes);
+        self.network.add(&report.network);
+        self.probe.add(&report.probe);
         for (name, count) in &report.counts {
             *self.counts.entry(name).or_default() += count;
         }
@@ -53,6 +58,9 @@ impl Tally {
     fn print(&self, show: Show, never: &[Sometimes]) {
         let counts = self.counts.iter().map(|(name, count)| format!("{name} {count}"));
         println!("done: {}", counts.collect::<Vec<_>>().join(", "));
+        if self.network.sent > 0 {
+            println!("network: {}\nprobes: {}", self.network, self.probe);
+        }
         if show.table {
             println!("{}{}", self.table, self.table.gaps_in_words());
         }
@@ -117,10 +125,11 @@ fn many(seeds: Range<u64>, time: Option<Duration>, jobs: usize, show: Show, worl
     });
     let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     eprintln!("{}", tally.line(started.elapsed()));
-    let never: Vec<Sometimes> = tally.sometimes.never().collect();
+    let never: Vec<Sometimes> = tally.sometimes.never(world.nodes).collect();
     if show.json {
         if show.table {
-            println!("{}", serde_json::json!({ "seeds": tally.seeds, "table": table_json(&tally.table) }));
+            let (table, network) = (table_json(&tally.table), network_json(&tally.network));
+            println!("{}", serde_json::json!({ "seeds": tally.seeds, "table": table, "network": network }));
         }
     } else {
         tally.print(show, &never);

@@ -1,6 +1,7 @@
 //! One run.
 
 use super::{BROKEN, FINE, Show, USAGE, WorldArguments};
+use ouroboros_sim::network::NetworkCounts;
 use ouroboros_sim::schedule::Schedule;
 use ouroboros_sim::shrink;
 use ouroboros_sim::swarm::Swarm;
@@ -16,6 +17,7 @@ pub(super) fn json(report: &Report) -> String {
     serde_json::json!({
         "seed": report.seed,
         "trace": report.trace.to_string(),
+        "nodes": report.nodes,
         "operations": report.operations,
         "events": report.events,
         "virtual_ns": report.virtual_ns,
@@ -23,6 +25,7 @@ pub(super) fn json(report: &Report) -> String {
         "what": violation.map(|violation| violation.what.clone()),
         "at_virtual_ns": violation.map(|violation| violation.at_virtual_ns),
         "node": node,
+        "network": network_json(&report.network),
         "table": table_json(&report.table),
     })
     .to_string()
@@ -54,7 +57,7 @@ fn write_page(report: &Report, html: Option<&Path>) -> Result<(), u8> {
 
 pub(super) fn run(seed: u64, show: Show, explained: bool, html: Option<&Path>, world: &WorldArguments) -> u8 {
     if explained {
-        explain(seed);
+        explain(seed, world.nodes);
     }
     let report = world.sim(seed).told(html.is_some()).run();
     if let Err(code) = write_page(&report, html) {
@@ -73,6 +76,14 @@ pub(super) fn run(seed: u64, show: Show, explained: bool, html: Option<&Path>, w
     }
     tell_failure(&report);
     verdict(&report)
+}
+
+/// What became of frames, as JSON; the faults that struck by name.
+pub(super) fn network_json(counts: &NetworkCounts) -> serde_json::Value {
+    let faults: serde_json::Map<_, _> =
+        counts.iter().map(|(fault, count)| (fault.name().to_owned(), count.into())).collect();
+    let NetworkCounts { sent, delivered, overflowed, .. } = counts;
+    serde_json::json!({ "sent": sent, "delivered": delivered, "overflowed": overflowed, "faults": faults })
 }
 
 /// A table as JSON: by cause, by state, the cells that are not empty.
@@ -98,6 +109,9 @@ fn print_summary(report: &Report) {
     );
     for (fault, count) in report.faults.iter() {
         println!("    {count} x {fault}");
+    }
+    if report.nodes > 1 {
+        println!("    network: {}\n    probes: {}", report.network, report.probe);
     }
 }
 
@@ -170,7 +184,7 @@ pub(super) fn shrink(file: Option<&Path>, seed: Option<u64>, limit: u64, world: 
     BROKEN
 }
 
-pub(super) fn explain(seed: u64) -> u8 {
-    print!("seed {seed}\n{}", Swarm::draw(&Tape::random(seed)));
+pub(super) fn explain(seed: u64, nodes: u8) -> u8 {
+    print!("seed {seed}\n{}", Swarm::draw(&Tape::random(seed), nodes));
     FINE
 }

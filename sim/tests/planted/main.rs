@@ -5,6 +5,8 @@
 #![cfg(feature = "planted")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
+mod probe;
+
 use ouroboros_engine::planted::{Bug, plant};
 use ouroboros_sim::schedule::Schedule;
 use ouroboros_sim::shrink::shrink;
