@@ -99,6 +99,8 @@ bugs! {
     CompactionDropsLive: 4, "read-back after a compaction";
     /// A purged version's record is copied by every compaction, and never goes.
     PurgeLeavesCopy: 3, "the log does not shrink after everything was purged and compacted";
+    /// A removal may be purged as soon as something follows it: once that is purged too, what was removed is back.
+    RemovalUnguarded: 3, "what a removal hid is never a head";
     /// Whether a seal is alive is asked of the first version that refers to it alone.
     SharedSealCollected: 4, "read-back after one of two equal values was purged";
     /// A seal that a put under way has just found is collected before that put is logged.

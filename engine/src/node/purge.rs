@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::batch::Staged;
-use super::facts::{forget_references, is_referenced, lacks_page, pages_naming, returning};
+use super::facts::{Hidden, forget_references, hidden_by, is_referenced, lacks_page, pages_naming};
 use super::request::{Failure, PurgeTarget, Reply, RequestId};
 use crate::blob::RefPage;
 use crate::codec::Canonical;
@@ -99,7 +99,8 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    /// Refuses to purge a removal where that would bring back what was removed: nobody who destroys expects that.
+    /// Refuses to purge a removal while what it removed is there: without it, that would be back, now or as soon as what
+    /// follows the removal is purged too. Nobody who destroys expects that.
     fn keep_removed(&self, removal: BlobId) -> Result<(), Failure> {
         // PA
         let mut going = BTreeSet::new();
@@ -108,9 +109,19 @@ impl<D: Disk> Engine<D> {
                 going.extend(record.signed.tombstone().versions.iter().map(|purged| purged.id));
             }
         }
-        match returning(&self.index, removal, &going).map_err(|error| self.index_failure(error))? {
-            Some(version) => Err(Failure::WouldReturn { removal, version }),
-            None => Ok(()),
+        match hidden_by(&self.index, removal, &going).map_err(|error| self.index_failure(error))? {
+            Hidden::Content(version) => Err(Failure::WouldReturn { removal, version }),
+            // It may be content that comes back once its place is healed.
+            Hidden::Unknown(version) => match self.heal.unread_yet() {
+                Some(place) => {
+                    let place = format!(
+                        "version {version}, which {removal} removed, may be in {place}: scrub with repair, and try again"
+                    );
+                    Err(Failure::Damaged { place })
+                }
+                None => Ok(()),
+            },
+            Hidden::Nothing => Ok(()),
         }
     }
 
