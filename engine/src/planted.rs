@@ -143,6 +143,8 @@ bugs! {
     StreamsNeverWait: 9, "the bytes that a node holds, against its limits";
     /// Uploads are taken without a limit.
     UploadsUnlimited: 9, "Busy is answered beyond the limit of uploads";
+    /// Updates that the index's disk does not take come together without end.
+    BacklogUnbounded: 9, "the bytes that wait for the index, against its limit";
     /// A full disk ends writing for good.
     FullDiskForEver: 10, "writing goes on once space was freed";
 }

@@ -310,7 +310,7 @@ pub enum DamageOutcome {
 pub struct ScrubReport {
     /// Log records read.
     pub records: u64,
-    /// Bytes read.
+    /// Bytes of their payloads, each counted once, also where a slice was read again with its seal.
     pub bytes: u64,
     /// Seals whose slices were verified.
     pub seals: u64,

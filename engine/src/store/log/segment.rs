@@ -26,10 +26,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 impl SegmentId {
     /// The segment's file.
-    ///
-    /// # Errors
-    /// None in practice; the type of [`FileName::new`] is passed on.
-    pub(super) fn file_name(self) -> FileName {
+    #[must_use]
+    pub fn file_name(self) -> FileName {
         match FileName::new(format!("seg-{self}.log")) {
             Ok(name) => name,
             Err(error) => unreachable!("{error}"),
