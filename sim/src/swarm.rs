@@ -5,7 +5,8 @@ use crate::state::State;
 use crate::tape::{Purpose, StreamId, Tape};
 use crate::workload::Kind;
 use core::fmt;
-use ouroboros_engine::node::{Activity, Limits};
+use ouroboros_engine::env::Disk;
+use ouroboros_engine::node::{Activity, Engine, Limits, Whims};
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
 
 const STREAM: StreamId = StreamId::new(Purpose::Swarm, 0);
@@ -41,6 +42,13 @@ enum Knob {
     Signatures,
     Storm,
     Uploads,
+    HeaderSeals,
+    PageSeals,
+    PageRefs,
+    WriteBuffer,
+    RollEvery,
+    CheckpointEvery,
+    CompactEvery,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -138,7 +146,7 @@ impl Disruption {
             Self::WallJump => 80,
             Self::Rest => 100,
             Self::Rot => 150,
-            Self::TightDisk => 80,
+            Self::TightDisk => 160,
         }
     }
 }
@@ -181,6 +189,8 @@ pub struct Swarm {
     pub burst: u64,
     /// What the node may use.
     pub limits: Limits,
+    /// What it does early and often that it would do late and seldom.
+    pub whims: Whims,
 }
 
 /// When the index is flushed, in bytes of changes: after every one is dear, and rare.
@@ -280,11 +290,29 @@ impl Swarm {
                 segment_len: pick(Knob::Segment, &[256 << 10, 64 << 10, 96 << 10]) as u32,
                 upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),
             },
+            whims: Whims {
+                header_seals: pick(Knob::HeaderSeals, &[1024, 1024, 1024, 1024, 3, 0]) as usize,
+                page_seals: pick(Knob::PageSeals, &[8192, 1, 4]) as usize,
+                page_refs: pick(Knob::PageRefs, &[1024, 1024, 1024, 1024, 4, 9]) as usize,
+                write_buffer_len: match pick(Knob::WriteBuffer, &[0, 0, 0, 512]) {
+                    0 => None,
+                    len => Some(len as u32),
+                },
+                roll_every: pick(Knob::RollEvery, &[0, 0, 0, 0, 3, 17]) as u32,
+                checkpoint_every: pick(Knob::CheckpointEvery, &[0, 0, 0, 1, 5]) as u32,
+                compact_every: pick(Knob::CompactEvery, &[0, 0, 0, 0, 0, 0, 9, 40]) as u32,
+            },
         }
     }
 }
 
 impl Swarm {
+    /// An engine with the whims of this run.
+    pub(crate) fn humoured<D: Disk>(&self, mut engine: Engine<D>) -> Engine<D> {
+        engine.set_whims(self.whims);
+        engine
+    }
+
     /// How often a fault strikes during a storm.
     pub(crate) const fn storm_rate(&self, fault: Fault) -> u32 {
         match fault {
@@ -306,6 +334,7 @@ impl fmt::Display for Swarm {
         writeln!(f, "disk {} ns, slow {} ns, jobs {} ns", self.disk_nanos, self.slow_nanos, self.job_nanos)?;
         writeln!(f, "operations {} ns apart, clocks {} ppm off", self.gap_nanos, self.drift)?;
         writeln!(f, "limits {:?}", self.limits)?;
+        writeln!(f, "whims {:?}", self.whims)?;
         let mix = Kind::ALL.into_iter().map(|kind| format!("{} {}", kind.name(), self.mix[kind as usize]));
         writeln!(f, "mix: {}", mix.collect::<Vec<_>>().join(", "))?;
         for fault in Fault::ALL.into_iter().filter(|fault| self.faults[*fault as usize] > 0) {

@@ -13,14 +13,18 @@ use std::collections::BTreeMap;
 /// Holds every dot in the log of a disk at rest against the others: deletion and reconciliation take a dot for the one
 /// record that it names.
 ///
+/// Returns how many pages of references there are.
+///
 /// # Errors
 /// P3, with the dot and what shares it; P7 when the log does not open.
-pub(crate) fn check(disk: &FaultyDisk) -> Result<(), Broken> {
+pub(crate) fn check(disk: &FaultyDisk) -> Result<u64, Broken> {
     let mut seen: BTreeMap<Dot, [u8; 32]> = BTreeMap::new();
     let mut twice = None;
+    let mut pages = 0;
     let options = LogOptions { leave_end: true, ..LogOptions::default() };
     let mut rng = EngineRng::from_seed([0; 32]);
     let opened = Log::open(disk.snapshot(), options, None, &mut rng, &|_, _| true, &mut |record| {
+        pages += u64::from(record.kind == RecordKind::RefPage);
         // The same record may stand twice, as a compaction leaves it.
         let named = match record.kind {
             RecordKind::Blob => BlobRecord::decode(&Bytes::copy_from_slice(record.payload))
@@ -43,6 +47,6 @@ pub(crate) fn check(disk: &FaultyDisk) -> Result<(), Broken> {
     }
     match twice {
         Some(dot) => Err(Broken::new(Promise::P3, format!("two records are named {dot:?}"))),
-        None => Ok(()),
+        None => Ok(pages),
     }
 }

@@ -277,6 +277,8 @@ impl World {
         self.tell(node, Told::Note, || "the faults stop".to_owned());
         let disk = self.nodes[node].disk.clone();
         disk.set_capacity(None);
+        disk.set_index_capacity(None);
+        self.nodes[node].tight_index = 0;
         disk.calm();
         self.healed = true;
         if self.budget.beyond {
@@ -294,7 +296,9 @@ impl World {
         }
         self.nodes[node].oracle.settle();
         self.heal(node)?;
-        dots::check(&self.nodes[node].disk)?;
+        if dots::check(&self.nodes[node].disk)? > 0 {
+            self.counts.reached(Sometimes::PagesNamed);
+        }
         match self.must(node, &Request::Compact, Promise::P6)? {
             Reply::Compacted(_) => {}
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),
@@ -321,7 +325,7 @@ impl World {
                     }
                     let it = &self.nodes[node];
                     if report.damage.is_empty()
-                        && let Some(rot) = it.rot.as_ref().filter(|rot| rot.is_there(&it.disk))
+                        && let Some(rot) = it.rot.iter().find(|rot| rot.is_there(&it.disk))
                     {
                         return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot:.100?}")));
                     }
@@ -336,7 +340,7 @@ impl World {
             }
         }
         self.nodes[node].rotten = false;
-        self.nodes[node].rot = None;
+        self.nodes[node].rot.clear();
         self.nodes[node].torn = false;
         Ok(())
     }

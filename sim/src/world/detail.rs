@@ -48,6 +48,18 @@ pub(super) enum Detail {
     BrowseMeanwhile,
     /// Turns of mending until it does.
     BrowseTurns,
+    /// How many neighbouring sectors rot, beside the first.
+    RotBurst,
+    /// Whether another sector rots elsewhere.
+    RotApart,
+    /// In which file.
+    RotOther,
+    /// Which sector of it.
+    RotOtherSector,
+    /// Whether it is the index's volume alone that has little room left.
+    TightIndex,
+    /// For how many more rounds.
+    TightRounds,
     /// No choice: how many there are.
     Count,
 }

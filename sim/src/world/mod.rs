@@ -19,7 +19,7 @@ pub use network::{Arrival, Link, SimNetwork};
 pub use trace::{CHECKPOINT, TraceEvent, TraceHash};
 
 use crate::disk::{Fault, FaultCounts, FaultPlan, FaultyDisk};
-use crate::oracle::{Broken, Oracle, Plaintext, Promise, Violation};
+use crate::oracle::{Broken, Oracle, Plaintext, Promise, Violation, bounds};
 use crate::sometimes::{Sometimes, SometimesCounts};
 use crate::story::{Entry, Told};
 use crate::swarm::Swarm;
@@ -193,6 +193,9 @@ impl World {
         let disk = FaultyDisk::new(plan);
         disk.limit_log(0);
         disk.choose_by(self.tape.clone(), node as u8);
+        if !self.setting.beyond {
+            disk.hold_to_rules();
+        }
         let mut oracle = Oracle::new(self.keys.author(), self.setting.canary);
         oracle.beyond = self.setting.beyond;
         self.nodes.push(Node::new(node as u8, disk, oracle, self.swarm.drift));
@@ -320,6 +323,7 @@ impl World {
         let inputs = std::mem::take(&mut it.inbox);
         let count = inputs.len() as u64;
         let busy = it.disk.busy_nanos();
+        let before = process.moment();
         let due = catch_unwind(AssertUnwindSafe(|| process.turn(now, inputs)))
             .map_err(|panic| panicked(&*panic, "the node"))?;
         let took = it.disk.busy_nanos() - busy;
@@ -327,6 +331,8 @@ impl World {
         let replies = std::mem::take(&mut process.host.replies);
         let events = std::mem::take(&mut process.host.events);
         let frames = process.frames();
+        let after = process.moment();
+        let broken_rule = it.disk.take_broken_rule();
         let operations = it.disk.operations_so_far();
         let ends = self.now + took;
         it.busy_until = ends;
@@ -336,6 +342,12 @@ impl World {
             self.account(node);
         }
         self.trace.event(self.now, number, What::Turn, &[count, operations, took]);
+        if let Some(why) = broken_rule {
+            return Err(Broken::new(Promise::P7, format!("a rule of the disk is broken: {why}")));
+        }
+        if self.nodes[node].disk.is_powered() {
+            bounds::check(before, after, &self.swarm.limits)?;
+        }
         for (id, job) in jobs {
             let it = &mut self.nodes[node];
             it.jobs.insert(id, job);

@@ -4,6 +4,7 @@ use super::restart::Rot;
 use super::strikes::Looming;
 use crate::disk::FaultyDisk;
 use crate::oracle::Oracle;
+use crate::oracle::bounds::Moment;
 use crate::state::{State, StateCell};
 use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, Network, Now, Step, WallTime};
 use ouroboros_engine::id::BlobId;
@@ -53,6 +54,15 @@ impl Host for TurnHost {
     fn reply(&mut self, id: RequestId, reply: Reply) {
         // Nobody hears a machine without power.
         if self.disk.is_powered() {
+            let done = match &reply {
+                // Of one that was done in part, that part may have been done long ago.
+                Reply::Put(results) => !results.is_empty() && results.iter().all(Result::is_ok),
+                Reply::Purged { .. } | Reply::Recoded(_) => true,
+                _ => false,
+            };
+            if done {
+                self.disk.tell_done();
+            }
             self.replies.push((id, reply));
         }
     }
@@ -86,6 +96,12 @@ impl Process {
     /// The frames of the last turn.
     pub(super) fn frames(&self) -> Vec<(PeerId, bytes::Bytes)> {
         self.port.0.take()
+    }
+
+    /// What the node holds and does between two turns.
+    pub(super) fn moment(&self) -> Moment {
+        let engine = self.driver.engine();
+        Moment { held: engine.held(), doing: engine.activity() }
     }
 
     pub(super) fn turn(&mut self, now: Now, inputs: Vec<Input>) -> Option<Instant> {
@@ -130,8 +146,10 @@ pub(super) struct Node {
     /// Something was destroyed that is not healed yet.
     pub(super) rotten: bool,
     /// Where that was.
-    pub(super) rot: Option<Rot>,
+    pub(super) rot: Vec<Rot>,
     pub(super) tight: bool,
+    /// Rounds for which the index's volume has little room left.
+    pub(super) tight_index: u64,
     /// The power failed since the last scrub that healed: what nobody was told of may lie about torn, and is called
     /// damaged by who finds it.
     pub(super) torn: bool,
@@ -182,8 +200,9 @@ impl Node {
             wall_offset: 0,
             faults_before: 0,
             rotten: false,
-            rot: None,
+            rot: Vec::new(),
             tight: false,
+            tight_index: 0,
             torn: false,
             read_only: false,
             read_back: BTreeSet::new(),

@@ -4,7 +4,7 @@ use super::detail::Detail;
 use super::node::Process;
 use super::trace::What;
 use super::{World, panicked};
-use crate::disk::{CrashVariant, Damage, Fault, FaultyDisk};
+use crate::disk::{CrashVariant, Damage, Fault, FaultyDisk, SECTOR_LEN};
 use crate::oracle::{Broken, Excuse, Promise};
 use crate::sometimes::Sometimes;
 use crate::state::State;
@@ -12,8 +12,16 @@ use crate::story::Told;
 use crate::swarm::Disruption;
 use crate::tape::{Purpose, StreamId};
 use ouroboros_engine::env::{DiskFailure, FileName, Volume};
+use ouroboros_engine::id::EngineRng;
 use ouroboros_engine::node::{Access, Activity, Engine, Failure, OpenError, OpenOptions, Opened, Reply, Request};
+use ouroboros_engine::store::log::{Log, LogOptions, RecordKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const SECTOR: u64 = SECTOR_LEN as u64;
+/// Neighbouring sectors that rot at once, at most: what parity is made for (decision 2).
+const BURST_LEN: u64 = 8;
+/// What a record has beside its payload: a header, and padding.
+const RECORD_LEN: u64 = 24 + 7;
 
 /// Openings that may fail one after the other before the disk is left in peace.
 const ATTEMPTS: u64 = 4;
@@ -35,6 +43,8 @@ impl World {
         let now = it.now(self.now);
         let engine = Engine::create(it.disk.clone(), self.config.clone(), options, now)
             .map_err(|error| Broken::new(Promise::P2, format!("a store cannot be made: {error}")))?;
+        let engine = self.swarm.humoured(engine);
+        it.disk.serve(true);
         it.process = Some(Process::new(engine, it, now));
         self.trace.event(self.now, node as u8, What::Opened, &[0]);
         Ok(())
@@ -116,7 +126,8 @@ impl World {
             it.disk.pause(calm);
             if calm || attempts > 1 || it.disk.fault_counts().of(Fault::FillsUp) > 0 {
                 it.disk.set_capacity(None);
-                it.tight = false;
+                it.disk.set_index_capacity(None);
+                (it.tight, it.tight_index) = (false, 0);
             }
             it.faults_before = it.harm();
             it.state.set(if it.state.get() == State::AtRest { State::Opening } else { State::Recovering });
@@ -129,13 +140,15 @@ impl World {
             self.now += it.disk.busy_nanos() - busy;
             match result {
                 Ok((engine, opened)) if it.disk.is_powered() => {
+                    let engine = self.swarm.humoured(engine);
+                    it.disk.serve(true);
                     let now = it.now(self.now);
                     it.process = Some(Process::new(engine, it, now));
                     it.cut_openings = 0;
                     break opened;
                 }
                 Err(error) if it.disk.is_powered() => {
-                    let excused = it.has_faults() || it.tight || self.budget.beyond;
+                    let excused = it.has_faults() || it.tight || it.tight_index > 0 || self.budget.beyond;
                     self.account(node);
                     self.tell(node, Told::OpenFailed, || format!("opening fails: {error}"));
                     if !excused || calm && !self.budget.beyond {
@@ -189,6 +202,11 @@ impl World {
         it.fresh = true;
         // Whatever filled up before nobody would be excused for now.
         it.disk.set_capacity(None);
+        it.disk.set_index_capacity(None);
+        it.tight_index = 0;
+        if let Some(why) = it.disk.take_broken_rule() {
+            return Err(Broken::new(Promise::P7, format!("opening breaks a rule of the disk: {why}")));
+        }
         if it.life.is_multiple_of(3) {
             it.old_index = Some(it.disk.snapshot());
         }
@@ -287,6 +305,8 @@ impl World {
                 return Err(Broken::new(Promise::P7, format!("the store cannot be opened without keys: {error}")));
             }
         };
+        let engine = self.swarm.humoured(engine);
+        it.disk.serve(true);
         it.process = Some(Process::new(engine, it, now));
         it.keyless = true;
         self.tell(node, Told::Open, || "the store is open, without its keys".to_owned());
@@ -313,7 +333,7 @@ impl World {
         }
     }
 
-    /// A sector of a store at rest rots: one, unless the budget is no matter.
+    /// A store at rest rots: a sector, or some that lie together, and perhaps one elsewhere, as far as parity covers that.
     fn rot(&mut self, node: usize, slot: u32) {
         if !self.budget.permits_rot(self.nodes[node].rotten) {
             return;
@@ -323,28 +343,52 @@ impl World {
         let files: Vec<_> = disk.files(Volume::Blocks).into_iter().filter(|(_, len)| *len > 0).collect();
         let count = files.len() as u64;
         let Some((name, len)) = files.get(self.detail(node, slot, Detail::RotFile, count) as usize) else { return };
-        let sectors = len.div_ceil(512);
+        let sectors = len.div_ceil(SECTOR);
         let sector = self.detail(node, slot, Detail::RotSector, sectors);
         let detail = self.detail(node, slot, Detail::RotNumber, 4096);
-        let damage = match self.detail(node, slot, Detail::RotDamage, 5) {
+        let how = self.detail(node, slot, Detail::RotDamage, 5);
+        // Neighbours of it: a burst that every group of parity outlives.
+        let burst = 1 + self.detail(node, slot, Detail::RotBurst, BURST_LEN);
+        let damage_of = |name: &FileName, sectors: u64| match how {
             0 => Damage::FlippedBit { bit: detail as u16 },
             1 => Damage::Zeroed,
             2 => Damage::ReplacedBy { sector: detail % sectors },
             // At the end of a log that did not rest stands what was acknowledged and nothing covers yet: a store that
-            // cannot read it stays shut, rightly. There such a sector becomes noise.
-            3 if rests || files.last().is_some_and(|(last, _)| last != name) => Damage::Unreadable,
+            // cannot read it stays shut, rightly, and so does one that cannot read all that stands there. There such a
+            // sector becomes noise.
+            3 if rests && burst == 1 || files.last().is_some_and(|(last, _)| last != name) => Damage::Unreadable,
             _ => Damage::Garbage { seed: detail },
         };
-        let before = sector_of(&disk, name, sector);
-        self.nodes[node].rotten = disk.damage(Volume::Blocks, name, sector, damage);
-        let name = name.clone();
-        let rotten = match damage {
-            Damage::Unreadable => None,
-            _ => Some(sector_of(&disk, &name, sector)),
-        };
-        self.nodes[node].rot = Some(Rot { name: name.clone(), sector, before, rotten });
+        let mut places: Vec<(&FileName, u64, u64)> =
+            (sector..sectors.min(sector + burst)).map(|sector| (name, sectors, sector)).collect();
+        // And one that lies in another segment, and is covered by that segment's parity alone: no slice stands there, of
+        // which another might be lost here.
+        let others: Vec<_> = files.iter().filter(|(other, _)| other != name && rests).collect();
+        let apart = self.detail(node, slot, Detail::RotApart, 4) == 3;
+        if let Some((other, len)) = others.get(self.detail(node, slot, Detail::RotOther, others.len() as u64) as usize)
+            && apart
+        {
+            let sectors = len.div_ceil(SECTOR);
+            let sector = self.detail(node, slot, Detail::RotOtherSector, sectors);
+            if !holds_slices(&disk, other, sector) {
+                places.push((other, sectors, sector));
+            }
+        }
+        if places.len() > 1 {
+            self.counts.reached(Sometimes::RottedTwice);
+        }
         self.disrupted(node, Disruption::Rot, || "the store rots at rest".to_owned());
-        self.rotted(node, damage, || format!("sector {sector} of {name} rots: {damage:?}"));
+        for (name, sectors, sector) in places {
+            let damage = damage_of(name, sectors);
+            let before = sector_of(&disk, name, sector);
+            self.nodes[node].rotten |= disk.damage(Volume::Blocks, name, sector, damage);
+            let rotten = match damage {
+                Damage::Unreadable => None,
+                _ => Some(sector_of(&disk, name, sector)),
+            };
+            self.nodes[node].rot.push(Rot { name: name.clone(), sector, before, rotten });
+            self.rotted(node, damage, || format!("sector {sector} of {name} rots: {damage:?}"));
+        }
     }
 }
 
@@ -372,11 +416,30 @@ impl Rot {
     }
 }
 
+/// Whether a slice stands in a sector of a log at rest, or that cannot be known.
+fn holds_slices(disk: &FaultyDisk, name: &FileName, sector: u64) -> bool {
+    let place = sector * SECTOR..(sector + 1) * SECTOR;
+    let options = LogOptions { leave_end: true, ..LogOptions::default() };
+    let mut rng = EngineRng::from_seed([0; 32]);
+    let mut holds = false;
+    // A look of the world's own: no fault strikes, and nothing is drawn.
+    let copy = disk.snapshot();
+    copy.calm();
+    let opened = Log::open(copy, options, None, &mut rng, &|_, _| true, &mut |record| {
+        let at = record.location;
+        let end = u64::from(at.offset) + RECORD_LEN + u64::from(at.len);
+        let touches = u64::from(at.offset) < place.end && place.start < end;
+        holds |= touches && record.kind == RecordKind::Slice && at.segment.file_name() == *name;
+        Ok(())
+    });
+    holds || opened.is_err()
+}
+
 /// The bytes of a sector, as far as the file goes.
 fn sector_of(disk: &FaultyDisk, name: &FileName, sector: u64) -> Vec<u8> {
     let bytes = disk.contents(Volume::Blocks, name).unwrap_or_default();
-    let from = bytes.len().min(sector as usize * 512);
-    bytes[from..bytes.len().min(from + 512)].to_vec()
+    let from = bytes.len().min((sector * SECTOR) as usize);
+    bytes[from..bytes.len().min(from + SECTOR_LEN)].to_vec()
 }
 
 /// Why a question of the oracle has no answer.

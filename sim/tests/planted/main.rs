@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 mod direct;
+mod rules;
 
 use ouroboros_engine::planted::{Bug, plant};
 use ouroboros_sim::Sim;
@@ -62,7 +63,7 @@ fn every_planted_bug_breaks_its_promise() {
 /// Who compares traces must see a run that depends on more than its seed.
 #[test]
 fn a_planted_nondeterminism_is_caught_within_ten_seeds_and_its_first_event_named() {
-    let run = |seed| ouroboros_sim::Sim::new(seed).operations(20).disorder(true).logged(true).run();
+    let run = |seed| Sim::new(seed).operations(20).disorder(true).logged(true).run();
     let found = (0..10).map(|seed| (run(seed), run(seed))).find(|(one, other)| one.trace != other.trace);
     let (one, other) = found.unwrap();
     println!("seed {} differs from itself", one.seed);
