@@ -101,6 +101,8 @@ bugs! {
     CompactionDropsLive: 4, "read-back after a compaction";
     /// A purged version's record is copied by every compaction, and never goes.
     PurgeLeavesCopy: 3, "the log does not shrink after everything was purged and compacted";
+    /// A removal may be purged as soon as something follows it: once that is purged too, what was removed is back.
+    RemovalUnguarded: 3, "what a removal hid is never a head";
     /// Whether a seal is alive is asked of the first version that refers to it alone.
     SharedSealCollected: 4, "read-back after one of two equal values was purged";
     /// A seal that a put under way has just found is collected before that put is logged.
@@ -143,6 +145,8 @@ bugs! {
     StreamsNeverWait: 9, "the bytes that a node holds, against its limits";
     /// Uploads are taken without a limit.
     UploadsUnlimited: 9, "Busy is answered beyond the limit of uploads";
+    /// Updates that the index's disk does not take come together without end.
+    BacklogUnbounded: 9, "the bytes that wait for the index, against its limit";
     /// A full disk ends writing for good.
     FullDiskForEver: 10, "writing goes on once space was freed";
 }

@@ -50,6 +50,7 @@ pub fn of(bug: Bug) -> Option<fn() -> Check> {
         Bug::SlicesMovedUnverified => rot_is_not_moved,
         Bug::PinsIgnored => what_a_put_has_found_stays,
         Bug::StaleIndexBelieved => a_crash_in_a_compaction_costs_nothing,
+        Bug::BacklogUnbounded => what_waits_for_a_full_index_is_bounded,
         Bug::AbandonedBatchKept => what_a_full_disk_refused_stays_away,
         _ => return None,
     })
@@ -60,7 +61,7 @@ fn key(number: u32) -> KeyName {
 }
 
 /// Bytes that do not compress: SplitMix64. The scenarios know where what is made of them comes to lie.
-fn noise(seed: u64, len: usize) -> Bytes {
+pub(crate) fn noise(seed: u64, len: usize) -> Bytes {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -72,7 +73,7 @@ fn noise(seed: u64, len: usize) -> Bytes {
     (0..len).map(|_| next()).collect::<Vec<u8>>().into()
 }
 
-fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         segment_len: 48 << 10,
         window_len: 32 << 10,
@@ -82,7 +83,7 @@ fn limits() -> Limits {
     }
 }
 
-fn create(disk: &FaultyDisk, limits: Limits) -> Node {
+pub(crate) fn create(disk: &FaultyDisk, limits: Limits) -> Node {
     let keys = Arc::new(cheap_keyring([3; 32]));
     let chunker = ChunkerParams { kind: ChunkerKind::Cdc1, min_len: 2048, avg_len: 4096, max_len: 8192 };
     Local::create(disk.clone(), config(&keys, Coding::new(2, 1).unwrap(), chunker), keys, limits, 1).unwrap()
@@ -93,7 +94,7 @@ fn open(disk: &FaultyDisk, limits: Limits) -> Result<Node, Broken> {
     Ok(Local::open(disk.clone(), keys, limits, 2).map_err(|error| format!("cannot open: {error}"))?.0)
 }
 
-fn fresh() -> FaultyDisk {
+pub(crate) fn fresh() -> FaultyDisk {
     FaultyDisk::new(FaultPlan::new(1))
 }
 
@@ -102,7 +103,7 @@ fn roomy() -> Limits {
     Limits { segment_len: 1 << 20, window_len: 1 << 20, ..limits() }
 }
 
-fn put(node: &mut Node, number: u32, content: &Bytes) {
+pub(crate) fn put(node: &mut Node, number: u32, content: &Bytes) {
     let source = PutSource::Value(content.clone());
     node.ask(Request::Put(vec![Put { key: key(number), source, options: PutOptions::default() }])).unwrap();
 }
@@ -138,6 +139,27 @@ fn last_segment(disk: &FaultyDisk) -> (FileName, u64) {
 
 fn drop_index(disk: &FaultyDisk) {
     let _ = disk.remove(Volume::Index, &FileName::new(IndexName::Lasting.name()).unwrap());
+}
+
+fn what_waits_for_a_full_index_is_bounded() -> Check {
+    const OVERLAY_LEN: usize = 8 << 10;
+    let disk = fresh();
+    let mut node = create(&disk, Limits { index_overlay_len: OVERLAY_LEN, ..limits() });
+    put(&mut node, 0, &noise(0, 100));
+    disk.set_index_capacity(Some(disk.used_bytes_of(Volume::Index)));
+    for number in 1..300 {
+        let (key, source) = (key(number), PutSource::Value(noise(number.into(), 100)));
+        match node.ask(Request::Put(vec![Put { key, source, options: PutOptions::default() }])) {
+            Ok(Reply::Put(results)) if results.iter().all(|result| *result == Err(Failure::Full)) => return Ok(()),
+            Ok(Reply::Put(results)) if results.iter().all(Result::is_ok) => {}
+            other => return Err(format!("{other:?}")),
+        }
+        let held = node.engine().held();
+        if held.backlog_len > 2 * OVERLAY_LEN {
+            return Err(format!("{} bytes wait for the index", held.backlog_len));
+        }
+    }
+    Err("300 versions wait for the index".into())
 }
 
 fn names_are_on_no_disk() -> Check {

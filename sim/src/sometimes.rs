@@ -80,7 +80,11 @@ sometimes! {
     RemovalRefused: "a purge was refused that would have brought content back";
     ClockWentBack: "something was written after the wall clock went back";
 
+    IndexBacklog: "updates came together that a full volume of the index did not take";
+
     // Upkeep.
+    RottedTwice: "several sectors of a store at rest rotted at once";
+    PagesNamed: "a version named its seals by pages of references";
     ScrubHealedLog: "a scrub healed a record of the log";
     ScrubHealedSlice: "a scrub healed a slice";
     Mended: "a seal that was found damaged was written again";

@@ -6,7 +6,8 @@ use crate::state::State;
 use crate::tape::{Purpose, StreamId, Tape};
 use crate::workload::Kind;
 use core::fmt;
-use ouroboros_engine::node::{Activity, Limits};
+use ouroboros_engine::env::Disk;
+use ouroboros_engine::node::{Activity, Engine, Limits, Whims};
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
 
 const STREAM: StreamId = StreamId::new(Purpose::Swarm, 0);
@@ -48,6 +49,13 @@ enum Knob {
     // Of worlds with several nodes only.
     FrameLatency,
     FrameJitter,
+    HeaderSeals,
+    PageSeals,
+    PageRefs,
+    WriteBuffer,
+    RollEvery,
+    CheckpointEvery,
+    CompactEvery,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -173,7 +181,7 @@ impl Disruption {
             Self::WallJump => 120,
             Self::Rest => 100,
             Self::Rot => 200,
-            Self::TightDisk => 120,
+            Self::TightDisk => 160,
             Self::Pause => 80,
             Self::Gone => 20,
             Self::Reinstall => 30,
@@ -288,6 +296,8 @@ pub struct Swarm {
     pub limits: Limits,
     /// What the network between nodes is like; calm where there is one node alone.
     pub network: Weather,
+    /// What it does early and often that it would do late and seldom.
+    pub whims: Whims,
 }
 
 /// When the index is flushed, in bytes of changes.
@@ -415,6 +425,18 @@ impl Swarm {
                 upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),
             },
             network: if nodes > 1 { weather(tape) } else { Weather::default() },
+            whims: Whims {
+                header_seals: pick(Knob::HeaderSeals, &[1024, 1024, 1024, 1024, 3, 0]) as usize,
+                page_seals: pick(Knob::PageSeals, &[8192, 1, 4]) as usize,
+                page_refs: pick(Knob::PageRefs, &[1024, 1024, 1024, 1024, 4, 9]) as usize,
+                write_buffer_len: match pick(Knob::WriteBuffer, &[0, 0, 0, 512]) {
+                    0 => None,
+                    len => Some(len as u32),
+                },
+                roll_every: pick(Knob::RollEvery, &[0, 0, 0, 0, 3, 17]) as u32,
+                checkpoint_every: pick(Knob::CheckpointEvery, &[0, 0, 0, 1, 5]) as u32,
+                compact_every: pick(Knob::CompactEvery, &[0, 0, 0, 0, 0, 0, 9, 40]) as u32,
+            },
         }
     }
 }
@@ -463,6 +485,12 @@ impl Swarm {
         DRIFTS[tape.below_at(stream, Knob::Drift as u64, DRIFTS.len() as u64) as usize]
     }
 
+    /// An engine with the whims of this run.
+    pub(crate) fn humoured<D: Disk>(&self, mut engine: Engine<D>) -> Engine<D> {
+        engine.set_whims(self.whims);
+        engine
+    }
+
     /// How often a fault strikes during a storm.
     pub(crate) const fn storm_rate(&self, fault: Fault) -> u32 {
         match fault {
@@ -488,6 +516,7 @@ impl fmt::Display for Swarm {
         writeln!(f, "disk {} ns, slow {} ns, jobs {} ns", self.disk_nanos, self.slow_nanos, self.job_nanos)?;
         writeln!(f, "operations {} ns apart, clocks {} ppm off", self.gap_nanos, self.drift)?;
         writeln!(f, "limits {:?}", self.limits)?;
+        writeln!(f, "whims {:?}", self.whims)?;
         let mix = Kind::ALL.into_iter().map(|kind| format!("{} {}", kind.name(), self.mix[kind as usize]));
         writeln!(f, "mix: {}", mix.collect::<Vec<_>>().join(", "))?;
         for fault in Fault::ALL.into_iter().filter(|fault| self.faults[*fault as usize] > 0) {

@@ -5,7 +5,7 @@ mod shelf;
 
 use ouroboros_engine::env::{Disk, Volume};
 use ouroboros_engine::node::{Failure, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, Written};
-use ouroboros_sim::disk::{FaultPlan, FaultyDisk};
+use ouroboros_sim::disk::{Fault, FaultPlan, FaultyDisk};
 use ouroboros_sim::local::{Local, keyring};
 use shelf::Size;
 
@@ -55,4 +55,86 @@ fn a_store_without_an_index_opens_and_reads_on_a_full_disk_and_goes_on_when_ther
         let found = shelf::look(&mut node, &shelf);
         assert!(found.is_exact(), "{room} bytes of room: {found:?}");
     }
+}
+
+const OVERLAY_LEN: usize = 16 << 10;
+/// What one put brings to the index, at most.
+const ROWS_LEN: usize = 8 << 10;
+
+fn put_small(node: &mut Local<FaultyDisk>, number: u32) -> Result<Written, Failure> {
+    let source = PutSource::Value(shelf::content(3000, number));
+    let put = Put { key: shelf::key(&format!("small {number}")), source, options: PutOptions::default() };
+    let Reply::Put(mut results) = node.ask(Request::Put(vec![put]))? else { panic!("no put") };
+    results.pop().unwrap()
+}
+
+/// Puts until one is refused, while what waits for the index stays within its limits.
+fn put_until_refused(node: &mut Local<FaultyDisk>) -> (Vec<Written>, Failure) {
+    let mut written = Vec::new();
+    for number in 0..1000 {
+        match put_small(node, number) {
+            Ok(version) => written.push(version),
+            Err(failure) => return (written, failure),
+        }
+        let held = node.engine().held();
+        assert!(held.backlog_len <= OVERLAY_LEN + ROWS_LEN, "{number}: {held:?}");
+        assert!(held.rows_len <= 2 * OVERLAY_LEN + ROWS_LEN, "{number}: {held:?}");
+    }
+    panic!("a thousand versions wait for an index that does not take them");
+}
+
+fn all_are_there(node: &mut Local<FaultyDisk>, written: &[Written]) {
+    for (number, version) in (0..).zip(written) {
+        assert_eq!(shelf::read(node, version.id).unwrap().2, shelf::content(3000, number));
+    }
+}
+
+#[test]
+fn what_waits_for_an_index_whose_volume_is_full_is_bounded_and_reading_and_deleting_go_on() {
+    let limits = || ouroboros_engine::node::Limits { index_overlay_len: OVERLAY_LEN, ..shelf::limits() };
+    let disk = FaultyDisk::new(FaultPlan::new(3));
+    let mut node = shelf::create(&disk, limits());
+    put_small(&mut node, 5000).unwrap();
+    disk.set_index_capacity(Some(disk.used_bytes_of(Volume::Index)));
+    let (mut written, failure) = put_until_refused(&mut node);
+    assert_eq!(failure, Failure::Full);
+    assert!(written.len() > 10, "{} versions were taken", written.len());
+    all_are_there(&mut node, &written);
+    for _ in 0..3 {
+        assert_eq!(put_small(&mut node, 6000).unwrap_err(), Failure::Full);
+        // Deletions are let in for longer, or nobody could make room.
+        node.ask(Request::Purge(PurgeTarget::Version(written.pop().unwrap().id))).unwrap();
+    }
+    node.ask(Request::Compact).unwrap();
+    disk.set_index_capacity(None);
+    put_small(&mut node, 6000).unwrap();
+    assert_eq!(node.engine().held().backlog_len, 0);
+    node.close().unwrap();
+    let (mut node, opened) = Local::open(disk, keyring(shelf::KEYRING), limits(), 9).unwrap();
+    assert!(!opened.index_rebuilt && opened.replayed == 0, "{opened:?}");
+    all_are_there(&mut node, &written);
+}
+
+#[test]
+fn after_a_failed_sync_of_the_index_another_is_made_and_until_then_what_waits_for_it_is_bounded() {
+    let limits = || ouroboros_engine::node::Limits { index_overlay_len: OVERLAY_LEN, ..shelf::limits() };
+    let disk = FaultyDisk::new(FaultPlan::new(3));
+    let mut node = shelf::create(&disk, limits());
+    put_small(&mut node, 5000).unwrap();
+    // For as long as no sync succeeds no index is made.
+    disk.set_rate_on(Volume::Index, Fault::SyncFailure, 1_000_000);
+    let (written, failure) = put_until_refused(&mut node);
+    assert!(matches!(failure, Failure::Disk(_) | Failure::Index(_)), "{failure:?}");
+    assert!(written.len() > 10, "{} versions were taken", written.len());
+    all_are_there(&mut node, &written);
+    disk.set_rate_on(Volume::Index, Fault::SyncFailure, 0);
+    let more: Vec<Written> = (0..200).map(|number| put_small(&mut node, number).unwrap()).collect();
+    let held = node.engine().held();
+    assert!(!held.refused && held.rows_len <= OVERLAY_LEN, "{held:?}");
+    all_are_there(&mut node, &written);
+    all_are_there(&mut node, &more);
+    node.close().unwrap();
+    let (mut node, opened) = Local::open(disk, keyring(shelf::KEYRING), limits(), 9).unwrap();
+    assert!(!opened.index_rebuilt && opened.replayed == 0, "{opened:?}");
+    all_are_there(&mut node, &more);
 }

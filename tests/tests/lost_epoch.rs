@@ -8,7 +8,8 @@ use ouroboros_engine::env::{Disk, FileName, MemoryDisk, Volume};
 use ouroboros_engine::id::Secret;
 use ouroboros_engine::keys::{Keyring, MasterSecret};
 use ouroboros_engine::node::{
-    Access, CompactReport, EntryKind, Failure, ListRequest, Opened, Put, PutOptions, PutSource, Reply, Request, Select,
+    Access, CompactReport, EntryKind, Failure, ListRequest, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply,
+    Request, Select,
 };
 use ouroboros_engine::store::index::IndexName;
 use ouroboros_sim::local::Local;
@@ -122,6 +123,20 @@ fn what_a_version_of_an_unknown_epoch_refers_to_is_not_collected() {
     assert!(opened.damaged.is_empty(), "{opened:?}");
     check_all(&mut node);
     assert_eq!(names(&mut node), ["both", "early", "empty", "late"]);
+}
+
+#[test]
+fn a_version_of_an_unknown_epoch_is_not_purged_while_it_may_be_what_removed_something() {
+    let disk = store();
+    let (mut node, _) = open(&disk, false);
+    let log = Request::Log { key: shelf::key("removed"), after: None, limit: 10 };
+    let Reply::Versions(versions) = node.ask(log).unwrap() else { panic!("no versions") };
+    let [removal, removed] = [versions[0].id, versions[1].id];
+    let purge = |version| Request::Purge(PurgeTarget::Version(version));
+    let refused = Failure::WouldReturn { removal, version: removed };
+    assert_eq!(node.ask(purge(removal)).unwrap_err(), refused);
+    node.ask(purge(removed)).unwrap();
+    node.ask(purge(removal)).unwrap();
 }
 
 #[test]

@@ -221,6 +221,17 @@ fn names_are_listed_in_order_and_by_level() {
 }
 
 #[test]
+fn a_scrub_counts_every_byte_of_the_log_once() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    put(&mut node, "large", content(2_000_000, 6));
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: false }).unwrap() else { panic!() };
+    let Reply::Stats(stats) = node.ask(Request::Stats).unwrap() else { panic!() };
+    assert!(report.seals > 10 && report.bytes > 2_000_000, "{report:?}");
+    assert!(report.bytes <= stats.log_bytes, "{} of {} bytes were read", report.bytes, stats.log_bytes);
+}
+
+#[test]
 fn purged_versions_are_destroyed_and_what_others_share_survives() {
     let disk = MemoryDisk::new();
     let mut node = create(&disk);

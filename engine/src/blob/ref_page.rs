@@ -57,14 +57,27 @@ impl SealReferences {
     /// # Errors
     /// [`DecodeError`] when there are more than all pages of one header can hold (16,777,216).
     pub fn lay_out(seals: impl IntoIterator<Item = SealId>) -> Result<Self, DecodeError> {
+        Self::lay_out_within(seals, Header::MAX_SEALS, MAX_PAGE_SEALS)
+    }
+
+    /// [`Self::lay_out`] with fewer seals in a header, or in a page (one at least), than there may be.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when there are more than all pages of one header can hold.
+    pub fn lay_out_within(
+        seals: impl IntoIterator<Item = SealId>,
+        in_header: usize,
+        in_page: usize,
+    ) -> Result<Self, DecodeError> {
         // PA
+        let in_page = in_page.clamp(1, MAX_PAGE_SEALS);
         let mut seals: Vec<SealId> = seals.into_iter().collect();
         seals.sort_unstable();
         seals.dedup();
-        if seals.len() <= Header::MAX_SEALS {
+        if seals.len() <= in_header.min(Header::MAX_SEALS) {
             return Ok(Self { seals, pages: Vec::new() });
         }
-        let pages: Vec<RefPage> = seals.chunks(MAX_PAGE_SEALS).map(|page| RefPage { seals: page.to_vec() }).collect();
+        let pages: Vec<RefPage> = seals.chunks(in_page).map(|page| RefPage { seals: page.to_vec() }).collect();
         if pages.len() > Header::MAX_REF_PAGES {
             return Err(DecodeError::malformed(
                 Header::WHAT,

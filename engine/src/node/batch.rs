@@ -4,6 +4,7 @@
 //! only then does the index learn of any of it, and only then is anybody told. Until the sync has succeeded nothing in
 //! the batch is visible, so a failed commit leaves nothing to undo: the batch is abandoned as a whole.
 
+use super::backlog::Growth;
 use super::facts::{BlobFacts, Novelty, apply_blob, apply_ref_page, apply_tombstone};
 use super::gather::ScopedChunk;
 use super::job::MadeBlob;
@@ -11,6 +12,7 @@ use super::policy::Policy;
 use super::request::{Event, Failure, Reply, RequestId, Written};
 use super::upkeep::Moved;
 use super::upload::UploadId;
+use super::whims::Whim;
 use super::window::{Window, order};
 use super::{Engine, Output};
 use crate::blob::{BlobRecord, RefPage};
@@ -107,6 +109,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn store_seal(&mut self, name: ScopedChunk, sealed: &Sealed) -> Result<(), Failure> {
         // PA
         self.writable()?;
+        self.index_has_room(Growth::Versions)?;
         let known = self.window.contains_whole(&sealed.seal_id)
             || self.seal_row(&sealed.seal_id)?.is_some_and(|row| row.slices.iter().all(Option::is_some));
         let row = ChunkRow { seal_id: sealed.seal_id, secret: sealed.secret.clone() };
@@ -217,6 +220,7 @@ impl<D: Disk> Engine<D> {
         }
         let batch = std::mem::take(&mut self.batch);
         self.since_checkpoint += batch.len;
+        self.humour.committed();
         if planted(Bug::CheckpointTooEarly) {
             let _ = self.write_checkpoint(position);
         }
@@ -254,6 +258,12 @@ impl<D: Disk> Engine<D> {
             self.checkpoint_if_due(position);
         }
         self.committed();
+        if self.humour.is_due(Whim::Roll)
+            && let Err(error) = self.log.roll()
+        {
+            let failure = self.log_failure(error);
+            tracing::warn!(%failure, "no new segment before the last is full");
+        }
         Ok(())
     }
 

@@ -17,15 +17,23 @@ impl<K, V> Default for Cache<K, V> {
     }
 }
 
+impl<K, V> Cache<K, V> {
+    /// Bytes kept.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+}
+
 impl<K: Ord + Copy, V> Cache<K, V> {
     pub(super) fn get(&self, key: &K) -> Option<Arc<V>> {
         self.entries.get(key).map(|(value, _)| value.clone())
     }
 
     pub(super) fn put(&mut self, key: K, value: Arc<V>, len: usize, limit: usize) {
-        if len > limit || self.entries.insert(key, (value, len)).is_some() {
+        if len > limit || self.entries.contains_key(&key) {
             return;
         }
+        self.entries.insert(key, (value, len));
         self.order.push_back(key);
         self.len += len;
         while self.len > limit {

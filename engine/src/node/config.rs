@@ -62,7 +62,9 @@ pub struct Limits {
     pub body_cache_len: usize,
     /// Bytes of index pages kept.
     pub index_cache_len: usize,
-    /// Bytes of index updates gathered in memory before they are written.
+    /// Bytes of index updates gathered in memory before they are written. While the index's disk does not take them, as many
+    /// more may wait before versions are refused ([`Failure::Full`](super::Failure::Full), or
+    /// [`Disk`](super::Failure::Disk)), and twice as many before deletions and upkeep are.
     pub index_overlay_len: usize,
     /// Keeps the index in memory alone, all of it, for a store so small that an opening may read its whole log: nothing is
     /// written then but the log. No profile asks for it.

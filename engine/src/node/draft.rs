@@ -3,6 +3,7 @@
 use super::job::{BlobDraft, Job, MadeBlob};
 use super::request::{Base, Failure};
 use super::upload::{Stage, UploadId};
+use super::whims::Whims;
 use super::{Engine, JobContext};
 use crate::blob::{BlobKind, Content, SealReferences};
 use crate::codec::DecodeError;
@@ -101,7 +102,8 @@ impl<D: Disk> Engine<D> {
         upload.stage = Stage::Making;
         upload.parents.clone_from(&parents);
         let content = upload.content.clone().unwrap_or(Content::Gone);
-        let references = SealReferences::lay_out(upload.seals.iter().copied())
+        let Whims { header_seals, page_seals, .. } = self.humour.whims;
+        let references = SealReferences::lay_out_within(upload.seals.iter().copied(), header_seals, page_seals)
             .map_err(|error| Failure::Invalid(error.to_string()))?;
         let mut ref_pages = upload.ref_pages.clone();
         ref_pages.extend(references.page_ids());

@@ -106,12 +106,8 @@ fn children<D: Disk>(index: &Index<D>, parent: BlobId) -> Result<Vec<BlobId>, In
     Ok(found)
 }
 
-/// The closest versions at or above `parents` that are not purged, nor among `going`.
-fn live_ancestors<D: Disk>(
-    index: &Index<D>,
-    parents: &[BlobId],
-    going: &BTreeSet<BlobId>,
-) -> Result<Vec<BlobId>, IndexError> {
+/// The closest versions at or above `parents` that are not purged.
+fn live_ancestors<D: Disk>(index: &Index<D>, parents: &[BlobId]) -> Result<Vec<BlobId>, IndexError> {
     // PA
     let mut live = Vec::new();
     let mut stack = parents.to_vec();
@@ -121,7 +117,7 @@ fn live_ancestors<D: Disk>(
             continue;
         }
         match index.get::<Blobs>(&id)? {
-            Some(row) if row.purged || going.contains(&id) => stack.extend(row.parents),
+            Some(row) if row.purged => stack.extend(row.parents),
             Some(_) => live.push(id),
             None => {}
         }
@@ -129,26 +125,42 @@ fn live_ancestors<D: Disk>(
     Ok(live)
 }
 
-/// The content that would be a head of its key again if the removal `id` were purged after `going`; none if there is
-/// none, or if `id` is not a head.
-pub(super) fn returning<D: Disk>(
-    index: &Index<D>,
-    id: BlobId,
-    going: &BTreeSet<BlobId>,
-) -> Result<Option<BlobId>, IndexError> {
+/// What a removal hides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hidden {
+    /// Nothing: whatever it removed is purged, or another removal below hides it too.
+    Nothing,
+    /// This version's content.
+    Content(BlobId),
+    /// The index does not know this version, so nobody can say.
+    Unknown(BlobId),
+}
+
+/// What the removal `id` hides once `going` are purged.
+///
+/// It follows from what lies below the removal alone, never from what follows it: so it can only come to be nothing, and
+/// in whatever order versions are purged, the same purges are refused in the end. And as long as a removal stays that
+/// hides something, what it hides can never be a head again, whatever else is purged.
+pub(super) fn hidden_by<D: Disk>(index: &Index<D>, id: BlobId, going: &BTreeSet<BlobId>) -> Result<Hidden, IndexError> {
     // PA
-    if has_live_descendant(index, id, going)? {
-        return Ok(None);
+    if planted(Bug::RemovalUnguarded) && has_live_descendant(index, id, going)? {
+        return Ok(Hidden::Nothing);
     }
-    let mut going = going.clone();
-    going.insert(id);
-    for ancestor in live_ancestors(index, &[id], &going)? {
-        let holds = index.get::<Blobs>(&ancestor)?.is_some_and(|row| !row.gone);
-        if holds && !has_live_descendant(index, ancestor, &going)? {
-            return Ok(Some(ancestor));
+    let mut hidden = Hidden::Nothing;
+    let mut stack = index.get::<Blobs>(&id)?.map(|row| row.parents).unwrap_or_default();
+    let mut seen = BTreeSet::new();
+    while let Some(below) = stack.pop() {
+        if !seen.insert(below) {
+            continue;
+        }
+        match index.get::<Blobs>(&below)? {
+            None => hidden = Hidden::Unknown(below),
+            Some(row) if row.purged || going.contains(&below) => stack.extend(row.parents),
+            Some(row) if row.gone => {}
+            Some(_) => return Ok(Hidden::Content(below)),
         }
     }
-    Ok(None)
+    Ok(hidden)
 }
 
 /// Whether the index may have heard of a version before.
@@ -202,7 +214,7 @@ pub(super) fn apply_blob<D: Disk>(
         None => KeyRow { name: Vec::new(), heads: Vec::new(), winner_gone: false },
     };
     name_key(index, &mut key, facts);
-    let covered = live_ancestors(index, &row.parents, &BTreeSet::new())?;
+    let covered = live_ancestors(index, &row.parents)?;
     let before = key.heads.clone();
     key.heads.retain(|head| !covered.contains(&head.1) && !planted(Bug::ConcurrentHeadLost));
     if !replayed || !has_live_descendant(index, id, &BTreeSet::new())? {
@@ -317,7 +329,7 @@ pub(super) fn apply_tombstone<D: Disk>(
             let version = VersionKey { key_hash: blob.key_hash, created: blob.created, blob: removed.id };
             index.remove::<Versions>(&version);
         }
-        for ancestor in live_ancestors(index, &blob.parents, &BTreeSet::new())? {
+        for ancestor in live_ancestors(index, &blob.parents)? {
             if !has_live_descendant(index, ancestor, &BTreeSet::new())?
                 && !key.heads.iter().any(|head| head.1 == ancestor)
                 && let Some(row) = index.get::<Blobs>(&ancestor)?
@@ -343,7 +355,7 @@ fn apply_hole<D: Disk>(index: &mut Index<D>, id: BlobId, hole: &BlobRow) -> Resu
     if let Some(mut key) = index.get::<Keys>(&hole.key_hash)?
         && has_live_descendant(index, id, &BTreeSet::new())?
     {
-        let covered = live_ancestors(index, &hole.parents, &BTreeSet::new())?;
+        let covered = live_ancestors(index, &hole.parents)?;
         let before = key.heads.clone();
         key.heads.retain(|head| !covered.contains(&head.1));
         store_key(index, hole.key_hash, &before, key)?;

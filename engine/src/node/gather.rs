@@ -4,7 +4,7 @@ use super::job::{CutChunk, Job};
 use super::request::Failure;
 use super::upload::{Stage, UploadId};
 use super::{Engine, JobContext};
-use crate::blob::{ChunkList, ChunkRef, Content, MAX_PAGE_REFS};
+use crate::blob::{ChunkList, ChunkRef, Content};
 use crate::codec::Canonical;
 use crate::env::Disk;
 use crate::id::{ChunkId, SealId, Secret};
@@ -186,9 +186,10 @@ impl<D: Disk> Engine<D> {
     /// Seals full pages of references of a level into the level above.
     fn promote(&mut self, id: UploadId, depth: usize, rest: bool) {
         // PA
+        let page_refs = self.humour.whims.page_refs;
         loop {
             let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-            let Some(page) = upload.level(depth).take_page(rest) else { return };
+            let Some(page) = upload.level(depth).take_page(page_refs, rest) else { return };
             let len = page.iter().map(|reference| reference.len).sum();
             let plain = Bytes::from(ChunkList { depth: depth as u8, chunks: page }.encode());
             let identified = crate::seal::identify(&upload.scope.keys, &plain);
@@ -198,6 +199,7 @@ impl<D: Disk> Engine<D> {
 
     fn finish_gathering(&mut self, id: UploadId) {
         // PA
+        let page_refs = self.humour.whims.page_refs;
         let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
         if upload.content.is_none() {
             let top = upload.levels.len().saturating_sub(1);
@@ -207,10 +209,10 @@ impl<D: Disk> Engine<D> {
                     return self.promote(id, depth, true);
                 }
             }
-            if upload.level(top).len() > MAX_PAGE_REFS {
+            if upload.level(top).len() > page_refs {
                 return self.promote(id, top, true);
             }
-            let chunks = upload.level(top).take_page(true).unwrap_or_default();
+            let chunks = upload.level(top).take_page(page_refs, true).unwrap_or_default();
             let depth = u8::try_from(top).unwrap_or(u8::MAX);
             upload.content = Some(Content::Chunks { len: upload.len, depth, chunks });
         }

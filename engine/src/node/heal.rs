@@ -19,8 +19,8 @@ use core::ops::ControlFlow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How often a question is asked again: of an index that was opened again, and of one made anew.
-const ATTEMPTS: u8 = 2;
+/// How often a question is asked again: of an index that was opened again, perhaps twice, and of one made anew.
+const ATTEMPTS: u8 = 3;
 /// How often the log is looked at, at most, while looks differ in what they could not read.
 const LOOKS: u8 = 4;
 /// Places that are remembered as not readable; where there are more, the rest goes unnamed.
@@ -92,8 +92,6 @@ pub(super) struct Heal {
     undecoded: BTreeSet<SegmentId>,
     /// Segments in which anything was damaged when the index was made.
     damaged: BTreeSet<SegmentId>,
-    /// The index was opened again because the disk refused to read it, and nothing was read of it since.
-    reloaded: bool,
     /// How often the index was made anew since the store was opened.
     pub(super) remade: u64,
 }
@@ -300,12 +298,8 @@ impl<D: Disk> Engine<D> {
         while !(self.index_is_sound() && self.heal.again.is_empty()) {
             let failed = match self.heal.trouble.get() {
                 Trouble::None => None,
-                // Once: a page that stays unreadable is not in what is read to open it.
-                Trouble::Refused
-                    if !std::mem::replace(&mut self.heal.reloaded, true) && self.index.reload().is_ok() =>
-                {
-                    None
-                }
+                // What the disk refused by chance it gives the next time; a page that stays unreadable it never does.
+                Trouble::Refused if !self.index.is_unreadable() && self.index.reload().is_ok() => None,
                 Trouble::Refused | Trouble::Damaged => self.rebuild_index().err(),
             };
             let again = std::mem::take(&mut self.heal.again);
@@ -319,14 +313,12 @@ impl<D: Disk> Engine<D> {
             for (id, request, attempts, _) in again {
                 self.heal.asked.insert(id, (request.clone(), attempts));
                 self.answer_question(id, request);
-                // It could be read this time.
-                self.heal.reloaded &= !self.index_is_sound();
             }
         }
     }
 
     /// Makes the index anew from the log, in place.
-    fn rebuild_index(&mut self) -> Result<(), Failure> {
+    pub(super) fn rebuild_index(&mut self) -> Result<(), Failure> {
         // PA
         let keys = self.keys.clone();
         tracing::warn!("the index is made anew from the log");
@@ -353,7 +345,6 @@ impl<D: Disk> Engine<D> {
                 *self.content.entry(*segment).or_default() += len;
             }
             self.heal.remade += 1;
-            self.heal.reloaded = false;
             self.policy = policy.or(self.policy.take());
             self.heal.unread = unread(&damaged);
             (self.heal.undecoded, self.heal.damaged) = (undecoded, segments_of(&damaged));
@@ -362,7 +353,10 @@ impl<D: Disk> Engine<D> {
             self.outputs.push_back(Output::Event(Event::Integrity(damage)));
             return match self.write_checkpoint(self.log.position()) {
                 // It is whole in memory, and written when there is space.
-                Err(Failure::Full) => Ok(()),
+                Err(Failure::Full) => {
+                    self.index.excuse_backlog();
+                    Ok(())
+                }
                 written => written,
             };
         }

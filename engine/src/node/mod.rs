@@ -8,6 +8,7 @@
 
 mod access;
 mod activity;
+mod backlog;
 mod batch;
 mod cache;
 mod config;
@@ -16,6 +17,7 @@ mod draft;
 mod facts;
 mod gather;
 mod heal;
+mod held;
 mod history;
 mod job;
 mod kind;
@@ -29,12 +31,14 @@ mod replay;
 mod request;
 mod upkeep;
 mod upload;
+mod whims;
 mod window;
 
 pub use access::Access;
 pub use activity::Activity;
 pub use config::{Limits, Profile, StoreConfig};
 pub use facts::BodySummary;
+pub use held::Held;
 pub use job::{BlobDraft, CutChunk, Job, JobDone, JobId, JobOutcome, MadeBlob, Mended, ScopeContext};
 pub use note::Note;
 pub use open::{OpenError, OpenOptions, Opened};
@@ -64,6 +68,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use upkeep::{Upkeep, UpkeepJob};
 use upload::UploadId;
+use whims::Humour;
+pub use whims::Whims;
 use window::Window;
 
 /// What the driver is to do.
@@ -123,6 +129,7 @@ enum Health {
 pub struct Engine<D: Disk> {
     config: StoreConfig,
     limits: Limits,
+    humour: Humour,
     keys: Option<Arc<Keyring>>,
     name_keys: Option<Arc<NameKeys>>,
     rng: EngineRng,

@@ -9,6 +9,7 @@ use super::reader::Reads;
 use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure};
 use super::upkeep::Upkeep;
+use super::whims::{Humour, Whim};
 use super::window::Window;
 use super::{Engine, Health, Limits, Note, Output, StoreConfig};
 use crate::codec::{Canonical, DecodeError};
@@ -306,6 +307,7 @@ impl<D: Disk> Engine<D> {
         let mut engine = Self {
             config,
             limits: options.limits.clone(),
+            humour: Humour::default(),
             name_keys: keys.map(|keys| Arc::new(keys.name_keys())),
             keys: keys.cloned(),
             rng: EngineRng::from_seed(rng.bytes()),
@@ -333,7 +335,10 @@ impl<D: Disk> Engine<D> {
         };
         if replayed > 0 || from != Some(position) {
             match engine.write_checkpoint(position) {
-                Err(Failure::Full) => tracing::warn!("no checkpoint: the disk is full"),
+                Err(Failure::Full) => {
+                    engine.index.excuse_backlog();
+                    tracing::warn!("no checkpoint: the disk is full");
+                }
                 written => written.map_err(|failure| OpenFailure::StaleIndex(failure.to_string()))?,
             }
         }
@@ -375,8 +380,9 @@ impl<D: Disk> Engine<D> {
 
     /// Takes a checkpoint when enough has come together. That it fails loses nothing: the log is the truth.
     pub(super) fn checkpoint_if_due(&mut self, position: LogPosition) {
-        if (self.index.needs_flush() || self.since_checkpoint >= self.limits.replay_len)
-            && let Err(failure) = self.write_checkpoint(position)
+        let whim = self.humour.is_due(Whim::Checkpoint);
+        if (self.index.needs_flush() || self.since_checkpoint >= self.limits.replay_len || whim)
+            && let Err(failure) = self.bring_index_up(position)
         {
             tracing::warn!(%failure, "no checkpoint");
         }

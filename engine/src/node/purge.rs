@@ -1,8 +1,10 @@
 //! Purging: a tombstone, then the bytes.
 
 use super::Engine;
+use super::backlog::Growth;
 use super::batch::Staged;
-use super::facts::{forget_references, is_referenced, lacks_page, pages_naming, returning};
+use super::facts::{Hidden, forget_references, hidden_by, is_referenced, lacks_page, pages_naming};
+use super::job::open_record;
 use super::request::{Failure, PurgeTarget, Reply, RequestId};
 use crate::blob::RefPage;
 use crate::codec::Canonical;
@@ -27,6 +29,7 @@ impl<D: Disk> Engine<D> {
     fn stage_purge(&mut self, now: Now, target: &PurgeTarget) -> Result<u64, Failure> {
         // PA
         self.writable()?;
+        self.index_has_room(Growth::Upkeep)?;
         let (key_hash, versions) = self.purged_versions(target)?;
         // What they refer to, while their records can still be found. A record that is damaged names nothing; the
         // sweep of the next compaction finds what only it referred to.
@@ -59,12 +62,12 @@ impl<D: Disk> Engine<D> {
         Ok(versions.len() as u64)
     }
 
-    fn purged_versions(&self, target: &PurgeTarget) -> Result<(KeyHash, Vec<(BlobId, BlobRow)>), Failure> {
+    fn purged_versions(&mut self, target: &PurgeTarget) -> Result<(KeyHash, Vec<(BlobId, BlobRow)>), Failure> {
         // PA
         match target {
             PurgeTarget::Version(id) => {
                 let row = self.live_blob(*id)?;
-                if row.gone {
+                if row.gone || self.may_be_removal(*id, &row) {
                     self.keep_removed(*id)?;
                 }
                 Ok((row.key_hash, vec![(*id, row)]))
@@ -99,7 +102,16 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    /// Refuses to purge a removal where that would bring back what was removed: nobody who destroys expects that.
+    /// Whether nobody can say if a version is a removal: its body does not open, for want of its epoch's key.
+    fn may_be_removal(&mut self, id: BlobId, row: &BlobRow) -> bool {
+        // PA
+        // Of a body that was opened when the index learnt of it, it knows more than that it has no bytes, but for a few.
+        let Some(keys) = self.keys.clone().filter(|_| row.len == 0) else { return false };
+        self.read_blob(id).is_ok_and(|record| open_record(&keys, &record).is_err())
+    }
+
+    /// Refuses to purge a removal while what it removed is there: without it, that would be back, now or as soon as what
+    /// follows the removal is purged too. Nobody who destroys expects that.
     fn keep_removed(&self, removal: BlobId) -> Result<(), Failure> {
         // PA
         let mut going = BTreeSet::new();
@@ -108,9 +120,19 @@ impl<D: Disk> Engine<D> {
                 going.extend(record.signed.tombstone().versions.iter().map(|purged| purged.id));
             }
         }
-        match returning(&self.index, removal, &going).map_err(|error| self.index_failure(error))? {
-            Some(version) => Err(Failure::WouldReturn { removal, version }),
-            None => Ok(()),
+        match hidden_by(&self.index, removal, &going).map_err(|error| self.index_failure(error))? {
+            Hidden::Content(version) => Err(Failure::WouldReturn { removal, version }),
+            // It may be content that comes back once its place is healed.
+            Hidden::Unknown(version) => match self.heal.unread_yet() {
+                Some(place) => {
+                    let place = format!(
+                        "version {version}, which {removal} removed, may be in {place}: scrub with repair, and try again"
+                    );
+                    Err(Failure::Damaged { place })
+                }
+                None => Ok(()),
+            },
+            Hidden::Nothing => Ok(()),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Putting: requests, streams and their outcomes; what is done with the bytes is in `gather`, what comes of them in `draft`.
 
+use super::backlog::Growth;
 use super::gather::{ScopedChunk, Wanted};
 use super::job::{Job, ScopeContext};
 use super::request::{Base, Failure, Put, PutSource, Reply, RequestId, Written};
@@ -14,6 +15,9 @@ use crate::seal::Chunker;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// Scopes whose keys and chunkers are kept.
+const SCOPES_LEN: usize = 64;
 
 /// The outcome of a [`Request::Put`](super::Request::Put), as far as it is known.
 #[derive(Debug)]
@@ -30,7 +34,7 @@ pub(super) struct Puts {
     outcomes: BTreeMap<RequestId, PutOutcome>,
     pub(super) streams: BTreeMap<RequestId, UploadId>,
     /// Streams that failed before their end, and why: the next request about one is told.
-    failed_streams: BTreeMap<RequestId, Failure>,
+    pub(super) failed_streams: BTreeMap<RequestId, Failure>,
     /// Chunks being sealed, and who wants them.
     pub(super) sealing: BTreeMap<ScopedChunk, Vec<Wanted>>,
     /// Keys with a version being made, and the uploads that wait for it.
@@ -98,7 +102,7 @@ impl<D: Disk> Engine<D> {
         upload.push(data);
         self.puts.charged += len;
         self.advance(id);
-        if self.held() < self.limits.inflight_len || planted(Bug::StreamsNeverWait) {
+        if self.content_held() < self.limits.inflight_len || planted(Bug::StreamsNeverWait) {
             self.reply(request, Reply::Ready);
         } else {
             self.puts.stalled.push_back(request);
@@ -141,7 +145,7 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Bytes of contents and of sealed chunks held in memory.
-    fn held(&self) -> usize {
+    fn content_held(&self) -> usize {
         self.puts.charged + self.window.len()
     }
 
@@ -153,7 +157,7 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn release_stalled(&mut self) {
-        while self.held() < self.limits.inflight_len {
+        while self.content_held() < self.limits.inflight_len {
             let Some(request) = self.puts.stalled.pop_front() else { return };
             self.reply(request, Reply::Ready);
         }
@@ -196,6 +200,9 @@ impl<D: Disk> Engine<D> {
         let context = Arc::new(ScopeContext { keys: scope_keys, chunker, name: name.clone(), tag });
         // Unshared scopes are as many as their values; they are not kept.
         if !matches!(scope, DedupScope::None(_)) {
+            if self.puts.scopes.len() >= SCOPES_LEN {
+                self.puts.scopes.pop_last();
+            }
             self.puts.scopes.insert(name, context.clone());
         }
         Ok(context)
@@ -206,6 +213,7 @@ impl<D: Disk> Engine<D> {
         if self.puts.uploads.len() >= self.limits.uploads && !planted(Bug::UploadsUnlimited) {
             return Err(Failure::Busy);
         }
+        self.index_has_room(Growth::Versions)?;
         let key_hash = self.hash_key(&put.key)?;
         if let Base::Versions(parents) = &put.options.base {
             self.check_parents(&put, key_hash, parents)?;

@@ -97,6 +97,13 @@ pub(super) struct Reads {
     pages: Cache<SealId, ChunkList>,
 }
 
+impl Reads {
+    /// Bytes of what is kept of what was opened.
+    pub(super) const fn cached_len(&self) -> usize {
+        self.bodies.len() + self.pages.len()
+    }
+}
+
 impl<D: Disk> Engine<D> {
     /// Reads and checks the record of a version; if it is damaged, once more after what parity can do.
     pub(super) fn read_blob(&mut self, id: BlobId) -> Result<BlobRecord, Failure> {

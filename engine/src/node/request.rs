@@ -95,8 +95,8 @@ pub enum Select {
 pub enum PurgeTarget {
     /// Every version of a key.
     Key(KeyName),
-    /// One version. If it is a head, what it followed is one again; so one that removed its key is refused with
-    /// [`Failure::WouldReturn`] where that has content.
+    /// One version. If it is a head, what it followed is one again. One that removed its key is refused with
+    /// [`Failure::WouldReturn`] as long as what it removed is there, whatever was written since: purge that first.
     Version(BlobId),
 }
 
@@ -310,7 +310,7 @@ pub enum DamageOutcome {
 pub struct ScrubReport {
     /// Log records read.
     pub records: u64,
-    /// Bytes read.
+    /// Bytes of their payloads, each counted once, also where a slice was read again with its seal.
     pub bytes: u64,
     /// Seals whose slices were verified.
     pub seals: u64,
@@ -396,14 +396,15 @@ pub enum Failure {
         /// The key.
         key: KeyName,
     },
-    /// Without the version that removed the key, its content would be back.
+    /// Without the version that removed the key, the content that it removed would be back, at once or when what was
+    /// written since is purged.
     #[error(
-        "version {removal} removed its key, and purging it would bring version {version} back: purge the key to destroy its history, or restore a version to bring it back"
+        "version {removal} removed its key, and purging it would bring version {version} back: purge that version first, or the key to destroy its history, or restore a version to bring it back"
     )]
     WouldReturn {
         /// The version that says "gone".
         removal: BlobId,
-        /// A version that would be a head again.
+        /// A version that it removed, and that is there.
         version: BlobId,
     },
     /// Stored bytes are damaged beyond what the redundancy covers.

@@ -10,6 +10,7 @@ use super::job::JobOutcome;
 use super::request::{
     CompactReport, Damage, DamageOutcome, Failure, RecodeReport, Reply, RequestId, ScrubReport, Stats,
 };
+use super::whims::Whim;
 use super::{Activity, Engine, Health, JobContext};
 use crate::env::Disk;
 use crate::id::{RefPageId, SealId};
@@ -134,6 +135,11 @@ impl Upkeep {
         }
     }
 
+    /// Seals that wait to be mended.
+    pub(super) fn to_mend(&self) -> usize {
+        self.to_mend.len()
+    }
+
     pub(super) fn collect_later(&mut self, seals: &[SealId], pages: &[RefPageId]) {
         self.to_collect.0.extend_from_slice(seals);
         self.to_collect.1.extend_from_slice(pages);
@@ -200,7 +206,11 @@ impl<D: Disk> Engine<D> {
         let compacting = |task: &Task| matches!(task, Task::Compact { .. });
         let mut tasks = self.upkeep.task.iter().chain(&self.upkeep.queue);
         let busy = self.upkeep.in_compaction || tasks.any(compacting);
-        if !busy && self.mostly_dead().next().is_some() {
+        if !busy && self.humour.is_due(Whim::Compact) {
+            let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
+            let stage = compact::Stage::default();
+            self.upkeep.enqueue(Task::Compact { request: None, report, stage });
+        } else if !busy && self.mostly_dead().next().is_some() {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
             let stage = compact::Stage::mostly_dead();
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
@@ -313,7 +323,7 @@ impl<D: Disk> Engine<D> {
             // Nobody reads the index of a node without keys after it. By a checkpoint at its end an opening takes the log to be
             // in order, and where parity is lacking it is to look.
             if self.keys.is_some() && !self.log.lacks_parity() {
-                self.write_checkpoint(position)?;
+                self.bring_index_up(position)?;
             }
         }
         self.health = Health::Closed;

@@ -4,7 +4,7 @@
 
 use super::job::ScopeContext;
 use super::request::{Put, RequestId};
-use crate::blob::{ChunkRef, Content, MAX_PAGE_REFS};
+use crate::blob::{ChunkRef, Content};
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
 use crate::seal::Coding;
 use bytes::Bytes;
@@ -52,9 +52,9 @@ impl Level {
     }
 
     /// Takes a page of references off the front, once they are all there.
-    /// With `rest`, a shorter last page counts too.
-    pub(super) fn take_page(&mut self, rest: bool) -> Option<Vec<ChunkRef>> {
-        let count = if rest { self.slots.len().min(MAX_PAGE_REFS) } else { MAX_PAGE_REFS };
+    /// With `rest`, a page shorter than `len` counts too.
+    pub(super) fn take_page(&mut self, len: usize, rest: bool) -> Option<Vec<ChunkRef>> {
+        let count = if rest { self.slots.len().min(len) } else { len };
         if count == 0 || self.slots.len() < count || self.slots.iter().take(count).any(Option::is_none) {
             return None;
         }

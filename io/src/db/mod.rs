@@ -448,7 +448,7 @@ impl Db {
 
     /// Destroys versions for good: tombstones now, the bytes when compaction next comes by.
     /// Returns how many versions were destroyed. To destroy what was removed, purge its key: the version that removed it is
-    /// not purged alone while that would bring older content back.
+    /// not purged while anything that it removed is there, or that would be back one day.
     ///
     /// # Errors
     /// [`Failure::WouldReturn`](ouroboros_engine::node::Failure::WouldReturn), and other [`Error`]s.

@@ -189,6 +189,33 @@ impl FaultyDisk {
         machine.account.as_mut().map(|account| core::mem::take(&mut account.strikes)).unwrap_or_default()
     }
 
+    /// From now on every operation on the log's volume is held against the rules that a store must keep: what a client is
+    /// told of is synced, with its name; what a failed sync has made doubtful is not trusted; nothing that a client was told
+    /// of is written over or cut off. Copies keep none.
+    pub fn hold_to_rules(&self) {
+        lock(&self.machine).rules = Some(Box::default());
+    }
+
+    /// Says whether a process is in service, and not being opened: a rule or two is for that time only.
+    pub fn serve(&self, in_service: bool) {
+        if let Some(rules) = &mut lock(&self.machine).rules {
+            rules.serve(in_service);
+        }
+    }
+
+    /// A client is told that something is done: the rules say what must be durable by now.
+    pub fn tell_done(&self) {
+        if let Some(rules) = &mut lock(&self.machine).rules {
+            rules.told();
+        }
+    }
+
+    /// The first rule that was broken since this was last asked, in words.
+    #[must_use]
+    pub fn take_broken_rule(&self) -> Option<String> {
+        lock(&self.machine).rules.as_mut()?.take_broken()
+    }
+
     /// Virtual nanoseconds that all operations took.
     #[must_use]
     pub fn busy_nanos(&self) -> u64 {
@@ -261,6 +288,18 @@ impl FaultyDisk {
     /// Limits the sum of all files' lengths, in bytes, or lifts the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         lock(&self.machine).dice.capacity = bytes;
+    }
+
+    /// Once the index's files together have so many bytes, no write to them succeeds any more, not even over what stands there:
+    /// as on a full file system that writes everything to a new place. None lifts that.
+    pub fn set_index_capacity(&self, bytes: Option<u64>) {
+        lock(&self.machine).index_capacity = bytes;
+    }
+
+    /// Bytes in use by the files that have a name in a volume.
+    #[must_use]
+    pub fn used_bytes_of(&self, volume: Volume) -> u64 {
+        lock(&self.machine).used_by(volume)
     }
 
     /// Bytes in use: the lengths of all files that have a name or a handle.
@@ -415,7 +454,13 @@ impl DiskFile for FaultyFile {
         let operation = Operation::Write { volume, name, offset, len: bytes.len() as u64 };
         self.run(operation, |machine, fault| {
             self.refuse_if_read_only()?;
-            machine.write(self.id, self.volume, offset, &bytes, fault)
+            let told = machine.rules_of(self.volume).map_or(0, |rules| rules.told_of(self.id, offset));
+            let visible = machine.visible(self.id, offset, told.min(bytes.len() as u64));
+            let written = machine.write(self.id, self.volume, offset, &bytes, fault);
+            if let Some(rules) = machine.rules_of(self.volume) {
+                rules.wrote(self.id, offset, &bytes, &visible, written.is_ok());
+            }
+            written
         })
     }
 
@@ -423,12 +468,29 @@ impl DiskFile for FaultyFile {
         let operation = Operation::Truncate { volume: self.volume, name: self.name.clone(), len };
         self.run(operation, |machine, fault| {
             self.refuse_if_read_only()?;
-            machine.truncate(self.id, len, fault)
+            machine.truncate(self.id, len, fault)?;
+            if let Some(rules) = machine.rules_of(self.volume) {
+                rules.truncated(self.id, len);
+            }
+            Ok(())
+        })
+        .inspect_err(|_| {
+            if let Some(rules) = lock(&self.machine).rules_of(self.volume) {
+                rules.given_up(self.id, len);
+            }
         })
     }
 
     fn sync(&self) -> Result<(), DiskError> {
         let operation = Operation::Sync { volume: self.volume, name: self.name.clone() };
-        self.run(operation, |machine, fault| machine.sync(self.id, fault))
+        self.run(operation, |machine, fault| {
+            let synced = machine.sync(self.id, fault);
+            match (machine.rules_of(self.volume), &synced) {
+                (Some(rules), Ok(())) => rules.synced(self.id),
+                (Some(rules), Err(_)) => rules.sync_failed(self.id),
+                (None, _) => {}
+            }
+            synced
+        })
     }
 }

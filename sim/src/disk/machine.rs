@@ -7,6 +7,7 @@ use super::faulty::FaultyDisk;
 use super::file::{File, Mark};
 use super::operation::{LogEntry, Operation};
 use super::plan::{Chosen, Dice, FaultPlan};
+use super::rules::Rules;
 use super::watcher::Watcher;
 use crate::state::StateCell;
 use ouroboros_engine::env::{DiskError, DiskFailure, FileName, OpenMode, Volume};
@@ -47,6 +48,10 @@ pub(super) struct Machine {
     struck: bool,
     /// Whoever wants to know which faults struck, and while what was done.
     pub(super) account: Option<Account>,
+    /// Whoever holds every operation against the rules.
+    pub(super) rules: Option<Box<Rules>>,
+    /// Once the files of the index together have as many bytes, nothing more is written to them, nor over them.
+    pub(super) index_capacity: Option<u64>,
 }
 
 /// Strikes since they were last asked for, and where to look what is being done.
@@ -82,14 +87,16 @@ impl Machine {
             watcher: None,
             struck: false,
             account: None,
+            rules: None,
+            index_capacity: None,
         }
     }
 
     /// A copy that shares contents; without open handles, the operation log and the watcher.
     pub(super) fn copy(&mut self) -> Self {
-        let (log, watcher) = (core::mem::take(&mut self.log), self.watcher.take());
+        let (log, watcher, rules) = (core::mem::take(&mut self.log), self.watcher.take(), self.rules.take());
         let mut copy = self.clone();
-        (self.log, self.watcher) = (log, watcher);
+        (self.log, self.watcher, self.rules) = (log, watcher, rules);
         copy.account = None;
         for file in copy.files.values_mut() {
             file.handles = 0;
@@ -212,6 +219,11 @@ impl Machine {
                 self.next_file += 1;
                 self.files.insert(id, File::default());
                 self.directory_mut(volume).create(name.clone(), id);
+                if volume == Volume::Blocks
+                    && let Some(rules) = &mut self.rules
+                {
+                    rules.created(id);
+                }
                 Ok(id)
             }
         }
@@ -229,8 +241,13 @@ impl Machine {
     }
 
     pub(super) fn remove(&mut self, volume: Volume, name: &Arc<FileName>) -> Result<(), DiskFailure> {
-        self.directory(volume).find(name).ok_or(DiskFailure::NotFound)?;
+        let id = self.directory(volume).find(name).ok_or(DiskFailure::NotFound)?;
         self.directory_mut(volume).remove(name.clone());
+        if volume == Volume::Blocks
+            && let Some(rules) = &mut self.rules
+        {
+            rules.removed(id);
+        }
         Ok(())
     }
 
@@ -247,6 +264,11 @@ impl Machine {
             _ => {
                 self.directory_mut(volume).sync();
                 self.collect();
+                if volume == Volume::Blocks
+                    && let Some(rules) = &mut self.rules
+                {
+                    rules.directory_synced();
+                }
                 Ok(())
             }
         }
@@ -272,6 +294,12 @@ impl Machine {
             self.directories.iter().flat_map(|directory| directory.names().map(|(_, id)| id)).collect();
         let in_use = self.files.iter().filter(|(id, file)| file.handles > 0 || visible.contains(id));
         in_use.map(|(_, file)| file.visible().len()).sum()
+    }
+
+    /// Bytes in use by the files that have a name in a volume.
+    pub(super) fn used_by(&self, volume: Volume) -> u64 {
+        let files = self.directory(volume).names().filter_map(|(_, id)| self.files.get(&id));
+        files.map(|file| file.visible().len()).sum()
     }
 
     // How far a file may reach when it wants to reach `end`.
@@ -307,6 +335,9 @@ impl Machine {
             let part = self.dice.stream(fault).below(len) as usize;
             self.file(id)?.write(offset, &bytes[..part], Mark::Heal);
             return Err(if fault == Fault::Full { DiskFailure::Full } else { io("input/output error") });
+        }
+        if volume == Volume::Index && self.index_capacity.is_some_and(|most| self.used_by(volume) >= most) {
+            return Err(DiskFailure::Full);
         }
         let end = offset.saturating_add(len);
         let until = self.room_until(id, end, fault)?;
@@ -376,6 +407,22 @@ impl Machine {
         Ok(())
     }
 
+    /// Bytes of a file as reads would see them, as far as there are so many.
+    pub(super) fn visible(&self, id: FileId, offset: u64, len: u64) -> Vec<u8> {
+        let Some(file) = self.files.get(&id) else { return Vec::new() };
+        let len = len.min(file.visible().len().saturating_sub(offset));
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        if !bytes.is_empty() {
+            file.visible().copy_out(offset, &mut bytes);
+        }
+        bytes
+    }
+
+    /// The rules for a volume, if there are any.
+    pub(super) fn rules_of(&mut self, volume: Volume) -> Option<&mut Rules> {
+        self.rules.as_deref_mut().filter(|_| volume == Volume::Blocks)
+    }
+
     pub(super) const fn strike(&mut self) {
         self.struck = true;
     }
@@ -394,17 +441,24 @@ impl Machine {
         for file in self.files.values_mut() {
             file.crash(&mut fates);
         }
-        self.end_life();
+        self.end_life_of(true);
     }
 
     /// The process is gone and all its handles; the system and what it has cached live on.
     pub(super) fn end_life(&mut self) {
+        self.end_life_of(false);
+    }
+
+    fn end_life_of(&mut self, power_failed: bool) {
         self.life += 1;
         self.power = Power::Off;
         for file in self.files.values_mut() {
             file.handles = 0;
         }
         self.collect();
+        if let Some(rules) = &mut self.rules {
+            rules.life_ends(power_failed, &self.files.keys().copied().collect());
+        }
     }
 
     /// Takes one volume from another machine, or empties it.

@@ -26,6 +26,7 @@ mod machine;
 mod misdirect;
 mod operation;
 mod plan;
+mod rules;
 mod stream;
 #[cfg(test)]
 mod tests;

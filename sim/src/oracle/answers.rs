@@ -182,6 +182,9 @@ impl Oracle {
                 .all(|((created, id), version)| (*created, *id) == (version.created, version.id));
         let found: Vec<BlobId> = shown.iter().map(|version| version.id).collect();
         demand!(P5, right, "the history of {key} is {history:?}, not {found:?}");
+        if let Some(id) = self.model.returned(key) {
+            return Err(Broken::new(Promise::P3, format!("{id} of {key} was removed, and is a head again")));
+        }
         let heads = self.model.heads(key);
         for version in shown {
             let Some(expected) = self.model.versions.get(&version.id) else { continue };

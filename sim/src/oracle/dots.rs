@@ -22,14 +22,18 @@ pub(crate) fn is_segment(disk: &FaultyDisk, name: &FileName) -> bool {
 /// Holds every dot in the log of a disk at rest against the others: deletion and reconciliation take a dot for the one
 /// record that it names.
 ///
+/// Returns how many pages of references there are.
+///
 /// # Errors
 /// P3, with the dot that two records share; P8, with the seals that share a key; P7 when the log does not open.
-pub(crate) fn check(disk: &FaultyDisk) -> Result<(), Broken> {
+pub(crate) fn check(disk: &FaultyDisk) -> Result<u64, Broken> {
     let mut seen: BTreeMap<Dot, [u8; 32]> = BTreeMap::new();
     let mut twice = None;
+    let mut pages = 0;
     let mut keys: BTreeMap<[u8; 32], SealId> = BTreeMap::new();
     let mut shared = None;
     let opened = open(disk, &mut |record| {
+        pages += u64::from(record.kind == RecordKind::RefPage);
         // The same record may stand twice, as a compaction leaves it.
         let named = match record.kind {
             RecordKind::Blob => BlobRecord::decode(&Bytes::copy_from_slice(record.payload))
@@ -62,7 +66,7 @@ pub(crate) fn check(disk: &FaultyDisk) -> Result<(), Broken> {
     }
     match twice {
         Some(dot) => Err(Broken::new(Promise::P3, format!("two records are named {dot:?}"))),
-        None => Ok(()),
+        None => Ok(pages),
     }
 }
 

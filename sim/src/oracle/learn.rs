@@ -296,8 +296,9 @@ impl Oracle {
                 let returns = tasks.len() == 1 && before.would_return(*id);
                 demand!(P3, !returns, "purging {id} brought content back");
             }
-            (PurgeTarget::Version(id), Reply::Failed(Failure::WouldReturn { removal, .. })) => {
-                let right = id == removal && (tasks.len() > 1 || before.would_return(*id));
+            (PurgeTarget::Version(id), Reply::Failed(Failure::WouldReturn { removal, version })) => {
+                let named = before.live(*version).is_some_and(|version| version.content.is_some());
+                let right = id == removal && (tasks.len() > 1 || named && before.would_return(*id));
                 demand!(P3, right, "{id} could be purged");
             }
             (PurgeTarget::Key(key), Reply::Purged { .. }) => {

@@ -1,6 +1,7 @@
 //! What clients were told, and whether the node may say what it says.
 
 mod answers;
+pub(crate) mod bounds;
 pub(crate) mod dots;
 mod learn;
 pub mod model;

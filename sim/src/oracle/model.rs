@@ -129,15 +129,33 @@ impl Model {
         }
     }
 
-    /// Whether a key that `id` has removed would have content again without it.
+    /// Whether `id` is a removal, and something that it removed is there: content with nothing but purged versions in between.
     #[must_use]
     pub fn would_return(&self, id: BlobId) -> bool {
-        let Some(version) = self.live(id).filter(|version| version.content.is_none()) else { return false };
-        let before = self.heads(&version.key);
-        let mut without = self.clone();
-        without.purge(id);
-        let after = without.heads(&version.key);
-        after.iter().any(|head| !before.contains(head) && self.versions[head].content.is_some())
+        let Some(removal) = self.live(id).filter(|version| version.content.is_none()) else { return false };
+        let mut below = removal.parents.clone();
+        let mut seen = BTreeSet::new();
+        while let Some(id) = below.pop() {
+            let Some(version) = self.versions.get(&id).filter(|_| seen.insert(id)) else { continue };
+            match version.purged {
+                true => below.extend(&version.parents),
+                false if version.content.is_some() => return true,
+                false => {}
+            }
+        }
+        false
+    }
+
+    /// A head of a key whose content some version had removed, be that purged or not.
+    #[must_use]
+    pub fn returned(&self, key: &KeyName) -> Option<BlobId> {
+        let removals = self.versions.iter().filter(|(_, version)| version.key == *key && version.content.is_none());
+        let removed: BTreeSet<BlobId> = removals.flat_map(|(id, _)| self.ancestors(*id)).collect();
+        if removed.is_empty() {
+            return None;
+        }
+        let is_content = |id: &BlobId| self.versions[id].content.is_some();
+        self.heads(key).into_iter().find(|head| removed.contains(head) && is_content(head))
     }
 
     /// The winner among a key's heads.

@@ -292,6 +292,7 @@ impl World {
     pub(super) fn finish(&mut self, node: usize) -> Result<(), Broken> {
         self.nodes[node].begin(Some(FINALE));
         let disk = self.nodes[node].disk.clone();
+        self.nodes[node].tight_index = 0;
         if self.budget.beyond {
             return self.plaintext.check(&disk);
         }
@@ -311,7 +312,9 @@ impl World {
             dots::check_slices(&it.disk, &|name, bytes| rot.touches(name, bytes))?;
         }
         self.heal(node)?;
-        dots::check(&self.nodes[node].disk)?;
+        if dots::check(&self.nodes[node].disk)? > 0 {
+            self.counts.reached(Sometimes::PagesNamed);
+        }
         match self.must(node, &Request::Compact, Promise::P6)? {
             Reply::Compacted(_) => {}
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),

@@ -67,6 +67,9 @@ impl World {
         let disk = FaultyDisk::new(plan);
         disk.limit_log(0);
         disk.choose_by(self.tape.clone(), number);
+        if !self.setting.beyond {
+            disk.hold_to_rules();
+        }
         let mut oracle = Oracle::new(self.keys.author(), self.setting.canary);
         oracle.beyond = self.setting.beyond;
         let drift = self.swarm.drift_of(&self.tape, number);
@@ -240,6 +243,7 @@ impl World {
         self.tell(0, Told::Note, || "the faults stop".to_owned());
         for node in &self.nodes {
             node.disk.set_capacity(None);
+            node.disk.set_index_capacity(None);
             node.disk.calm();
         }
         self.healed = true;

@@ -69,11 +69,15 @@ pub(super) enum Detail {
     GoneDays,
     /// Whether its process ends in order before the node goes, or its disk does.
     Abrupt,
+    /// Whether it is the index's volume alone that has little room left.
+    TightIndex,
+    /// For how many more rounds.
+    TightRounds,
     /// No choice: how many there are.
     Count,
 }
 
-const _: () = assert!((Detail::Count as u64) < DETAILS);
+const _: () = assert!(Detail::Count as u64 <= DETAILS);
 
 impl World {
     /// What happens in the round that begins with a slot.

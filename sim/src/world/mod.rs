@@ -25,7 +25,7 @@ pub use trace::{CHECKPOINT, TraceEvent, TraceHash};
 
 use crate::disk::Fault;
 use crate::network::{Arrival, Port, SimNetwork};
-use crate::oracle::{Broken, Plaintext, Promise};
+use crate::oracle::{Broken, Plaintext, Promise, bounds};
 use crate::probe::ledger::Ledger;
 use crate::scenario::{At, Step};
 use crate::sometimes::Sometimes;
@@ -313,6 +313,7 @@ impl World {
             self.counts.sometimes.reached(Sometimes::PausedOver);
         }
         let busy = it.disk.busy_nanos();
+        let before = process.moment();
         let turned = catch_unwind(AssertUnwindSafe(|| process.turn(now, inputs)));
         let due = match turned {
             Ok(due) => due,
@@ -324,6 +325,8 @@ impl World {
         let events = std::mem::take(&mut process.host.events);
         let frames = process.frames();
         let held = process.driver.engine().incoming_len();
+        let after = process.moment();
+        let broken_rule = it.disk.take_broken_rule();
         let operations = it.disk.operations_so_far();
         let ends = self.now + took;
         it.busy_until = ends;
@@ -333,6 +336,12 @@ impl World {
             self.account(node);
         }
         self.trace.event(self.now, number, What::Turn, &[count, operations, took]);
+        if let Some(why) = broken_rule {
+            return Err(Broken::new(Promise::P7, format!("a rule of the disk is broken: {why}")));
+        }
+        if self.nodes[node].disk.is_powered() {
+            bounds::check(before, after, &self.swarm.limits)?;
+        }
         for (id, job) in jobs {
             let it = &mut self.nodes[node];
             it.jobs.insert(id, job);

@@ -5,6 +5,7 @@ use super::restart::Rot;
 use super::strikes::Looming;
 use crate::disk::FaultyDisk;
 use crate::oracle::Oracle;
+use crate::oracle::bounds::Moment;
 use crate::probe::Probe;
 use crate::state::{State, StateCell};
 use crate::tape::place::{ERRANDS, OPERATIONS};
@@ -57,6 +58,15 @@ impl Host for TurnHost {
     fn reply(&mut self, id: RequestId, reply: Reply) {
         // Nobody hears a machine without power.
         if self.disk.is_powered() {
+            let done = match &reply {
+                // Of one that was done in part, that part may have been done long ago.
+                Reply::Put(results) => !results.is_empty() && results.iter().all(Result::is_ok),
+                Reply::Purged { .. } | Reply::Recoded(_) => true,
+                _ => false,
+            };
+            if done {
+                self.disk.tell_done();
+            }
             self.replies.push((id, reply));
         }
     }
@@ -90,6 +100,12 @@ impl Process {
     /// The frames of the last turn.
     pub(super) fn frames(&self) -> Vec<(PeerId, bytes::Bytes)> {
         self.port.0.take()
+    }
+
+    /// What the node holds and does between two turns.
+    pub(super) fn moment(&self) -> Moment {
+        let engine = self.driver.engine();
+        Moment { held: engine.held(), doing: engine.activity() }
     }
 
     pub(super) fn turn(&mut self, now: Now, inputs: Vec<Input>) -> Option<Instant> {
@@ -140,6 +156,8 @@ pub(super) struct Node {
     /// Something was destroyed at some time.
     pub(super) rotted_before: bool,
     pub(super) tight: bool,
+    /// Rounds for which the index's volume has little room left.
+    pub(super) tight_index: u64,
     /// The power failed since the last scrub that healed: what nobody was told of may lie about torn, and is called
     /// damaged by who finds it.
     pub(super) torn: bool,
@@ -212,6 +230,7 @@ impl Node {
             rot: None,
             rotted_before: false,
             tight: false,
+            tight_index: 0,
             torn: false,
             read_only: false,
             read_back: BTreeSet::new(),

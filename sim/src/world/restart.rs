@@ -37,6 +37,8 @@ impl World {
         let now = it.now(self.now);
         let engine = Engine::create(it.disk.clone(), self.config.clone(), options, now)
             .map_err(|error| Broken::new(Promise::P2, format!("a store cannot be made: {error}")))?;
+        let engine = self.swarm.humoured(engine);
+        it.disk.serve(true);
         it.process = Some(Process::new(engine, it, now));
         self.trace.event(self.now, node as u8, What::Opened, &[0]);
         self.give_probe(node);
@@ -121,7 +123,8 @@ impl World {
             it.disk.pause(calm);
             if calm || attempts > 1 || it.disk.fault_counts().of(Fault::FillsUp) > 0 {
                 it.disk.set_capacity(None);
-                it.tight = false;
+                it.disk.set_index_capacity(None);
+                (it.tight, it.tight_index) = (false, 0);
             }
             it.faults_before = it.harm();
             it.state.set(if it.state.get() == State::AtRest { State::Opening } else { State::Recovering });
@@ -136,13 +139,15 @@ impl World {
             let it = &mut self.nodes[node];
             match result {
                 Ok((engine, opened)) if it.disk.is_powered() => {
+                    let engine = self.swarm.humoured(engine);
+                    it.disk.serve(true);
                     let now = it.now(self.now);
                     it.process = Some(Process::new(engine, it, now));
                     it.cut_openings = 0;
                     break opened;
                 }
                 Err(error) if it.disk.is_powered() => {
-                    let excused = it.has_faults() || it.tight || self.budget.beyond;
+                    let excused = it.has_faults() || it.tight || it.tight_index > 0 || self.budget.beyond;
                     self.account(node);
                     self.tell(node, Told::OpenFailed, || format!("opening fails: {error}"));
                     if !excused || calm && !self.budget.beyond {
@@ -196,6 +201,11 @@ impl World {
         it.fresh = true;
         // Whatever filled up before nobody would be excused for now.
         it.disk.set_capacity(None);
+        it.disk.set_index_capacity(None);
+        it.tight_index = 0;
+        if let Some(why) = it.disk.take_broken_rule() {
+            return Err(Broken::new(Promise::P7, format!("opening breaks a rule of the disk: {why}")));
+        }
         if it.old_index.is_none() || it.life.is_multiple_of(3) {
             it.old_index = Some(it.disk.snapshot());
         }
@@ -305,6 +315,8 @@ impl World {
                 return Err(Broken::new(Promise::P7, format!("the store cannot be opened without keys: {error}")));
             }
         };
+        let engine = self.swarm.humoured(engine);
+        it.disk.serve(true);
         it.process = Some(Process::new(engine, it, now));
         it.keyless = true;
         self.tell(node, Told::Open, || "the store is open, without its keys".to_owned());
@@ -375,6 +387,9 @@ impl World {
         let disk = self.nodes[node].disk.clone();
         let (damage, sectors, name) = (rot.damage, rot.sectors.clone(), rot.name.clone());
         self.nodes[node].rotten = rot.strike(&disk);
+        if sectors.end - sectors.start > 1 {
+            self.counts.reached(Sometimes::RottedTwice);
+        }
         self.nodes[node].rot = Some(rot);
         let state = self.nodes[node].doing();
         self.nodes[node].rotted_before = true;

@@ -4,6 +4,7 @@ use super::detail::Detail;
 use super::strikes::Looming;
 use super::{Happening, Pumped, World};
 use crate::oracle::{Broken, Excuse, Promise};
+use crate::sometimes::Sometimes;
 use crate::state::State;
 use crate::story::Told;
 use crate::swarm::Disruption;
@@ -75,6 +76,17 @@ impl World {
             self.nodes[node].disk.set_capacity(None);
             self.tell(node, Told::Note, || "there is room on the disk again".to_owned());
         }
+        let it = &mut self.nodes[node];
+        if it.tight_index > 0 {
+            it.tight_index -= 1;
+            if it.process.as_ref().is_some_and(|process| process.moment().held.backlog_len > 0) {
+                self.counts.reached(Sometimes::IndexBacklog);
+            }
+            if self.nodes[node].tight_index == 0 {
+                self.nodes[node].disk.set_index_capacity(None);
+                self.tell(node, Told::Note, || "there is room for the index again".to_owned());
+            }
+        }
         if self.nodes[node].disk.fault_counts().of(crate::disk::Fault::FillsUp) > 0 {
             self.nodes[node].disk.set_capacity(None);
         }
@@ -114,7 +126,7 @@ impl World {
         Excuse {
             faulted,
             torn,
-            full: it.tight || it.has_faults(),
+            full: it.tight || it.tight_index > 0 || it.has_faults(),
             full_is_final: self.swarm.limits.index_in_memory,
             crowded: tasks > 1 || self.swarm.limits.requests < 16 || self.swarm.limits.uploads < 16,
             beyond: self.budget.beyond,

@@ -10,6 +10,7 @@ use crate::state::State;
 use crate::story::Told;
 use crate::swarm::Disruption;
 use crate::workload::{Kind, Task};
+use ouroboros_engine::env::Volume;
 use ouroboros_engine::node::{Activity, Failure, PurgeTarget, Reply};
 
 /// A disruption that waits for the node to be in the middle of something.
@@ -147,6 +148,14 @@ impl World {
             Disruption::TightDisk => {
                 let scale = [3000, 300][self.detail(node, slot, Detail::RoomSmall, 2) as usize];
                 let room = self.detail(node, slot, Detail::Room, 8) * scale;
+                if self.detail(node, slot, Detail::TightIndex, 4) > 0 && !self.swarm.limits.index_in_memory {
+                    let rounds = 1 + self.detail(node, slot, Detail::TightRounds, 12);
+                    let disk = &self.nodes[node].disk;
+                    disk.set_index_capacity(Some(disk.used_bytes_of(Volume::Index) + room));
+                    self.nodes[node].tight_index = rounds;
+                    let line = || format!("only {room} B are left to the index, for {rounds} rounds");
+                    return self.disrupted(node, what, line);
+                }
                 let disk = &self.nodes[node].disk;
                 disk.set_capacity(Some(disk.used_bytes() + room));
                 self.nodes[node].tight = true;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
 mod probe;
+mod rules;
 
 use ouroboros_engine::planted::{Bug, plant};
 use ouroboros_sim::schedule::Schedule;

@@ -10,6 +10,7 @@ use crate::codec::Canonical;
 use crate::deletion::TombstoneRecord;
 use crate::env::Disk;
 use crate::id::{BlobId, RefPageId, SealId};
+use crate::node::backlog::Growth;
 use crate::node::facts::is_referenced;
 use crate::node::job::Job;
 use crate::node::policy::Policy;
@@ -133,6 +134,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn compact_step(&mut self, report: &mut CompactReport, stage: &mut Stage) -> Result<bool, Failure> {
         // PA
         self.writable()?;
+        self.index_has_room(Growth::Upkeep)?;
         if stage.remade != self.heal.remade {
             // A segment that was partly moved holds what the index did not know then.
             stage.begin_anew(self.heal.remade);

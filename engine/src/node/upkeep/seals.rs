@@ -4,6 +4,7 @@ use super::UpkeepJob;
 use crate::codec::Canonical;
 use crate::env::Disk;
 use crate::id::SealId;
+use crate::node::backlog::Growth;
 use crate::node::batch::Staged;
 use crate::node::config::StoreConfig;
 use crate::node::facts::{is_referenced, live_owners};
@@ -92,8 +93,8 @@ impl<D: Disk> Engine<D> {
         // PA
         let Some(row) = self.seal_row(&seal)? else { return Ok(()) };
         if let Some(report) = &mut report {
+            // Its bytes were counted where they stand in the log.
             report.seals += 1;
-            report.bytes += row.slices.iter().flatten().map(|slice| u64::from(slice.len)).sum::<u64>();
         }
         let mut result = result;
         // Coded anew since its slices were read: one of the former coding would stand for all there is.
@@ -191,6 +192,7 @@ impl<D: Disk> Engine<D> {
     ) -> Result<bool, Failure> {
         // PA
         self.writable()?;
+        self.index_has_room(Growth::Upkeep)?;
         if walk.last.is_none() {
             self.set_policy(coding)?;
         }

@@ -106,6 +106,8 @@ pub struct Index<D: Disk> {
     options: IndexOptions,
     /// Pending bytes from which on a flush is due.
     flush_at: usize,
+    /// Pending bytes when a flush first failed, unless one has succeeded since; see [`Index::backlog`].
+    refused_at: Option<usize>,
 }
 
 /// The rows under the overlay.
@@ -158,7 +160,7 @@ impl<D: Disk> Index<D> {
 
     fn over(stored: Stored<D>, checkpoint: Vec<u8>, options: IndexOptions) -> Self {
         let (overlay, symbols) = (Overlay::default(), Symbols::default());
-        Self { stored, overlay, symbols, checkpoint, options, flush_at: options.overlay_bytes }
+        Self { stored, overlay, symbols, checkpoint, options, flush_at: options.overlay_bytes, refused_at: None }
     }
 
     /// Opens the index. After an unclean end this reads all of it, to verify it; after a clean one, next to nothing.
@@ -187,7 +189,7 @@ impl<D: Disk> Index<D> {
         let mut long = Vec::new();
         let rows = self.range::<SymbolTable>(Bound::Unbounded, Bound::Unbounded, Direction::Forward, usize::MAX)?;
         for (number, symbol) in rows {
-            if number.0 != long.len() as u64 {
+            if number.0 != long.len() as u64 || long.len() >= stored::SYMBOLS_LEN {
                 return Err(malformed::<SymbolTable>());
             }
             long.push(symbol);
@@ -242,9 +244,47 @@ impl<D: Disk> Index<D> {
         self.overlay.bytes()
     }
 
+    /// Bytes of updates that have come together since the disk first refused to take what was pending; 0 while it takes it.
+    /// Nothing is refused here, since a half-applied record would be worse: whoever lets records in asks before.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.refused_at.map_or(0, |refused_at| self.overlay.bytes().saturating_sub(refused_at))
+    }
+
+    /// Whether the last flush failed.
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        self.refused_at.is_some()
+    }
+
+    /// What is pending now has to be in memory, because the store could not be read without it: the backlog begins here.
+    pub fn excuse_backlog(&mut self) {
+        if self.refused_at.is_some() {
+            self.refused_at = Some(self.overlay.bytes());
+        }
+    }
+
+    /// Whether a sync of the file has failed: then no flush will succeed any more, and only another file can be believed.
+    #[must_use]
+    pub fn is_unsynced(&self) -> bool {
+        matches!(&self.stored, Stored::File(file) if file.paged.sync_failed())
+    }
+
+    /// Whether the disk has refused to read a page again that it had refused before, and that was not read since: no chance,
+    /// but a page that cannot be read any more.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        matches!(&self.stored, Stored::File(file) if file.paged.stays_refused())
+    }
+
+    /// Lets the next flush wait until as much more is pending as usually comes together between two.
+    pub fn put_off_flush(&mut self) {
+        self.flush_at = self.overlay.bytes().saturating_add(self.options.overlay_bytes);
+    }
+
     /// Whether the pending updates have reached [`IndexOptions::overlay_bytes`], or, since a flush that found the disk
     /// full, so much more than then: to try again with every record would make no room. Nothing is refused beyond
-    /// that, since a half-applied record would be worse: whoever applies records asks after each.
+    /// that: whoever applies records asks after each, and whoever lets them in asks for [`Self::backlog`] before.
     #[must_use]
     pub fn needs_flush(&self) -> bool {
         !self.options.in_memory && self.overlay.bytes() >= self.flush_at
@@ -416,6 +456,10 @@ impl<D: Disk> Index<D> {
                 self.overlay.bytes().saturating_add(self.options.overlay_bytes)
             }
             _ => self.options.overlay_bytes,
+        };
+        self.refused_at = match &flushed {
+            Ok(()) => None,
+            Err(_) => self.refused_at.or(Some(self.overlay.bytes())),
         };
         flushed
     }

@@ -41,6 +41,10 @@ struct State {
     /// behind, only not this one.
     map: Vec<Fingerprint>,
     unknown: Unknown,
+    /// The page that the disk refused to read last, if it was not read since.
+    refused: Option<u64>,
+    /// It refused it twice, with the B-tree opened anew in between.
+    stays_refused: bool,
     /// Nonces used since open.
     counter: u64,
     failure: Option<PageFailure>,
@@ -116,6 +120,8 @@ impl<F: DiskFile> PagedFile<F> {
             durable,
             map,
             unknown,
+            refused: None,
+            stays_refused: false,
             counter: 0,
             failure: None,
             mode,
@@ -150,6 +156,11 @@ impl<F: DiskFile> PagedFile<F> {
     /// Whether a sync failed since open.
     pub(super) fn sync_failed(&self) -> bool {
         self.state().sync_failed
+    }
+
+    /// Whether the disk refused to read a page again that it had refused before, with no success in between.
+    pub(super) fn stays_refused(&self) -> bool {
+        self.state().stays_refused
     }
 
     /// Whether the clean mark is durable.
@@ -235,7 +246,21 @@ impl<F: DiskFile> PagedFile<F> {
             }
         };
         let mut record = [0; STRIDE];
-        let read = self.file.read_at(page_offset(number), &mut record)?;
+        let read = match self.file.read_at(page_offset(number), &mut record) {
+            Ok(read) => read,
+            Err(error) => {
+                let mut state = self.state();
+                state.stays_refused |= state.refused == Some(number);
+                state.refused = Some(number);
+                return Err(error.into());
+            }
+        };
+        {
+            let mut state = self.state();
+            if state.refused == Some(number) {
+                state.refused = None;
+            }
+        }
         let found = if read == STRIDE { self.cipher.open(RecordKind::Page, number, &record, out) } else { None };
         match found {
             Some(found) if known == found => Ok(()),

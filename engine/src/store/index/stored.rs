@@ -16,7 +16,8 @@ pub trait StoredRow: Sized {
     fn load(bytes: &[u8], symbols: &Symbols) -> Option<Self>;
 }
 
-/// Authors and origins, 32 and 40 bytes long, and few: rows name them by a number.
+/// Authors and origins, 32 and 40 bytes long, and few: rows name them by a number. Where there are many, those that came
+/// after the first [`SYMBOLS_LEN`] stand in the rows themselves, so that no number of them fills the memory.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
     /// By number.
@@ -26,6 +27,9 @@ pub struct Symbols {
     saved: usize,
 }
 
+/// Most symbols that have numbers. In the place of a number it says that the symbol itself follows.
+pub(super) const SYMBOLS_LEN: usize = 1024;
+
 impl Symbols {
     /// Those that the file has, by number from 0 on.
     pub(super) fn loaded(long: Vec<Vec<u8>>) -> Self {
@@ -33,19 +37,43 @@ impl Symbols {
         Self { saved: long.len(), long, numbers }
     }
 
-    fn number(&mut self, long: &[u8]) -> u64 {
+    /// The number of a symbol; none if there are too many.
+    fn number(&mut self, long: &[u8]) -> Option<u64> {
         if let Some(number) = self.numbers.get(long) {
-            return *number;
+            return Some(*number);
+        }
+        if self.long.len() >= SYMBOLS_LEN {
+            return None;
         }
         let number = self.long.len() as u64;
         self.long.push(long.to_vec());
         self.numbers.insert(long.to_vec(), number);
-        number
+        Some(number)
     }
 
-    fn long<const LEN: usize>(&self, number: u64) -> Option<[u8; LEN]> {
+    /// Writes what names a symbol.
+    fn put(&mut self, out: &mut Vec<u8>, long: &[u8]) {
+        match self.number(long) {
+            Some(number) => put(out, number),
+            None => {
+                put(out, SYMBOLS_LEN as u64);
+                out.extend_from_slice(long);
+            }
+        }
+    }
+
+    /// Reads what [`Self::put`] wrote.
+    fn take<'a, const LEN: usize>(&self, bytes: &'a [u8]) -> Option<([u8; LEN], &'a [u8])> {
         // PA
-        self.long.get(usize::try_from(number).ok()?)?.as_slice().try_into().ok()
+        let (number, bytes) = take(bytes)?;
+        if number != SYMBOLS_LEN as u64 {
+            let long = self.long.get(usize::try_from(number).ok()?)?;
+            return Some((long.as_slice().try_into().ok()?, bytes));
+        }
+        let (long, bytes) = bytes.split_first_chunk()?;
+        // What has a number, or could have been given one, stands nowhere itself.
+        let has_none = self.long.len() >= SYMBOLS_LEN && !self.numbers.contains_key(long.as_slice());
+        has_none.then_some((*long, bytes))
     }
 
     /// The next one that the file does not have.
@@ -89,8 +117,8 @@ impl StoredRow for BlobRow {
         put(&mut out, self.len);
         put(&mut out, self.location.segment.0);
         put_place(&mut out, self.location);
-        put(&mut out, symbols.number(self.author.as_bytes()));
-        put(&mut out, symbols.number(&origin(&self.dot)));
+        symbols.put(&mut out, self.author.as_bytes());
+        symbols.put(&mut out, &origin(&self.dot));
         put(&mut out, u64::from(self.dot.partition.0));
         put(&mut out, self.dot.sequence.0);
         for parent in &self.parents {
@@ -110,12 +138,11 @@ impl StoredRow for BlobRow {
         let (len, bytes) = take(bytes)?;
         let (segment, bytes) = take(bytes)?;
         let (location, bytes) = take_place(SegmentId(segment), bytes)?;
-        let (author, bytes) = take(bytes)?;
-        let (origin, bytes) = take(bytes)?;
+        let (author, bytes) = symbols.take(bytes)?;
+        let (origin, bytes) = symbols.take::<{ ID_LEN + 8 }>(bytes)?;
         let (partition, bytes) = take(bytes)?;
         let (sequence, bytes) = take(bytes)?;
         let (parents, []) = bytes.as_chunks::<ID_LEN>() else { return None };
-        let origin: [u8; ID_LEN + 8] = symbols.long(origin)?;
         let (node, incarnation) = origin.split_first_chunk()?;
         Some(Self {
             location,
@@ -123,7 +150,7 @@ impl StoredRow for BlobRow {
             created: Hlc(u64::from_le_bytes(*created)),
             parents: parents.iter().map(|id| BlobId::from_bytes(*id)).collect(),
             kind: flags & KIND,
-            author: AuthorId::from_bytes(symbols.long(author)?),
+            author: AuthorId::from_bytes(author),
             gone: flags & GONE != 0,
             len,
             dot: Dot {
@@ -320,6 +347,48 @@ mod tests {
         assert_eq!(take(&bytes), Some((u64::MAX, &[][..])));
         bytes[9] = 3;
         assert_eq!(take(&bytes), None);
+    }
+
+    #[test]
+    fn however_many_symbols_there_are_rows_survive_and_few_are_in_memory() {
+        let mut symbols = Symbols::default();
+        let row = |number: u16| BlobRow {
+            location: Location { segment: SegmentId(1), offset: 2, len: 3 },
+            key_hash: KeyHash::from_bytes([1; ID_LEN]),
+            created: Hlc(4),
+            parents: vec![BlobId::from_bytes([7; ID_LEN])],
+            kind: 0,
+            author: AuthorId::from_bytes([2; ID_LEN]),
+            gone: false,
+            len: 5,
+            dot: Dot {
+                node: NodeId::from_bytes([2; ID_LEN]),
+                incarnation: Incarnation(number.into()),
+                partition: Partition(7),
+                sequence: Sequence(8),
+            },
+            purged: false,
+        };
+        let rows: Vec<Vec<u8>> = (0..5000).map(|number| row(number).store(&mut symbols)).collect();
+        assert_eq!((symbols.long.len(), symbols.numbers.len()), (SYMBOLS_LEN, SYMBOLS_LEN));
+        let mut saved = Vec::new();
+        while let Some((_, long)) = symbols.unsaved() {
+            saved.push(long);
+        }
+        let mut loaded = Symbols::loaded(saved);
+        for (number, bytes) in (0..5000).zip(&rows) {
+            assert_eq!(BlobRow::load(bytes, &loaded), Some(row(number)), "{number}");
+            assert_eq!(row(number).store(&mut loaded), *bytes);
+        }
+        assert_eq!(loaded.unsaved(), None);
+        // What has a number is not taken in any other form, nor is one that could still be given one.
+        let spelled = [1, 2, 3, 4].map(|at| rows[4999][..rows[4999].len() - at].to_vec());
+        assert!(spelled.iter().all(|bytes| BlobRow::load(bytes, &loaded).is_none()));
+        assert_eq!(BlobRow::load(&rows[4999], &Symbols::default()), None);
+        let mut long = Vec::new();
+        put(&mut long, SYMBOLS_LEN as u64);
+        long.extend_from_slice(&[2; ID_LEN]);
+        assert_eq!(loaded.take::<ID_LEN>(&long), None, "the author has a number");
     }
 
     #[test]

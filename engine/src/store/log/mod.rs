@@ -171,6 +171,11 @@ pub struct Log<D: Disk> {
 }
 
 impl<D: Disk> Log<D> {
+    /// Changes [`LogOptions::write_buffer_len`].
+    pub fn set_write_buffer(&mut self, len: u32) {
+        self.options = LogOptions { write_buffer_len: len, ..self.options }.clamped();
+    }
+
     /// The last commit.
     #[must_use]
     pub fn position(&self) -> LogPosition {

@@ -180,7 +180,10 @@ impl<D: Disk> Log<D> {
         log.note.clone_from(&recovery.note);
         log.durable = verdict.proven;
 
-        let list = read_list(&inventory, &handles, log.list)?;
+        let mut list = read_list(&inventory, &handles, log.list)?;
+        if list.is_none() && log.list.len > 0 {
+            list = log.mend_list(&inventory, &handles, &mut recovery)?;
+        }
         let cut = verdict.proven.end_point();
         let obsolete: BTreeSet<SegmentId> = match &list {
             Some(list) => {
@@ -239,7 +242,7 @@ impl<D: Disk> Log<D> {
         // What a checkpoint or a later commit proves is durable. Of this one it is only known that it can be read.
         let sure = from.is_some_and(|from| from >= tail.last.at);
         if !sure && verdict.proven == tail.last.at {
-            log.make_sure(tail.last.at)?;
+            log.make_sure(&inventory, &tail.last, &mut recovery.mended)?;
         }
         if verdict.clean {
             // The list still names what is dead: its files go when a commit has a list without them, or they would be
@@ -299,6 +302,34 @@ impl<D: Disk> Log<D> {
         let all = (Point::default(), self.durable.end_point());
         replay(&inventory, &handles, all, &others, visit, &mut damaged, &mut |_| Ok(()))?;
         Ok(damaged)
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// The list of segments that the last commit names, once its segment's parity has mended it. Without it nobody can say
+    /// which segments were removed and which are missing: then it is called damaged.
+    fn mend_list(
+        &mut self,
+        inventory: &Inventory,
+        handles: &Handles<D>,
+        recovery: &mut Recovery,
+    ) -> Result<Option<Segments>, LogError> {
+        // PA
+        let Location { segment, offset, len } = self.list;
+        let Some(present) = inventory.segments.get(&segment) else {
+            if !inventory.unreadable.contains(&segment) {
+                recovery.missing.push(segment);
+            }
+            return Ok(None);
+        };
+        self.heal_before(inventory, Point { segment, offset: present.len }, &mut recovery.mended)?;
+        let list = read_list(inventory, handles, self.list)?;
+        if list.is_none() {
+            let to = u32::try_from(u64::from(offset) + record_len(len)).unwrap_or(u32::MAX);
+            let what = Damage::Record(RecordKind::Segments);
+            note_damage(&mut recovery.damaged, DamagedRange { segment, from: offset, to, what });
+        }
+        Ok(list)
     }
 }
 

@@ -24,15 +24,34 @@ type Visit<'v> = dyn FnMut(RecordView<'_>) -> Result<(), LogError> + 'v;
 
 impl<D: Disk> Log<D> {
     /// Makes a last commit that is kept where it stands durable, with all before it: the process that wrote it may have
-    /// been killed before its sync. If this fails it stays all the same: it may be durable, and what it proves is rotten
-    /// perhaps.
+    /// been killed before its sync.
+    ///
+    /// If this fails, it may be in the system's cache alone for good, and the next to open would not know that no sync writes
+    /// it any more. So a proof is taken back, as a commit is whose sync failed, unless the parity that it proves is needed:
+    /// what has to be mended with it is mended first, and else it stays, for it may be durable.
     ///
     /// # Errors
     /// [`LogError::Disk`].
-    pub(super) fn make_sure(&self, last: LogPosition) -> Result<(), LogError> {
+    pub(super) fn make_sure(
+        &mut self,
+        inventory: &Inventory,
+        last: &FoundCommit,
+        mended: &mut Vec<DamagedRange>,
+    ) -> Result<(), LogError> {
         // PA
-        let file = self.disk.open(Volume::Blocks, &last.segment.file_name(), OpenMode::Write)?;
-        Ok(file.sync()?)
+        let at = last.at;
+        let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
+        let Err(error) = file.sync() else { return Ok(()) };
+        let first = last.commit.first;
+        if last.commit.lasting == 0
+            && first.segment == at.segment
+            && error.failure != DiskFailure::Crashed
+            && self.heal_before(inventory, first, mended)?
+        {
+            // Should this fail as well, it stays.
+            let _ = file.truncate(u64::from(first.offset));
+        }
+        Err(error.into())
     }
 
     /// Goes on writing to the last segment, right behind its last commit, which is known to be durable. `proof` says that

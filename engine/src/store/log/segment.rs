@@ -26,9 +26,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 
 impl SegmentId {
     /// The segment's file.
-    ///
-    /// # Errors
-    /// None in practice; the type of [`FileName::new`] is passed on.
+    #[must_use]
     pub fn file_name(self) -> FileName {
         match FileName::new(format!("seg-{self}.log")) {
             Ok(name) => name,

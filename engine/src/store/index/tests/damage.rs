@@ -1,7 +1,7 @@
 use super::disk::TestDisk;
 use super::{create, open, secret};
 use crate::id::{ChunkId, Hlc, KeyHash, SealId, Secret};
-use crate::store::index::{ChunkKey, ChunkRow, Chunks, IndexError, KeyRow, Keys, Meta, Names};
+use crate::store::index::{ChunkKey, ChunkRow, Chunks, Index, IndexError, KeyRow, Keys, Meta, Names};
 use std::collections::BTreeMap;
 
 const SECTOR: usize = 512;
@@ -70,6 +70,27 @@ fn one_checkpoint_or_damaged(bytes: &[u8]) -> Option<u8> {
         }
     }
     checkpoint.first().copied()
+}
+
+#[test]
+fn a_page_is_unreadable_when_it_is_refused_twice_and_not_when_that_was_chance() {
+    let disk = build(&mut drop);
+    let mut index = open(&disk, 7).unwrap();
+    let refused = |index: &mut Index<TestDisk>| {
+        index.reload().unwrap();
+        disk.set(|faults| faults.bad_reads = 1);
+        assert!(matches!(index.get::<Keys>(&hash(1)), Err(IndexError::Disk(_))));
+    };
+    for _ in 0..3 {
+        refused(&mut index);
+        assert!(!index.is_unreadable());
+        index.reload().unwrap();
+        assert_eq!(index.get::<Keys>(&hash(1)).unwrap(), expected(1, ROUNDS - 1));
+    }
+    refused(&mut index);
+    assert!(!index.is_unreadable());
+    refused(&mut index);
+    assert!(index.is_unreadable(), "it was refused again, and was not read in between");
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(super) struct Faults {
     pub(super) full: bool,
     /// The disk becomes full at this operation.
     pub(super) full_at: Option<u64>,
+    /// So many reads from here on are refused.
+    pub(super) bad_reads: u32,
     /// Syncs from here on fail.
     pub(super) bad_sync: bool,
     /// Every write: that is how "nothing is written" is checked.
@@ -164,6 +166,12 @@ impl DiskFile for TestFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+        let mut faults = self.faults.lock().unwrap();
+        if faults.bad_reads > 0 {
+            faults.bad_reads -= 1;
+            let failure = DiskFailure::Io("medium error".to_owned());
+            return Err(DiskError { operation: "read", volume: Volume::Index, file: name().to_string(), failure });
+        }
         self.file.read_at(offset, buffer)
     }
 

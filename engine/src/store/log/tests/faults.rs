@@ -3,7 +3,7 @@
 use super::super::*;
 use super::basics::{create, open, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
-use crate::env::{Disk, DiskFailure, DiskFile, MemoryDisk, OpenMode, Volume};
+use crate::env::{Disk, DiskFailure, DiskFile, FileName, MemoryDisk, OpenMode, Volume};
 
 fn is_full(error: &LogError) -> bool {
     matches!(error, LogError::Disk(error) if error.failure == DiskFailure::Full)
@@ -261,6 +261,70 @@ fn a_segment_that_is_no_more_stays_so_while_its_file_cannot_be_removed() {
     log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 900)]).unwrap();
     log.commit(b"").unwrap();
     assert_eq!((ids(&log), disk.files().len()), (vec![second.segment], 1));
+}
+
+#[test]
+fn a_list_of_segments_that_rots_is_mended_or_named_and_what_it_removed_stays_away() {
+    for settled in [true, false] {
+        let disk = CrashDisk::default();
+        let mut log = create(&disk);
+        let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        log.roll().unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        let removed = disk.files()[&first.segment.file_name().to_string()].clone();
+        log.remove(first.segment).unwrap();
+        log.commit(b"").unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 900)]).unwrap();
+        let mut checkpoint = log.commit(b"").unwrap();
+        let list = log.list;
+        if settled {
+            checkpoint = log.settle().unwrap();
+        }
+        drop(log);
+        // A crash undoes the removal of the file; and one bit of the list rots, which no opening would pass by.
+        let file = disk.open(Volume::Blocks, &first.segment.file_name(), OpenMode::CreateNew).unwrap();
+        file.write_at(0, &[&removed]).unwrap();
+        let file = disk.open(Volume::Blocks, &list.segment.file_name(), OpenMode::Write).unwrap();
+        let mut byte = [0];
+        file.read_at(u64::from(list.offset) + 40, &mut byte).unwrap();
+        file.write_at(u64::from(list.offset) + 40, &[&[byte[0] ^ 1]]).unwrap();
+        let (log, recovery, _) = open_from(&disk, Some(checkpoint)).unwrap();
+        let named = |ranges: &[DamagedRange]| ranges.iter().any(|range| range.touches(list));
+        if settled {
+            assert!(named(&recovery.mended) && recovery.damaged.is_empty(), "{recovery:?}");
+            assert_eq!(log.segments().len(), 1, "what was removed is not in the log again");
+        } else {
+            assert!(named(&recovery.damaged), "{recovery:?}");
+        }
+    }
+}
+
+#[test]
+fn a_proof_that_may_be_in_the_cache_only_is_taken_back_when_its_sync_fails() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+    let last = log.commit(b"").unwrap();
+    // The process is killed after it has written parity and proof, and before it syncs them.
+    let killed = disk.after_crash(Survival::Everything);
+    log.settle().unwrap();
+    drop(log);
+    let (name, bytes) = disk.files().pop_last().unwrap();
+    let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
+    file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
+    // The next to open cannot sync them, and no later sync will.
+    killed.plan(0, Fault::FailSync);
+    assert!(matches!(open_from(&killed, None), Err(LogError::Disk(_))));
+    assert!(killed.hit());
+    let (mut log, _, seen) = open(&killed);
+    assert_eq!(seen.len(), 1);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    log.commit(b"").unwrap();
+    drop(log);
+    let (_, recovery, seen) = open(&killed.after_crash(Survival::Nothing));
+    assert_eq!((seen.len(), recovery.damaged), (2, Vec::new()));
 }
 
 #[test]

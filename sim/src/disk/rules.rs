@@ -1,0 +1,370 @@
+//! The rules of the disk, held against every operation as it is done: no crash is needed to see one broken.
+//!
+//! Of the log's volume it is remembered what was written and not synced, what a failed sync has made doubtful for ever,
+//! which names are not durable, and where commits stand. The index is a cache, and has no rules here.
+//!
+//! 1. When a client is told that something is done, the last commit that was written is durable: its file was synced after
+//!    it, up to its end, and its name is durable.
+//! 2. What was written before a sync that failed is never trusted, whatever later syncs say, until it is written again.
+//! 3. Up to a commit that a client was told of nothing is written but what stood there, or zeros for what cannot be read and
+//!    is to be healed, and nothing is cut off, unless it is the last batch, and a commit in a newer file is durable: an
+//!    opening that does not know whether the last batch is, copies it before.
+//! 4. A file with a commit in it is removed only right behind a sync: what was alive in it is committed elsewhere.
+
+use super::directory::FileId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// How a record of the log begins, and the kind that is a commit (`docs/FORMAT.md`, section 1).
+const MAGIC: &[u8] = b"oRec";
+const COMMIT: u8 = 16;
+const HEADER_LEN: usize = 24;
+/// Where a commit says how many of its records could not be made again from the others, behind its own beginning.
+const LASTING_AT: usize = 24 + 1 + 8 + 32 + 16 + 12 + 8;
+
+/// Stretches of a file, rising, apart from each other.
+#[derive(Clone, Debug, Default)]
+struct Stretches(BTreeMap<u64, u64>);
+
+impl Stretches {
+    fn add(&mut self, mut stretch: Range<u64>) {
+        let touched: Vec<u64> =
+            self.0.range(..=stretch.end).filter(|(_, end)| **end >= stretch.start).map(|(start, _)| *start).collect();
+        for start in touched {
+            if let Some(end) = self.0.remove(&start) {
+                stretch = stretch.start.min(start)..stretch.end.max(end);
+            }
+        }
+        self.0.insert(stretch.start, stretch.end);
+    }
+
+    fn remove(&mut self, stretch: &Range<u64>) {
+        let touched: Vec<(u64, u64)> = self
+            .0
+            .range(..stretch.end)
+            .filter(|(_, end)| **end > stretch.start)
+            .map(|(start, end)| (*start, *end))
+            .collect();
+        for (start, end) in touched {
+            self.0.remove(&start);
+            if start < stretch.start {
+                self.0.insert(start, stretch.start);
+            }
+            if stretch.end < end {
+                self.0.insert(stretch.end, end);
+            }
+        }
+    }
+
+    /// The first byte.
+    fn first(&self) -> Option<u64> {
+        self.0.first_key_value().map(|(start, _)| *start)
+    }
+}
+
+/// What is known of a file of the log.
+#[derive(Clone, Debug, Default)]
+struct Tracked {
+    /// What was written to it, whatever became of it since.
+    bytes: Vec<u8>,
+    /// Written, and not synced since.
+    dirty: Stretches,
+    /// Not synced when a sync failed, and not written again since.
+    doubtful: Stretches,
+    /// Its name may be gone after a crash.
+    nameless: bool,
+    /// Where the last commit ends that a client was told of.
+    told: u64,
+    /// And where the one before it does.
+    sure: u64,
+    /// It has a commit.
+    holds_commit: bool,
+}
+
+/// See the module's text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rules {
+    files: BTreeMap<FileId, Tracked>,
+    /// The last commit that was written by this process and is of more than parity: its file, and where it begins and ends.
+    last: Option<(FileId, Range<u64>)>,
+    /// The newest file in which a process has left a durable commit.
+    durable: Option<FileId>,
+    /// Something was written or cut since the last good sync.
+    unsynced: bool,
+    /// A process is in service, and not being opened.
+    in_service: bool,
+    broken: Option<String>,
+}
+
+impl Rules {
+    fn breaks(&mut self, what: impl FnOnce() -> String) {
+        if self.broken.is_none() {
+            self.broken = Some(what());
+        }
+    }
+
+    pub(super) const fn serve(&mut self, in_service: bool) {
+        self.in_service = in_service;
+    }
+
+    /// The first rule that was broken since this was last asked.
+    pub(super) const fn take_broken(&mut self) -> Option<String> {
+        self.broken.take()
+    }
+
+    pub(super) fn created(&mut self, id: FileId) {
+        self.files.insert(id, Tracked { nameless: true, ..Tracked::default() });
+    }
+
+    /// How many bytes from an offset on clients were told of.
+    pub(super) fn told_of(&self, id: FileId, offset: u64) -> u64 {
+        self.files.get(&id).map_or(0, |file| file.told.saturating_sub(offset))
+    }
+
+    /// Something is written, and that may fail half done; `visible` is what could be read before where clients were told of
+    /// it. Rot that stands there still may be written back beside what is healed.
+    pub(super) fn wrote(&mut self, id: FileId, offset: u64, bytes: &[u8], visible: &[u8], done: bool) {
+        let end = offset + bytes.len() as u64;
+        let file = self.files.entry(id).or_default();
+        let known = file.told.min(end);
+        let kept = usize::try_from(known.saturating_sub(offset)).unwrap_or(0);
+        let stood = file.bytes.get(offset as usize..).and_then(|stood| stood.get(..kept));
+        let differs = match stood {
+            Some(stood) => stood
+                .iter()
+                .zip(bytes)
+                .enumerate()
+                .position(|(at, (stood, new))| stood != new && *new != 0 && visible.get(at) != Some(new)),
+            None => (kept > 0).then_some(0),
+        };
+        file.bytes.resize(file.bytes.len().max(end as usize), 0);
+        for (at, (stood, new)) in file.bytes[offset as usize..].iter_mut().zip(bytes).enumerate() {
+            // Of what is protected it is remembered what it should be.
+            if at >= kept {
+                *stood = *new;
+            }
+        }
+        file.dirty.add(offset..end);
+        if done {
+            file.doubtful.remove(&(offset..end));
+        }
+        self.unsynced = true;
+        if let Some(differs) = differs {
+            let at = offset + differs as u64;
+            self.breaks(|| {
+                format!("byte {at} of a file is written over by {offset}..{end}, and clients were told of {known}")
+            });
+        }
+        self.find_commits(id, offset, bytes);
+    }
+
+    /// The log writes whole records. What begins otherwise is a repair, and what stands inside of one, as in parity, is none.
+    fn find_commits(&mut self, id: FileId, offset: u64, bytes: &[u8]) {
+        let mut at = 0;
+        while let Some(header) = bytes.get(at..at + HEADER_LEN).filter(|header| header.starts_with(MAGIC)) {
+            let len = u32::from_le_bytes([header[8], header[9], header[10], header[11]]) as usize;
+            let next = at + HEADER_LEN + len.next_multiple_of(8);
+            let commit = offset + at as u64..offset + next as u64;
+            // Repair writes old ones again.
+            let newer = self.last.as_ref().is_none_or(|(last, place)| (*last, place.start) < (id, commit.start));
+            // A proof holds nothing that anybody was told of, and may fail.
+            let lasts = bytes.get(at + LASTING_AT..at + LASTING_AT + 8).is_some_and(|records| records != [0; 8]);
+            if header[4] == COMMIT && next <= bytes.len() && lasts && newer {
+                self.files.entry(id).or_default().holds_commit = true;
+                self.last = Some((id, commit));
+            }
+            at = next;
+        }
+    }
+
+    pub(super) fn truncated(&mut self, id: FileId, len: u64) {
+        let file = self.files.entry(id).or_default();
+        let (told, sure) = (file.told, file.sure);
+        file.bytes.resize(len as usize, 0);
+        file.dirty.remove(&(len..u64::MAX));
+        file.doubtful.remove(&(len..u64::MAX));
+        (file.told, file.sure) = (told.min(len), sure.min(len));
+        self.unsynced = true;
+        self.given_up(id, len);
+        if len < sure || len < told && !self.is_copied_from(id) {
+            self.breaks(|| format!("a file is cut to {len} bytes, and clients were told of {told}"));
+        }
+    }
+
+    /// Something was to be cut off, and that failed: what stands there is given up all the same.
+    pub(super) fn given_up(&mut self, id: FileId, len: u64) {
+        if self.last.as_ref().is_some_and(|(last, commit)| *last == id && len < commit.end) {
+            self.last = None;
+        }
+    }
+
+    pub(super) fn synced(&mut self, id: FileId) {
+        self.files.entry(id).or_default().dirty = Stretches::default();
+        self.unsynced = false;
+    }
+
+    pub(super) fn sync_failed(&mut self, id: FileId) {
+        let file = self.files.entry(id).or_default();
+        // Up to what clients were told of only repair writes, and what it writes nobody relies on but to be spared another.
+        for (start, end) in core::mem::take(&mut file.dirty).0 {
+            let start = start.max(file.told);
+            if start < end {
+                file.doubtful.add(start..end);
+            }
+        }
+    }
+
+    pub(super) fn directory_synced(&mut self) {
+        self.files.values_mut().for_each(|file| file.nameless = false);
+    }
+
+    pub(super) fn removed(&mut self, id: FileId) {
+        let held = self.files.get(&id).is_some_and(|file| file.holds_commit);
+        if held && self.in_service && self.unsynced {
+            self.breaks(|| "a file with commits is removed while something is not synced".to_owned());
+        }
+    }
+
+    /// A client is told that something is done.
+    pub(super) fn told(&mut self) {
+        let Some((id, commit)) = self.last.clone() else { return };
+        if let Some(why) = self.lacks(id, &commit) {
+            self.breaks(|| format!("a client is told of a commit at {commit:?}, and {why}"));
+        }
+        let file = self.files.entry(id).or_default();
+        if file.told < commit.end {
+            (file.sure, file.told) = (file.told, commit.end);
+        }
+    }
+
+    /// What a commit lacks to be durable.
+    fn lacks(&self, id: FileId, commit: &Range<u64>) -> Option<String> {
+        let file = self.files.get(&id)?;
+        let first = |stretches: &Stretches| stretches.first().filter(|first| *first < commit.end);
+        if let Some(at) = first(&file.dirty) {
+            return Some(format!("byte {at} was not synced"));
+        }
+        if let Some(at) = first(&file.doubtful) {
+            return Some(format!("a sync failed after byte {at} was written"));
+        }
+        file.nameless.then(|| "the file's name was not synced".to_owned())
+    }
+
+    /// Whether a commit stands in a newer file, durable.
+    fn is_copied_from(&mut self, id: FileId) -> bool {
+        self.note_durable();
+        self.durable.is_some_and(|durable| durable > id)
+    }
+
+    fn note_durable(&mut self) {
+        let durable = self.last.as_ref().filter(|(id, commit)| self.lacks(*id, commit).is_none()).map(|(id, _)| *id);
+        self.durable = self.durable.max(durable);
+    }
+
+    /// The process is gone. What the system has cached lives on, unless the power failed: then what is there is durable.
+    pub(super) fn life_ends(&mut self, power_failed: bool, left: &BTreeSet<FileId>) {
+        self.note_durable();
+        self.last = None;
+        self.in_service = false;
+        self.files.retain(|id, _| left.contains(id));
+        if power_failed {
+            for file in self.files.values_mut() {
+                (file.dirty, file.doubtful) = (Stretches::default(), Stretches::default());
+                file.nameless = false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: FileId = FileId(7);
+
+    /// A record and a commit.
+    fn batch() -> Vec<u8> {
+        let mut bytes = b"oRec\x02\0\0\0\x24\0\0\0".to_vec();
+        bytes.extend_from_slice(&[1; 12 + 40]);
+        bytes.extend_from_slice(b"oRec\x10\0\0\0\x80\0\0\0");
+        bytes.extend_from_slice(&[1; 12 + 128]);
+        bytes
+    }
+
+    fn told(steps: impl FnOnce(&mut Rules)) -> Option<String> {
+        let mut rules = Rules::default();
+        rules.created(FILE);
+        rules.wrote(FILE, 0, &batch(), &[], true);
+        steps(&mut rules);
+        rules.told();
+        rules.take_broken()
+    }
+
+    #[test]
+    fn a_client_is_told_only_of_what_was_synced_with_its_name() {
+        let all = |rules: &mut Rules| {
+            rules.synced(FILE);
+            rules.directory_synced();
+        };
+        assert_eq!(told(all), None);
+        assert!(told(Rules::directory_synced).is_some_and(|why| why.contains("not synced")));
+        assert!(told(|rules| rules.synced(FILE)).is_some_and(|why| why.contains("name")));
+        // What follows the commit is of the next.
+        assert_eq!(
+            told(|rules| {
+                all(rules);
+                rules.wrote(FILE, batch().len() as u64, &[1; 100], &[], true);
+            }),
+            None
+        );
+        // And a commit that was taken back is none.
+        assert_eq!(told(|rules| rules.truncated(FILE, 8)), None);
+    }
+
+    #[test]
+    fn no_later_sync_makes_up_for_one_that_failed_unless_all_is_written_again() {
+        let fails = |rules: &mut Rules| {
+            rules.directory_synced();
+            rules.sync_failed(FILE);
+            rules.synced(FILE);
+        };
+        assert!(told(fails).is_some_and(|why| why.contains("failed")));
+        assert_eq!(
+            told(|rules| {
+                fails(rules);
+                rules.wrote(FILE, 0, &batch(), &[], true);
+                rules.synced(FILE);
+            }),
+            None
+        );
+    }
+
+    #[test]
+    fn what_clients_were_told_of_is_neither_cut_nor_written_over_but_with_itself() {
+        let mut rules = Rules::default();
+        rules.created(FILE);
+        rules.wrote(FILE, 0, &batch(), &[], true);
+        rules.synced(FILE);
+        rules.directory_synced();
+        rules.told();
+        rules.wrote(FILE, 8, &batch()[8..24], &[], true);
+        assert_eq!(rules.take_broken(), None);
+        rules.wrote(FILE, batch().len() as u64 - 1, b"x!", &[], true);
+        assert!(rules.take_broken().is_some());
+        rules.truncated(FILE, batch().len() as u64 - 1);
+        assert!(rules.take_broken().is_some());
+        // What is copied is not needed any more.
+        let other = FileId(8);
+        rules.created(other);
+        rules.wrote(other, 0, &batch(), &[], true);
+        rules.truncated(FILE, 8);
+        assert!(rules.take_broken().is_some());
+        rules.synced(other);
+        rules.directory_synced();
+        rules.truncated(FILE, 0);
+        assert_eq!(rules.take_broken(), None);
+        rules.serve(true);
+        rules.removed(FILE);
+        assert!(rules.take_broken().is_some(), "something is not synced");
+    }
+}

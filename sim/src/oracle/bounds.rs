@@ -1,0 +1,94 @@
+//! What a node holds, against its limits (P9). Asked after every turn of every node.
+
+use super::{Broken, demand};
+use ouroboros_engine::node::{Activity, Held, Limits};
+
+/// Bytes of contents that the clients of one round have under way, at most: six operations of five values of 40,000 B.
+const CONTENTS_LEN: usize = 1_200_000;
+/// What one turn may bring beyond a limit that is looked at when the turn is over: a round's contents, sealed and coded, and
+/// what a step of upkeep moves.
+const TURN_LEN: usize = 4 << 20;
+/// Bytes of rows that one turn brings to the index, at most. Those of a sweep are most.
+const ROWS_LEN: usize = 512 << 10;
+/// Seals that may wait to be mended.
+const MEND_LEN: usize = 4096;
+
+/// A node as it was between two turns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) held: Held,
+    pub(crate) doing: Activity,
+}
+
+impl Moment {
+    /// Whether nothing is under way that may bring rows to the index.
+    const fn is_quiet(&self) -> bool {
+        let quiet = matches!(self.doing, Activity::Idle | Activity::Unsettled | Activity::Reading);
+        quiet && self.held.uploads == 0 && self.held.batch_len == 0
+    }
+}
+
+/// Holds what a node holds after a turn against what it may.
+///
+/// # Errors
+/// P9, with the figure and its limit.
+pub(crate) fn check(before: Moment, after: Moment, limits: &Limits) -> Result<(), Broken> {
+    let held = after.held;
+    let within = |what: &str, found: usize, limit: usize| {
+        demand!(P9, found <= limit, "{what}: {found} are held, and {limit} may be");
+        Ok(())
+    };
+    within("versions on their way in", held.uploads, limits.uploads)?;
+    within("failed streams", held.failed_streams, limits.uploads)?;
+    within("bytes of contents", held.contents_len, if held.uploads == 0 { 0 } else { CONTENTS_LEN })?;
+    within("bytes of sealed chunks", held.window_len, limits.window_len.saturating_add(TURN_LEN))?;
+    let batch_len = usize::try_from(held.batch_len).unwrap_or(usize::MAX);
+    within("bytes not committed", batch_len, limits.batch_len as usize + TURN_LEN)?;
+    within("bytes of what was opened lately", held.cached_len, 2 * limits.body_cache_len)?;
+    within("seals to mend", held.to_mend, MEND_LEN)?;
+    within("outputs that nobody took", held.outputs, 0)?;
+    if limits.index_in_memory {
+        return Ok(());
+    }
+    let overlay = limits.index_overlay_len.max(1);
+    if !held.refused {
+        within("bytes of rows", held.rows_len, overlay + ROWS_LEN)?;
+    }
+    within("bytes of rows that the index does not take", held.backlog_len, 2 * overlay + ROWS_LEN)?;
+    // Who is over the limit takes in nothing more, however little a turn brings.
+    if before.held.backlog_len >= 2 * overlay && before.is_quiet() && after.is_quiet() {
+        within("bytes of rows beyond their limit", held.backlog_len, before.held.backlog_len)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_figure_has_its_limit_and_a_full_backlog_takes_nothing_in() {
+        let limits = Limits { index_overlay_len: 1000, uploads: 4, body_cache_len: 100, ..Limits::default() };
+        let idle = |held| Moment { held, doing: Activity::Idle };
+        let sound = Held { refused: true, backlog_len: 3000, rows_len: 9000, ..Held::default() };
+        assert!(check(idle(sound), idle(sound), &limits).is_ok());
+        for wrong in [
+            Held { uploads: 5, ..sound },
+            Held { failed_streams: 5, ..sound },
+            Held { contents_len: 1, ..sound },
+            Held { window_len: 1 << 30, ..sound },
+            Held { batch_len: 1 << 30, ..sound },
+            Held { cached_len: 201, ..sound },
+            Held { to_mend: 5000, ..sound },
+            Held { outputs: 1, ..sound },
+            Held { refused: false, backlog_len: 0, rows_len: 1 << 20, ..sound },
+            Held { backlog_len: 1 << 20, ..sound },
+            Held { backlog_len: 3001, ..sound },
+        ] {
+            assert!(check(idle(sound), idle(wrong), &limits).is_err(), "{wrong:?}");
+        }
+        // What was admitted before the limit was reached may come.
+        let admitted = idle(Held { uploads: 1, ..sound });
+        assert!(check(admitted, idle(Held { backlog_len: 3001, ..sound }), &limits).is_ok());
+    }
+}
