@@ -475,6 +475,13 @@ impl Machine {
                 if let Some(file) = other.files.get(&id) {
                     let mut file = file.clone();
                     file.handles = 0;
+                    if volume == Volume::Blocks
+                        && let Some(rules) = &mut self.rules
+                    {
+                        let mut bytes = vec![0; file.visible().len() as usize];
+                        file.visible().copy_out(0, &mut bytes);
+                        rules.adopted(new, bytes);
+                    }
                     self.files.insert(new, file);
                 }
             }

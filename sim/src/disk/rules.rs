@@ -116,6 +116,11 @@ impl Rules {
         self.files.insert(id, Tracked { nameless: true, ..Tracked::default() });
     }
 
+    /// A file that another life of the machine has left: its bytes are what they are, and no client was told of them here.
+    pub(super) fn adopted(&mut self, id: FileId, bytes: Vec<u8>) {
+        self.files.insert(id, Tracked { bytes, ..Tracked::default() });
+    }
+
     /// How many bytes from an offset on clients were told of.
     pub(super) fn told_of(&self, id: FileId, offset: u64) -> u64 {
         self.files.get(&id).map_or(0, |file| file.told.saturating_sub(offset))
