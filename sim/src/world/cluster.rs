@@ -109,6 +109,12 @@ impl World {
             self.settle(node, first, disruptions[node])?;
             self.settling = None;
         }
+        for node in 0..self.nodes.len() {
+            if disruptions[node] == Some(Disruption::Gone) {
+                self.about = node;
+                self.leave(node, first)?;
+            }
+        }
         Ok(slot)
     }
 
