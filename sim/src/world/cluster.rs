@@ -109,11 +109,10 @@ impl World {
             self.settle(node, first, disruptions[node])?;
             self.settling = None;
         }
-        for node in 0..self.nodes.len() {
-            if disruptions[node] == Some(Disruption::Gone) {
-                self.about = node;
-                self.leave(node, first)?;
-            }
+        let goes = |(node, what): (usize, &Option<Disruption>)| (*what == Some(Disruption::Gone)).then_some(node);
+        for node in disruptions.iter().enumerate().filter_map(goes) {
+            self.about = node;
+            self.leave(node, first)?;
         }
         Ok(slot)
     }
