@@ -308,10 +308,12 @@ impl Sim {
     ///
     /// ```
     /// # use ouroboros_sim::{At, Sim};
+    /// # use core::time::Duration;
     /// use ouroboros_sim::network::NetworkFault::{Alter, Drop};
     ///
     /// let sim = Sim::new(3).nodes(2).operations(20).calm(true);
-    /// let report = sim.weather(At(0), Drop, 200_000).weather(At(0), Alter, 200_000).run();
+    /// let sim = sim.weather(At(0), Drop, 200_000).weather(At(0), Alter, 200_000);
+    /// let report = sim.rest(At(4), Duration::from_secs(60)).run();
     /// assert_eq!(report.violation, None);
     /// assert!(report.network.of(Drop) > 0 && report.network.of(Alter) > 0);
     /// ```

@@ -33,6 +33,16 @@ fn place(report: &Report, text: &str) -> usize {
     found.unwrap_or_else(|| panic!("no {text:?} in {:#?}", report.story))
 }
 
+/// As it stands in the README.
+#[test]
+fn two_nodes_serve_on_while_the_third_is_cut_off_and_loses_its_power() {
+    let [a, b, c] = NodeId::first();
+    let sim = Sim::new(7).nodes(3).operations(60);
+    let sim = sim.partition(At(3), &[a], &[b, c]).crash(At(5), a);
+    let report = sim.heal(At(9)).restart(At(12), a).run();
+    assert_eq!(report.violation, None);
+}
+
 #[test]
 fn a_hundred_worlds_of_three_and_five_nodes_break_no_promise_and_everything_happens_in_them() {
     let (mut counts, mut struck, mut probes) = (BTreeMap::new(), BTreeMap::new(), ProbeCounts::default());

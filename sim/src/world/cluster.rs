@@ -123,6 +123,11 @@ impl World {
             self.settle(node, first, disruptions[node])?;
             self.settling = None;
         }
+        let goes = |(node, what): (usize, &Option<Disruption>)| (*what == Some(Disruption::Gone)).then_some(node);
+        for node in disruptions.iter().enumerate().filter_map(goes) {
+            self.about = node;
+            self.leave(node, first)?;
+        }
         Ok(slot)
     }
 

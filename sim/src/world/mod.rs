@@ -46,6 +46,8 @@ use trace::{Trace, What};
 
 /// Events within one round after which the node is taken for one that is never idle.
 const MAX_EVENTS: u64 = 2_000_000;
+/// Events while time passes for a node that is gone or started anew, after which the others are taken for the same.
+const MAX_MEANWHILE: u64 = 200_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Happening {
@@ -237,6 +239,10 @@ impl World {
         let first = self.trace.events();
         while self.heap.peek().is_some_and(|next| next.0.0 <= until) {
             self.next(first)?;
+            if self.trace.events() - first > MAX_MEANWHILE {
+                let what = format!("{MAX_MEANWHILE} events happen while nobody asks anything");
+                return Err(Broken::new(Promise::P6, what));
+            }
         }
         self.now = self.now.max(until);
         Ok(())

@@ -235,10 +235,9 @@ impl World {
                 | Disruption::Keyless
                 | Disruption::Rot),
             ) => self.reopen(node, slot, what)?,
-            Some(what @ (Disruption::Gone | Disruption::Reinstall | Disruption::LoseDisk | Disruption::RollBack)) => {
-                let days = 40 + self.detail(node, slot, Detail::GoneDays, 361);
+            Some(what @ (Disruption::Reinstall | Disruption::LoseDisk | Disruption::RollBack)) => {
                 let abrupt = self.detail(node, slot, Detail::Abrupt, 2) == 1;
-                self.replace(node, slot, what, days * DAY, abrupt)?;
+                self.replace(node, slot, what, 0, abrupt)?;
             }
             Some(Disruption::Rest) => {
                 let until = self.now + 1_000_000_000 * (1 + self.detail(node, slot, Detail::Rest, 30));
@@ -256,6 +255,18 @@ impl World {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A node goes for longer than tombstones are kept, when everybody's part of the round is over: while weeks pass, nothing
+    /// strikes the others.
+    pub(super) fn leave(&mut self, node: usize, slot: u32) -> Result<(), Broken> {
+        let days = 40 + self.detail(node, slot, Detail::GoneDays, 361);
+        let abrupt = self.detail(node, slot, Detail::Abrupt, 2) == 1;
+        self.set_rates(node, false);
+        self.nodes[node].disk.pause(abrupt);
+        self.replace(node, slot, Disruption::Gone, days * DAY, abrupt)?;
+        self.nodes[node].disk.pause(true);
         Ok(())
     }
 
