@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// What a repair did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepairReport {
-    /// Bytes that were written anew: what they were before is known exactly.
+    /// Bytes that were not what was written, or could not be read, and are now: what they were is known exactly.
     pub healed: Vec<DamagedRange>,
     /// Bytes that are still not what was written. The payload of a slice flagged `spread` is not looked at: its
     /// siblings heal it, see [`Log::rewrite_in_place`].
@@ -121,11 +121,18 @@ impl<F: DiskFile> Patient<'_, F> {
     /// Sees to it that `bytes` stand at `offset`.
     fn set(&mut self, offset: u32, bytes: &[u8], what: Damage) -> Result<(), LogError> {
         // PA
-        if self.get(offset, bytes.len())?.is_some_and(|found| found == bytes) {
-            return Ok(());
-        }
+        // A block of parity may reach beyond the end of history, where a crash tears what it likes: of what stands before, it
+        // is not to be said that it had rotted.
+        let (first, last) = match self.get(offset, bytes.len())? {
+            Some(found) => {
+                let differs = |(one, other): (&u8, &u8)| one != other;
+                let Some(first) = found.iter().zip(bytes).position(differs) else { return Ok(()) };
+                (first, found.iter().zip(bytes).rposition(differs).unwrap_or(first))
+            }
+            None => (0, bytes.len().saturating_sub(1)),
+        };
         write_over(self.file, u64::from(offset), bytes)?;
-        self.report.healed.push(self.range(offset, bytes.len(), what));
+        self.report.healed.push(self.range(offset.saturating_add(first as u32), last - first + 1, what));
         Ok(())
     }
 

@@ -5,4 +5,5 @@ mod basics;
 mod crash;
 mod crash_disk;
 mod faults;
+mod healed;
 mod rot;
