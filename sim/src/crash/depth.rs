@@ -30,9 +30,11 @@ pub struct Depth {
     pub again_every: u64,
     /// Of those from a crash during recovery, one in so many.
     pub twice_every: u64,
-    /// One in so many recoveries is judged in full, and the first of each crash point: every byte is read, the store is
-    /// written to, closed and opened again. Of the others all keys, heads and histories are looked at, and the values that the
-    /// crash endangered and an eighth of the others are read.
+    /// Whether the first recovery of each crash point is judged in full: every byte is read, the store is
+    /// written to, closed and opened again.
+    pub first_in_full: bool,
+    /// And one in so many recoveries. Of the others all keys, heads and histories are looked at, and the values that the crash
+    /// endangered and an eighth of the others are read.
     pub full_every: u64,
     /// And after one in so many the store is compacted and scrubbed besides, and read once more.
     pub deep_every: u64,
@@ -49,6 +51,7 @@ impl Depth {
         twice: Self::ENDS,
         again_every: 120,
         twice_every: 0,
+        first_in_full: true,
         full_every: 1,
         deep_every: 9,
     };
@@ -61,13 +64,27 @@ impl Depth {
         deep_every: 7,
         ..Self::SLICE
     };
-    /// Every subset of up to six units, and each recovery crashes itself at each of its operations: for tiny stores.
+    /// Every subset of up to six units, and each recovery crashes itself at each of its operations: for tiny stores with
+    /// their index in memory.
     pub const EXHAUSTIVE: Self = Self {
-        first: Subsets { every_up_to: 6, each: 24, drawn: 8, torn: 4 },
-        again: Subsets { every_up_to: 2, each: 2, drawn: 1, torn: 1 },
-        twice: Self::ENDS,
+        first: Subsets { every_up_to: 6, each: 24, drawn: 8, torn: 12 },
+        again: Subsets { every_up_to: 6, each: 4, drawn: 2, torn: 2 },
+        twice: Subsets { every_up_to: 2, each: 1, drawn: 1, torn: 2 },
         again_every: 1,
-        twice_every: 64,
+        twice_every: 1,
+        first_in_full: true,
+        full_every: 64,
+        deep_every: 1024,
+    };
+    /// The same with fewer representatives, and one in so many recoveries that crashes: an index in a file has three times as
+    /// many crash points, and recoveries that write it have, too.
+    pub const EXHAUSTIVE_WITH_INDEX: Self = Self {
+        first: Subsets { every_up_to: 6, each: 2, drawn: 2, torn: 3 },
+        again: Self::ENDS,
+        twice: Self::ENDS,
+        again_every: 100,
+        twice_every: 400,
+        first_in_full: true,
         full_every: 64,
         deep_every: 1024,
     };

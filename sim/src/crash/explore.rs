@@ -57,16 +57,21 @@ pub(super) struct Explorer<'a> {
 }
 
 impl<'a> Explorer<'a> {
-    /// Tries these crash points, all of one moment.
-    pub(super) fn explore(recording: &'a Recording, depth: &'a Depth, points: Range<usize>) -> Crashes {
+    /// Tries these crash points, all of one moment. `tell` is told what came of each, and says whether to go on.
+    pub(super) fn explore(
+        recording: &'a Recording,
+        depth: &'a Depth,
+        points: Range<usize>,
+        tell: &dyn Fn(Crashes) -> bool,
+    ) -> bool {
         let (images, sights, tally) = (Images::default(), Sights::of(recording), Crashes::default());
         let mut explorer = Self { recording, depth, images, sights, tally };
-        for number in points {
+        points.into_iter().all(|number| {
             if let Some(point) = recording.points.get(number) {
                 explorer.point(number, point);
             }
-        }
-        explorer.tally
+            tell(core::mem::take(&mut explorer.tally))
+        })
     }
 
     fn is_enough(&self) -> bool {
@@ -104,6 +109,11 @@ impl<'a> Explorer<'a> {
         inner: &mut Vec<Inner>,
     ) {
         let variants = subsets.variants(number as u64, point.disk.undecided_units());
+        // Many recoveries come to the same: then all that a crash leaves of one was left of the other.
+        if level != Level::First && !self.images.is_new_crash(&point.disk, level as u8) {
+            self.tally.disks += variants.len() as u64;
+            return;
+        }
         let operation = Arc::new(point.operation.clone());
         for (place, variant) in variants.into_iter().enumerate() {
             if self.is_enough() {
@@ -115,7 +125,8 @@ impl<'a> Explorer<'a> {
             if !self.images.is_new(digest) {
                 continue;
             }
-            let recovery = self.recovery(point, level, &digest, level == Level::First && place == 0);
+            let is_first = self.depth.first_in_full && level == Level::First && place == 0;
+            let recovery = self.recovery(point, level, &digest, is_first);
             self.count(level, recovery.scrutiny);
             let trail = Trail { before: before.cloned(), operation: operation.clone(), variant };
             match recovery.run(&disk, &mut self.sights) {

@@ -23,12 +23,23 @@ impl Digest {
 
 /// The disks so far, of one moment: at another, other promises had been given.
 #[derive(Debug, Default)]
-pub(super) struct Images(BTreeSet<Digest>);
+pub(super) struct Images {
+    left: BTreeSet<Digest>,
+    /// And those that crashed, of which the very same are left.
+    crashed: BTreeSet<Digest>,
+}
 
 impl Images {
     /// Whether this is the first disk of these bytes.
     pub(super) fn is_new(&mut self, digest: Digest) -> bool {
-        self.0.insert(digest)
+        self.left.insert(digest)
+    }
+
+    /// Whether this is the first disk of which a crash leaves what it does, of those with the same number.
+    pub(super) fn is_new_crash(&mut self, disk: &FaultyDisk, number: u8) -> bool {
+        let mut digest = disk.digest_of_remains();
+        digest[31] = number;
+        self.crashed.insert(Digest(digest))
     }
 }
 
@@ -56,6 +67,33 @@ mod tests {
         assert!(images.is_new(digest(&disk)));
         disk.rename(Volume::Blocks, &FileName::new("a").unwrap(), &FileName::new("b").unwrap()).unwrap();
         assert!(images.is_new(digest(&disk)));
+    }
+
+    #[test]
+    fn a_crash_is_new_unless_what_is_durable_and_what_is_undecided_are_the_same() {
+        let mut images = Images::default();
+        let disk = FaultyDisk::new(FaultPlan::new(1));
+        let mut is_new = |disk: &FaultyDisk| images.is_new_crash(disk, 1);
+        assert!(is_new(&disk));
+        let name = |name: &str| FileName::new(name).unwrap();
+        let file = disk.open(Volume::Blocks, &name("a"), OpenMode::CreateNew).unwrap();
+        assert!(is_new(&disk) && !is_new(&disk.snapshot()));
+        file.write_at(3, &[b"x"]).unwrap();
+        assert!(is_new(&disk));
+        // The same bytes, and one more unit that may be lost or not.
+        file.write_at(3, &[b"x"]).unwrap();
+        assert!(is_new(&disk));
+        file.sync().unwrap();
+        assert!(is_new(&disk));
+        disk.sync_directory(Volume::Blocks).unwrap();
+        assert!(is_new(&disk));
+        file.truncate(2).unwrap();
+        assert!(is_new(&disk));
+        disk.rename(Volume::Blocks, &name("a"), &name("b")).unwrap();
+        assert!(is_new(&disk));
+        disk.remove(Volume::Blocks, &name("b")).unwrap();
+        assert!(is_new(&disk) && !is_new(&disk.snapshot()));
+        assert!(images.is_new_crash(&disk, 2));
     }
 
     #[test]

@@ -28,22 +28,26 @@ pub fn in_parallel(what: &str, count: usize, work: &(dyn Fn(usize) -> bool + Syn
     });
 }
 
-/// Does `work` for every number below `count` on so many threads, until one says that it is enough.
+/// Does `work` for every number below `count` on so many threads, or with 0 on this one, until one says that it is enough.
 pub(super) fn on_threads(threads: usize, count: usize, work: &(dyn Fn(usize) -> bool + Sync)) {
     let next = AtomicUsize::new(0);
+    let go = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return;
+            }
+            if !work(number) {
+                next.store(count, Ordering::Relaxed);
+            }
+        }
+    };
+    if threads == 0 {
+        return go();
+    }
     std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= count {
-                        return;
-                    }
-                    if !work(number) {
-                        next.store(count, Ordering::Relaxed);
-                    }
-                }
-            });
+        for _ in 0..threads {
+            scope.spawn(go);
         }
     });
 }

@@ -113,7 +113,11 @@ impl Recovery<'_> {
             return Err(format!("the index of a process without keys is left: {left:?}"));
         }
         match self.scrutiny {
-            Scrutiny::Light => self.look_over(&mut node, sights)?,
+            Scrutiny::Light => {
+                self.look_over(&mut node, sights)?;
+                // What the process would still write at its end is of no interest any more.
+                disk.cut_power();
+            }
             Scrutiny::Full | Scrutiny::Deep => self.live_on(node, disk)?,
         }
         Ok(Recovered { opened, points })

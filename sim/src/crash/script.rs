@@ -29,7 +29,7 @@ pub struct Script {
 }
 
 /// In a tiny store, a key is purged from so many versions on: what each opening reads stays little.
-const CROWDED: usize = 14;
+const CROWDED: usize = 11;
 
 /// The bytes of a new version.
 #[derive(Clone)]
@@ -85,7 +85,7 @@ impl Script {
             busy.insert(key);
             asks.push(Ask::PurgeKey(key));
         }
-        if self.store.is_tiny() && stream.below(9) == 0 {
+        if self.store.is_tiny() && stream.below(7) == 0 {
             asks.push(Ask::Compact);
         }
         match stream.below(100) {

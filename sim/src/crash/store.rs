@@ -57,7 +57,7 @@ impl Store {
                 ..Limits::default()
             },
             Self::Tiny { index_in_memory } => Limits {
-                segment_len: 48 << 10,
+                segment_len: 40 << 10,
                 window_len: 12 << 10,
                 batch_len: 64 << 10,
                 index_overlay_len: 24 << 10,

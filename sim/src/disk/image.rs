@@ -213,7 +213,7 @@ impl Image {
         self.scars.iter().map(|(sector, scar)| (*sector, *scar))
     }
 
-    /// Adds length and bytes to a hash.
+    /// Adds length and bytes, not scars, to a hash.
     pub(super) fn hash_into(&self, hasher: &mut blake3::Hasher) {
         hasher.update(&self.len.to_le_bytes());
         for (number, block) in self.blocks.iter() {

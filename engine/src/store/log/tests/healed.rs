@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::basics::{create, open, payload, rng};
+use super::crash_disk::CrashDisk;
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 
 const SECTOR: u64 = 512;
@@ -62,4 +63,27 @@ fn what_a_crash_tore_behind_the_end_is_not_called_healed_though_its_block_begins
     file(&disk, segment).write_at(0, &[&torn]).unwrap();
     let (_, recovery, seen) = open(&disk);
     assert_eq!((recovery.mended, seen.len()), (vec![], 1));
+}
+
+/// What stands in one sector is not written because of another: a power failure might tear it.
+#[test]
+fn a_repair_writes_no_sector_that_was_right() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 40_000)]).unwrap();
+    log.commit(b"note").unwrap();
+    log.close().unwrap();
+    let (mut log, ..) = open(&disk);
+    let segment = log.segments()[0].id;
+    let file = disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write).unwrap();
+    // In one block of the group's parity, with whole sectors between them, and before and behind.
+    for at in [17_000, 19_000] {
+        file.write_at(at, &[b"rot"]).unwrap();
+    }
+    file.sync().unwrap();
+    disk.take_written();
+    let healed: Vec<u32> = log.repair(segment).unwrap().healed.iter().map(|range| range.from).collect();
+    assert_eq!(healed, [17_000, 19_000]);
+    let name = segment.file_name().to_string();
+    assert_eq!(disk.take_written(), [(name.clone(), 17_000 / SECTOR as usize), (name, 19_000 / SECTOR as usize)]);
 }

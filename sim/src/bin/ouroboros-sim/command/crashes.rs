@@ -119,8 +119,12 @@ fn one(
     in_time: &(dyn Fn() -> bool + Sync),
 ) -> Result<Crashes, String> {
     let script = Script::tiny(seed, place == IndexPlace::Memory);
+    let depth = match place {
+        IndexPlace::Memory => Depth::EXHAUSTIVE,
+        IndexPlace::File => Depth::EXHAUSTIVE_WITH_INDEX,
+    };
     let said = Mutex::new(Duration::ZERO);
-    enumerate_crashes_while(&script, &Depth::EXHAUSTIVE, wanted.point, wanted.jobs, &|so_far| {
+    enumerate_crashes_while(&script, &depth, wanted.point, wanted.jobs, &|so_far| {
         let elapsed = since.elapsed();
         if let Ok(mut said) = said.lock()
             && elapsed - *said >= SAY_EVERY
