@@ -130,7 +130,8 @@ fn one(
             && elapsed - *said >= SAY_EVERY
         {
             *said = elapsed;
-            eprintln!("    {} of {} crash points, {}", so_far.tried, so_far.points, rate(so_far, elapsed));
+            let (rate, violations) = (rate(so_far, elapsed), so_far.violations.len());
+            eprintln!("    {} of {} crash points, {rate}, {violations} violations", so_far.tried, so_far.points);
         }
         in_time()
     })
