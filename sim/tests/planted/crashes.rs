@@ -6,20 +6,20 @@ use ouroboros_sim::crash::{Crashes, Depth, Script, enumerate_crashes_while};
 /// Nothing is read in full but the first disk of each crash point, and that is left out below.
 const LIGHT: Depth = Depth { full_every: 0, deep_every: 0, first_in_full: false, ..Depth::EXHAUSTIVE };
 
-/// The bugs that a crash alone brings to light, and where the index has to be for it.
-const BUGS: [(Bug, bool); 11] = [
-    (Bug::CommitWithoutSync, true),
-    (Bug::SyncBeforeWrite, true),
-    (Bug::DirectoryNotSynced, true),
-    (Bug::CommitUnpadded, true),
-    (Bug::LastBatchTrusted, true),
-    (Bug::TornBatchTaken, true),
-    (Bug::SegmentGoesFirst, true),
-    (Bug::AckBeforeCommit, true),
-    (Bug::TombstoneForgotten, true),
-    (Bug::CheckpointTooEarly, false),
-    (Bug::StaleIndexBelieved, false),
+/// The bugs that it takes a crash to bring to light.
+const BUGS: [Bug; 7] = [
+    Bug::CommitWithoutSync,
+    Bug::SyncBeforeWrite,
+    Bug::DirectoryNotSynced,
+    Bug::CommitUnpadded,
+    Bug::LastBatchTrusted,
+    Bug::TornBatchTaken,
+    Bug::SegmentGoesFirst,
 ];
+
+/// Those that break the script itself, which closes and opens its store and kills its process, and where the index is then.
+const WITHOUT_A_CRASH: [(Bug, bool); 3] =
+    [(Bug::AckBeforeCommit, true), (Bug::TombstoneForgotten, true), (Bug::CheckpointTooEarly, false)];
 
 /// Crash points that are tried for each bug, at most.
 const POINTS: u64 = 600;
@@ -36,24 +36,29 @@ fn crashes(index_in_memory: bool) -> Result<Crashes, String> {
 fn every_bug_that_a_crash_brings_to_light_is_seen_by_looking_a_store_over() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut missed = Vec::new();
-    for (bug, index_in_memory) in BUGS {
+    for bug in BUGS {
         let planting = plant(bug);
-        let found = crashes(index_in_memory);
+        let found = crashes(true);
         drop(planting);
-        match &found {
-            Ok(found) if found.violations.is_empty() => missed.push(bug.name()),
-            Ok(found) => {
+        match found {
+            Ok(found) if !found.violations.is_empty() => {
                 assert_eq!((found.full, found.deep), (0, 0));
                 println!("{:<20} {:>6} recoveries: {:.110}", bug.name(), found.recoveries, found.violations[0]);
             }
-            // It shows without any crash: another's find.
-            Err(why) => missed.push(Box::leak(format!("{} ({why:.80})", bug.name()).into_boxed_str())),
+            other => missed.push((bug.name(), other.err())),
+        }
+    }
+    for (bug, index_in_memory) in WITHOUT_A_CRASH {
+        let planting = plant(bug);
+        let found = crashes(index_in_memory);
+        drop(planting);
+        match found {
+            Err(why) => println!("{:<20} without a crash: {why:.110}", bug.name()),
+            Ok(_) => missed.push((bug.name(), None)),
         }
     }
     let _ = std::panic::take_hook();
     assert!(missed.is_empty(), "not found: {missed:?}");
-    for index_in_memory in [true, false] {
-        let found = crashes(index_in_memory).unwrap();
-        assert!(found.violations.is_empty() && found.light() == found.recoveries, "{found}");
-    }
+    let sound = crashes(true).unwrap();
+    assert!(sound.violations.is_empty() && sound.light() == sound.recoveries, "{sound}");
 }

@@ -1,7 +1,7 @@
 //! What a repair says it has healed: what was not as it was written, and nothing beside it.
 
 use super::super::*;
-use super::basics::{create, open, payload, rng};
+use super::basics::{STORE, create, open, payload, rng};
 use super::crash_disk::CrashDisk;
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 
@@ -69,11 +69,12 @@ fn what_a_crash_tore_behind_the_end_is_not_called_healed_though_its_block_begins
 #[test]
 fn a_repair_writes_no_sector_that_was_right() {
     let disk = CrashDisk::default();
-    let mut log = create(&disk);
+    let mut log = Log::create(disk.clone(), LogOptions::default(), STORE, b"config", &mut rng()).unwrap();
     log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 40_000)]).unwrap();
     log.commit(b"note").unwrap();
     log.close().unwrap();
-    let (mut log, ..) = open(&disk);
+    let open = Log::open(disk.clone(), LogOptions::default(), None, &mut rng(), &|_, _| true, &mut |_| Ok(()));
+    let mut log = open.unwrap().0;
     let segment = log.segments()[0].id;
     let file = disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write).unwrap();
     // In one block of the group's parity, with whole sectors between them, and before and behind.
