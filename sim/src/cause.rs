@@ -122,7 +122,11 @@ impl From<CrashVariant> for Remains {
             CrashVariant::AllKept => Self::Everything,
             CrashVariant::AllLost => Self::Nothing,
             CrashVariant::Torn(_) => Self::Torn,
-            CrashVariant::Subset(_) | CrashVariant::ExactSubset(_) => Self::Some,
+            CrashVariant::Subset(_)
+            | CrashVariant::ExactSubset(_)
+            | CrashVariant::AllBut(_)
+            | CrashVariant::Only(_)
+            | CrashVariant::First(_) => Self::Some,
         }
     }
 }

@@ -61,7 +61,7 @@ fn key(number: u32) -> KeyName {
 }
 
 /// Bytes that do not compress: SplitMix64. The scenarios know where what is made of them comes to lie.
-pub(crate) fn noise(seed: u64, len: usize) -> Bytes {
+pub fn noise(seed: u64, len: usize) -> Bytes {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -73,7 +73,8 @@ pub(crate) fn noise(seed: u64, len: usize) -> Bytes {
     (0..len).map(|_| next()).collect::<Vec<u8>>().into()
 }
 
-pub(crate) fn limits() -> Limits {
+/// What a small node may use.
+pub fn limits() -> Limits {
     Limits {
         segment_len: 48 << 10,
         window_len: 32 << 10,
@@ -83,7 +84,8 @@ pub(crate) fn limits() -> Limits {
     }
 }
 
-pub(crate) fn create(disk: &FaultyDisk, limits: Limits) -> Node {
+/// A new store on a disk.
+pub fn create(disk: &FaultyDisk, limits: Limits) -> Node {
     let keys = Arc::new(cheap_keyring([3; 32]));
     let chunker = ChunkerParams { kind: ChunkerKind::Cdc1, min_len: 2048, avg_len: 4096, max_len: 8192 };
     Local::create(disk.clone(), config(&keys, Coding::new(2, 1).unwrap(), chunker), keys, limits, 1).unwrap()
@@ -94,7 +96,8 @@ fn open(disk: &FaultyDisk, limits: Limits) -> Result<Node, Broken> {
     Ok(Local::open(disk.clone(), keys, limits, 2).map_err(|error| format!("cannot open: {error}"))?.0)
 }
 
-pub(crate) fn fresh() -> FaultyDisk {
+/// An empty disk without faults.
+pub fn fresh() -> FaultyDisk {
     FaultyDisk::new(FaultPlan::new(1))
 }
 
@@ -103,7 +106,8 @@ fn roomy() -> Limits {
     Limits { segment_len: 1 << 20, window_len: 1 << 20, ..limits() }
 }
 
-pub(crate) fn put(node: &mut Node, number: u32, content: &Bytes) {
+/// Puts a value under the key of a number, and waits for it.
+pub fn put(node: &mut Node, number: u32, content: &Bytes) {
     let source = PutSource::Value(content.clone());
     node.ask(Request::Put(vec![Put { key: key(number), source, options: PutOptions::default() }])).unwrap();
 }

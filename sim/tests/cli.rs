@@ -181,3 +181,25 @@ fn two_runs_of_a_seed_part_nowhere_and_where_they_do_it_is_said() {
     let told = text(&output.stdout);
     assert!(told.contains("part at event 10 "), "{told}");
 }
+
+#[test]
+fn crashes_of_one_point_are_recovered_from_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["crashes", "--seed", "7", "--index", "memory", "--json", "--point"];
+    let with = |more: &[&str]| sim(folder.path(), &[&arguments, more].concat());
+    let output = with(&["40"]);
+    assert_eq!(code(&output), 0);
+    let lines: Vec<Value> = text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [script, sum] = &lines[..] else { panic!("{lines:?}") };
+    assert!(script["operations"].as_u64().unwrap() >= 300 && script["points"].as_u64().unwrap() > 1000);
+    let number = |field: &str| script[field].as_u64().unwrap();
+    assert!(
+        number("tried") == 1 && number("nested") > 0 && number("twice") > 0 && number("disks") > number("recoveries")
+    );
+    assert_eq!(number("recoveries"), number("light") + number("full") + number("deep"));
+    assert_eq!(sum["recoveries"], script["recoveries"]);
+    assert_eq!(sum["violations"], 0);
+    assert_eq!(code(&with(&["40", "--least", "1000000"])), 1, "fewer than were asked for");
+    assert_eq!(code(&with(&["1000000"])), 2, "there is no such crash point");
+    assert_eq!(code(&sim(folder.path(), &["crashes", "--point", "1"])), 2, "of which script?");
+}

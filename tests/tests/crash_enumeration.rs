@@ -1,15 +1,22 @@
 //! P7 and P10, by enumeration: a crash, and a full disk, at every operation that changes the disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-use ouroboros_sim::crash::{Depth, Done, Script, enumerate_crashes, enumerate_fills};
+use ouroboros_sim::crash::{Depth, Done, Script, Store, Subsets, enumerate_crashes, enumerate_fills};
 
-const SLICE: Script = Script { seed: 1, stages: 2, groups: 10, keys: 6, longest: 120_000, keyless: false };
-const FULL: Script = Script { seed: 7, stages: 6, groups: 23, keys: 16, longest: 64_000, keyless: false };
-const FILLS: Script = Script { seed: 7, stages: 6, groups: 12, keys: 10, longest: 120_000, keyless: false };
-const DEEP: Script = Script { seed: 11, stages: 6, groups: 25, keys: 16, longest: 300_000, keyless: false };
-const SMALL: Script = Script { seed: 13, stages: 6, groups: 23, keys: 5, longest: 3_000, keyless: false };
-const KEYLESS: Script = Script { seed: 5, stages: 2, groups: 4, keys: 4, longest: 60_000, keyless: true };
-const KEYLESS_FULL: Script = Script { seed: 3, stages: 3, groups: 7, keys: 6, longest: 120_000, keyless: true };
+const SLICE: Script =
+    Script { seed: 1, stages: 2, groups: 10, keys: 6, longest: 120_000, keyless: false, store: Store::Usual };
+const FULL: Script =
+    Script { seed: 7, stages: 6, groups: 23, keys: 16, longest: 64_000, keyless: false, store: Store::Usual };
+const FILLS: Script =
+    Script { seed: 7, stages: 6, groups: 12, keys: 10, longest: 120_000, keyless: false, store: Store::Usual };
+const DEEP: Script =
+    Script { seed: 11, stages: 6, groups: 25, keys: 16, longest: 300_000, keyless: false, store: Store::Usual };
+const SMALL: Script =
+    Script { seed: 13, stages: 6, groups: 23, keys: 5, longest: 3_000, keyless: false, store: Store::Usual };
+const KEYLESS: Script =
+    Script { seed: 5, stages: 2, groups: 4, keys: 4, longest: 60_000, keyless: true, store: Store::Usual };
+const KEYLESS_FULL: Script =
+    Script { seed: 3, stages: 3, groups: 7, keys: 6, longest: 120_000, keyless: true, store: Store::Usual };
 
 fn crashes(script: &Script, depth: &Depth) -> Done {
     let found = enumerate_crashes(script, depth).unwrap();
@@ -43,12 +50,13 @@ fn acknowledged_versions_survive_a_crash_at_every_operation_in_depth() {
 #[test]
 #[ignore = "takes an hour: up to 64 disks at each crash point"]
 fn small_values_survive_every_subset_of_what_was_not_synced() {
-    in_full(&SMALL, &Depth { every_subset_up_to: 6, torn: 2, subsets: 8, nested_every: 10, deep_every: 400 });
+    let first = Subsets { every_up_to: 6, each: 0, drawn: 8, torn: 2 };
+    in_full(&SMALL, &Depth { first, again_every: 300, deep_every: 400, ..Depth::SLICE });
 }
 
 #[test]
 fn nothing_is_lost_where_a_process_without_keys_crashes() {
-    let done = crashes(&KEYLESS, &Depth { nested_every: 150, ..Depth::SLICE });
+    let done = crashes(&KEYLESS, &Depth { again_every: 450, ..Depth::SLICE });
     assert!(done.keyless > 0 && done.purges > 0, "{done:?}");
 }
 

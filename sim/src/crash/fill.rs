@@ -3,7 +3,7 @@
 use super::judge::judge;
 use super::model::Moment;
 use super::parallel::in_parallel;
-use super::player::{Clerk, Player, Stage, open};
+use super::player::{Clerk, Player, Stage};
 use super::script::{Ask, Script, Value, content};
 use crate::disk::{CrashVariant, Fault, FaultPlan, FaultyDisk, Operation};
 use core::fmt;
@@ -54,7 +54,7 @@ struct FillPoint {
 fn record(script: &Script, once_too: bool) -> Result<(Vec<Stage>, Vec<FillPoint>), String> {
     let disk = FaultyDisk::new(FaultPlan::new(script.seed));
     disk.limit_log(0);
-    let mut player = Player::new(disk.clone(), Clerk::default());
+    let mut player = Player::new(script.store, disk.clone(), Clerk::default());
     let mut stages = Vec::new();
     let mut points = Vec::new();
     for stage in 0..script.stages {
@@ -204,7 +204,8 @@ impl Run<'_> {
         let (model, number) = (self.player.model.clone(), self.point.number);
         for disk in [self.player.disk.after_crash(CrashVariant::AllLost), self.player.disk.restart()] {
             disk.calm();
-            let (mut node, opened) = open(&disk, number).map_err(|error| format!("it does not reopen: {error}"))?;
+            let (mut node, opened) =
+                self.script.store.open(&disk, number).map_err(|error| format!("it does not reopen: {error}"))?;
             if !opened.damaged.is_empty() {
                 return Err(format!("a full disk is taken for damage: {opened:?}"));
             }

@@ -1,9 +1,11 @@
 //! Compares a node with the model: everything that was promised is there, exactly; nothing else is.
 
 use super::model::{Model, Moment, key_name};
-use super::player::{Node, TAG, exactly, name};
+use super::player::{TAG, exactly, name};
+use super::store::Node;
 use ouroboros_engine::id::BlobId;
-use ouroboros_engine::node::{Entry, EntryKind, Event, Failure, Got, ListRequest, Reply, Request, Version};
+use ouroboros_engine::names::KeyName;
+use ouroboros_engine::node::{Entry, EntryKind, Event, Failure, Got, ListRequest, Reply, Request};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Keys that only judges write to begin here.
@@ -32,9 +34,25 @@ impl Seen {
     }
 }
 
-fn listing(node: &mut Node, recursive: bool) -> Result<Vec<Entry>, String> {
+/// What a node shows of itself, and how it lists its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sight {
+    pub(super) seen: Seen,
+    entries: BTreeMap<Vec<u8>, EntryKind>,
+}
+
+/// Names of keys, and which they are.
+pub(super) type Names = BTreeMap<Vec<u8>, usize>;
+
+/// Every key that the script or a judge writes to.
+pub(super) fn names(model: &Model) -> Names {
+    let written = model.versions.values().map(|version| version.key);
+    written.chain(PROBE_KEY..PROBE_KEY + 4).map(|key| (key_name(key).into_bytes(), key)).collect()
+}
+
+fn listing(node: &mut Node, recursive: bool, limit: usize) -> Result<Vec<Entry>, String> {
     let mut entries = Vec::new();
-    let mut request = ListRequest { recursive, include_gone: true, limit: 7, ..ListRequest::default() };
+    let mut request = ListRequest { recursive, include_gone: true, limit, ..ListRequest::default() };
     loop {
         match node.ask(Request::List(request.clone())) {
             Ok(Reply::Listing(page)) => {
@@ -49,25 +67,31 @@ fn listing(node: &mut Node, recursive: bool) -> Result<Vec<Entry>, String> {
     }
 }
 
-fn history(node: &mut Node, key: &ouroboros_engine::names::KeyName) -> Result<Vec<Version>, String> {
-    let mut versions: Vec<Version> = Vec::new();
+/// A key's versions, so many in one page. Asks until a page is empty, or, when `few`, until one is not full.
+fn history(node: &mut Node, key: &KeyName, limit: usize, few: bool) -> Result<Vec<BlobId>, String> {
+    let mut versions: Vec<BlobId> = Vec::new();
+    let mut after = None;
     loop {
-        let after = versions.last().map(|version| (version.created, version.id));
-        match node.ask(Request::Log { key: key.clone(), after, limit: 50 }) {
-            Ok(Reply::Versions(page)) if page.is_empty() => return Ok(versions),
-            Ok(Reply::Versions(page)) => versions.extend(page),
+        match node.ask(Request::Log { key: key.clone(), after, limit }) {
+            Ok(Reply::Versions(page)) => {
+                versions.extend(page.iter().map(|version| version.id));
+                match page.last() {
+                    Some(last) if !few || page.len() == limit => after = Some((last.created, last.id)),
+                    _ => return Ok(versions),
+                }
+            }
             Err(Failure::NoSuchKey(_)) if after.is_none() => return Ok(versions),
             other => return Err(format!("the history of {key} came to {other:?}")),
         }
     }
 }
 
-/// What a node shows, read without opening any value.
-pub(super) fn observe(node: &mut Node) -> Result<Seen, String> {
-    let mut keys = BTreeMap::new();
-    for entry in listing(node, true)? {
-        let key = ouroboros_engine::names::KeyName::new(entry.name.clone()).map_err(|error| error.to_string())?;
-        let versions: Vec<BlobId> = history(node, &key)?.into_iter().map(|version| version.id).collect();
+/// What a node shows, read without opening any value. With `few` questions, or with many small ones.
+pub(super) fn look(node: &mut Node, few: bool) -> Result<Sight, String> {
+    let (mut keys, mut entries) = (BTreeMap::new(), BTreeMap::new());
+    for entry in listing(node, true, if few { 1000 } else { 7 })? {
+        let key = KeyName::new(entry.name.clone()).map_err(|error| error.to_string())?;
+        let versions = history(node, &key, 50, few)?;
         let heads: Vec<BlobId> = match node.ask(Request::Heads(key)) {
             Ok(Reply::Versions(heads)) => heads.into_iter().map(|version| version.id).collect(),
             other => return Err(format!("the heads came to {other:?}")),
@@ -76,56 +100,101 @@ pub(super) fn observe(node: &mut Node) -> Result<Seen, String> {
         if heads.first() != Some(&winner) || heads.len() != count as usize || versions.is_empty() {
             return Err(format!("listing, heads {heads:?} and history {versions:?} disagree: {winner}, {count} heads"));
         }
-        keys.insert(entry.name, (versions, heads));
+        keys.insert(entry.name.clone(), (versions, heads));
+        entries.insert(entry.name, entry.kind);
     }
-    Ok(Seen { keys })
+    Ok(Sight { seen: Seen { keys }, entries })
 }
 
-/// Compares with the model as of a moment: requests sent before and not yet answered may have happened, whole.
-pub(super) fn judge(node: &mut Node, model: &Model, at: Moment) -> Result<Seen, String> {
-    let seen = observe(node)?;
-    let names: BTreeMap<Vec<u8>, usize> = model
-        .versions
-        .values()
-        .map(|version| version.key)
-        .chain(PROBE_KEY..PROBE_KEY + 4)
-        .map(|key| (key_name(key).into_bytes(), key))
-        .collect();
-    let mut present: BTreeSet<BlobId> = BTreeSet::new();
-    let mut stray = Vec::new();
-    for (name, (versions, _)) in &seen.keys {
-        let Some(key) = names.get(name) else {
-            return Err(format!("there is a key that nobody wrote: {:?}", String::from_utf8_lossy(name)));
-        };
-        for id in versions {
-            match model.versions.get(id) {
-                Some(version) if version.key == *key && version.sent <= at => {
-                    present.insert(*id);
+impl Sight {
+    /// Whether a node may show this at a moment: requests sent before and not yet answered may have happened, whole. Returns
+    /// the versions that are there.
+    pub(super) fn judge(&self, model: &Model, names: &Names, at: Moment) -> Result<BTreeSet<BlobId>, String> {
+        let mut present: BTreeSet<BlobId> = BTreeSet::new();
+        let mut stray = Vec::new();
+        for (name, (versions, _)) in &self.seen.keys {
+            let Some(key) = names.get(name) else {
+                return Err(format!("there is a key that nobody wrote: {:?}", String::from_utf8_lossy(name)));
+            };
+            for id in versions {
+                match model.versions.get(id) {
+                    Some(version) if version.key == *key && version.sent <= at => {
+                        present.insert(*id);
+                    }
+                    _ if *key >= PROBE_KEY => {}
+                    _ => stray.push(*id),
                 }
-                _ if *key >= PROBE_KEY => {}
-                _ => stray.push(*id),
             }
         }
+        if !stray.is_empty() {
+            return Err(format!("there are versions that nobody was told of: {stray:?}"));
+        }
+        check_presence(model, at, &present)?;
+        self.check_entries(model, names, &present)?;
+        Ok(present)
     }
-    if !stray.is_empty() {
-        return Err(format!("there are versions that nobody was told of: {stray:?}"));
+
+    fn check_entries(&self, model: &Model, names: &Names, present: &BTreeSet<BlobId>) -> Result<(), String> {
+        for (name, key) in names.iter().filter(|(_, key)| **key < PROBE_KEY) {
+            let mut heads = model.heads(*key, present);
+            heads.reverse();
+            let shown = String::from_utf8_lossy(name);
+            match (self.seen.keys.get(name), heads.first()) {
+                (None, None) => {}
+                (Some((_, found)), Some(winner)) => {
+                    if *found != heads {
+                        return Err(format!("the heads of {shown} are {found:?} and should be {heads:?}"));
+                    }
+                    let Some(expected) = model.versions.get(winner) else { return Err("no winner".to_owned()) };
+                    let len = expected.content.as_ref().map_or(0, |content| content.len() as u64);
+                    let kind = EntryKind::Key {
+                        winner: *winner,
+                        created: expected.created,
+                        len,
+                        heads: heads.len() as u32,
+                        gone: expected.content.is_none(),
+                    };
+                    let listed = self.entries.get(name);
+                    if listed != Some(&kind) {
+                        return Err(format!("{shown} is listed as {listed:?} and should be {kind:?}"));
+                    }
+                }
+                (found, _) => return Err(format!("{shown} has {found:?} and should have the heads {heads:?}")),
+            }
+        }
+        Ok(())
     }
-    check_presence(model, at, &present)?;
-    check_entries(node, model, &names, &present, &seen)?;
+}
+
+/// Compares all that a node shows, and every byte that it holds, with the model as of a moment.
+pub(super) fn judge(node: &mut Node, model: &Model, at: Moment) -> Result<Seen, String> {
+    let sight = look(node, false)?;
+    let present = sight.judge(model, &names(model), at)?;
+    check_levels(node, &sight)?;
     let present: Vec<BlobId> = present.into_iter().collect();
-    for ids in present.chunks(READ_AT_ONCE) {
-        check_versions(node, model, ids)?;
-    }
-    for id in model.purged(Moment::MAX).into_iter().filter(|id| present.binary_search(id).is_err()) {
+    check_versions(node, model, &present)?;
+    let purged = model.purged(Moment::MAX);
+    check_absence(node, purged.into_iter().filter(|id| present.binary_search(id).is_err()))?;
+    check_events(node)?;
+    Ok(sight.seen)
+}
+
+/// What was purged is not found by its id either.
+pub(super) fn check_absence(node: &mut Node, ids: impl IntoIterator<Item = BlobId>) -> Result<(), String> {
+    for id in ids {
         match node.ask(Request::GetVersion(id)) {
             Ok(Reply::Got(got)) if matches!(got.as_slice(), [Err(Failure::NoSuchVersion(_))]) => {}
             other => return Err(format!("version {id} was purged and its id gives {other:?}")),
         }
     }
-    let events = node.events();
-    match events.iter().find(|event| matches!(event, Event::Integrity(_))) {
+    Ok(())
+}
+
+/// Nothing is taken for damage.
+pub(super) fn check_events(node: &mut Node) -> Result<(), String> {
+    match node.events().iter().find(|event| matches!(event, Event::Integrity(_))) {
         Some(event) => Err(format!("damage on a disk that has none: {event:?}")),
-        None => Ok(seen),
+        None => Ok(()),
     }
 }
 
@@ -159,50 +228,17 @@ fn check_presence(model: &Model, at: Moment, present: &BTreeSet<BlobId>) -> Resu
     Ok(())
 }
 
-fn check_entries(
-    node: &mut Node,
-    model: &Model,
-    names: &BTreeMap<Vec<u8>, usize>,
-    present: &BTreeSet<BlobId>,
-    seen: &Seen,
-) -> Result<(), String> {
-    let entries: BTreeMap<Vec<u8>, EntryKind> =
-        listing(node, true)?.into_iter().map(|entry| (entry.name, entry.kind)).collect();
-    for (name, key) in names.iter().filter(|(_, key)| **key < PROBE_KEY) {
-        let mut heads = model.heads(*key, present);
-        heads.reverse();
-        let shown = String::from_utf8_lossy(name);
-        match (seen.keys.get(name), heads.first()) {
-            (None, None) => {}
-            (Some((_, found)), Some(winner)) => {
-                if *found != heads {
-                    return Err(format!("the heads of {shown} are {found:?} and should be {heads:?}"));
-                }
-                let Some(expected) = model.versions.get(winner) else { return Err("no winner".to_owned()) };
-                let len = expected.content.as_ref().map_or(0, |content| content.len() as u64);
-                let kind = EntryKind::Key {
-                    winner: *winner,
-                    created: expected.created,
-                    len,
-                    heads: heads.len() as u32,
-                    gone: expected.content.is_none(),
-                };
-                if entries.get(name) != Some(&kind) {
-                    return Err(format!("{shown} is listed as {:?} and should be {kind:?}", entries.get(name)));
-                }
-            }
-            (found, _) => return Err(format!("{shown} has {found:?} and should have the heads {heads:?}")),
-        }
-    }
-    // By level: the same names, folded at their first slash.
-    let top: BTreeSet<Vec<u8>> = entries
+/// By level: the same names, folded at their first slash.
+fn check_levels(node: &mut Node, sight: &Sight) -> Result<(), String> {
+    let top: BTreeSet<Vec<u8>> = sight
+        .entries
         .keys()
         .map(|name| match name.iter().position(|byte| *byte == b'/') {
             Some(slash) => name[..=slash].to_vec(),
             None => name.clone(),
         })
         .collect();
-    let level: Vec<Vec<u8>> = listing(node, false)?.into_iter().map(|entry| entry.name).collect();
+    let level: Vec<Vec<u8>> = listing(node, false, 7)?.into_iter().map(|entry| entry.name).collect();
     if level != top.iter().cloned().collect::<Vec<_>>() {
         return Err(format!("the top level is listed as {level:?} and should be {top:?}"));
     }
@@ -210,7 +246,11 @@ fn check_entries(
 }
 
 /// These versions read back exactly.
-fn check_versions(node: &mut Node, model: &Model, ids: &[BlobId]) -> Result<(), String> {
+pub(super) fn check_versions(node: &mut Node, model: &Model, ids: &[BlobId]) -> Result<(), String> {
+    ids.chunks(READ_AT_ONCE).try_for_each(|ids| check_some(node, model, ids))
+}
+
+fn check_some(node: &mut Node, model: &Model, ids: &[BlobId]) -> Result<(), String> {
     let mut wanted = Vec::with_capacity(ids.len());
     for id in ids {
         let Some(expected) = model.versions.get(id) else { return Err(format!("version {id} is unknown")) };

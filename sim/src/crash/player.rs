@@ -2,66 +2,23 @@
 
 use super::model::{Model, Moment, Removal, Version, key_name};
 use super::script::{Ask, Script, Value, keyless_asks};
+use super::store::{Node, Store};
 use crate::disk::FaultyDisk;
-use crate::local::{Local, config, keyring};
 use bytes::Bytes;
 use core::fmt;
 use ouroboros_engine::blob::Attributes;
 use ouroboros_engine::id::BlobId;
-use ouroboros_engine::keys::Keyring;
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
-    Access, Base, Failure, Limits, OpenError, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request,
-    RequestId, Select, Written,
+    Base, Failure, OpenError, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Select,
+    Written,
 };
-use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-const KEYRING: u8 = 9;
 /// The attribute that names the request which made a version.
 pub(super) const TAG: &[u8] = b"tag";
-
-pub(super) type Node = Local<FaultyDisk>;
-
-/// Everything small, so that windows, segments, index flushes and compactions come often.
-pub(super) fn limits() -> Limits {
-    Limits {
-        segment_len: 256 << 10,
-        window_len: 96 << 10,
-        batch_len: 256 << 10,
-        index_overlay_len: 48 << 10,
-        index_cache_len: 1 << 20,
-        body_cache_len: 256 << 10,
-        replay_len: 512 << 10,
-        upkeep_step_len: 48 << 10,
-        inflight_len: 512 << 10,
-        ..Limits::default()
-    }
-}
-
-/// The keys of the store: made once, since that costs more than opening a small store.
-fn keys() -> Arc<Keyring> {
-    static KEYS: OnceLock<Arc<Keyring>> = OnceLock::new();
-    KEYS.get_or_init(|| keyring(KEYRING)).clone()
-}
-
-pub(super) fn create(disk: &FaultyDisk, seed: u64) -> Result<Node, OpenError> {
-    let keys = keys();
-    let chunker = ChunkerParams { kind: ChunkerKind::Cdc1, min_len: 2048, avg_len: 8192, max_len: 32768 };
-    let config = config(&keys, Coding::default(), chunker);
-    Local::create(disk.clone(), config, keys, limits(), seed)
-}
-
-pub(super) fn open(disk: &FaultyDisk, seed: u64) -> Result<(Node, Opened), OpenError> {
-    Local::open(disk.clone(), keys(), limits(), seed)
-}
-
-/// Opens the store without its keys.
-pub(super) fn open_keyless(disk: &FaultyDisk, seed: u64) -> Result<(Node, Opened), OpenError> {
-    Local::open_with(disk.clone(), Access::Keyless, limits(), seed)
-}
 
 /// Asks a process without keys, and demands that it has nothing to complain of on a disk that has no faults.
 pub(super) fn ask_keyless(node: &mut Node, request: Request) -> Result<(), String> {
@@ -126,6 +83,7 @@ struct Sent {
 /// How far the script was played.
 #[derive(Debug)]
 pub(super) struct Player {
+    store: Store,
     pub(super) disk: FaultyDisk,
     pub(super) node: Option<Node>,
     pub(super) model: Model,
@@ -139,6 +97,8 @@ pub(super) struct Player {
 /// What was acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Done {
+    /// Requests that clients sent, those that were answered with a failure among them.
+    pub asked: u64,
     /// Versions, mergers among them.
     pub puts: u64,
     /// Versions that follow several.
@@ -156,6 +116,7 @@ pub struct Done {
 /// What is needed to go on at the start of a stage.
 #[derive(Clone, Debug)]
 pub(super) struct Stage {
+    store: Store,
     pub(super) disk: FaultyDisk,
     model: Model,
     now: Moment,
@@ -164,18 +125,19 @@ pub(super) struct Stage {
 
 impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { puts, merges, purges, compactions, upkeep, keyless } = self;
+        let Self { asked, puts, merges, purges, compactions, upkeep, keyless } = self;
         write!(
             f,
-            "{puts} puts ({merges} of them merges), {purges} purges, {compactions} compactions, {upkeep} recodings and scrubs, \
+            "{asked} operations: {puts} puts ({merges} of them merges), {purges} purges, {compactions} compactions, {upkeep} recodings and scrubs, \
              and {keyless} of the last three without keys"
         )
     }
 }
 
 impl Player {
-    pub(super) fn new(disk: FaultyDisk, clerk: Clerk) -> Self {
+    pub(super) fn new(store: Store, disk: FaultyDisk, clerk: Clerk) -> Self {
         Self {
+            store,
             disk,
             node: None,
             model: Model::default(),
@@ -188,12 +150,18 @@ impl Player {
 
     /// Where the script stands now, while no node is open.
     pub(super) fn stage(&self) -> Stage {
-        Stage { disk: self.disk.snapshot(), model: self.model.clone(), now: self.clerk.now(), next_tag: self.next_tag }
+        Stage {
+            store: self.store,
+            disk: self.disk.snapshot(),
+            model: self.model.clone(),
+            now: self.clerk.now(),
+            next_tag: self.next_tag,
+        }
     }
 
     /// A player that goes on at a stage, on a disk of its own.
     pub(super) fn resume(stage: &Stage) -> Self {
-        let mut player = Self::new(stage.disk.snapshot(), Clerk::at(stage.now));
+        let mut player = Self::new(stage.store, stage.disk.snapshot(), Clerk::at(stage.now));
         player.model.clone_from(&stage.model);
         player.next_tag = stage.next_tag;
         player
@@ -202,7 +170,10 @@ impl Player {
     /// Opens the store for a stage, or makes it for the first.
     pub(super) fn start(&mut self, script: &Script, stage: usize) -> Result<(), OpenError> {
         let seed = script.seed.wrapping_mul(31).wrapping_add(stage as u64);
-        let mut node = if stage == 0 { create(&self.disk, seed)? } else { open(&self.disk, seed)?.0 };
+        let mut node = match stage {
+            0 => self.store.create(&self.disk, seed)?,
+            _ => self.store.open(&self.disk, seed)?.0,
+        };
         self.clerk.listen(&mut node);
         self.node = Some(node);
         Ok(())
@@ -210,7 +181,7 @@ impl Player {
 
     /// Opens the store again after the process or the machine was gone.
     pub(super) fn reopen(&mut self, seed: u64) -> Result<Opened, OpenError> {
-        let (mut node, opened) = open(&self.disk, seed)?;
+        let (mut node, opened) = self.store.open(&self.disk, seed)?;
         self.clerk.listen(&mut node);
         self.node = Some(node);
         Ok(opened)
@@ -238,7 +209,7 @@ impl Player {
     /// Lets a process without keys do its work between two stages. It ends in the other way than the stage did.
     pub(super) fn visit_keyless(&mut self, script: &Script, stage: usize) -> Result<(), String> {
         let seed = script.seed.wrapping_mul(37).wrapping_add(stage as u64);
-        let (mut node, opened) = open_keyless(&self.disk, seed).map_err(|error| error.to_string())?;
+        let (mut node, opened) = self.store.open_keyless(&self.disk, seed).map_err(|error| error.to_string())?;
         if !opened.damaged.is_empty() {
             return Err(format!("a disk without faults is damaged: {opened:?}"));
         }
@@ -271,6 +242,7 @@ impl Player {
         let tag = self.next_tag;
         self.next_tag += 1;
         let at = self.clerk.tick();
+        self.done.asked += 1;
         let mut before = Vec::new();
         let node = self.node()?;
         let id = match &ask {

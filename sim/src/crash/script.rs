@@ -1,6 +1,7 @@
 //! What clients ask: drawn from a seed and from what the model says is there.
 
 use super::model::Model;
+use super::store::Store;
 use crate::disk::Stream;
 use bytes::Bytes;
 use ouroboros_engine::id::BlobId;
@@ -23,7 +24,12 @@ pub struct Script {
     pub longest: u64,
     /// After each stage a process without keys opens the store, codes it anew, compacts and scrubs it.
     pub keyless: bool,
+    /// What it is played on.
+    pub store: Store,
 }
+
+/// In a tiny store, a key is purged from so many versions on: what each opening reads stays little.
+const CROWDED: usize = 11;
 
 /// The bytes of a new version.
 #[derive(Clone)]
@@ -55,6 +61,14 @@ pub(super) enum Ask {
 }
 
 impl Script {
+    /// The least that asks for 300 operations of everything there is, on a store so small that it can be recovered a million
+    /// times.
+    #[must_use]
+    pub const fn tiny(seed: u64, index_in_memory: bool) -> Self {
+        let store = Store::Tiny { index_in_memory };
+        Self { seed, stages: 6, groups: 25, keys: 6, longest: 9_000, keyless: false, store }
+    }
+
     /// The draws of one stage.
     pub(super) fn stream(&self, stage: usize) -> Stream {
         Stream::new(self.seed.wrapping_mul(1_000_003).wrapping_add(stage as u64), "script")
@@ -64,6 +78,16 @@ impl Script {
     pub(super) fn group(&self, stream: &mut Stream, model: &Model) -> Vec<Ask> {
         let mut asks = Vec::new();
         let mut busy = BTreeSet::new();
+        if self.store.is_tiny()
+            && model.live().len() >= CROWDED
+            && let Some(key) = (0..self.keys).max_by_key(|key| model.live_of(*key).len())
+        {
+            busy.insert(key);
+            asks.push(Ask::PurgeKey(key));
+        }
+        if self.store.is_tiny() && stream.below(7) == 0 {
+            asks.push(Ask::Compact);
+        }
         match stream.below(100) {
             0..5 => asks.push(Ask::Compact),
             5..8 => asks.push(Ask::Recode(coding(stream))),
@@ -84,7 +108,7 @@ impl Script {
 
     fn purge_key(&self, stream: &mut Stream, model: &Model, busy: &mut BTreeSet<usize>, asks: &mut Vec<Ask>) {
         let key = stream.below(self.keys as u64) as usize;
-        if !model.live_of(key).is_empty() {
+        if !busy.contains(&key) && !model.live_of(key).is_empty() {
             busy.insert(key);
             asks.push(Ask::PurgeKey(key));
         }
@@ -94,6 +118,7 @@ impl Script {
         let live: Vec<BlobId> = model.live().into_iter().collect();
         if let Some(id) = pick(stream, &live)
             && let Some(version) = model.versions.get(&id)
+            && !busy.contains(&version.key)
             // Refused where it would bring back what it removed.
             && !(version.content.is_none() && model.heads_of(version.key).contains(&id))
         {
@@ -128,6 +153,16 @@ impl Script {
     }
 
     fn content(&self, stream: &mut Stream) -> Bytes {
+        if self.store.is_tiny() {
+            let len = match stream.below(20) {
+                0 => 0,
+                1..15 => stream.below(200),
+                15..19 => stream.below(1200),
+                // Up to 4 KiB the bytes are in the version itself, beyond in chunks.
+                _ => 4097 + stream.below(self.longest.saturating_sub(4096)),
+            };
+            return content(len as usize, stream.below(40));
+        }
         let len = match stream.below(20) {
             0 => 0,
             1..8 => stream.below(4097),

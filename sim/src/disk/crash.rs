@@ -17,6 +17,12 @@ pub enum CrashVariant {
     Subset(u64),
     /// Unit `i` survives if bit `i` is set; units from 64 on are lost.
     ExactSubset(u64),
+    /// All survive but this one.
+    AllBut(u64),
+    /// This one alone survives.
+    Only(u64),
+    /// So many survive, in the order in which they were made, and none after.
+    First(u64),
 }
 
 /// The fate of one unit.
@@ -60,6 +66,9 @@ impl CrashVariant {
             Self::AllLost => Shape::Nothing,
             Self::AllKept => Shape::Everything,
             Self::ExactSubset(mask) => Shape::Mask(mask),
+            Self::AllBut(unit) => Shape::AllBut { unit },
+            Self::Only(unit) => Shape::Only { unit },
+            Self::First(len) => Shape::Prefix { len },
             Self::Subset(seed) | Self::Torn(seed) => {
                 stream = Stream::new(seed, "crash");
                 if matches!(self, Self::Torn(_)) {

@@ -95,6 +95,30 @@ impl Directory {
         self.visible = self.durable.clone();
     }
 
+    /// Adds all that decides what a crash may leave to a hash, with what `file` adds of each file.
+    pub(super) fn hash_into(&self, hasher: &mut blake3::Hasher, file: &mut impl FnMut(FileId, &mut blake3::Hasher)) {
+        let mut entry = |hasher: &mut blake3::Hasher, kind: &[u8], name: &FileName, id: Option<FileId>| {
+            hasher.update(kind).update(name.as_str().as_bytes()).update(b"/");
+            if let Some(id) = id {
+                file(id, hasher);
+            }
+        };
+        for (name, id) in &self.durable {
+            entry(hasher, b"d", name, Some(*id));
+        }
+        for change in &self.undecided {
+            match change {
+                Change::Create { name, id } => entry(hasher, b"c", name, Some(*id)),
+                Change::Rename { from, to, id } => {
+                    entry(hasher, b"f", from, None);
+                    entry(hasher, b"t", to, Some(*id));
+                }
+                Change::Remove { name } => entry(hasher, b"r", name, None),
+            }
+        }
+        hasher.update(b"e");
+    }
+
     /// Every file that has a name, now or perhaps after a crash.
     pub(super) fn ids(&self) -> impl Iterator<Item = FileId> + '_ {
         let undecided = self.undecided.iter().filter_map(|change| match change {

@@ -342,6 +342,39 @@ impl FaultyDisk {
         Some(bytes)
     }
 
+    /// A hash of all that decides what a crash now may leave: disks of the same hash leave the same, whatever variant. Not an
+    /// operation.
+    #[must_use]
+    pub fn digest_of_remains(&self) -> [u8; 32] {
+        let machine = lock(&self.machine);
+        let mut hasher = blake3::Hasher::new();
+        for volume in [Volume::Blocks, Volume::Index] {
+            machine.directory(volume).hash_into(&mut hasher, &mut |id, hasher| {
+                if let Some(file) = machine.files.get(&id) {
+                    file.hash_into(hasher);
+                }
+            });
+        }
+        *hasher.finalize().as_bytes()
+    }
+
+    /// A hash of all names, lengths and bytes as reads would see them, faults aside. Not an operation.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let machine = lock(&self.machine);
+        let mut hasher = blake3::Hasher::new();
+        for volume in [Volume::Blocks, Volume::Index] {
+            for (name, id) in machine.directory(volume).names() {
+                // A name has no slash, and no file that long: nothing here can be taken for anything else.
+                hasher.update(volume.to_string().as_bytes()).update(b"/").update(name.as_str().as_bytes()).update(b"/");
+                if let Some(file) = machine.files.get(&id) {
+                    file.visible().hash_into(&mut hasher);
+                }
+            }
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     /// The names and lengths in a volume, sorted. Not an operation.
     #[must_use]
     pub fn files(&self, volume: Volume) -> Vec<(FileName, u64)> {

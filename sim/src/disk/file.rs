@@ -184,6 +184,19 @@ impl File {
         self.former = None;
     }
 
+    /// Adds all that decides what a crash may leave to a hash.
+    pub(super) fn hash_into(&self, hasher: &mut blake3::Hasher) {
+        self.durable.hash_into(hasher);
+        for unit in &self.undecided {
+            match &unit.change {
+                Change::Sector { sector, bytes, .. } => hasher.update(b"s").update(&sector.to_le_bytes()).update(bytes),
+                Change::Length(len) => hasher.update(b"l").update(&len.to_le_bytes()),
+                Change::Cut(len) => hasher.update(b"c").update(&len.to_le_bytes()),
+            };
+        }
+        hasher.update(b"e");
+    }
+
     pub(super) fn dirty_sectors(&self) -> BTreeSet<u64> {
         let sector = |unit: &Unit| match unit.change {
             Change::Sector { sector, .. } => Some(sector),

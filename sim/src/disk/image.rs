@@ -1,13 +1,14 @@
 //! The content of one file: sparse, copied on write, with the scars that faults left.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The unit in which a disk keeps, loses, tears and damages, in bytes.
 pub const SECTOR_LEN: usize = 512;
 
 /// How much is copied when a shared part is written, in bytes.
 const BLOCK_LEN: usize = 4096;
+const ZEROS: [u8; BLOCK_LEN] = [0; BLOCK_LEN];
 
 pub(super) type Sector = [u8; SECTOR_LEN];
 
@@ -41,11 +42,43 @@ pub(super) enum Scar {
     Unreadable,
 }
 
+/// A part of a file, and its hash once somebody has asked for it: most of a disk is as it was a moment ago.
+#[derive(Debug)]
+struct Block {
+    bytes: [u8; BLOCK_LEN],
+    hash: OnceLock<[u8; 32]>,
+}
+
+impl Block {
+    const fn zeros() -> Self {
+        Self { bytes: ZEROS, hash: OnceLock::new() }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8; BLOCK_LEN] {
+        self.hash.take();
+        &mut self.bytes
+    }
+
+    /// Zeros for a block of zeros, which is the same as no block.
+    fn hash(&self) -> [u8; 32] {
+        *self.hash.get_or_init(|| match self.bytes == ZEROS {
+            true => [0; 32],
+            false => *blake3::hash(&self.bytes).as_bytes(),
+        })
+    }
+}
+
+impl Clone for Block {
+    fn clone(&self) -> Self {
+        Self { bytes: self.bytes, hash: OnceLock::new() }
+    }
+}
+
 // Invariant outside of a crash's replay: bytes from `len` on are zero, so that growing a file shows zeros.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Image {
     len: u64,
-    blocks: Arc<BTreeMap<u64, Arc<[u8; BLOCK_LEN]>>>,
+    blocks: Arc<BTreeMap<u64, Arc<Block>>>,
     scars: Arc<BTreeMap<u64, Scar>>,
 }
 
@@ -83,7 +116,7 @@ impl Image {
             let within = (at % BLOCK_LEN as u64) as usize;
             let (head, tail) = rest.split_at_mut(rest.len().min(BLOCK_LEN - within));
             match self.blocks.get(&(at / BLOCK_LEN as u64)) {
-                Some(block) => head.copy_from_slice(&block[within..within + head.len()]),
+                Some(block) => head.copy_from_slice(&block.bytes[within..within + head.len()]),
                 None => head.fill(0),
             }
             at = at.saturating_add(head.len() as u64);
@@ -108,8 +141,8 @@ impl Image {
         while !rest.is_empty() {
             let within = (at % BLOCK_LEN as u64) as usize;
             let (head, tail) = rest.split_at(rest.len().min(BLOCK_LEN - within));
-            let block = blocks.entry(at / BLOCK_LEN as u64).or_insert_with(|| Arc::new([0; BLOCK_LEN]));
-            Arc::make_mut(block)[within..within + head.len()].copy_from_slice(head);
+            let block = blocks.entry(at / BLOCK_LEN as u64).or_insert_with(|| Arc::new(Block::zeros()));
+            Arc::make_mut(block).bytes_mut()[within..within + head.len()].copy_from_slice(head);
             at = at.saturating_add(head.len() as u64);
             rest = tail;
         }
@@ -129,11 +162,11 @@ impl Image {
             Arc::make_mut(&mut self.blocks).split_off(&first_beyond);
         }
         let (last, within) = (self.len / BLOCK_LEN as u64, (self.len % BLOCK_LEN as u64) as usize);
-        let leftover = |block: &Arc<[u8; BLOCK_LEN]>| block[within..].iter().any(|byte| *byte != 0);
+        let leftover = |block: &Arc<Block>| block.bytes[within..] != ZEROS[within..];
         if self.blocks.get(&last).is_some_and(leftover)
             && let Some(block) = Arc::make_mut(&mut self.blocks).get_mut(&last)
         {
-            Arc::make_mut(block)[within..].fill(0);
+            Arc::make_mut(block).bytes_mut()[within..].fill(0);
         }
         if !self.scars.is_empty() {
             Arc::make_mut(&mut self.scars).split_off(&self.len.div_ceil(SECTOR_LEN as u64));
@@ -178,6 +211,19 @@ impl Image {
 
     pub(super) fn scarred(&self) -> impl Iterator<Item = (u64, Scar)> + '_ {
         self.scars.iter().map(|(sector, scar)| (*sector, *scar))
+    }
+
+    /// Adds length and bytes, not scars, to a hash.
+    pub(super) fn hash_into(&self, hasher: &mut blake3::Hasher) {
+        hasher.update(&self.len.to_le_bytes());
+        for (number, block) in self.blocks.iter() {
+            let hash = block.hash();
+            if hash != [0; 32] {
+                // No block has the last number there is, which ends the list.
+                hasher.update(&number.to_le_bytes()).update(&hash);
+            }
+        }
+        hasher.update(&u64::MAX.to_le_bytes());
     }
 
     pub(super) fn unreadable(&self, offset: u64, len: u64) -> Option<u64> {

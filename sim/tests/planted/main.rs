@@ -5,6 +5,7 @@
 #![cfg(feature = "planted")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test")]
 
+mod crashes;
 mod probe;
 mod rules;
 

@@ -1,8 +1,8 @@
 //! The rules of the disk: what breaks them is seen as it is done, and no crash is needed.
 
-use super::direct::{create, fresh, limits, noise, put};
 use ouroboros_engine::planted::{Bug, plant};
 use ouroboros_sim::disk::{Fault, FaultyDisk};
+use ouroboros_sim::scenarios::{create, fresh, limits, noise, put};
 
 /// What a store that is written to breaks, with `fault` at one of the disk's next operations after the first put.
 fn broken(disk: &FaultyDisk, fault: Option<Fault>) -> Option<String> {

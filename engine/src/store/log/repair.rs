@@ -10,13 +10,14 @@ use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
 use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFile, OpenMode, Volume};
+use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a repair did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepairReport {
-    /// Bytes that were written anew: what they were before is known exactly.
+    /// Bytes that were not what was written, or could not be read, and are now: what they were is known exactly.
     pub healed: Vec<DamagedRange>,
     /// Bytes that are still not what was written. The payload of a slice flagged `spread` is not looked at: its
     /// siblings heal it, see [`Log::rewrite_in_place`].
@@ -123,14 +124,21 @@ impl<F: DiskFile> Patient<'_, F> {
         })
     }
 
-    /// Sees to it that `bytes` stand at `offset`.
+    /// Sees to it that `bytes` stand at `offset`, and writes no sector that holds what it should: it may hold the end of
+    /// history, and the bytes that differ may be what a crash tore behind that. A power failure must not tear the one for the
+    /// other, nor is it to be said of it that it had rotted.
     fn set(&mut self, offset: u32, bytes: &[u8], what: Damage) -> Result<(), LogError> {
         // PA
-        if self.get(offset, bytes.len())?.is_some_and(|found| found == bytes) {
-            return Ok(());
+        let wrong = match self.get(offset, bytes.len())? {
+            Some(found) => differing(offset, &found, bytes),
+            None => core::iter::once(0..bytes.len()).collect(),
+        };
+        for range in wrong {
+            let from = offset.saturating_add(range.start as u32);
+            let right = bytes.get(range).unwrap_or_default();
+            write_over(self.file, u64::from(from), right)?;
+            self.report.healed.push(self.range(from, right.len(), what));
         }
-        write_over(self.file, u64::from(offset), bytes)?;
-        self.report.healed.push(self.range(offset, bytes.len(), what));
         Ok(())
     }
 
@@ -322,6 +330,19 @@ impl<F: DiskFile> Patient<'_, F> {
 const SECTOR_LEN: u64 = 512;
 /// The largest, in bytes: what disks call a physical sector.
 const PHYSICAL_LEN: u64 = 4096;
+
+/// From where to where `found`, which stands at `offset`, differs from `right`: a range for each run of sectors that differ.
+fn differing(offset: u32, found: &[u8], right: &[u8]) -> Vec<Range<usize>> {
+    let sector = |place: usize| (u64::from(offset) + place as u64) / SECTOR_LEN;
+    let mut ranges: Vec<Range<usize>> = Vec::new();
+    for place in found.iter().zip(right).enumerate().filter(|(_, (one, other))| one != other).map(|(place, _)| place) {
+        match ranges.last_mut() {
+            Some(last) if sector(place) <= sector(last.end - 1) + 1 => last.end = place + 1,
+            _ => ranges.push(place..place + 1),
+        }
+    }
+    ranges
+}
 
 /// Writes over what may be unreadable. A disk makes a bad sector readable again only when all of it is written, so a write
 /// that ends inside of one takes the rest along: as zeros, since what stood there is lost already, and is healed

@@ -1,6 +1,7 @@
 //! What the command line asks for.
 
 mod bugs;
+mod crashes;
 mod diverge;
 mod faults;
 mod many;
@@ -126,6 +127,8 @@ enum Command {
         #[command(flatten)]
         world: WorldArguments,
     },
+    /// Plays a script on a tiny store, and recovers from every crash at every operation of it, and from crashes of the recovery.
+    Crashes(crashes::Enumeration),
     /// Everything that can go wrong.
     ListFaults,
 }
@@ -207,6 +210,7 @@ fn obey(command: Command) -> u8 {
         Command::Explain { seed, nodes } => one::explain(seed, nodes),
         Command::Diverge { wanted, world } => diverge::diverge(&wanted, &world),
         Command::Bugs { hunt, world } => bugs::bugs(&hunt, &world),
+        Command::Crashes(wanted) => crashes::crashes(&wanted),
         Command::ListFaults => faults::list_faults(),
     }
 }

@@ -49,6 +49,8 @@ struct State {
     crashed: bool,
     /// Bytes that all files together may have.
     capacity: Option<usize>,
+    /// Sectors of files that were written to, in order.
+    written: Vec<(String, usize)>,
     /// Sectors of files that are refused to every read.
     unreadable: BTreeSet<(String, usize)>,
 }
@@ -93,6 +95,11 @@ impl CrashDisk {
     /// Whether the planned fault happened.
     pub(super) fn hit(&self) -> bool {
         self.lock().hit
+    }
+
+    /// The sectors that were written to since this was last asked.
+    pub(super) fn take_written(&self) -> Vec<(String, usize)> {
+        core::mem::take(&mut self.lock().written)
     }
 
     /// The disk after the machine comes up again.
@@ -253,7 +260,9 @@ impl CrashFile {
         }
         if count > 0 {
             inode.current[offset..offset + count].copy_from_slice(&bytes[..count]);
-            inode.dirty.extend(offset / SECTOR..(offset + count).div_ceil(SECTOR));
+            let sectors = offset / SECTOR..(offset + count).div_ceil(SECTOR);
+            inode.dirty.extend(sectors.clone());
+            state.written.extend(sectors.map(|sector| (self.name.clone(), sector)));
         }
         count
     }

@@ -5,5 +5,6 @@ mod basics;
 mod crash;
 mod crash_disk;
 mod faults;
+mod healed;
 mod late_parity;
 mod rot;

@@ -1,0 +1,90 @@
+//! What a repair says it has healed: what was not as it was written, and nothing beside it.
+
+use super::super::*;
+use super::basics::{STORE, create, open, payload, rng};
+use super::crash_disk::CrashDisk;
+use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
+
+const SECTOR: u64 = 512;
+
+fn file(disk: &MemoryDisk, id: SegmentId) -> impl DiskFile {
+    disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write).unwrap()
+}
+
+fn bytes(disk: &MemoryDisk, id: SegmentId) -> Vec<u8> {
+    let file = file(disk, id);
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_repair_names_the_bytes_that_were_wrong_and_not_the_blocks_that_they_stand_in() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 2000)]).unwrap();
+    log.commit(b"note").unwrap();
+    log.close().unwrap();
+    let (mut log, ..) = open(&disk);
+    let segment = log.segments()[0].id;
+    for at in [8300, 8704, 9999] {
+        let (file, right) = (file(&disk, segment), bytes(&disk, segment)[at]);
+        file.write_at(at as u64, &[&[!right]]).unwrap();
+        let healed = log.repair(segment).unwrap().healed;
+        let named: Vec<(u32, u32)> = healed.iter().map(|range| (range.from, range.to)).collect();
+        assert_eq!(named, [(at as u32, at as u32 + 1)]);
+        assert_eq!(bytes(&disk, segment)[at], right);
+    }
+}
+
+/// The parity of a batch also covers the commit before it, and one block of it both.
+#[test]
+fn what_a_crash_tore_behind_the_end_is_not_called_healed_though_its_block_begins_before() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 700)]).unwrap();
+    log.commit(b"note").unwrap();
+    log.settle().unwrap();
+    let (segment, end) = (log.position().segment, u64::from(log.position().end));
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 785)]).unwrap();
+    log.roll().unwrap();
+    drop(log);
+    // A power failure during the sync with which the segment is sealed: the batch's first sector is lost.
+    let next = segment.next();
+    disk.remove(Volume::Blocks, &next.file_name()).unwrap();
+    file(&disk, segment).write_at(end, &[&[0; SECTOR as usize]]).unwrap();
+    let torn = bytes(&disk, segment);
+    let opened =
+        Log::open(disk.clone(), LogOptions::default(), None, &mut rng(), |_, _| true, &mut |_| Ok(())).unwrap();
+    assert_eq!(opened.1.mended, []);
+    drop(opened);
+    // And another, after the commit that disowns what is torn and before it was cut off.
+    file(&disk, segment).truncate(0).unwrap();
+    file(&disk, segment).write_at(0, &[&torn]).unwrap();
+    let (_, recovery, seen) = open(&disk);
+    assert_eq!((recovery.mended, seen.len()), (vec![], 1));
+}
+
+/// What stands in one sector is not written because of another: a power failure might tear it.
+#[test]
+fn a_repair_writes_no_sector_that_was_right() {
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), LogOptions::default(), STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 40_000)]).unwrap();
+    log.commit(b"note").unwrap();
+    log.close().unwrap();
+    let open = Log::open(disk.clone(), LogOptions::default(), None, &mut rng(), |_, _| true, &mut |_| Ok(()));
+    let mut log = open.unwrap().0;
+    let segment = log.segments()[0].id;
+    let file = disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write).unwrap();
+    // In one block of the group's parity, with whole sectors between them, and before and behind.
+    for at in [17_000, 19_000] {
+        file.write_at(at, &[b"rot"]).unwrap();
+    }
+    file.sync().unwrap();
+    disk.take_written();
+    let healed: Vec<u32> = log.repair(segment).unwrap().healed.iter().map(|range| range.from).collect();
+    assert_eq!(healed, [17_000, 19_000]);
+    let name = segment.file_name().to_string();
+    assert_eq!(disk.take_written(), [(name.clone(), 17_000 / SECTOR as usize), (name, 19_000 / SECTOR as usize)]);
+}
