@@ -215,7 +215,7 @@ pub enum Theme {
 impl Theme {
     /// As often as each is drawn.
     const ALL: [Self; 8] =
-        [Self::None, Self::None, Self::None, Self::Deletion, Self::Deletion, Self::Rot, Self::Power, Self::Full];
+        [Self::None, Self::None, Self::Rot, Self::Deletion, Self::Deletion, Self::Rot, Self::Power, Self::Full];
 
     const fn text(self) -> &'static str {
         match self {
@@ -372,11 +372,16 @@ impl Swarm {
         if theme != Theme::None {
             again = again.max(400_000);
             // Those of rot are so large that they cost more than all the rest.
-            larger = if theme == Theme::Rot { 60_000 } else { larger.max(250_000) };
+            larger = if theme == Theme::Rot { 80_000 } else { larger.max(250_000) };
         }
         // An index on file costs a run five times as much as the log that is what a store is made of. Yet what was deleted
         // comes back by an index that was an old one.
-        let on_file = if theme == Theme::Deletion { 2 } else { 1 };
+        let on_file = match theme {
+            Theme::Deletion => 2,
+            // What waits for a full index that is in memory waits for nothing.
+            Theme::Full => 4,
+            _ => 1,
+        };
         let index_in_memory = tape.leaning_at(STREAM, Knob::IndexPlace as u64, &[1, 1, 2, 2, 2, 2, 3, 3]) >= on_file;
         if index_in_memory {
             disruptions[Disruption::LoseIndex as usize] = 0;
