@@ -54,6 +54,7 @@ fn minimise(
     breaks: &mut dyn FnMut(&Schedule) -> Option<Schedule>,
 ) -> Shrunk {
     let mut shrinker = Shrinker { best: schedule.clone(), runs: 0, over: false, more, breaks };
+    shrinker.one_node();
     shrinker.fewer_nodes();
     shrinker.fewer_slots();
     shrinker.fewer_steps();
@@ -127,6 +128,20 @@ impl Shrinker<'_> {
     fn clear_all(&mut self, which: impl Fn(Entry) -> bool) {
         let entries: Vec<Entry> = self.best.choices.keys().copied().filter(|entry| which(*entry)).collect();
         self.clear(&entries);
+    }
+
+    /// One node is enough for most findings: what befell it befalls the only one there is, and the run is like what it was.
+    fn one_node(&mut self) {
+        let (all, slots) = (self.best.nodes, self.best.operations.div_ceil(u32::from(self.best.nodes.max(1))));
+        for node in (0..all).filter(|_| all > 1 && self.best.steps.is_empty()).collect::<Vec<_>>() {
+            let of_run = |stream: &StreamId| stream.purpose == Purpose::Swarm && stream.node == 0;
+            let kept = self.best.choices.iter().filter(|((stream, _), _)| of_run(stream) || stream.node == node);
+            let moved = kept.map(|((stream, position), value)| ((StreamId { node: 0, ..*stream }, *position), *value));
+            let choices = moved.collect();
+            if self.accept(&Schedule { nodes: 1, operations: slots, choices, ..self.best.clone() }) {
+                return;
+            }
+        }
     }
 
     /// Leaves the last nodes out: the streams of the others stay what they are, and so do their slots.

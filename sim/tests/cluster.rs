@@ -132,14 +132,14 @@ fn rounds_of_several_nodes_overlap() {
 #[test]
 fn a_partition_keeps_letters_back_and_healing_lets_them_through() {
     let minute = Duration::from_secs(60);
-    let apart = well(calm(2).partition(At(0), &[A], &[B, C]).rest(At(3), minute).heal(At(6)).rest(At(6), minute));
-    let whole = well(calm(2).rest(At(3), minute));
+    let apart = well(calm(4).partition(At(0), &[A], &[B, C]).rest(At(3), minute).heal(At(6)).rest(At(6), minute));
+    let whole = well(calm(4).rest(At(3), minute));
     assert_eq!((apart.network.of(NetworkFault::Partition), apart.sometimes.of(Sometimes::HeardAfterPartition)), (1, 1));
     assert!(apart.network.delivered < apart.network.sent && whole.network.delivered == whole.network.sent);
     assert!(apart.probe.said_again > 0 && whole.probe.said_again == 0);
     assert_eq!((apart.probe.heard, apart.probe.given_up), (apart.probe.said, 0));
     // One way: B hears nothing of A, and A hears B's greetings; a session takes both.
-    let one_way = well(calm(2).partition_one_way(At(0), &[A], &[B]).rest(At(11), minute));
+    let one_way = well(calm(4).partition_one_way(At(0), &[A], &[B]).rest(At(11), minute));
     assert_eq!((one_way.network.of(NetworkFault::OneWay), one_way.network.of(NetworkFault::Partition)), (1, 0));
     assert!(one_way.network.delivered < one_way.network.sent);
 }

@@ -170,7 +170,7 @@ impl Tape {
     /// One of several things that may happen, each with its rate in parts per million: its place from 1 on, or 0 for
     /// none of them.
     pub fn rare_at(&self, stream: StreamId, position: u64, rates: &[u32]) -> u64 {
-        self.lock().take(stream, position, rates.len() as u64 + 1, |draw| {
+        let choose = |draw| {
             let mut left = scale(draw, 1_000_000);
             for (place, rate) in rates.iter().enumerate() {
                 match left.checked_sub(u64::from(*rate)) {
@@ -179,7 +179,10 @@ impl Tape {
                 }
             }
             0
-        })
+        };
+        // What cannot happen is not chosen: a schedule of it would have it happen.
+        let may = |place: u64| place == 0 || rates.get(place as usize - 1).is_some_and(|rate| *rate > 0);
+        self.lock().take_of(stream, position, rates.len() as u64 + 1, choose, may)
     }
 
     /// A choice below the number of weights, by these: the same positions and meanings as a choice by [`Self::below_at`] of
@@ -264,6 +267,18 @@ impl Core {
     const fn check_bound(&self, _stream: StreamId, _position: u64, _bound: u64) {}
 
     fn take(&mut self, stream: StreamId, position: u64, bound: u64, choose: impl FnOnce(u64) -> u64) -> u64 {
+        self.take_of(stream, position, bound, choose, |_| true)
+    }
+
+    /// A choice; of those that a fuzzer makes, one that may be.
+    fn take_of(
+        &mut self,
+        stream: StreamId,
+        position: u64,
+        bound: u64,
+        choose: impl FnOnce(u64) -> u64,
+        may: impl FnOnce(u64) -> bool,
+    ) -> u64 {
         self.check_bound(stream, position, bound);
         let value = match &mut self.source {
             Source::Random(random) => choose(random.draw(stream, position)),
@@ -271,7 +286,10 @@ impl Core {
             Source::Replay(choices) => {
                 choices.get(&(stream, position)).copied().unwrap_or(0).min(bound.saturating_sub(1))
             }
-            Source::Bytes(bytes) => bytes.below_at(stream, position, bound),
+            Source::Bytes(bytes) => {
+                let value = bytes.below_at(stream, position, bound);
+                if may(value) { value } else { 0 }
+            }
         };
         if value != 0 {
             self.taken.insert((stream, position), value);
