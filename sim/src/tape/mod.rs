@@ -155,20 +155,20 @@ impl Tape {
 
     /// A choice below `bound` at a given position; 0 when `bound` is 0 or 1.
     pub fn below_at(&self, stream: StreamId, position: u64, bound: u64) -> u64 {
-        self.lock().take(stream, position, bound, |draw| scale(draw, bound))
+        self.lock().take(stream, position, bound, |draw| scale(draw, bound), |_| true)
     }
 
     /// The next choice below `bound` of a stream.
     pub fn below(&self, stream: StreamId, bound: u64) -> u64 {
         let mut core = self.lock();
         let position = core.advance(stream);
-        core.take(stream, position, bound, |draw| scale(draw, bound))
+        core.take(stream, position, bound, |draw| scale(draw, bound), |_| true)
     }
 
     /// One of several things that may happen, each with its rate in parts per million: its place from 1 on, or 0 for
     /// none of them.
     pub fn rare_at(&self, stream: StreamId, position: u64, rates: &[u32]) -> u64 {
-        self.lock().take(stream, position, rates.len() as u64 + 1, |draw| {
+        let choose = |draw| {
             let mut left = scale(draw, 1_000_000);
             for (place, rate) in rates.iter().enumerate() {
                 match left.checked_sub(u64::from(*rate)) {
@@ -177,14 +177,18 @@ impl Tape {
                 }
             }
             0
-        })
+        };
+        // What never happens is not what a fuzzer may ask for: its schedule would have it happen.
+        let may =
+            |place: u64| place.checked_sub(1).is_none_or(|at| rates.get(at as usize).is_some_and(|rate| *rate > 0));
+        self.lock().take(stream, position, rates.len() as u64 + 1, choose, may)
     }
 
     /// One of several things by their weights: its place from 1 on. 0, which is never drawn unless all weights are,
     /// stands for leaving it.
     pub fn weighted_at(&self, stream: StreamId, position: u64, weights: &[u32]) -> u64 {
         let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-        self.lock().take(stream, position, weights.len() as u64 + 1, |draw| {
+        let choose = |draw| {
             let mut left = scale(draw, total);
             for (place, weight) in weights.iter().enumerate() {
                 match left.checked_sub(u64::from(*weight)) {
@@ -193,7 +197,8 @@ impl Tape {
                 }
             }
             0
-        })
+        };
+        self.lock().take(stream, position, weights.len() as u64 + 1, choose, |_| true)
     }
 
     /// Whether the choices were made before: what was chosen then happens whatever its rate is now.
@@ -241,7 +246,15 @@ impl Core {
     #[cfg(not(debug_assertions))]
     const fn check_bound(&self, _stream: StreamId, _position: u64, _bound: u64) {}
 
-    fn take(&mut self, stream: StreamId, position: u64, bound: u64, choose: impl FnOnce(u64) -> u64) -> u64 {
+    /// `choose` makes a choice of a draw; `may` says which a fuzzer may make.
+    fn take(
+        &mut self,
+        stream: StreamId,
+        position: u64,
+        bound: u64,
+        choose: impl FnOnce(u64) -> u64,
+        may: impl FnOnce(u64) -> bool,
+    ) -> u64 {
         self.check_bound(stream, position, bound);
         let value = match &mut self.source {
             Source::Random(random) => choose(random.draw(stream, position)),
@@ -249,7 +262,9 @@ impl Core {
             Source::Replay(choices) => {
                 choices.get(&(stream, position)).copied().unwrap_or(0).min(bound.saturating_sub(1))
             }
-            Source::Bytes(bytes) => bytes.below_at(stream, position, bound),
+            Source::Bytes(bytes) => {
+                Some(bytes.below_at(stream, position, bound)).filter(|value| may(*value)).unwrap_or(0)
+            }
         };
         if value != 0 {
             self.taken.insert((stream, position), value);
