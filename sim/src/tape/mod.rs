@@ -157,14 +157,14 @@ impl Tape {
 
     /// A choice below `bound` at a given position; 0 when `bound` is 0 or 1.
     pub fn below_at(&self, stream: StreamId, position: u64, bound: u64) -> u64 {
-        self.lock().take(stream, position, bound, |draw| scale(draw, bound), |_| true)
+        self.lock().take(stream, position, bound, |draw| scale(draw, bound))
     }
 
     /// The next choice below `bound` of a stream.
     pub fn below(&self, stream: StreamId, bound: u64) -> u64 {
         let mut core = self.lock();
         let position = core.advance(stream);
-        core.take(stream, position, bound, |draw| scale(draw, bound), |_| true)
+        core.take(stream, position, bound, |draw| scale(draw, bound))
     }
 
     /// One of several things that may happen, each with its rate in parts per million: its place from 1 on, or 0 for
@@ -205,7 +205,7 @@ impl Tape {
     /// stands for leaving it.
     pub fn weighted_at(&self, stream: StreamId, position: u64, weights: &[u32]) -> u64 {
         let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-        let choose = |draw| {
+        self.lock().take(stream, position, weights.len() as u64 + 1, |draw| {
             let mut left = scale(draw, total);
             for (place, weight) in weights.iter().enumerate() {
                 match left.checked_sub(u64::from(*weight)) {
@@ -214,8 +214,7 @@ impl Tape {
                 }
             }
             0
-        };
-        self.lock().take(stream, position, weights.len() as u64 + 1, choose, |_| true)
+        })
     }
 
     /// Whether the choices were made before: what was chosen then happens whatever its rate is now.
