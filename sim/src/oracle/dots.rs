@@ -14,9 +14,13 @@ use ouroboros_engine::store::log::{Log, LogOptions, RecordKind, RecordView};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
-/// Whether a file is a segment of the log: one that was taken out of it, and waits for the next commit to be deleted, is not.
-pub(crate) fn is_segment(disk: &FaultyDisk, name: &FileName) -> bool {
-    open(disk, &mut |_| {}).map_or(true, |log| log.segments().iter().any(|segment| segment.id.file_name() == *name))
+/// Whether a byte of a file is of the log. A segment that was taken out of it waits for the next commit to be deleted, and so
+/// does what lies behind the end of history, as where a batch was copied from.
+pub(crate) fn is_of_log(disk: &FaultyDisk, name: &FileName, offset: u64) -> bool {
+    let holds = |log: Log<FaultyDisk>| {
+        log.segments().iter().any(|segment| segment.id.file_name() == *name && offset < u64::from(segment.len))
+    };
+    open(disk, &mut |_| {}).map_or(true, holds)
 }
 
 /// Holds every dot in the log of a disk at rest against the others: deletion and reconciliation take a dot for the one

@@ -354,7 +354,7 @@ impl World {
         let it = &self.nodes[node];
         if report.damage.is_empty()
             && let Some(rot) = it.rot.as_ref().filter(|rot| rot.is_there(&it.disk))
-            && dots::is_segment(&it.disk, rot.name())
+            && dots::is_of_log(&it.disk, rot.name(), rot.start())
         {
             return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot}")));
         }

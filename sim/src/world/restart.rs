@@ -281,7 +281,8 @@ impl World {
                 self.tell(node, Told::Closed, || "the store is closed".to_owned());
                 Ok(true)
             }
-            Err(failure) if self.excuse(node, 1).covers(&failure) => {
+            // Or the index holds what an earlier life has spoiled, and it is read now for the first time.
+            Err(failure) if self.excuse(node, 1).covers(&failure) || self.nodes[node].has_spoiled_index() => {
                 self.nodes[node].state.set(State::Dead);
                 self.tell(node, Told::Down, || format!("the store cannot be left in order: {failure}"));
                 Ok(false)
@@ -446,6 +447,11 @@ impl Rot {
     /// The file.
     pub(super) const fn name(&self) -> &FileName {
         &self.name
+    }
+
+    /// Its first byte.
+    pub(super) const fn start(&self) -> u64 {
+        self.sectors.start * 512
     }
 
     fn new(disk: &FaultyDisk, name: FileName, sectors: Range<u64>, damage: Damage) -> Self {
