@@ -428,6 +428,8 @@ const EDGE: u64 = 24;
 #[derive(Clone, Debug)]
 pub(super) struct Rot {
     name: FileName,
+    /// The file's length then.
+    len: usize,
     sectors: Range<u64>,
     damage: Damage,
     /// It is where the last word of the log stands, which nothing covers, and which an opening makes good alone.
@@ -456,7 +458,8 @@ impl Rot {
 
     fn new(disk: &FaultyDisk, name: FileName, sectors: Range<u64>, damage: Damage) -> Self {
         let before = bytes_of(disk, &name, &sectors);
-        Self { name, sectors, damage, ends_the_log: false, before, rotten: None }
+        let len = disk.contents(Volume::Blocks, &name).map_or(0, |bytes| bytes.len());
+        Self { name, len, sectors, damage, ends_the_log: false, before, rotten: None }
     }
 
     /// Whether nothing has been written there since.
@@ -487,6 +490,11 @@ impl Rot {
             let unreadable = disk.damaged_sectors();
             return self.sectors.clone().all(|at| unreadable.contains(&(Volume::Blocks, self.name.clone(), at)));
         };
+        // Parity holds zeros by right, too, and may have been written where the end of the file was cut off.
+        let len = disk.contents(Volume::Blocks, &self.name).map_or(0, |bytes| bytes.len());
+        if self.damage == Damage::Zeroed && len != self.len {
+            return false;
+        }
         let now = bytes_of(disk, &self.name, &self.sectors);
         let differs = self.before.iter().zip(rotten).enumerate().filter(|(_, (before, rotten))| before != rotten);
         let mut rotten = differs.map(|(at, (_, rotten))| now.get(at) == Some(rotten)).peekable();
