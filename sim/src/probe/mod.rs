@@ -4,7 +4,7 @@
 //! node's engine: it writes numbered letters to every other node, with a keyed tag, a handshake of fresh nonces for each
 //! pair and direction, a window against what comes twice, retransmission, time limits and queues with room for so many.
 //! It is sans-IO like the engine, dies with its process, and keeps nothing on disk. What it believes is held against a
-//! [ledger](ledger::Ledger) of what was really said.
+//! ledger of what was really said.
 //!
 //! ```text
 //! A -> B   Hello { a }               a, b: nonces that are never used twice

@@ -17,7 +17,7 @@ pub trait StoredRow: Sized {
 }
 
 /// Authors and origins, 32 and 40 bytes long, and few: rows name them by a number. Where there are many, those that came
-/// after the first [`SYMBOLS_LEN`] stand in the rows themselves, so that no number of them fills the memory.
+/// after the first 1,024 stand in the rows themselves, so that no number of them fills the memory.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
     /// By number.
