@@ -97,6 +97,24 @@ impl Model {
         heads.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// Whether content lies below a version that says "gone", down to the next that says so.
+    pub(super) fn hides(&self, removal: BlobId) -> bool {
+        let live: BTreeSet<BlobId> = self.live().into_iter().collect();
+        let parents_of = |id: BlobId| self.versions.get(&id).into_iter().flat_map(|version| version.parents.clone());
+        let (mut stack, mut seen): (Vec<BlobId>, _) = (parents_of(removal).collect(), BTreeSet::new());
+        while let Some(id) = stack.pop() {
+            if !seen.insert(id) {
+                continue;
+            }
+            match self.versions.get(&id) {
+                Some(_) if !live.contains(&id) => stack.extend(parents_of(id)),
+                Some(version) if version.content.is_some() => return true,
+                _ => {}
+            }
+        }
+        false
+    }
+
     /// The heads of a key in the end, the winner last.
     pub(super) fn heads_of(&self, key: usize) -> Vec<BlobId> {
         self.heads(key, &self.live_of(key).into_iter().collect())

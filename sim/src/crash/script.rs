@@ -119,8 +119,8 @@ impl Script {
         if let Some(id) = pick(stream, &live)
             && let Some(version) = model.versions.get(&id)
             && !busy.contains(&version.key)
-            // Refused where it would bring back what it removed.
-            && !(version.content.is_none() && model.heads_of(version.key).contains(&id))
+            // Refused as long as what it removed is there.
+            && !(version.content.is_none() && model.hides(id))
         {
             busy.insert(version.key);
             asks.push(Ask::PurgeVersion(id));
