@@ -99,7 +99,7 @@ impl Model {
 
     /// Whether content lies below a version that says "gone", down to the next that says so.
     pub(super) fn hides(&self, removal: BlobId) -> bool {
-        let live: BTreeSet<BlobId> = self.live().into_iter().collect();
+        let live = self.live();
         let parents_of = |id: BlobId| self.versions.get(&id).into_iter().flat_map(|version| version.parents.clone());
         let (mut stack, mut seen): (Vec<BlobId>, _) = (parents_of(removal).collect(), BTreeSet::new());
         while let Some(id) = stack.pop() {
