@@ -118,8 +118,6 @@ pub(crate) struct Task {
     pub(crate) gap: u64,
     pub(crate) patient: bool,
     pub(crate) stream: Option<RequestId>,
-    /// The node said that it takes the stream.
-    pub(crate) taken: bool,
     /// Bytes of contents that it may make the node hold at once, beyond what all may.
     pub(crate) holds: usize,
     /// Requests that are to be answered.
@@ -264,7 +262,6 @@ impl Workload {
             gap: slot.below(Field::Gap, 8),
             patient: false,
             stream: None,
-            taken: false,
             holds: 0,
             awaited: BTreeSet::new(),
             last: None,

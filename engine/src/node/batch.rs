@@ -13,7 +13,7 @@ use super::request::{Event, Failure, Reply, RequestId, Written};
 use super::upkeep::Moved;
 use super::upload::UploadId;
 use super::whims::Whim;
-use super::window::{Window, order};
+use super::window::Window;
 use super::{Engine, Output};
 use crate::blob::{BlobRecord, RefPage};
 use crate::codec::Canonical;
@@ -128,7 +128,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn flush_window(&mut self) -> Result<(), Failure> {
         // PA
         let seals = self.window.take();
-        for placed in order(&seals) {
+        for placed in self.window.places().order(&seals) {
             let header = placed.slice.header.encode();
             let location = self.append(RecordKind::Slice, placed.spread, &[&header, &placed.slice.payload])?;
             let row = self.batch.seals.entry(placed.seal).or_insert_with(|| SealRow::new(&placed.slice.header));

@@ -143,6 +143,19 @@ impl Heal {
         any
     }
 
+    /// What stood in this place was no version and no deletion.
+    pub(super) fn hides_nothing(&mut self, range: &DamagedRange) {
+        // PA
+        for place in self.unread.iter_mut().filter(|place| place.segment == range.segment) {
+            if range.from <= place.from {
+                place.from = place.from.max(range.to.min(place.to));
+            } else if place.to <= range.to {
+                place.to = place.to.min(range.from.max(place.from));
+            }
+        }
+        self.unread.retain(|place| place.from < place.to);
+    }
+
     /// Lets segments be repaired again that were repaired to no avail.
     pub(super) fn hope_again(&mut self) {
         self.hopeless.clear();

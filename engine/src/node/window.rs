@@ -39,6 +39,7 @@ pub(super) struct Window {
     seals: Vec<Waiting>,
     members: BTreeMap<SealId, usize>,
     len: usize,
+    places: Places,
 }
 
 /// One slice in the order in which it is to be written.
@@ -101,6 +102,11 @@ impl Window {
         waiting.slices.extend(slices);
     }
 
+    /// Where its slices have gone.
+    pub(super) const fn places(&mut self) -> &mut Places {
+        &mut self.places
+    }
+
     /// Empties the window and returns what waited.
     pub(super) fn take(&mut self) -> Vec<Waiting> {
         self.members.clear();
@@ -109,31 +115,84 @@ impl Window {
     }
 }
 
-/// The order in which `seals` are to be written.
-pub(super) fn order(seals: &[Waiting]) -> Vec<Placed<'_>> {
-    // PA
-    let rows = seals.iter().map(|waiting| waiting.slices.len()).max().unwrap_or(0);
-    let mut placed: Vec<(usize, &SealedSlice)> = Vec::with_capacity(seals.len() * rows);
-    let mut ends: Vec<Option<u64>> = vec![None; seals.len()];
-    let mut spread = vec![true; seals.len()];
-    let mut at = 0;
-    for row in 0..rows {
-        for (column, waiting) in seals.iter().enumerate() {
-            let Some(slice) = waiting.slices.get(row) else { continue };
-            if ends[column].is_some_and(|end| at - end < SPREAD_LEN) {
-                spread[column] = false;
+/// Where slices were placed lately. Slices on the move come one by one, and one of them may be written at the end of a
+/// window, and its sibling at the beginning of the next.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    /// Bytes that were placed, of slices alone; others only add to the distances.
+    at: u64,
+    /// Where the last slice of a seal ends that its siblings protect alone, as far back as it matters.
+    ends: BTreeMap<SealId, u64>,
+}
+
+impl Places {
+    /// The order in which `seals` are to be written.
+    pub(super) fn order<'a>(&mut self, seals: &'a [Waiting]) -> Vec<Placed<'a>> {
+        // PA
+        let rows = seals.iter().map(|waiting| waiting.slices.len()).max().unwrap_or(0);
+        let mut placed: Vec<(usize, &SealedSlice)> = Vec::with_capacity(seals.len() * rows);
+        let begin = self.at;
+        let mut ends: Vec<Option<u64>> = seals.iter().map(|waiting| self.last_end(waiting)).collect();
+        let mut spread = vec![true; seals.len()];
+        for row in 0..rows {
+            for (column, waiting) in seals.iter().enumerate() {
+                let Some(slice) = waiting.slices.get(row) else { continue };
+                if ends[column].is_some_and(|end| self.at - end < SPREAD_LEN) {
+                    spread[column] = false;
+                }
+                self.at += record_len(slice);
+                ends[column] = Some(self.at);
+                placed.push((column, slice));
             }
-            at += record_len(slice);
-            ends[column] = Some(at);
-            placed.push((column, slice));
         }
+        if planted(Bug::SlicesTogether) {
+            placed.sort_by_key(|(column, _)| *column);
+            spread.fill(true);
+        }
+        for (column, waiting) in seals.iter().enumerate().filter(|(column, _)| spread[*column]) {
+            if let Some(end) = ends[column].filter(|end| *end > begin) {
+                self.ends.insert(waiting.seal, end);
+            }
+        }
+        let at = self.at;
+        self.ends.retain(|_, end| at - *end < SPREAD_LEN);
+        placed
+            .into_iter()
+            .map(|(column, slice)| Placed { seal: seals[column].seal, slice, spread: spread[column] })
+            .collect()
     }
-    if planted(Bug::SlicesTogether) {
-        placed.sort_by_key(|(column, _)| *column);
-        spread.fill(true);
+
+    /// Where the slice before ends; of a seal of which only some move, one may stand right before everything that was placed.
+    fn last_end(&self, waiting: &Waiting) -> Option<u64> {
+        self.ends.get(&waiting.seal).copied().or_else(|| (!waiting.is_whole()).then_some(0))
     }
-    placed
-        .into_iter()
-        .map(|(column, slice)| Placed { seal: seals[column].seal, slice, spread: spread[column] })
-        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::seal::Compression;
+    use crate::seal::fixtures::{coding, noise, sealed};
+
+    #[test]
+    fn slices_that_move_one_by_one_are_covered_where_they_come_to_lie_together() {
+        let sealed = sealed(&noise(5, 6000).into(), Compression::Raw, coding("2+1"));
+        let mut window = Window::default();
+        let mut flags = Vec::new();
+        for _ in 0..40 {
+            // Each time the window is flushed with one slice in it.
+            for slice in &sealed.slices {
+                window.add_moved(sealed.seal_id, vec![slice.clone()]);
+                let waiting = window.take();
+                flags.extend(window.places().order(&waiting).iter().map(|placed| placed.spread));
+            }
+        }
+        let spread: Vec<usize> =
+            flags.iter().enumerate().filter(|(_, spread)| **spread).map(|(place, _)| place).collect();
+        let len = record_len(&sealed.slices[0]) as usize;
+        assert!(spread.windows(2).all(|pair| (pair[1] - pair[0] - 1) * len >= SPREAD_LEN as usize), "{spread:?}");
+        assert!(spread.first().is_some_and(|first| first * len >= SPREAD_LEN as usize), "{spread:?}");
+    }
 }

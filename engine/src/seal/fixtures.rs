@@ -4,12 +4,12 @@ use super::{Coding, Compression, ScopeKeys, Scratch, Sealed, identify, seal};
 use crate::id::{EngineRng, Epoch, Secret};
 use bytes::Bytes;
 
-pub(super) fn keys() -> ScopeKeys {
+pub(crate) fn keys() -> ScopeKeys {
     ScopeKeys::derive(&Secret::new([42; 32]), Epoch(0), b"realm")
 }
 
 /// Bytes without structure.
-pub(super) fn noise(seed: u8, len: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u8, len: usize) -> Vec<u8> {
     let mut rng = EngineRng::from_seed([seed; 32]);
     let mut out = Vec::with_capacity(len + 1024);
     while out.len() < len {
@@ -20,7 +20,7 @@ pub(super) fn noise(seed: u8, len: usize) -> Vec<u8> {
 }
 
 /// Bytes that look like prose: words of a small vocabulary, unevenly used.
-pub(super) fn prose(seed: u8, len: usize) -> Vec<u8> {
+pub(crate) fn prose(seed: u8, len: usize) -> Vec<u8> {
     let mut rng = EngineRng::from_seed([seed; 32]);
     let words: Vec<Vec<u8>> = (0..2000)
         .map(|_| {
@@ -38,11 +38,11 @@ pub(super) fn prose(seed: u8, len: usize) -> Vec<u8> {
     out
 }
 
-pub(super) fn sealed(plain: &Bytes, compression: Compression, coding: Coding) -> Sealed {
+pub(crate) fn sealed(plain: &Bytes, compression: Compression, coding: Coding) -> Sealed {
     let keys = keys();
     seal(&keys, &identify(&keys, plain), plain, compression, coding, &mut Scratch::new())
 }
 
-pub(super) fn coding(text: &str) -> Coding {
+pub(crate) fn coding(text: &str) -> Coding {
     text.parse().unwrap()
 }

@@ -35,7 +35,7 @@ mod slice;
 mod tree;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 
 pub use assemble::{AssembleError, Ciphertext, assemble};
 pub use chunker::Chunker;

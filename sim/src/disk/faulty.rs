@@ -509,7 +509,7 @@ impl DiskFile for FaultyFile {
         })
         .inspect_err(|_| {
             if let Some(rules) = lock(&self.machine).rules_of(self.volume) {
-                rules.given_up(self.id, len);
+                rules.not_cut(self.id, len);
             }
         })
     }
@@ -518,9 +518,13 @@ impl DiskFile for FaultyFile {
         let operation = Operation::Sync { volume: self.volume, name: self.name.clone() };
         self.run(operation, |machine, fault| {
             let synced = machine.sync(self.id, fault);
+            let len = machine.len(self.id);
             match (machine.rules_of(self.volume), &synced) {
                 (Some(rules), Ok(())) => rules.synced(self.id),
-                (Some(rules), Err(_)) => rules.sync_failed(self.id),
+                (Some(rules), Err(_)) => {
+                    rules.sync_failed(self.id);
+                    len.into_iter().for_each(|len| rules.dropped(self.id, len));
+                }
                 (None, _) => {}
             }
             synced

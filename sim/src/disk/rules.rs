@@ -56,6 +56,10 @@ impl Stretches {
         }
     }
 
+    fn touches(&self, stretch: &Range<u64>) -> bool {
+        self.0.range(..stretch.end).next_back().is_some_and(|(_, end)| *end > stretch.start)
+    }
+
     /// The first byte.
     fn first(&self) -> Option<u64> {
         self.0.first_key_value().map(|(start, _)| *start)
@@ -71,12 +75,16 @@ struct Tracked {
     dirty: Stretches,
     /// Not synced when a sync failed, and not written again since.
     doubtful: Stretches,
+    /// How much of it, from its beginning, was synced.
+    synced: u64,
     /// Its name may be gone after a crash.
     nameless: bool,
     /// Where the last commit ends that a client was told of.
     told: u64,
     /// And where the one before it does.
     sure: u64,
+    /// From where on something was to be cut off, and the disk refused.
+    uncut: Option<u64>,
     /// It has a commit.
     holds_commit: bool,
 }
@@ -131,10 +139,23 @@ impl Rules {
     pub(super) fn wrote(&mut self, id: FileId, offset: u64, bytes: &[u8], visible: &[u8], done: bool) {
         let end = offset + bytes.len() as u64;
         let file = self.files.entry(id).or_default();
+        if !done && file.uncut == Some(offset) {
+            // Neither cut off nor written over: nobody can do more than try.
+            file.doubtful.remove(&(offset..u64::MAX));
+            return;
+        }
+        // Rot that is healed: should it not become durable, it is rot again, and nothing else.
+        let same = || file.bytes.get(offset as usize..end as usize) == Some(bytes);
+        let range = offset..end;
+        if done && end <= file.synced && !file.dirty.touches(&range) && !file.doubtful.touches(&range) && same() {
+            self.unsynced = true;
+            return;
+        }
         let known = file.told.min(end);
         let kept = usize::try_from(known.saturating_sub(offset)).unwrap_or(0);
         let stood = file.bytes.get(offset as usize..).and_then(|stood| stood.get(..kept));
         let differs = match stood {
+            Some(stood) if stood == &bytes[..kept] => None,
             Some(stood) => stood
                 .iter()
                 .zip(bytes)
@@ -143,12 +164,9 @@ impl Rules {
             None => (kept > 0).then_some(0),
         };
         file.bytes.resize(file.bytes.len().max(end as usize), 0);
-        for (at, (stood, new)) in file.bytes[offset as usize..].iter_mut().zip(bytes).enumerate() {
-            // Of what is protected it is remembered what it should be.
-            if at >= kept {
-                *stood = *new;
-            }
-        }
+        // Of what is protected it is remembered what it should be, and of what was synced, where only repair writes.
+        let remembered = usize::try_from(file.synced.min(end).saturating_sub(offset)).unwrap_or(0).max(kept);
+        file.bytes[offset as usize + remembered..end as usize].copy_from_slice(&bytes[remembered..]);
         file.dirty.add(offset..end);
         if done {
             file.doubtful.remove(&(offset..end));
@@ -156,8 +174,15 @@ impl Rules {
         self.unsynced = true;
         if let Some(differs) = differs {
             let at = offset + differs as u64;
+            let piece = |bytes: &[u8], at: usize| -> String {
+                bytes.iter().skip(at).take(8).map(|byte| format!("{byte:02x}")).collect()
+            };
+            let stood = self.files.get(&id).map(|file| piece(&file.bytes, at as usize)).unwrap_or_default();
+            let new = piece(bytes, differs);
             self.breaks(|| {
-                format!("byte {at} of a file is written over by {offset}..{end}, and clients were told of {known}")
+                format!(
+                    "byte {at} of a file is written over by {offset}..{end}, {stood} with {new}, and clients were told of {known}"
+                )
             });
         }
         self.find_commits(id, offset, bytes);
@@ -186,6 +211,7 @@ impl Rules {
         let file = self.files.entry(id).or_default();
         let (told, sure) = (file.told, file.sure);
         file.bytes.resize(len as usize, 0);
+        file.synced = file.synced.min(len);
         file.dirty.remove(&(len..u64::MAX));
         file.doubtful.remove(&(len..u64::MAX));
         (file.told, file.sure) = (told.min(len), sure.min(len));
@@ -197,14 +223,21 @@ impl Rules {
     }
 
     /// Something was to be cut off, and that failed: what stands there is given up all the same.
-    pub(super) fn given_up(&mut self, id: FileId, len: u64) {
+    pub(super) fn not_cut(&mut self, id: FileId, len: u64) {
+        self.files.entry(id).or_default().uncut = Some(len);
+        self.given_up(id, len);
+    }
+
+    fn given_up(&mut self, id: FileId, len: u64) {
         if self.last.as_ref().is_some_and(|(last, commit)| *last == id && len < commit.end) {
             self.last = None;
         }
     }
 
     pub(super) fn synced(&mut self, id: FileId) {
-        self.files.entry(id).or_default().dirty = Stretches::default();
+        let file = self.files.entry(id).or_default();
+        file.dirty = Stretches::default();
+        file.synced = file.doubtful.first().unwrap_or(file.bytes.len() as u64);
         self.unsynced = false;
     }
 
@@ -216,6 +249,17 @@ impl Rules {
             if start < end {
                 file.doubtful.add(start..end);
             }
+        }
+    }
+
+    /// What a sync could not write was dropped, and the file ends earlier.
+    pub(super) fn dropped(&mut self, id: FileId, len: u64) {
+        let file = self.files.entry(id).or_default();
+        if len < file.bytes.len() as u64 {
+            file.bytes.truncate(len as usize);
+            file.synced = file.synced.min(len);
+            file.doubtful.remove(&(len..u64::MAX));
+            self.given_up(id, len);
         }
     }
 
@@ -275,6 +319,7 @@ impl Rules {
         if power_failed {
             for file in self.files.values_mut() {
                 (file.dirty, file.doubtful) = (Stretches::default(), Stretches::default());
+                file.bytes.truncate(file.synced.max(file.told) as usize);
                 file.nameless = false;
             }
         }

@@ -392,18 +392,6 @@ impl World {
         Err(Broken::new(Promise::P9, format!("{held} B of contents are held, and {bound} B at most may be")))
     }
 
-    /// A stream is taken only while there are not too many.
-    fn stream_taken(&mut self, node: usize, at: usize) -> Result<(), Broken> {
-        let tasks = &mut self.nodes[node].tasks;
-        tasks[at].taken = true;
-        let taken = tasks.iter().filter(|task| task.taken && task.reply.is_none()).count();
-        let limit = self.swarm.limits.uploads;
-        if taken <= limit {
-            return Ok(());
-        }
-        Err(Broken::new(Promise::P9, format!("{taken} streams are taken, and {limit} at most may be")))
-    }
-
     fn answered(&mut self, node: usize, id: RequestId, reply: Reply) -> Result<(), Broken> {
         let it = &mut self.nodes[node];
         it.open.remove(&id);
@@ -436,16 +424,12 @@ impl World {
                 return Ok(());
             }
             if task.awaited.remove(&id) {
-                let taken = task.stream == Some(id) && matches!(reply, Reply::Ready);
                 if let Reply::Failed(failure) = &reply {
                     task.stumbled.get_or_insert_with(|| failure.clone());
                 }
                 if task.patient && task.awaited.is_empty() && !task.sends.is_empty() {
                     self.counts.reached(Sometimes::StreamWaited);
                     ready = Some(at);
-                }
-                if taken {
-                    self.stream_taken(node, at)?;
                 }
                 if ready.is_some() {
                     break;

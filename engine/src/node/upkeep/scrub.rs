@@ -173,6 +173,10 @@ impl<D: Disk> Engine<D> {
                 DamageOutcome::Healed
             } else if matches!(range.what, log::Damage::SegmentHeader | log::Damage::Covered) {
                 continue;
+            } else if self.log.held_commit(range).map_err(|error| self.log_failure(error))? {
+                // Which is proven by the next.
+                self.heal.hides_nothing(range);
+                DamageOutcome::Harmless
             } else if self.heal.give_up(range) {
                 // The next process is to know that too.
                 (self.batch.checkpoint, self.batch.forced, self.upkeep.uncommitted) = (true, true, true);

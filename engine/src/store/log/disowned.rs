@@ -7,7 +7,7 @@
 use super::commit::Commit;
 use super::place::Point;
 use super::scan::{Item, Scanner};
-use super::{FIRST_RECORD, Log, LogError, RecordKind, SegmentId};
+use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordKind, SegmentId};
 use crate::codec::Canonical;
 use crate::env::Disk;
 use std::collections::BTreeSet;
@@ -33,6 +33,35 @@ impl<D: Disk> Log<D> {
             }
         }
         Ok(Some(others))
+    }
+
+    /// Whether no more than a commit stood in a damaged place: the commit that followed says that it was there, and that what
+    /// it committed was durable.
+    ///
+    /// # Errors
+    /// [`LogError::NoSegment`], [`LogError::Disk`].
+    pub fn held_commit(&self, range: &DamagedRange) -> Result<bool, LogError> {
+        // PA
+        for id in self.segments.range(range.segment..).map(|(id, _)| *id).filter(|id| !self.condemned.contains(id)) {
+            let known = self.segments.get(&id).ok_or(LogError::NoSegment(id))?;
+            let (file, end) = match self.active.as_ref().filter(|active| active.id == id) {
+                Some(active) => (active.file.clone(), active.written),
+                None => (self.handles.get(id)?, known.len),
+            };
+            let from = if id == range.segment { range.to } else { FIRST_RECORD };
+            let mut scanner = Scanner::new(&*file, &known.binding, from, end);
+            while let Some(item) = scanner.next()? {
+                // A commit may have stood where another place is damaged: then this one is not the next.
+                let Item::Record(offset, header) = item else { return Ok(false) };
+                if header.kind == RecordKind::Commit {
+                    let payload = scanner.payload(offset, header.len)?.filter(|payload| header.checks(payload));
+                    let before = payload.and_then(|payload| Commit::decode(payload).ok()).map(|commit| commit.proven);
+                    let here = LogPosition { segment: range.segment, commit: range.from, end: range.to };
+                    return Ok(before == Some(here));
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// From where to where the commits of a segment have disowned everything; `None` if one may be damaged.

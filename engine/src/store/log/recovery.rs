@@ -143,18 +143,20 @@ impl<D: Disk> Log<D> {
         let mut inventory = Inventory::take(&disk, &handles)?.ok_or(LogError::NoLog)?;
         let tail = find_tail(&inventory, &handles, from)?.ok_or(LogError::NoLog)?;
         let unread = match &tail.refused {
-            None => None,
-            Some(error) => match unreadable_proof(&inventory, &handles, &tail, &verify)? {
-                None => return Err(error.clone().into()),
-                unread => unread,
-            },
+            Some(refused) if tail.last.at.start_point() <= refused.at => {
+                match unreadable_proof(&inventory, &handles, &tail, &verify)? {
+                    None => return Err(refused.error.clone().into()),
+                    unread => unread,
+                }
+            }
+            _ => None,
         };
         let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng, verify);
         let mut recovery = Recovery {
             store: Some(inventory.store),
             config: inventory.config.clone(),
             unreadable: inventory.unreadable.clone(),
-            mended: unread.into_iter().collect(),
+            mended: unread.iter().copied().collect(),
             ..Recovery::default()
         };
         let mut lost_proof = lost_proof(&inventory, &handles, &tail, from)?;
@@ -171,6 +173,11 @@ impl<D: Disk> Log<D> {
         }
         let from = if lost_proof.is_some() { Some(tail.last.at) } else { from };
         let verdict = judge(&inventory, &handles, &tail, from, &verify)?;
+        // Between the last commit and the one before there is none; unless the last does not count.
+        let counts = verdict.proven == tail.last.at || verdict.kept.as_ref().is_some_and(|kept| kept.at == tail.last.at);
+        if let Some(refused) = tail.refused.as_ref().filter(|_| unread.is_none() && !counts) {
+            return Err(refused.error.clone().into());
+        }
         recovery.torn = verdict.torn;
         if let Some(effective) = &verdict.effective {
             recovery.note.clone_from(&effective.commit.note);
@@ -180,40 +187,20 @@ impl<D: Disk> Log<D> {
         log.note.clone_from(&recovery.note);
         log.durable = verdict.proven;
 
-        let mut list = read_list(&inventory, &handles, log.list)?;
-        if list.is_none() && log.list.len > 0 {
-            list = log.mend_list(&inventory, &handles, &mut recovery)?;
+        // What a checkpoint or a later commit proves is durable. Of this one it is only known that it can be read. That is
+        // settled before anything is healed: once a sync has failed, no later one proves anything.
+        let sure = from.is_some_and(|from| from >= tail.last.at);
+        let in_place = !sure && verdict.proven == tail.last.at;
+        if in_place {
+            log.make_sure(&inventory, &tail.last, &mut recovery.mended)?;
         }
+        let spare = verdict.torn_parity && in_place && log.is_whole_before(&inventory, tail.last.commit.first)?;
+        let surveyed = log.survey(&inventory, &handles, &tail, from, &verdict, visit, &mut recovery);
+        if spare && log.poisoned.is_some() {
+            log.cut_proof(&tail.last)?;
+        }
+        let Survey { obsolete, gaps, highest } = surveyed?;
         let cut = verdict.proven.end_point();
-        let obsolete: BTreeSet<SegmentId> = match &list {
-            Some(list) => {
-                let listed = inventory.segments.keys().filter(|id| **id <= list.header.segment);
-                listed.filter(|id| !list.contains(**id)).copied().collect()
-            }
-            None => BTreeSet::new(),
-        };
-        if let Some(list) = &list {
-            let unreadable = inventory.unreadable.iter().copied();
-            let present = inventory.segments.keys().copied().chain(unreadable).collect();
-            recovery.missing = list.missing(&present, REPORT_LIMIT);
-        }
-        let start = from.map_or(Point::default(), LogPosition::end_point);
-        let mut healed = Vec::new();
-        let mut mend = |id| {
-            let end = inventory.segments.get(&id).map_or(0, |present| present.len);
-            log.heal_before(&inventory, Point { segment: id, offset: end }, &mut healed).map(drop)
-        };
-        let damaged = &mut recovery.damaged;
-        let gaps = replay(&inventory, &handles, (start, cut), &obsolete, visit, damaged, &mut mend)?;
-        // A crash may have done it to what is dead, and to the parity that was written last: that is nothing to speak of.
-        let last_upkeep = (tail.last.commit.lasting == 0).then_some((tail.last.commit.first, cut));
-        let unspoken = |range: &DamagedRange| {
-            let at = Point { segment: range.segment, offset: range.from };
-            gaps.iter().chain(&last_upkeep).any(|(from, to)| *from <= at && at < *to)
-        };
-        recovery.mended.extend(healed.into_iter().filter(|range| !unspoken(range)));
-
-        let highest = list.as_ref().map_or(SegmentId(0), |list| list.header.segment);
         log.next_id = inventory.highest.max(highest).next();
         for (id, present) in &inventory.segments {
             if *id <= cut.segment && !obsolete.contains(id) {
@@ -237,12 +224,16 @@ impl<D: Disk> Log<D> {
 
         if verdict.torn_parity {
             // What cannot be written now is healed by a later scrub.
-            recovery.healed.extend(log.repair(tail.last.at.segment).map(|report| report.healed).unwrap_or_default());
-        }
-        // What a checkpoint or a later commit proves is durable. Of this one it is only known that it can be read.
-        let sure = from.is_some_and(|from| from >= tail.last.at);
-        if !sure && verdict.proven == tail.last.at {
-            log.make_sure(&inventory, &tail.last, &mut recovery.mended)?;
+            match log.repair(tail.last.at.segment) {
+                Ok(report) => recovery.healed.extend(report.healed),
+                Err(error) if log.poisoned.is_some() => {
+                    if spare {
+                        log.cut_proof(&tail.last)?;
+                    }
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
         }
         if verdict.clean {
             // The list still names what is dead: its files go when a commit has a list without them, or they would be
@@ -305,7 +296,66 @@ impl<D: Disk> Log<D> {
     }
 }
 
+/// What opening learns before it decides what to do about the end.
+struct Survey {
+    /// Segments that a list has left out.
+    obsolete: BTreeSet<SegmentId>,
+    /// Stretches of history that are dead.
+    gaps: Vec<(Point, Point)>,
+    /// The newest segment that a list names.
+    highest: SegmentId,
+}
+
 impl<D: Disk> Log<D> {
+    /// Shows all of history to `visit`, and mends what it has to on the way.
+    #[expect(clippy::too_many_arguments, reason = "what opening has found so far, and where its report goes")]
+    fn survey(
+        &mut self,
+        inventory: &Inventory,
+        handles: &Handles<D>,
+        tail: &Tail,
+        from: Option<LogPosition>,
+        verdict: &Verdict,
+        visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
+        recovery: &mut Recovery,
+    ) -> Result<Survey, LogError> {
+        // PA
+        let mut list = read_list(inventory, handles, self.list)?;
+        if list.is_none() && self.list.len > 0 {
+            list = self.mend_list(inventory, handles, recovery)?;
+        }
+        let cut = verdict.proven.end_point();
+        let obsolete: BTreeSet<SegmentId> = match &list {
+            Some(list) => {
+                let listed = inventory.segments.keys().filter(|id| **id <= list.header.segment);
+                listed.filter(|id| !list.contains(**id)).copied().collect()
+            }
+            None => BTreeSet::new(),
+        };
+        if let Some(list) = &list {
+            let unreadable = inventory.unreadable.iter().copied();
+            let present = inventory.segments.keys().copied().chain(unreadable).collect();
+            recovery.missing = list.missing(&present, REPORT_LIMIT);
+        }
+        let start = from.map_or(Point::default(), LogPosition::end_point);
+        let mut healed = Vec::new();
+        let mut mend = |id| {
+            let end = inventory.segments.get(&id).map_or(0, |present| present.len);
+            self.heal_before(inventory, Point { segment: id, offset: end }, &mut healed).map(drop)
+        };
+        let damaged = &mut recovery.damaged;
+        let gaps = replay(inventory, handles, (start, cut), &obsolete, visit, damaged, &mut mend)?;
+        // A crash may have done it to what is dead, and to the parity that was written last: that is nothing to speak of.
+        let last_upkeep = (tail.last.commit.lasting == 0).then_some((tail.last.commit.first, cut));
+        let unspoken = |range: &DamagedRange| {
+            let at = Point { segment: range.segment, offset: range.from };
+            gaps.iter().chain(&last_upkeep).any(|(from, to)| *from <= at && at < *to)
+        };
+        recovery.mended.extend(healed.into_iter().filter(|range| !unspoken(range)));
+        let highest = list.as_ref().map_or(SegmentId(0), |list| list.header.segment);
+        Ok(Survey { obsolete, gaps, highest })
+    }
+
     /// The list of segments that the last commit names, once its segment's parity has mended it. Without it nobody can say
     /// which segments were removed and which are missing: then it is called damaged.
     fn mend_list(
@@ -438,7 +488,14 @@ fn replay<D: Disk>(
                 return Err(LogError::Unstable { segment: id, offset });
             };
             let proven = commit.proven.end_point();
-            deliver(inventory, handles, (cursor, proven), &skip, visit, &mut damaged)?;
+            deliver(inventory, handles, (cursor, proven), &skip, visit, &mut |mut range| {
+                // Where this one says that the one before stood, there was nothing else.
+                let LogPosition { segment, commit, end } = commit.proven;
+                if (range.segment, range.from, range.to) == (segment, commit, end) {
+                    range.what = Damage::Record(RecordKind::Commit);
+                }
+                damaged(range);
+            })?;
             cursor = cursor.max(proven);
             if cursor < commit.first {
                 // Between the end of one segment and the first record of the next there is nothing.

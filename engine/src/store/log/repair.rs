@@ -136,10 +136,24 @@ impl<F: DiskFile> Patient<'_, F> {
         for range in wrong {
             let from = offset.saturating_add(range.start as u32);
             let right = bytes.get(range).unwrap_or_default();
+            if self.reads(from, right)? {
+                continue;
+            }
             write_over(self.file, u64::from(from), right)?;
             self.report.healed.push(self.range(from, right.len(), what));
         }
         Ok(())
+    }
+
+    /// Whether `bytes` stand at `offset`, at one of two further looks: a sector that was misread is none to write again.
+    fn reads(&self, offset: u32, bytes: &[u8]) -> Result<bool, LogError> {
+        // PA
+        for _ in 0..2 {
+            if self.get(offset, bytes.len())?.is_some_and(|found| found == bytes) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn range(&self, from: u32, len: usize, what: Damage) -> DamagedRange {
@@ -346,31 +360,36 @@ fn differing(offset: u32, found: &[u8], right: &[u8]) -> Vec<Range<usize>> {
 
 /// Writes over what may be unreadable. A disk makes a bad sector readable again only when all of it is written, so a write
 /// that ends inside of one takes the rest along: as zeros, since what stood there is lost already, and is healed
-/// by what covers it.
+/// by what covers it. What can be read is never written again: it may have been misread.
 fn write_over<F: DiskFile>(file: &F, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
     // PA
     let end = offset.saturating_add(bytes.len() as u64);
-    let before = surroundings(file, offset / PHYSICAL_LEN * PHYSICAL_LEN, offset)?;
-    let after = surroundings(file, end, end.next_multiple_of(PHYSICAL_LEN).min(file.len()?.max(end)))?;
-    Ok(file.write_at(offset - before.len() as u64, &[&before, bytes, &after])?)
+    let (mut from, mut to) = (offset, end);
+    let lowest = offset / PHYSICAL_LEN * PHYSICAL_LEN;
+    while from > lowest {
+        let sector = (from - 1) / SECTOR_LEN * SECTOR_LEN;
+        if !is_refused(file, sector, from)? {
+            break;
+        }
+        from = sector;
+    }
+    let highest = end.next_multiple_of(PHYSICAL_LEN).min(file.len()?.max(end));
+    while to < highest {
+        let next = ((to / SECTOR_LEN + 1) * SECTOR_LEN).min(highest);
+        if !is_refused(file, to, next)? {
+            break;
+        }
+        to = next;
+    }
+    let zeros = [0; PHYSICAL_LEN as usize];
+    let before = zeros.get(..(offset - from) as usize).unwrap_or_default();
+    let after = zeros.get(..(to - end) as usize).unwrap_or_default();
+    Ok(file.write_at(from, &[before, bytes, after])?)
 }
 
-/// The bytes between two offsets, zeros for those that the disk refuses to read; none at all when it refuses nothing.
-fn surroundings<F: DiskFile>(file: &F, from: u64, to: u64) -> Result<Vec<u8>, LogError> {
-    // PA
-    let mut bytes = vec![0; to.saturating_sub(from) as usize];
-    if bytes.is_empty() || matches!(fetch(file, from, &mut bytes)?, Fetched::Bytes(_)) {
-        return Ok(Vec::new());
-    }
-    let mut rest = bytes.as_mut_slice();
-    let mut at = from;
-    while !rest.is_empty() {
-        let next = (at / SECTOR_LEN + 1) * SECTOR_LEN;
-        let (piece, later) = rest.split_at_mut(rest.len().min((next - at) as usize));
-        if matches!(fetch(file, at, piece)?, Fetched::Unreadable(_)) {
-            piece.fill(0);
-        }
-        (at, rest) = (next, later);
-    }
-    Ok(bytes)
+/// Whether the disk refuses to read the bytes between two offsets of one sector.
+fn is_refused<F: DiskFile>(file: &F, from: u64, to: u64) -> Result<bool, LogError> {
+    let mut bytes = [0; SECTOR_LEN as usize];
+    let len = (to.saturating_sub(from) as usize).min(bytes.len());
+    Ok(matches!(fetch(file, from, &mut bytes[..len])?, Fetched::Unreadable(_)))
 }

@@ -48,10 +48,24 @@ impl<D: Disk> Log<D> {
             && error.failure != DiskFailure::Crashed
             && self.heal_before(inventory, first, mended)?
         {
+            self.cut_proof(last)?;
+        }
+        Err(error.into())
+    }
+
+    /// Takes back a proof, with the parity that it proves. Nothing may need that.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`].
+    pub(super) fn cut_proof(&mut self, last: &FoundCommit) -> Result<(), LogError> {
+        // PA
+        let first = last.commit.first;
+        if last.commit.lasting == 0 && first.segment == last.at.segment {
+            let file = self.disk.open(Volume::Blocks, &first.segment.file_name(), OpenMode::Write)?;
             // Should this fail as well, it stays.
             let _ = file.truncate(u64::from(first.offset));
         }
-        Err(error.into())
+        Ok(())
     }
 
     /// Goes on writing to the last segment, right behind its last commit, which is known to be durable. `proof` says that
@@ -147,11 +161,16 @@ impl<D: Disk> Log<D> {
             }
             return Ok(());
         };
-        // The copy is worth nothing without its commit; its space may be all there is.
+        // The copy is worth nothing without its commit; its space may be all there is. But where there was space its commit may
+        // be durable by now, and the next to open must see it, and start behind it: should a crash undo the removal
+        // of the file, it would disown whatever was written since.
+        let full = matches!(&error, LogError::Disk(disk) if disk.failure == DiskFailure::Full);
         self.active = None;
         for id in self.segments.split_off(&before).into_keys() {
             self.handles.forget(id);
-            let _ = self.disk.remove(Volume::Blocks, &id.file_name());
+            if full {
+                let _ = self.disk.remove(Volume::Blocks, &id.file_name());
+            }
         }
         self.sealing = false;
         self.batch = Batch::new();
@@ -162,6 +181,10 @@ impl<D: Disk> Log<D> {
             self.durable_list = self.list;
         }
         recovery.rewritten = 0;
+        // It gets its parity once there is room.
+        if self.segments.contains_key(&verdict.proven.segment) {
+            self.unsealed.insert(verdict.proven.segment);
+        }
         // A full disk must still open, or nothing on it could ever be deleted. The first commit that finds space does
         // what is left to do.
         match (&error, &verdict.kept) {
@@ -258,13 +281,30 @@ impl<D: Disk> Log<D> {
         healed: &mut Vec<DamagedRange>,
     ) -> Result<bool, LogError> {
         // PA
-        let Some(present) = inventory.segments.get(&end.segment) else { return Ok(false) };
+        self.with_whole(inventory, end.segment, |log| log.heal(end, healed))
+    }
+
+    /// Whether all of a segment's records before `end` are as they were written, and so need no parity.
+    pub(super) fn is_whole_before(&mut self, inventory: &Inventory, end: Point) -> Result<bool, LogError> {
+        // PA
+        self.with_whole(inventory, end.segment, |log| log.is_whole(end))
+    }
+
+    /// Takes a file's whole length for the length of its segment, for one look.
+    fn with_whole(
+        &mut self,
+        inventory: &Inventory,
+        id: SegmentId,
+        look: impl FnOnce(&mut Self) -> Result<bool, LogError>,
+    ) -> Result<bool, LogError> {
+        // PA
+        let Some(present) = inventory.segments.get(&id) else { return Ok(false) };
         let whole = Segment { binding: present.binding.clone(), len: present.len };
-        let known = self.segments.insert(end.segment, whole);
-        let is_whole = self.heal(end, healed);
+        let known = self.segments.insert(id, whole);
+        let is_whole = look(self);
         match known {
-            Some(known) => self.segments.insert(end.segment, known),
-            None => self.segments.remove(&end.segment),
+            Some(known) => self.segments.insert(id, known),
+            None => self.segments.remove(&id),
         };
         is_whole
     }
@@ -275,26 +315,27 @@ impl<D: Disk> Log<D> {
     /// [`LogError`] when the machine is gone or a sync failed; where the disk merely refuses, it is not.
     fn heal(&mut self, end: Point, healed: &mut Vec<DamagedRange>) -> Result<bool, LogError> {
         // PA
-        // Damage to parity heals nothing, and is left to be found.
-        let hurts = |range: &DamagedRange| match range.what {
-            Damage::Record(kind) if kind.is_upkeep() => false,
-            _ => range.from < end.offset,
-        };
-        let whole = match self.scan(end.segment, 0, &mut |_| ControlFlow::Continue(())) {
-            Ok(scan) => !scan.damaged.iter().any(hurts),
-            Err(LogError::NoSegment(_)) => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        if whole {
+        if self.is_whole(end)? {
             return Ok(true);
         }
         match self.repair(end.segment) {
             Ok(report) => {
                 // Behind the end, a crash may have done it: that is nothing to speak of.
                 healed.extend(report.healed.into_iter().filter(|range| range.from < end.offset));
-                Ok(!report.lost.iter().any(hurts))
+                Ok(!report.lost.iter().any(|range| hurts(range, end)))
             }
+            Err(LogError::NoSegment(_)) => Ok(false),
             Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether a segment's records before `end` are as they were written.
+    fn is_whole(&self, end: Point) -> Result<bool, LogError> {
+        // PA
+        match self.scan(end.segment, 0, &mut |_| ControlFlow::Continue(())) {
+            Ok(scan) => Ok(!scan.damaged.iter().any(|range| hurts(range, end))),
+            Err(LogError::NoSegment(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -335,6 +376,14 @@ impl<D: Disk> Log<D> {
             self.seal_behind(end.segment)?;
         }
         Ok(())
+    }
+}
+
+/// Whether damage is to records before `end`. Damage to parity heals nothing, and is left to be found.
+fn hurts(range: &DamagedRange, end: Point) -> bool {
+    match range.what {
+        Damage::Record(kind) if kind.is_upkeep() => false,
+        _ => range.from < end.offset,
     }
 }
 

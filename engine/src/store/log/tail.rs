@@ -26,7 +26,14 @@ pub(super) struct Tail {
     /// a crash interrupted a recovery: the newer ones are then copies of the oldest.
     pub(super) earlier: Vec<FoundCommit>,
     /// The disk refuses to read a part of what is in doubt.
-    pub(super) refused: Option<DiskError>,
+    pub(super) refused: Option<Refused>,
+}
+
+/// A place that the disk refuses to read.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) at: Point,
+    pub(super) error: DiskError,
 }
 
 /// Finds the last intact commits, as far back as anything is in doubt, and at least to the commit at `from`.
@@ -97,9 +104,9 @@ pub(super) fn find_tail<D: Disk>(
     let upkeep = newest.first().filter(|last| last.commit.lasting == 0).map(|last| last.at.end_point());
     let sure = proven.end_point().max(upkeep.unwrap_or_default());
     let mut newest = newest.into_iter();
-    let refused = refused.filter(|(at, _)| *at >= sure).map(|(_, error)| error);
+    let refused = refused.filter(|(at, _)| *at >= sure).map(|(at, error)| Refused { at, error });
     match (newest.next(), refused) {
-        (None, Some(error)) => Err(error.into()),
+        (None, Some(refused)) => Err(refused.error.into()),
         (None, None) => Ok(None),
         (Some(last), refused) => Ok(Some(Tail { last, earlier: newest.collect(), refused })),
     }

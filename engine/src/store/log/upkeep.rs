@@ -4,12 +4,17 @@ use super::active::Active;
 use super::footer::Footer;
 use super::parity::{Cover, ParityList};
 use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
-use super::scan::{Item, Scanner};
+use super::scan::{Fetched, Item, Scanner, fetch};
 use super::{Log, LogError, LogPosition, RecordFlags, RecordKind, SegmentId, Verify};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use crate::planted::{Bug, planted};
 use std::sync::Arc;
+
+/// How many segments are looked at after a crash for what they may lack.
+const LOOKED_AT: usize = 64;
+/// How much of a segment's end is read to find its footer, in bytes; of a longer one it is found out record by record.
+const FOOTER_LOOK_LEN: u32 = 64 << 10;
 
 impl<D: Disk> Log<D> {
     /// Sees to it that parity covers all that was appended. What of it belongs to a batch under way is durable with
@@ -56,26 +61,37 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Gives the segments before the last what crashes left them without, as far back as they lack it: not only the crash
-    /// after which this is called may have done so, but also one in the middle of the opening after that.
-    ///
-    /// # Errors
-    /// Those of [`Self::seal_behind`].
+    /// Gives the segments before the last what crashes, or a disk that was full then, left them without. Only the newest are
+    /// looked at: a scrub sees to the others.
     pub(super) fn seal_earlier(&mut self) -> Result<(), LogError> {
         // PA
         let Some(last) = self.active.as_ref().map(|active| active.id) else { return Ok(()) };
-        let earlier = self.segments.range(..last).next_back().map(|(id, _)| *id);
-        earlier.map_or(Ok(()), |earlier| self.seal_back_from(earlier))
-    }
-
-    fn seal_back_from(&mut self, mut id: SegmentId) -> Result<(), LogError> {
-        // PA
-        while self.seal_behind(id)? == Sealing::Done
-            && let Some(earlier) = self.segments.range(..id).next_back().map(|(id, _)| *id)
-        {
-            id = earlier;
+        let earlier: Vec<SegmentId> = self.segments.range(..last).rev().map(|(id, _)| *id).take(LOOKED_AT).collect();
+        for id in earlier {
+            if !self.ends_with_footer(id)? {
+                self.seal_behind(id)?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether the last record of a segment is a footer, by one read of its end.
+    fn ends_with_footer(&self, id: SegmentId) -> Result<bool, LogError> {
+        // PA
+        let Some(segment) = self.segments.get(&id) else { return Ok(false) };
+        let from = segment.len.saturating_sub(FOOTER_LOOK_LEN).next_multiple_of(8);
+        let mut bytes = vec![0; segment.len.saturating_sub(from) as usize];
+        let Fetched::Bytes(count) = fetch(&*self.handles.get(id)?, u64::from(from), &mut bytes)? else {
+            return Ok(false);
+        };
+        bytes.truncate(count);
+        let footer_at = |at: usize| {
+            let offset = from + at as u32;
+            let room = u64::from(segment.len - offset);
+            let header = bytes.get(at..).and_then(|bytes| RecordHeader::decode(bytes, &segment.binding, offset, room));
+            header.is_some_and(|header| header.kind == RecordKind::Footer && header.record_len() == room)
+        };
+        Ok((0..bytes.len()).step_by(8).rev().any(footer_at))
     }
 
     /// Gives a segment that a crash left without them its parity and its footer. If that fails, it does without until the
@@ -100,6 +116,10 @@ impl<D: Disk> Log<D> {
         };
         if !take_up(&mut left, self.verify)?.intact || left.footer.is_sealed() {
             return Ok(Sealing::NotNow);
+        }
+        // What was copied elsewhere may still stand behind its end, and must not shine through what is written there.
+        if left.file.len()? > u64::from(segment.len) {
+            left.file.truncate(u64::from(segment.len))?;
         }
         let sealed = seal(&mut left).and_then(|()| Ok(left.file.sync()?));
         match sealed {
@@ -140,6 +160,8 @@ impl<D: Disk> Log<D> {
         // PA
         self.writable()?;
         if !self.settled {
+            // The list that a fresh segment begins with, and its commit, need parity before their proof.
+            self.ensure_active()?;
             let note = self.note.clone();
             if self.batch.records > 0 {
                 self.commit(&note)?;
@@ -153,7 +175,7 @@ impl<D: Disk> Log<D> {
         }
         let unsealed = core::mem::take(&mut self.unsealed);
         for id in unsealed.iter().rev() {
-            if let Err(error) = self.seal_back_from(*id) {
+            if let Err(error) = self.seal_behind(*id) {
                 self.unsealed.extend(unsealed);
                 return Err(error);
             }

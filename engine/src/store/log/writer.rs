@@ -5,7 +5,7 @@ use super::commit::{Batch, Commit, MAX_NOTE_LEN};
 use super::footer::Footer;
 use super::parity::Cover;
 use super::place::Point;
-use super::record::{RecordHeader, record_len};
+use super::record::{HEADER_LEN, RecordHeader, record_len};
 use super::segment::{FIRST_RECORD, SegmentHeader};
 use super::segments::Segments;
 use super::upkeep::cover_record;
@@ -17,6 +17,9 @@ use std::sync::Arc;
 
 /// How many file names are tried for a new segment.
 const NAME_ATTEMPTS: usize = 16;
+
+/// How often it is tried to cut off a commit whose sync failed.
+const WITHDRAWALS: usize = 3;
 
 impl<D: Disk> Log<D> {
     /// Appends one record, whose payload is `parts` one after the other. It can be read at once, and is durable after
@@ -363,8 +366,14 @@ impl<D: Disk> Log<D> {
 fn withdraw<F: DiskFile>(file: &F, commit: Point) {
     // PA
     let from = u64::from(commit.offset);
-    // The system may have dropped it already, and what stood before it.
-    if file.len().is_ok_and(|len| from < len) {
-        let _ = file.truncate(from);
+    // The system may have dropped it already, and what stood before it. Where it does not say so, zeros may come to stand
+    // behind the last commit that counts, and are dropped by the next to open.
+    if file.len().is_ok_and(|len| len <= from) {
+        return;
+    }
+    let cut = (0..WITHDRAWALS).any(|_| file.truncate(from).is_ok());
+    if !cut {
+        // Nor is a commit what does not begin like one.
+        let _ = file.write_at(from, &[&[0; HEADER_LEN]]);
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Fault {
     Full,
     /// Syncs: nothing becomes durable, now or by later syncs.
     FailSync,
+    /// Syncs: everything becomes durable, and still it is said that it did not.
+    DenySync,
     /// Reads, once.
     FailRead,
     /// Removals of files, once.
@@ -235,14 +237,15 @@ impl Disk for CrashDisk {
     }
 
     fn sync_directory(&self, _: Volume) -> Result<(), DiskError> {
-        match self.step("sync", ".", |fault| matches!(fault, Fault::Crash | Fault::FailSync))? {
+        let fault = self.step("sync", ".", |fault| matches!(fault, Fault::Crash | Fault::FailSync | Fault::DenySync))?;
+        if matches!(fault, None | Some(Fault::DenySync)) {
+            let mut state = self.lock();
+            state.durable_names = state.names.clone();
+        }
+        match fault {
             Some(Fault::Crash) => Err(error("sync", ".", DiskFailure::Crashed)),
             Some(_) => Err(error("sync", ".", DiskFailure::Io("planned".into()))),
-            None => {
-                let mut state = self.lock();
-                state.durable_names = state.names.clone();
-                Ok(())
-            }
+            None => Ok(()),
         }
     }
 }
@@ -311,15 +314,17 @@ impl DiskFile for CrashFile {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        let fault = self.disk.step("sync", &self.name, |fault| matches!(fault, Fault::Crash | Fault::FailSync))?;
+        let can = |fault| matches!(fault, Fault::Crash | Fault::FailSync | Fault::DenySync);
+        let fault = self.disk.step("sync", &self.name, can)?;
         if fault == Some(Fault::Crash) {
             return Err(error("sync", &self.name, DiskFailure::Crashed));
         }
         let mut state = self.disk.lock();
         let inode = &mut state.inodes[self.inode];
         let dirty = core::mem::take(&mut inode.dirty);
-        if fault.is_some() {
-            return Err(error("sync", &self.name, DiskFailure::Io("planned".into())));
+        let denied = || Err(error("sync", &self.name, DiskFailure::Io("planned".into())));
+        if fault == Some(Fault::FailSync) {
+            return denied();
         }
         inode.durable.resize(inode.current.len(), 0);
         for sector in dirty {
@@ -328,6 +333,6 @@ impl DiskFile for CrashFile {
                 inode.durable[range.clone()].copy_from_slice(&inode.current[range]);
             }
         }
-        Ok(())
+        if fault.is_some() { denied() } else { Ok(()) }
     }
 }

@@ -328,6 +328,69 @@ fn a_proof_that_may_be_in_the_cache_only_is_taken_back_when_its_sync_fails() {
 }
 
 #[test]
+fn a_proof_that_is_not_durable_is_not_built_on_once_the_sync_of_what_an_opening_healed_has_failed() {
+    let mut opened_at_once = 0;
+    for at in 0..6 {
+        let disk = CrashDisk::default();
+        let mut log = create(&disk);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 3000)]).unwrap();
+        let last = log.commit(b"").unwrap();
+        // The process is killed before it has synced parity and proof, and a byte of the parity rots.
+        let killed = disk.after_crash(Survival::Everything);
+        log.settle().unwrap();
+        drop(log);
+        let (name, mut bytes) = disk.files().pop_last().unwrap();
+        bytes[last.end as usize + 1000] ^= 1;
+        let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
+        file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
+        killed.plan(at, Fault::FailSync);
+        let mut log = match open_from(&killed, None) {
+            Ok((log, ..)) => {
+                opened_at_once += 1;
+                log
+            }
+            Err(_) => open(&killed).0,
+        };
+        killed.plan(usize::MAX, Fault::FailSync);
+        if log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).is_err() {
+            drop(log);
+            log = open(&killed).0;
+            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        }
+        log.commit(b"").unwrap();
+        drop(log);
+        let (_, recovery, seen) = open(&killed.after_crash(Survival::Nothing));
+        assert_eq!((seen.len(), recovery.damaged), (2, Vec::new()), "the sync at {at} failed");
+    }
+    assert!(0 < opened_at_once && opened_at_once < 6, "{opened_at_once}");
+}
+
+#[test]
+fn what_an_opening_could_not_finish_disowns_nothing_that_is_written_after_it() {
+    let mut failed = 0;
+    for at in 0..24 {
+        let disk = CrashDisk::default();
+        let mut log = create(&disk);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+        log.settle().unwrap();
+        // Behind the end there is what nobody was promised, and so the next to open starts anew.
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 20_000)]).unwrap();
+        drop(log);
+        disk.plan(at, Fault::DenySync);
+        failed += usize::from(open_from(&disk, None).is_err());
+        disk.plan(usize::MAX, Fault::DenySync);
+        let (mut log, ..) = open(&disk);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        for seed in 0..32 {
+            let (_, recovery, seen) = open(&disk.after_crash(Survival::Some(seed)));
+            assert_eq!((seen.len(), recovery.damaged), (2, Vec::new()), "the sync at {at} was denied, remains {seed}");
+        }
+    }
+    assert!(failed > 2, "{failed}");
+}
+
+#[test]
 fn nobody_builds_on_what_may_be_in_the_cache_only() {
     fn append(log: &mut Log<CrashDisk>, number: usize) -> Result<(), LogError> {
         log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 900)])?;
