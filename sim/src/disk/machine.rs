@@ -456,8 +456,11 @@ impl Machine {
             file.handles = 0;
         }
         self.collect();
-        if let Some(rules) = &mut self.rules {
-            rules.life_ends(power_failed, &self.files.keys().copied().collect());
+        if let Some(mut rules) = self.rules.take() {
+            rules.life_ends(power_failed, &self.files.keys().copied().collect(), &|id, from| {
+                self.visible(id, from, u64::MAX)
+            });
+            self.rules = Some(rules);
         }
     }
 

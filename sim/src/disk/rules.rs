@@ -310,16 +310,23 @@ impl Rules {
         self.durable = self.durable.max(durable);
     }
 
-    /// The process is gone. What the system has cached lives on, unless the power failed: then what is there is durable.
-    pub(super) fn life_ends(&mut self, power_failed: bool, left: &BTreeSet<FileId>) {
+    /// The process is gone. What the system has cached lives on, unless the power failed: then what is there is durable, and
+    /// `found` tells what that is, of a file from an offset on.
+    pub(super) fn life_ends(
+        &mut self,
+        power_failed: bool,
+        left: &BTreeSet<FileId>,
+        found: &dyn Fn(FileId, u64) -> Vec<u8>,
+    ) {
         self.note_durable();
         self.last = None;
         self.in_service = false;
         self.files.retain(|id, _| left.contains(id));
         if power_failed {
-            for file in self.files.values_mut() {
+            for (id, file) in &mut self.files {
                 (file.dirty, file.doubtful) = (Stretches::default(), Stretches::default());
                 file.bytes.truncate(file.synced.max(file.told) as usize);
+                file.bytes.extend(found(*id, file.bytes.len() as u64));
                 file.nameless = false;
             }
         }

@@ -192,11 +192,10 @@ impl<D: Disk> Log<D> {
         let sure = from.is_some_and(|from| from >= tail.last.at);
         let in_place = !sure && verdict.proven == tail.last.at;
         if in_place {
-            log.make_sure(&inventory, &tail.last, &mut recovery.mended)?;
+            log.make_sure(&tail.last)?;
         }
-        let spare = verdict.torn_parity && in_place && log.is_whole_before(&inventory, tail.last.commit.first)?;
         let surveyed = log.survey(&inventory, &handles, &tail, from, &verdict, visit, &mut recovery);
-        if spare && log.poisoned.is_some() {
+        if log.poisoned.is_some() && verdict.torn_parity {
             log.cut_proof(&tail.last)?;
         }
         let Survey { obsolete, gaps, highest } = surveyed?;
@@ -227,9 +226,7 @@ impl<D: Disk> Log<D> {
             match log.repair(tail.last.at.segment) {
                 Ok(report) => recovery.healed.extend(report.healed),
                 Err(error) if log.poisoned.is_some() => {
-                    if spare {
-                        log.cut_proof(&tail.last)?;
-                    }
+                    log.cut_proof(&tail.last)?;
                     return Err(error);
                 }
                 Err(_) => {}

@@ -14,6 +14,7 @@ use super::scan::{Item, Scanner};
 use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
 use super::upkeep::{TakenUp, take_up};
+use super::writer::withdraw;
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use core::ops::ControlFlow;
@@ -27,43 +28,30 @@ impl<D: Disk> Log<D> {
     /// been killed before its sync.
     ///
     /// If this fails, it may be in the system's cache alone for good, and the next to open would not know that no sync writes
-    /// it any more. So a proof is taken back, as a commit is whose sync failed, unless the parity that it proves is needed:
-    /// what has to be mended with it is mended first, and else it stays, for it may be durable.
+    /// it any more. So a proof is taken back, as a commit is whose sync failed.
     ///
     /// # Errors
     /// [`LogError::Disk`].
-    pub(super) fn make_sure(
-        &mut self,
-        inventory: &Inventory,
-        last: &FoundCommit,
-        mended: &mut Vec<DamagedRange>,
-    ) -> Result<(), LogError> {
+    pub(super) fn make_sure(&mut self, last: &FoundCommit) -> Result<(), LogError> {
         // PA
-        let at = last.at;
-        let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
+        let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
         let Err(error) = file.sync() else { return Ok(()) };
-        let first = last.commit.first;
-        if last.commit.lasting == 0
-            && first.segment == at.segment
-            && error.failure != DiskFailure::Crashed
-            && self.heal_before(inventory, first, mended)?
-        {
+        if error.failure != DiskFailure::Crashed {
             self.cut_proof(last)?;
         }
         Err(error.into())
     }
 
-    /// Takes back a proof, with the parity that it proves. Nothing may need that.
+    /// Takes back a proof. The parity that it proves stays: it says as much as the proof of the commit before, that whoever
+    /// wrote it knew that to be durable, and something may have to be mended with it.
     ///
     /// # Errors
     /// [`LogError::Disk`].
-    pub(super) fn cut_proof(&mut self, last: &FoundCommit) -> Result<(), LogError> {
+    pub(super) fn cut_proof(&self, last: &FoundCommit) -> Result<(), LogError> {
         // PA
-        let first = last.commit.first;
-        if last.commit.lasting == 0 && first.segment == last.at.segment {
-            let file = self.disk.open(Volume::Blocks, &first.segment.file_name(), OpenMode::Write)?;
-            // Should this fail as well, it stays.
-            let _ = file.truncate(u64::from(first.offset));
+        if last.commit.lasting == 0 {
+            let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
+            withdraw(&file, last.at.start_point());
         }
         Ok(())
     }
@@ -281,30 +269,13 @@ impl<D: Disk> Log<D> {
         healed: &mut Vec<DamagedRange>,
     ) -> Result<bool, LogError> {
         // PA
-        self.with_whole(inventory, end.segment, |log| log.heal(end, healed))
-    }
-
-    /// Whether all of a segment's records before `end` are as they were written, and so need no parity.
-    pub(super) fn is_whole_before(&mut self, inventory: &Inventory, end: Point) -> Result<bool, LogError> {
-        // PA
-        self.with_whole(inventory, end.segment, |log| log.is_whole(end))
-    }
-
-    /// Takes a file's whole length for the length of its segment, for one look.
-    fn with_whole(
-        &mut self,
-        inventory: &Inventory,
-        id: SegmentId,
-        look: impl FnOnce(&mut Self) -> Result<bool, LogError>,
-    ) -> Result<bool, LogError> {
-        // PA
-        let Some(present) = inventory.segments.get(&id) else { return Ok(false) };
+        let Some(present) = inventory.segments.get(&end.segment) else { return Ok(false) };
         let whole = Segment { binding: present.binding.clone(), len: present.len };
-        let known = self.segments.insert(id, whole);
-        let is_whole = look(self);
+        let known = self.segments.insert(end.segment, whole);
+        let is_whole = self.heal(end, healed);
         match known {
-            Some(known) => self.segments.insert(id, known),
-            None => self.segments.remove(&id),
+            Some(known) => self.segments.insert(end.segment, known),
+            None => self.segments.remove(&end.segment),
         };
         is_whole
     }

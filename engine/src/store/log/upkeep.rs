@@ -139,10 +139,11 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Whether all that was appended is covered by parity, and what was committed is proven.
+    /// Whether all that was appended is covered by parity, what was committed is proven, and no file is kept only because a
+    /// list names it.
     #[must_use]
     pub const fn is_settled(&self) -> bool {
-        self.settled
+        self.settled && !self.list_outdated
     }
 
     /// Whether a segment before the last was to get its parity, and the disk refused.
@@ -159,11 +160,11 @@ impl<D: Disk> Log<D> {
     pub fn settle(&mut self) -> Result<LogPosition, LogError> {
         // PA
         self.writable()?;
-        if !self.settled {
+        if !self.is_settled() {
             // The list that a fresh segment begins with, and its commit, need parity before their proof.
             self.ensure_active()?;
             let note = self.note.clone();
-            if self.batch.records > 0 {
+            if self.batch.records > 0 || self.list_outdated {
                 self.commit(&note)?;
             }
             // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.

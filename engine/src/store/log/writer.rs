@@ -363,7 +363,7 @@ impl<D: Disk> Log<D> {
 
 /// Takes back a commit record whose sync failed. It may be in the system's cache alone, where the next to open would find
 /// it whole, and no later sync would write it.
-fn withdraw<F: DiskFile>(file: &F, commit: Point) {
+pub(super) fn withdraw<F: DiskFile>(file: &F, commit: Point) {
     // PA
     let from = u64::from(commit.offset);
     // The system may have dropped it already, and what stood before it. Where it does not say so, zeros may come to stand
