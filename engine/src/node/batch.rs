@@ -5,7 +5,7 @@
 //! the batch is visible, so a failed commit leaves nothing to undo: the batch is abandoned as a whole.
 
 use super::backlog::Growth;
-use super::facts::{BlobFacts, Novelty, apply_blob, apply_ref_page, apply_tombstone};
+use super::facts::{BlobFacts, Novelty, apply_blob, apply_ref_page, apply_tombstone, is_referenced};
 use super::gather::ScopedChunk;
 use super::job::MadeBlob;
 use super::policy::Policy;
@@ -22,7 +22,7 @@ use crate::env::Disk;
 use crate::id::{BlobId, Dot, KeyHash, RefPageId, SealId, Secret, Sequence};
 use crate::planted::{Bug, planted};
 use crate::seal::Sealed;
-use crate::store::index::{ChunkRow, Chunks, SealRow, Seals};
+use crate::store::index::{ChunkRow, Chunks, SealRow, Seals, Target};
 use crate::store::log::{LogPosition, RecordFlags, RecordKind};
 use crate::store::{Location, SegmentId};
 use std::collections::BTreeMap;
@@ -90,12 +90,23 @@ impl<D: Disk> Engine<D> {
         let Some(row) = self.index.get::<Chunks>(name).map_err(|error| self.index_failure(error))? else {
             return Ok(None);
         };
-        // An entry may outlive its seal; and a seal that lost slices is better written again.
-        match self.seal_row(&row.seal_id)? {
-            Some(seal) if seal.slices.iter().all(Option::is_some) => Ok(Some((row.seal_id, row.secret))),
-            _ if planted(Bug::DeadSealReused) => Ok(Some((row.seal_id, row.secret))),
-            _ => Ok(None),
+        let known = self.has_living_seal(&row.seal_id)? || planted(Bug::DeadSealReused);
+        Ok(known.then_some((row.seal_id, row.secret)))
+    }
+
+    /// Whether a seal is there, whole, and alive. An entry may outlive its seal; a seal that lost slices is better written
+    /// again; and one that nothing refers to an index made anew may know, and the next not: it is written again too.
+    fn has_living_seal(&self, seal: &SealId) -> Result<bool, Failure> {
+        // PA
+        let whole = |row: &SealRow| row.slices.iter().all(Option::is_some);
+        if self.window.contains_whole(seal) || self.batch.seals.get(seal).is_some_and(whole) {
+            return Ok(true);
         }
+        Ok(self.seal_row(seal)?.is_some_and(|row| whole(&row)) && (self.is_pinned(*seal)? || self.is_referenced(*seal)?))
+    }
+
+    fn is_referenced(&self, seal: SealId) -> Result<bool, Failure> {
+        is_referenced(&self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))
     }
 
     pub(super) fn seal_row(&self, seal: &SealId) -> Result<Option<SealRow>, Failure> {
@@ -110,8 +121,7 @@ impl<D: Disk> Engine<D> {
         // PA
         self.writable()?;
         self.index_has_room(Growth::Versions)?;
-        let known = self.window.contains_whole(&sealed.seal_id)
-            || self.seal_row(&sealed.seal_id)?.is_some_and(|row| row.slices.iter().all(Option::is_some));
+        let known = self.has_living_seal(&sealed.seal_id)?;
         let row = ChunkRow { seal_id: sealed.seal_id, secret: sealed.secret.clone() };
         self.batch.chunks.insert(name, row);
         if !known {

@@ -183,8 +183,11 @@ impl<D: Disk> Engine<D> {
         self.heal_index();
         if !self.index_is_sound() && !matches!(request, Request::Close | Request::PutAbort { .. }) {
             let failure = Failure::Index("it could not be made anew from the log".to_owned());
-            if let Request::PutData { stream, .. } = request {
-                self.break_stream(stream, &failure);
+            match request {
+                Request::PutData { stream, .. } => self.break_stream(stream, &failure),
+                // Its client will not ask again.
+                Request::PutEnd { stream } => self.drop_stream(stream),
+                _ => {}
             }
             return self.reply(id, Reply::Failed(failure));
         }

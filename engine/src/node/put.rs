@@ -131,12 +131,17 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn put_abort(&mut self, request: RequestId, stream: RequestId) {
+        self.drop_stream(stream);
+        self.reply(request, Reply::Ready);
+        self.release_stalled();
+    }
+
+    /// Forgets a stream and what it has brought.
+    pub(super) fn drop_stream(&mut self, stream: RequestId) {
         if let Some(id) = self.puts.streams.remove(&stream) {
             self.drop_upload(id);
         }
         self.puts.failed_streams.remove(&stream);
-        self.reply(request, Reply::Ready);
-        self.release_stalled();
     }
 
     fn stream(&mut self, stream: RequestId) -> Option<(UploadId, &mut Upload)> {

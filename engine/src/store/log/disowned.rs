@@ -64,7 +64,7 @@ impl<D: Disk> Log<D> {
         Ok(false)
     }
 
-    /// From where to where the commits of a segment have disowned everything; `None` if one may be damaged.
+    /// From where to where the commits of a segment have disowned everything, and where those stood that they prove; `None` if one may be damaged.
     fn stretches(&self, segment: SegmentId) -> Result<Option<Vec<(Point, Point)>>, LogError> {
         // PA
         let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
@@ -93,6 +93,11 @@ impl<D: Disk> Log<D> {
                 return Ok(None);
             }
             any = true;
+            // A damaged commit of another segment is known for one by this alone.
+            let before = commit.proven;
+            if before.segment != segment && !self.stands(before)? {
+                stretches.push((before.start_point(), before.end_point()));
+            }
             if commit.proven.end_point() < commit.first {
                 stretches.push((commit.proven.end_point(), commit.first));
             }
@@ -101,6 +106,19 @@ impl<D: Disk> Log<D> {
             return Ok(None);
         }
         Ok(Some(stretches))
+    }
+
+    /// Whether a commit can be read where another says that it stands; also when its segment is gone.
+    fn stands(&self, at: LogPosition) -> Result<bool, LogError> {
+        // PA
+        let Some(known) = self.segments.get(&at.segment).filter(|_| !self.condemned.contains(&at.segment)) else {
+            return Ok(true);
+        };
+        let file = self.handles.get(at.segment)?;
+        let mut scanner = Scanner::new(&*file, &known.binding, at.commit, known.len.min(at.end));
+        let Some(Item::Record(offset, header)) = scanner.next()? else { return Ok(at.end <= at.commit) };
+        let payload = scanner.payload(offset, header.len)?;
+        Ok(header.kind == RecordKind::Commit && payload.is_some_and(|payload| header.checks(payload)))
     }
 
     /// Whether anything stands there that would be taken for history: records, or what a crash left of them. Parity and a

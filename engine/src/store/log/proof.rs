@@ -105,7 +105,9 @@ pub(super) fn unreadable_proof<D: Disk>(
     let FoundCommit { at: last, commit } = &tail.last;
     let id = last.segment;
     let ends_there = inventory.segments.last_key_value().filter(|(newest, _)| **newest == id);
-    let Some((_, present)) = ends_there.filter(|_| inventory.unreadable.is_empty() && commit.lasting > 0) else {
+    // One without records only disowns, and is none itself.
+    let is_none = commit.lasting > 0 || commit.records == 0;
+    let Some((_, present)) = ends_there.filter(|_| inventory.unreadable.is_empty() && is_none) else {
         return Ok(None);
     };
     let file = handles.get(id)?;

@@ -5,7 +5,7 @@ use super::footer::Footer;
 use super::parity::{Cover, ParityList};
 use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
 use super::scan::{Fetched, Item, Scanner, fetch};
-use super::{Log, LogError, LogPosition, RecordFlags, RecordKind, SegmentId, Verify};
+use super::{FIRST_RECORD, Log, LogError, LogPosition, RecordFlags, RecordKind, SegmentId, Verify};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use crate::planted::{Bug, planted};
@@ -152,6 +152,14 @@ impl<D: Disk> Log<D> {
         !self.unsealed.is_empty()
     }
 
+    /// Whether a batch that was given up has left records at the end. They are disowned before the parity that stands behind
+    /// them too: where the proof cannot be read, nothing else may be thought to have stood there.
+    fn leaves_dead_records(&self) -> bool {
+        // PA
+        let durable = |id| if self.durable.segment == id { self.durable.end } else { FIRST_RECORD };
+        self.batch.records == 0 && self.active.as_ref().is_some_and(|active| active.end() > durable(active.id))
+    }
+
     /// Commits, writes parity, and leaves proof on disk that the commit was durable, so that the next open has nothing
     /// in doubt. Worth calling when idle: until then, rot in the very last batch is taken for a write that a crash tore.
     ///
@@ -164,7 +172,7 @@ impl<D: Disk> Log<D> {
             // The list that a fresh segment begins with, and its commit, need parity before their proof.
             self.ensure_active()?;
             let note = self.note.clone();
-            if self.batch.records > 0 || self.list_outdated {
+            if self.batch.records > 0 || self.list_outdated || self.leaves_dead_records() {
                 self.commit(&note)?;
             }
             // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.
@@ -277,7 +285,7 @@ pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Re
     const DAMAGED: TakenUp = TakenUp { intact: false, covered: false };
     let mut uncovered = Vec::new();
     let (file, binding) = (active.file.clone(), active.binding.clone());
-    let mut scanner = Scanner::new(&*file, &binding, super::FIRST_RECORD, active.written);
+    let mut scanner = Scanner::new(&*file, &binding, FIRST_RECORD, active.written);
     while let Some(item) = scanner.next()? {
         let Item::Record(offset, header) = item else { return Ok(DAMAGED) };
         active.footer.add(&header);
