@@ -144,10 +144,11 @@ impl Rules {
             file.doubtful.remove(&(offset..u64::MAX));
             return;
         }
-        // Rot that is healed: should it not become durable, it is rot again, and nothing else.
-        let same = || file.bytes.get(offset as usize..end as usize) == Some(bytes);
+        // What is healed: should it not become durable, it is rot again, or torn by the crash before, and nothing else.
+        let opening = !self.in_service && end <= file.bytes.len() as u64;
+        let same = || end <= file.synced && file.bytes.get(offset as usize..end as usize) == Some(bytes);
         let range = offset..end;
-        if done && end <= file.synced && !file.dirty.touches(&range) && !file.doubtful.touches(&range) && same() {
+        if done && !file.dirty.touches(&range) && !file.doubtful.touches(&range) && (opening || same()) {
             self.unsynced = true;
             return;
         }

@@ -483,8 +483,8 @@ impl Rot {
         struck
     }
 
-    /// Whether every byte that rotted still stands where it did, or the sectors still cannot be read. Other bytes than
-    /// both may have been written since by right: the end of a log is cut off and written anew.
+    /// Whether the sectors that rotted still hold what they held then, or still cannot be read. Other bytes
+    /// may have been written since by right: the end of a log is cut off and written anew.
     pub(super) fn is_there(&self, disk: &FaultyDisk) -> bool {
         let Some(rotten) = &self.rotten else {
             let unreadable = disk.damaged_sectors();
@@ -495,10 +495,8 @@ impl Rot {
         if self.damage == Damage::Zeroed && len != self.len {
             return false;
         }
-        let now = bytes_of(disk, &self.name, &self.sectors);
-        let differs = self.before.iter().zip(rotten).enumerate().filter(|(_, (before, rotten))| before != rotten);
-        let mut rotten = differs.map(|(at, (_, rotten))| now.get(at) == Some(rotten)).peekable();
-        rotten.peek().is_some() && rotten.all(|stands| stands)
+        // One byte may stand there by right again; a whole sector does not.
+        *rotten != self.before && bytes_of(disk, &self.name, &self.sectors).starts_with(rotten)
     }
 
     /// Whether a stretch of a file holds any of it.

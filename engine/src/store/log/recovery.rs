@@ -192,13 +192,10 @@ impl<D: Disk> Log<D> {
         let sure = from.is_some_and(|from| from >= tail.last.at);
         let in_place = !sure && verdict.proven == tail.last.at;
         if in_place {
-            log.make_sure(&tail.last)?;
+            log.make_sure(&inventory, &tail.last)?;
         }
-        let surveyed = log.survey(&inventory, &handles, &tail, from, &verdict, visit, &mut recovery);
-        if log.poisoned.is_some() && verdict.torn_parity {
-            log.cut_proof(&tail.last)?;
-        }
-        let Survey { obsolete, gaps, highest } = surveyed?;
+        let Survey { obsolete, gaps, highest } =
+            log.survey(&inventory, &handles, &tail, from, &verdict, visit, &mut recovery)?;
         let cut = verdict.proven.end_point();
         log.next_id = inventory.highest.max(highest).next();
         for (id, present) in &inventory.segments {
@@ -225,10 +222,7 @@ impl<D: Disk> Log<D> {
             // What cannot be written now is healed by a later scrub.
             match log.repair(tail.last.at.segment) {
                 Ok(report) => recovery.healed.extend(report.healed),
-                Err(error) if log.poisoned.is_some() => {
-                    log.cut_proof(&tail.last)?;
-                    return Err(error);
-                }
+                Err(error) if log.poisoned.is_some() => return Err(error),
                 Err(_) => {}
             }
         }

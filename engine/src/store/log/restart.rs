@@ -28,32 +28,29 @@ impl<D: Disk> Log<D> {
     /// been killed before its sync.
     ///
     /// If this fails, it may be in the system's cache alone for good, and the next to open would not know that no sync writes
-    /// it any more. So a proof is taken back, as a commit is whose sync failed.
+    /// it any more. So a proof is taken back, as a commit is whose sync failed. The parity that it proves stays: it says as
+    /// much of the commit before, that whoever wrote it knew that to be durable. But where anything before it is damaged,
+    /// the proof may be all that holds the end of the log together, and it stays too.
     ///
     /// # Errors
     /// [`LogError::Disk`].
-    pub(super) fn make_sure(&mut self, last: &FoundCommit) -> Result<(), LogError> {
+    pub(super) fn make_sure(&self, inventory: &Inventory, last: &FoundCommit) -> Result<(), LogError> {
         // PA
         let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
         let Err(error) = file.sync() else { return Ok(()) };
-        if error.failure != DiskFailure::Crashed {
-            self.cut_proof(last)?;
-        }
-        Err(error.into())
-    }
-
-    /// Takes back a proof. The parity that it proves stays: it says as much as the proof of the commit before, that whoever
-    /// wrote it knew that to be durable, and something may have to be mended with it.
-    ///
-    /// # Errors
-    /// [`LogError::Disk`].
-    pub(super) fn cut_proof(&self, last: &FoundCommit) -> Result<(), LogError> {
-        // PA
-        if last.commit.lasting == 0 {
-            let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
+        if last.commit.lasting == 0
+            && error.failure != DiskFailure::Crashed
+            && let Some(present) = inventory.segments.get(&last.at.segment)
+        {
+            let mut scanner = Scanner::new(&file, &present.binding, FIRST_RECORD, last.at.commit);
+            while let Some(item) = scanner.next()? {
+                if let Shown::Damaged(_) = show(&mut scanner, last.at.segment, item, true)? {
+                    return Err(error.into());
+                }
+            }
             withdraw(&file, last.at.start_point());
         }
-        Ok(())
+        Err(error.into())
     }
 
     /// Goes on writing to the last segment, right behind its last commit, which is known to be durable. `proof` says that

@@ -328,19 +328,19 @@ fn a_proof_that_may_be_in_the_cache_only_is_taken_back_when_its_sync_fails() {
 }
 
 #[test]
-fn a_proof_that_is_not_durable_is_not_built_on_once_the_sync_of_what_an_opening_healed_has_failed() {
+fn a_proof_that_cannot_be_made_durable_is_taken_back_unless_what_stands_before_it_is_damaged() {
     let mut opened_at_once = 0;
-    for at in 0..6 {
+    for (at, rots) in (0..6).flat_map(|at| [(at, false), (at, true)]) {
         let disk = CrashDisk::default();
         let mut log = create(&disk);
         log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 3000)]).unwrap();
         let last = log.commit(b"").unwrap();
-        // The process is killed before it has synced parity and proof, and a byte of the parity rots.
+        // The process is killed before it has synced parity and proof, and a byte of the parity may rot.
         let killed = disk.after_crash(Survival::Everything);
         log.settle().unwrap();
         drop(log);
         let (name, mut bytes) = disk.files().pop_last().unwrap();
-        bytes[last.end as usize + 1000] ^= 1;
+        bytes[last.end as usize + 1000] ^= u8::from(rots);
         let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
         file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
         killed.plan(at, Fault::FailSync);
@@ -360,9 +360,10 @@ fn a_proof_that_is_not_durable_is_not_built_on_once_the_sync_of_what_an_opening_
         log.commit(b"").unwrap();
         drop(log);
         let (_, recovery, seen) = open(&killed.after_crash(Survival::Nothing));
-        assert_eq!((seen.len(), recovery.damaged), (2, Vec::new()), "the sync at {at} failed");
+        assert_eq!(seen.len(), 2, "the sync at {at} failed, rot: {rots}");
+        assert!(rots || recovery.damaged.is_empty(), "the sync at {at} failed: {:?}", recovery.damaged);
     }
-    assert!(0 < opened_at_once && opened_at_once < 6, "{opened_at_once}");
+    assert!(0 < opened_at_once && opened_at_once < 12, "{opened_at_once}");
 }
 
 #[test]
