@@ -5,7 +5,7 @@
 //! the batch is visible, so a failed commit leaves nothing to undo: the batch is abandoned as a whole.
 
 use super::backlog::Growth;
-use super::facts::{BlobFacts, Novelty, apply_blob, apply_ref_page, apply_tombstone, is_referenced};
+use super::facts::{BlobFacts, Novelty, apply_blob, apply_ref_page, apply_tombstone};
 use super::gather::ScopedChunk;
 use super::job::MadeBlob;
 use super::policy::Policy;
@@ -22,7 +22,7 @@ use crate::env::Disk;
 use crate::id::{BlobId, Dot, KeyHash, RefPageId, SealId, Secret, Sequence};
 use crate::planted::{Bug, planted};
 use crate::seal::Sealed;
-use crate::store::index::{ChunkRow, Chunks, SealRow, Seals, Target};
+use crate::store::index::{ChunkRow, Chunks, SealRow, Seals};
 use crate::store::log::{LogPosition, RecordFlags, RecordKind};
 use crate::store::{Location, SegmentId};
 use std::collections::BTreeMap;
@@ -102,11 +102,7 @@ impl<D: Disk> Engine<D> {
         if self.window.contains_whole(seal) || self.batch.seals.get(seal).is_some_and(whole) {
             return Ok(true);
         }
-        Ok(self.seal_row(seal)?.is_some_and(|row| whole(&row)) && (self.is_pinned(*seal)? || self.is_referenced(*seal)?))
-    }
-
-    fn is_referenced(&self, seal: SealId) -> Result<bool, Failure> {
-        is_referenced(&self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))
+        Ok(self.seal_row(seal)?.is_some_and(|row| whole(&row)) && self.is_needed(*seal)?)
     }
 
     pub(super) fn seal_row(&self, seal: &SealId) -> Result<Option<SealRow>, Failure> {

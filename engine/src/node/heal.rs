@@ -349,7 +349,8 @@ impl<D: Disk> Engine<D> {
             })?;
             let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));
             let undecoded = std::mem::take(&mut replay.undecoded);
-            if damaged.iter().any(misleads) && self.health == Health::Good && looks.again(&mut self.log, &damaged) {
+            // Also where nothing can be healed because writing has stopped: it may have been misread.
+            if damaged.iter().any(misleads) && looks.again(&mut self.log, &damaged) {
                 continue;
             }
             self.tell_healed(&looks.healed);

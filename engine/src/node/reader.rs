@@ -422,7 +422,11 @@ impl<D: Disk> Engine<D> {
         tracing::debug!(%seal, %why, ?effort, "a chunk could not be opened");
         let more = match effort {
             Effort::Enough => Some(Effort::All),
-            Effort::All => self.heal_seal(&seal).then_some(Effort::Healed),
+            // It may have been restored, for somebody else, while this was under way.
+            Effort::All => {
+                self.heal_seal(&seal);
+                Some(Effort::Healed)
+            }
             Effort::Healed => None,
         };
         match more {

@@ -94,6 +94,8 @@ pub(super) enum UpkeepJob {
         repair: bool,
         /// Where its slices were read.
         row: SealRow,
+        /// They were read once more, after their segments were mended: by whom may be, while the first were looked at.
+        again: bool,
     },
     Recode {
         seal: SealId,
@@ -335,7 +337,17 @@ impl<D: Disk> Engine<D> {
         self.upkeep.jobs = self.upkeep.jobs.saturating_sub(1);
         let mut task = self.upkeep.task.take();
         let result = match (job, outcome) {
-            (UpkeepJob::Mend { seal, repair, row }, JobOutcome::Mended(result)) => {
+            (UpkeepJob::Mend { seal, repair, again: false, .. }, JobOutcome::Mended(Err(_))) => {
+                if repair {
+                    self.heal_seal(&seal);
+                }
+                self.seal_row(&seal).map(|row| {
+                    if let Some(row) = row {
+                        self.mend(seal, row, repair, true);
+                    }
+                })
+            }
+            (UpkeepJob::Mend { seal, repair, row, .. }, JobOutcome::Mended(result)) => {
                 let report = match &mut task {
                     Some(Task::Scrub { report, .. }) => Some(report),
                     _ => None,

@@ -5,7 +5,7 @@ use super::{Broken, Excuse, Oracle, Promise, demand};
 use crate::workload::Task;
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::names::KeyName;
-use ouroboros_engine::node::{Failure, Got, Reply, Request, Version};
+use ouroboros_engine::node::{Damage, DamageOutcome, Failure, Got, Reply, Request, Version};
 
 impl Oracle {
     /// Checks the answer to a question. Asked alone it must be the model's; among others it may be of any moment, but never
@@ -103,7 +103,9 @@ impl Oracle {
                 demand!(P9, stats.live_bytes <= stats.log_bytes, "more is alive than there is: {stats:?}");
             }
             (Request::Scrub { .. }, Reply::Scrubbed(report)) => {
-                let clean = report.damage.is_empty() && report.lost.is_empty();
+                // What rotted and nothing refers to stays as it is until a compaction.
+                let harmless = |damage: &Damage| excuse.rotted && damage.outcome != DamageOutcome::Lost;
+                let clean = report.damage.iter().all(harmless) && report.lost.is_empty();
                 let excused = excuse.faulted || excuse.torn || self.beyond;
                 demand!(P2, clean || excused, "a scrub found damage where nothing was damaged: {report:?}");
                 demand!(

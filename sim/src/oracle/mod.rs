@@ -197,6 +197,8 @@ pub(crate) struct Excuse {
     pub(crate) faulted: bool,
     /// The power failed: damage to what nobody was told of may be reported, but nothing may be called lost.
     pub(crate) torn: bool,
+    /// A place of the log has rotted once.
+    pub(crate) rotted: bool,
     /// The disk was, or may have been, full.
     pub(crate) full: bool,
     /// A write that was refused for that will never turn up: the index, which may be full when the log has it, is in memory.

@@ -509,11 +509,10 @@ impl Node {
         self.rotten || self.torn || self.has_faults()
     }
 
-    /// Whether its index may hold what faults of an earlier life have spoiled: a page that nobody has read since, not even the
-    /// opening, is found by the first who does. Within the budget what destroys strikes the index alone.
+    /// Whether its index may hold what faults of an earlier life have spoiled, or left half written: a page that nobody has read
+    /// since, not even the opening, is found by the first who does.
     fn has_spoiled_index(&self) -> bool {
-        let counts = self.disk.fault_counts();
-        Fault::ALL.into_iter().any(|fault| fault.may_destroy() && counts.of(fault) > 0)
+        self.harm() > 0
     }
 
     /// Whether faults that an answer may be about have struck since the process was started.

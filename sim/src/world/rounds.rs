@@ -126,6 +126,7 @@ impl World {
         Excuse {
             faulted,
             torn,
+            rotted: it.rotted_before,
             full: it.tight || it.tight_index > 0 || it.has_faults(),
             full_is_final: self.swarm.limits.index_in_memory,
             crowded: tasks > 1 || self.swarm.limits.requests < 16 || self.swarm.limits.uploads < 16,

@@ -75,11 +75,16 @@ impl<D: Disk> Engine<D> {
         let seals = self.next_seals(walk)?;
         let more = !seals.is_empty();
         for (seal, row) in seals {
-            let slices = self.slices(&seal, &row);
-            let job = Job::Mend { seal, slices, expected: row.slices.len() };
-            self.run_upkeep(UpkeepJob::Mend { seal, repair, row }, job);
+            self.mend(seal, row, repair, false);
         }
         Ok(more)
+    }
+
+    /// Has all slices of a seal looked at.
+    pub(super) fn mend(&mut self, seal: SealId, row: SealRow, repair: bool, again: bool) {
+        let slices = self.slices(&seal, &row);
+        let job = Job::Mend { seal, slices, expected: row.slices.len() };
+        self.run_upkeep(UpkeepJob::Mend { seal, repair, row, again }, job);
     }
 
     pub(super) fn mended(
@@ -117,7 +122,13 @@ impl<D: Disk> Engine<D> {
                 }
                 (error.to_string(), DamageOutcome::Lost)
             }
-            // What is left of a seal that was collected, and maybe sealed again since.
+            // What is left of a seal that was collected: nobody misses what is rotten of it.
+            Err(AssembleError::TooFewSlices { ref damaged, .. })
+                if !damaged.is_empty() && row == *read && !self.is_needed(seal)? =>
+            {
+                (format!("seal {seal}: slices {damaged:?}, to which nothing refers any more"), DamageOutcome::Harmless)
+            }
+            // Or it was sealed again since.
             Err(_) => return Ok(()),
             Ok(mended) if mended.slices.is_empty() => return Ok(()),
             Ok(mended) => {
@@ -148,7 +159,7 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Whether anything alive refers to a seal, or is about to.
-    fn is_needed(&self, seal: SealId) -> Result<bool, Failure> {
+    pub(in crate::node) fn is_needed(&self, seal: SealId) -> Result<bool, Failure> {
         // PA
         let referenced = is_referenced(&self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))?;
         Ok(referenced || self.is_pinned(seal)?)

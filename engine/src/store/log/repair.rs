@@ -129,11 +129,7 @@ impl<F: DiskFile> Patient<'_, F> {
     /// other, nor is it to be said of it that it had rotted.
     fn set(&mut self, offset: u32, bytes: &[u8], what: Damage) -> Result<(), LogError> {
         // PA
-        let wrong = match self.get(offset, bytes.len())? {
-            Some(found) => differing(offset, &found, bytes),
-            None => core::iter::once(0..bytes.len()).collect(),
-        };
-        for range in wrong {
+        for range in self.wrong(offset, bytes)? {
             let from = offset.saturating_add(range.start as u32);
             let right = bytes.get(range).unwrap_or_default();
             if self.reads(from, right)? {
@@ -143,6 +139,34 @@ impl<F: DiskFile> Patient<'_, F> {
             self.report.healed.push(self.range(from, right.len(), what));
         }
         Ok(())
+    }
+
+    /// From where to where other bytes than `bytes` stand at `offset`, or none that can be read: for each run of such sectors.
+    fn wrong(&self, offset: u32, bytes: &[u8]) -> Result<Vec<Range<usize>>, LogError> {
+        // PA
+        if let Some(found) = self.get(offset, bytes.len())? {
+            return Ok(differing(offset, &found, bytes));
+        }
+        let mut wrong: Vec<Range<usize>> = Vec::new();
+        let mut at = 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let place = offset.saturating_add(at as u32);
+            let to_end = SECTOR_LEN - u64::from(place) % SECTOR_LEN;
+            let right = rest.get(..to_end as usize).unwrap_or(rest);
+            let found = match self.get(place, right.len())? {
+                Some(found) => differing(place, &found, right),
+                None => core::iter::once(0..right.len()).collect(),
+            };
+            for range in found {
+                let (from, to) = (at + range.start, at + range.end);
+                match wrong.last_mut() {
+                    Some(last) if last.end == from => last.end = to,
+                    _ => wrong.push(from..to),
+                }
+            }
+            at += right.len();
+        }
+        Ok(wrong)
     }
 
     /// Whether `bytes` stand at `offset`, at one of two further looks: a sector that was misread is none to write again.

@@ -256,6 +256,10 @@ impl<D: Disk> Log<D> {
         // PA
         self.flush_parity()?;
         let Some(active) = &mut self.active else { return self.create_segment() };
+        if self.sealing {
+            let file = active.file.clone();
+            return self.finish_roll(&file);
+        }
         let footer = core::mem::take(&mut active.footer);
         let sealed = self.put(RecordKind::Footer, RecordFlags::NONE, &[&footer.encode()]);
         let Some(active) = &mut self.active else { unreachable!("put keeps it") };
