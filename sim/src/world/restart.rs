@@ -492,7 +492,7 @@ impl Rot {
         };
         // Parity holds zeros by right, too, and may have been written where the end of the file was cut off.
         let len = disk.contents(Volume::Blocks, &self.name).map_or(0, |bytes| bytes.len());
-        if self.damage == Damage::Zeroed && len != self.len {
+        if rotten.iter().all(|byte| *byte == 0) && len != self.len {
             return false;
         }
         // One byte may stand there by right again; a whole sector does not.
