@@ -461,7 +461,9 @@ impl World {
             }
             let it = &self.nodes[node];
             let of_index = damage.place.starts_with("the index");
-            let excused = it.is_excused() || of_index && it.has_spoiled_index() || self.budget.beyond;
+            // What rotted and nothing refers to stays as it is until a compaction.
+            let harmless = damage.outcome == DamageOutcome::Harmless && it.rotted_before;
+            let excused = it.is_excused() || of_index && it.has_spoiled_index() || harmless || self.budget.beyond;
             if !excused {
                 self.about = node;
                 let what = format!("damage is reported where nothing is damaged: {damage:?}");
