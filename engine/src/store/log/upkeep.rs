@@ -168,6 +168,11 @@ impl<D: Disk> Log<D> {
     pub fn settle(&mut self) -> Result<LogPosition, LogError> {
         // PA
         self.writable()?;
+        if self.proof_due {
+            self.prove()?;
+            // Nothing was appended behind its parity.
+            self.settled = true;
+        }
         if !self.is_settled() {
             // The list that a fresh segment begins with, and its commit, need parity before their proof.
             self.ensure_active()?;

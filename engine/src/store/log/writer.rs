@@ -170,7 +170,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Writes the proof for which [`Self::settle`] had found no room.
-    fn prove(&mut self) -> Result<(), LogError> {
+    pub(super) fn prove(&mut self) -> Result<(), LogError> {
         if self.proof_due {
             let note = self.note.clone();
             self.commit(&note)?;

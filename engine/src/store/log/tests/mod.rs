@@ -7,4 +7,5 @@ mod crash_disk;
 mod faults;
 mod healed;
 mod late_parity;
+mod rest;
 mod rot;

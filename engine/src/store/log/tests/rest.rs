@@ -1,0 +1,98 @@
+//! A log that came to rest after trouble: wherever one sector rots then, nothing is lost.
+
+use super::super::*;
+use super::basics::{create, open_from, payload};
+use super::crash_disk::{CrashDisk, Fault, Survival};
+use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
+
+const SECTOR: usize = 512;
+
+/// Repeats what a full disk refuses: there is space the next time.
+fn insist<T>(mut attempt: impl FnMut() -> Result<T, LogError>) -> T {
+    attempt().or_else(|_| attempt()).unwrap()
+}
+
+/// Batches, one of them given up, over three segments; then the log comes to rest.
+fn live(log: &mut Log<CrashDisk>) -> Vec<(Location, Vec<u8>)> {
+    let mut written = Vec::new();
+    for number in 0..6 {
+        let bytes = payload(number, [900, 60, 3000][number % 3]);
+        let location = insist(|| log.append(RecordKind::Blob, RecordFlags::NONE, &[&bytes]));
+        if number == 3 {
+            log.abandon();
+        } else {
+            insist(|| log.commit(b"note"));
+            written.push((location, bytes));
+        }
+        if number % 3 == 1 {
+            insist(|| log.roll());
+        }
+    }
+    // It may be refused when the segment is sealed, and the next not begun.
+    let _ = log.roll();
+    insist(|| log.settle());
+    written
+}
+
+/// What the disk holds when `fault` has struck the `at`-th operation of such a life; none if it was over before.
+fn left_by(at: usize, fault: Fault) -> Option<(CrashDisk, Vec<(Location, Vec<u8>)>)> {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    disk.plan(at, fault);
+    let written = live(&mut log);
+    drop(log);
+    disk.hit().then(|| (disk.after_crash(Survival::Everything), written))
+}
+
+fn sectors(disk: &CrashDisk) -> Vec<(String, usize)> {
+    let of = |(name, bytes): (String, Vec<u8>)| {
+        let first = FIRST_RECORD as usize / SECTOR;
+        (first..bytes.len().div_ceil(SECTOR)).map(move |sector| (name.clone(), sector))
+    };
+    disk.files().into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_without_parity_once_there_is_space_and_the_log_rests() {
+    let mut points = 0;
+    while let Some((disk, written)) = left_by(points, Fault::Full) {
+        points += 1;
+        for (name, sector) in sectors(&disk) {
+            let rotten = disk.after_crash(Survival::Everything);
+            let file = rotten.open(Volume::Blocks, &FileName::new(name.clone()).unwrap(), OpenMode::Write).unwrap();
+            let from = (sector * SECTOR) as u64;
+            let len = (file.len().unwrap() - from).min(SECTOR as u64) as usize;
+            file.write_at(from, &[&vec![0xa5; len]]).unwrap();
+            let at = format!("full at {points}, sector {sector} of {name}");
+            let (mut log, ..) = open_from(&rotten, None).expect(&at);
+            for segment in log.segments() {
+                let lost = log.repair(segment.id).unwrap().lost;
+                assert!(lost.is_empty(), "{at}: {lost:?}");
+            }
+            for (location, bytes) in &written {
+                // A batch that an opening has moved is shown by it where it is now.
+                if let Ok(read) = log.read(*location) {
+                    assert_eq!(read, bytes, "{at}");
+                }
+            }
+            drop(log);
+            let (_, recovery, seen) = open_from(&rotten, None).unwrap();
+            assert_eq!((seen.len(), recovery.damaged), (written.len(), Vec::new()), "{at}");
+        }
+    }
+    assert!(points > 8, "{points}");
+}
+
+#[test]
+fn a_full_disk_leaves_no_sector_that_keeps_a_log_shut_once_there_is_space_and_it_rests() {
+    let mut points = 0;
+    while let Some((disk, _)) = left_by(points, Fault::Full) {
+        points += 1;
+        for (name, sector) in sectors(&disk) {
+            let spoiled = disk.after_crash(Survival::Everything);
+            spoiled.spoil(&name, sector);
+            open_from(&spoiled, None).unwrap_or_else(|error| panic!("full at {points}, {name}, {sector}: {error}"));
+        }
+    }
+    assert!(points > 8, "{points}");
+}
