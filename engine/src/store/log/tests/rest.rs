@@ -29,7 +29,9 @@ fn live(log: &mut Log<CrashDisk>) -> Vec<(Location, Vec<u8>)> {
         }
     }
     // It may be refused when the segment is sealed, and the next not begun.
-    let _ = log.roll();
+    if log.roll().is_err() {
+        log.abandon();
+    }
     insist(|| log.settle());
     written
 }
