@@ -44,8 +44,9 @@ impl<D: Disk> Log<D> {
         {
             let mut scanner = Scanner::new(&file, &present.binding, FIRST_RECORD, last.at.commit);
             while let Some(item) = scanner.next()? {
-                if let Shown::Damaged(_) = show(&mut scanner, last.at.segment, item, true)? {
-                    return Err(error.into());
+                match show(&mut scanner, last.at.segment, item, true)? {
+                    Shown::Record(view) if (self.verify)(view.kind, view.payload) => {}
+                    _ => return Err(error.into()),
                 }
             }
             withdraw(&file, last.at.start_point());
@@ -298,11 +299,16 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Whether a segment's records before `end` are as they were written.
+    /// Whether a segment's records before `end` are as they were written, slices with all they hold.
     fn is_whole(&self, end: Point) -> Result<bool, LogError> {
         // PA
-        match self.scan(end.segment, 0, &mut |_| ControlFlow::Continue(())) {
-            Ok(scan) => Ok(!scan.damaged.iter().any(|range| hurts(range, end))),
+        let mut verified = true;
+        let scanned = self.scan(end.segment, 0, &mut |record| {
+            verified &= record.location.offset >= end.offset || (self.verify)(record.kind, record.payload);
+            ControlFlow::Continue(())
+        });
+        match scanned {
+            Ok(scan) => Ok(verified && !scan.damaged.iter().any(|range| hurts(range, end))),
             Err(LogError::NoSegment(_)) => Ok(false),
             Err(error) => Err(error),
         }
