@@ -12,7 +12,7 @@
 //! It knows nothing of what the records mean, and a slice's bytes beyond its header are verified by whoever knows slices.
 //!
 //! Read in this order: `place`, `segment`, `record`, `commit`, `segments`, `footer` (the format), `scan`, `active`,
-//! `writer`, `parity`, `upkeep`, `repair`, `reader`, `inventory`, `create`, `tail`, `recovery`,
+//! `writer`, `parity`, `upkeep`, `repair`, `reader`, `inventory`, `create`, `tail`, `recovery`, `replay`,
 //! `restart`.
 
 mod active;
@@ -30,6 +30,7 @@ mod reader;
 mod record;
 mod recovery;
 mod repair;
+mod replay;
 mod restart;
 mod scan;
 mod segment;

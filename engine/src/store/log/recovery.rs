@@ -11,10 +11,11 @@ use super::inventory::Inventory;
 use super::place::{Damage, Point};
 use super::proof::{lost_proof, parity_after, unreadable_proof};
 use super::record::{HEADER_LEN, RecordHeader, record_len};
-use super::scan::{Fetched, Item, fetch};
+use super::replay::{dead_between, replay};
+use super::scan::{Fetched, fetch};
 use super::segment::BLOCK_LEN;
 use super::segments::Segments;
-use super::tail::{Tail, deliver, examine, find_tail, walk};
+use super::tail::{Tail, examine, find_tail};
 use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, RecordKind, RecordView};
 use super::{Segment, SegmentId, StoreId, Verify};
 use crate::codec::Canonical;
@@ -174,7 +175,8 @@ impl<D: Disk> Log<D> {
         let from = if lost_proof.is_some() { Some(tail.last.at) } else { from };
         let verdict = judge(&inventory, &handles, &tail, from, &verify)?;
         // Between the last commit and the one before there is none; unless the last does not count.
-        let counts = verdict.proven == tail.last.at || verdict.kept.as_ref().is_some_and(|kept| kept.at == tail.last.at);
+        let counts =
+            verdict.proven == tail.last.at || verdict.kept.as_ref().is_some_and(|kept| kept.at == tail.last.at);
         if let Some(refused) = tail.refused.as_ref().filter(|_| unread.is_none() && !counts) {
             return Err(refused.error.clone().into());
         }
@@ -261,29 +263,6 @@ impl<D: Disk> Log<D> {
             log.seal_earlier()?;
         }
         Ok((log, recovery))
-    }
-}
-
-impl<D: Disk> Log<D> {
-    /// Shows every content record up to the last commit to `visit`, as opening does, and returns what is damaged: for
-    /// an index that is made anew while the log stays open. Nothing is written.
-    ///
-    /// # Errors
-    /// Those of `visit`, and [`LogError::Disk`].
-    pub fn replay(
-        &self,
-        visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
-    ) -> Result<Vec<DamagedRange>, LogError> {
-        // PA
-        let handles = Handles::new(self.disk.clone(), self.options.open_files as usize);
-        let inventory = Inventory::take(&self.disk, &handles)?.ok_or(LogError::NoLog)?;
-        // Of one that is to go, what was alive is committed elsewhere.
-        let counts = |id| self.segments.contains_key(id) && !self.condemned.contains(id);
-        let others = inventory.segments.keys().filter(|id| !counts(id)).copied().collect();
-        let mut damaged = Vec::new();
-        let all = (Point::default(), self.durable.end_point());
-        replay(&inventory, &handles, all, &others, visit, &mut damaged, &mut |_| Ok(()))?;
-        Ok(damaged)
     }
 }
 
@@ -437,98 +416,6 @@ fn judge<D: Disk>(
     Ok(Verdict { proven, kept: None, torn, effective, clean: false, torn_parity: false })
 }
 
-/// Shows history to `visit`, and returns the stretches of it that are dead.
-///
-/// Which stretches those are is said by the commits behind them; so nothing is shown before the next commit is seen. Where
-/// one may be damaged its segment is mended first, by `mend`: what it has disowned would be taken for history.
-fn replay<D: Disk>(
-    inventory: &Inventory,
-    handles: &Handles<D>,
-    (start, cut): (Point, Point),
-    obsolete: &BTreeSet<SegmentId>,
-    visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
-    damage: &mut Vec<DamagedRange>,
-    mend: &mut dyn FnMut(SegmentId) -> Result<(), LogError>,
-) -> Result<Vec<(Point, Point)>, LogError> {
-    // PA
-    let skip = |id| obsolete.contains(&id);
-    let mut gaps = Vec::new();
-    let mut cursor = start;
-    let mut damaged = |range| note_damage(damage, range);
-    let mut mended = BTreeSet::new();
-    loop {
-        let mut doubtful = None;
-        let walked = walk(inventory, handles, cursor, cut, &skip, &mut |scanner, id, item| {
-            let (offset, header) = match item {
-                Item::Record(offset, header) if header.kind == RecordKind::Commit => (offset, header),
-                Item::Record(..) => return Ok(()),
-                Item::Damaged { .. } if mended.contains(&id) => return Ok(()),
-                Item::Damaged { from, .. } => {
-                    doubtful = Some(id);
-                    return Err(LogError::Unstable { segment: id, offset: from });
-                }
-            };
-            let at = LogPosition { segment: id, commit: offset, end: scanner.at() };
-            let found =
-                scanner.payload(offset, header.len)?.and_then(|payload| FoundCommit::read(at, &header, payload));
-            let Some(FoundCommit { commit, .. }) = found else {
-                if mended.contains(&id) {
-                    return Ok(());
-                }
-                doubtful = Some(id);
-                return Err(LogError::Unstable { segment: id, offset });
-            };
-            let proven = commit.proven.end_point();
-            deliver(inventory, handles, (cursor, proven), &skip, visit, &mut |mut range| {
-                // Where this one says that the one before stood, there was nothing else.
-                let LogPosition { segment, commit, end } = commit.proven;
-                if (range.segment, range.from, range.to) == (segment, commit, end) {
-                    range.what = Damage::Record(RecordKind::Commit);
-                }
-                damaged(range);
-            })?;
-            cursor = cursor.max(proven);
-            if cursor < commit.first {
-                // Between the end of one segment and the first record of the next there is nothing.
-                if ends_segment(inventory, cursor).is_none_or(|next| commit.first.segment != next) {
-                    gaps.push((cursor, commit.first));
-                }
-                cursor = commit.first;
-            }
-            if commit.lasting == 0 {
-                cursor = cursor.max(at.start_point());
-            }
-            Ok(())
-        });
-        let Some(id) = doubtful else {
-            walked?;
-            break;
-        };
-        if planted(Bug::ReplayStopsAtDamage) {
-            return Ok(gaps);
-        }
-        mended.insert(id);
-        mend(id)?;
-    }
-    deliver(inventory, handles, (cursor, cut), &skip, visit, &mut damaged)?;
-    Ok(gaps)
-}
-
-/// The segment after the one that ends exactly at `point`.
-fn ends_segment(inventory: &Inventory, point: Point) -> Option<SegmentId> {
-    let present = inventory.segments.get(&point.segment)?;
-    if present.len != point.offset {
-        return None;
-    }
-    inventory.segments.range(point.segment.next()..).next().map(|(id, _)| *id)
-}
-
-/// Segments that lie wholly inside a gap.
-fn dead_between(inventory: &Inventory, gaps: &[(Point, Point)]) -> BTreeSet<SegmentId> {
-    let inside = |id: &SegmentId| gaps.iter().any(|(from, to)| from.segment < *id && *id < to.segment);
-    inventory.segments.keys().copied().filter(inside).collect()
-}
-
 fn read_list<D: Disk>(inventory: &Inventory, handles: &Handles<D>, at: Location) -> Result<Option<Segments>, LogError> {
     // PA
     let Some(present) = inventory.segments.get(&at.segment) else { return Ok(None) };
@@ -547,7 +434,7 @@ fn read_list<D: Disk>(inventory: &Inventory, handles: &Handles<D>, at: Location)
         .and_then(|_| Segments::decode(payload).ok()))
 }
 
-fn note_damage(damaged: &mut Vec<DamagedRange>, range: DamagedRange) {
+pub(super) fn note_damage(damaged: &mut Vec<DamagedRange>, range: DamagedRange) {
     if damaged.len() < REPORT_LIMIT {
         damaged.push(range);
     }

@@ -237,7 +237,8 @@ impl Disk for CrashDisk {
     }
 
     fn sync_directory(&self, _: Volume) -> Result<(), DiskError> {
-        let fault = self.step("sync", ".", |fault| matches!(fault, Fault::Crash | Fault::FailSync | Fault::DenySync))?;
+        let fault =
+            self.step("sync", ".", |fault| matches!(fault, Fault::Crash | Fault::FailSync | Fault::DenySync))?;
         if matches!(fault, None | Some(Fault::DenySync)) {
             let mut state = self.lock();
             state.durable_names = state.names.clone();

@@ -7,13 +7,16 @@ use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 
 const SECTOR: usize = 512;
 
+/// Where a record was written, and what it is.
+type Written = (Location, Vec<u8>);
+
 /// Repeats what a full disk refuses: there is space the next time.
 fn insist<T>(mut attempt: impl FnMut() -> Result<T, LogError>) -> T {
     attempt().or_else(|_| attempt()).unwrap()
 }
 
 /// Batches, one of them given up, over three segments; then the log comes to rest.
-fn live(log: &mut Log<CrashDisk>) -> Vec<(Location, Vec<u8>)> {
+fn live(log: &mut Log<CrashDisk>) -> Vec<Written> {
     let mut written = Vec::new();
     for number in 0..6 {
         let bytes = payload(number, [900, 60, 3000][number % 3]);
@@ -37,7 +40,7 @@ fn live(log: &mut Log<CrashDisk>) -> Vec<(Location, Vec<u8>)> {
 }
 
 /// What the disk holds when `fault` has struck the `at`-th operation of such a life; none if it was over before.
-fn left_by(at: usize, fault: Fault) -> Option<(CrashDisk, Vec<(Location, Vec<u8>)>)> {
+fn left_by(at: usize, fault: Fault) -> Option<(CrashDisk, Vec<Written>)> {
     let disk = CrashDisk::default();
     let mut log = create(&disk);
     disk.plan(at, fault);
