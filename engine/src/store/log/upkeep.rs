@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 /// How many segments are looked at after a crash for what they may lack.
 const LOOKED_AT: usize = 64;
-/// How much of a segment's end is read to find its footer, in bytes; of a longer one it is found out record by record.
-const FOOTER_LOOK_LEN: u32 = 64 << 10;
+/// How much of a segment's end is read to find its footer, in bytes: most are short. Of a longer one it is found out record
+/// by record.
+const FOOTER_LOOKS: [u32; 2] = [64 << 10, 4 << 20];
 
 impl<D: Disk> Log<D> {
     /// Sees to it that parity covers all that was appended. What of it belongs to a batch under way is durable with
@@ -75,23 +76,31 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Whether the last record of a segment is a footer, by one read of its end.
+    /// Whether the last record of a segment is a footer, by a look at its end.
     fn ends_with_footer(&self, id: SegmentId) -> Result<bool, LogError> {
         // PA
         let Some(segment) = self.segments.get(&id) else { return Ok(false) };
-        let from = segment.len.saturating_sub(FOOTER_LOOK_LEN).next_multiple_of(8);
-        let mut bytes = vec![0; segment.len.saturating_sub(from) as usize];
-        let Fetched::Bytes(count) = fetch(&*self.handles.get(id)?, u64::from(from), &mut bytes)? else {
-            return Ok(false);
-        };
-        bytes.truncate(count);
-        let footer_at = |at: usize| {
-            let offset = from + at as u32;
-            let room = u64::from(segment.len - offset);
-            let header = bytes.get(at..).and_then(|bytes| RecordHeader::decode(bytes, &segment.binding, offset, room));
-            header.is_some_and(|header| header.kind == RecordKind::Footer && header.record_len() == room)
-        };
-        Ok((0..bytes.len()).step_by(8).rev().any(footer_at))
+        let file = self.handles.get(id)?;
+        for len in FOOTER_LOOKS {
+            let from = segment.len.saturating_sub(len).next_multiple_of(8);
+            let mut bytes = vec![0; segment.len.saturating_sub(from) as usize];
+            let Fetched::Bytes(count) = fetch(&*file, u64::from(from), &mut bytes)? else { return Ok(false) };
+            bytes.truncate(count);
+            let footer_at = |at: usize| {
+                let offset = from + at as u32;
+                let room = u64::from(segment.len - offset);
+                let header =
+                    bytes.get(at..).and_then(|bytes| RecordHeader::decode(bytes, &segment.binding, offset, room));
+                header.is_some_and(|header| header.kind == RecordKind::Footer && header.record_len() == room)
+            };
+            if (0..bytes.len()).step_by(8).rev().any(footer_at) {
+                return Ok(true);
+            }
+            if from <= FIRST_RECORD {
+                break;
+            }
+        }
+        Ok(false)
     }
 
     /// Gives a segment that a crash left without them its parity and its footer. If that fails, it does without until the
