@@ -82,7 +82,6 @@ bugs! {
     /// The checkpoint is written before the index has learnt of the batch that it names.
     CheckpointTooEarly: 7, "read-back after a crash: an acknowledged write is gone";
     /// An index that has not seen the last removal of a segment is believed.
-    StaleIndexBelieved: 7, "read-back after a crash in the middle of a compaction";
     /// After a torn end, sequence numbers go on from the checkpoint, and name two records alike.
     DotsReused: 3, "no two versions have the same dot";
     /// A page of the index is believed although a later write to it was lost.

@@ -263,9 +263,7 @@ impl<D: Disk> Engine<D> {
         let Replay { clock, policy, content, replayed, mut damaged, undecoded, .. } = replay;
         let note = Note::decode(&recovery.note).ok();
         let removals = note.as_ref().map_or(0, |note| note.removals);
-        if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.removals < removals)
-            && !planted(Bug::StaleIndexBelieved)
-        {
+        if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.removals < removals) {
             return Err(OpenFailure::StaleIndex("it knows segments that were removed since".into()));
         }
         // A process that did not know this index may have healed what was never read, or one that ended right after.
