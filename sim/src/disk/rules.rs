@@ -145,13 +145,10 @@ impl Rules {
             return;
         }
         // What is healed: should it not become durable, it is rot again, or torn by the crash before, and nothing else.
+        let range = offset..end;
         let opening = !self.in_service && end <= file.bytes.len() as u64;
         let same = || end <= file.synced && file.bytes.get(offset as usize..end as usize) == Some(bytes);
-        let range = offset..end;
-        if done && !file.dirty.touches(&range) && !file.doubtful.touches(&range) && (opening || same()) {
-            self.unsynced = true;
-            return;
-        }
+        let heals = done && !file.dirty.touches(&range) && !file.doubtful.touches(&range) && (opening || same());
         let known = file.told.min(end);
         let kept = usize::try_from(known.saturating_sub(offset)).unwrap_or(0);
         let stood = file.bytes.get(offset as usize..).and_then(|stood| stood.get(..kept));
@@ -166,11 +163,21 @@ impl Rules {
         };
         file.bytes.resize(file.bytes.len().max(end as usize), 0);
         // Of what is protected it is remembered what it should be, and of what was synced, where only repair writes.
-        let remembered = usize::try_from(file.synced.min(end).saturating_sub(offset)).unwrap_or(0).max(kept);
-        file.bytes[offset as usize + remembered..end as usize].copy_from_slice(&bytes[remembered..]);
-        file.dirty.add(offset..end);
-        if done {
-            file.doubtful.remove(&(offset..end));
+        let synced = usize::try_from(file.synced.min(end).saturating_sub(offset)).unwrap_or(0).max(kept);
+        let remembered = if heals { kept } else { synced };
+        let stood = &mut file.bytes[offset as usize + remembered..end as usize];
+        if heals {
+            // Zeros may stand for what cannot be read, and is healed next.
+            let told = stood.iter_mut().zip(&bytes[remembered..]).filter(|(_, new)| **new != 0);
+            told.for_each(|(stood, new)| *stood = *new);
+        } else {
+            stood.copy_from_slice(&bytes[remembered..]);
+        }
+        if !heals {
+            file.dirty.add(range.clone());
+            if done {
+                file.doubtful.remove(&range);
+            }
         }
         self.unsynced = true;
         if let Some(differs) = differs {

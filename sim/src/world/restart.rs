@@ -298,6 +298,9 @@ impl World {
         let options = self.options(node, Access::Keyless);
         let it = &mut self.nodes[node];
         it.begin(None);
+        if it.disk.fault_counts().of(Fault::FillsUp) > 0 {
+            it.disk.set_capacity(None);
+        }
         it.faults_before = it.harm();
         it.state.set(State::OpeningKeyless);
         let now = it.now(self.now);
