@@ -64,7 +64,8 @@ impl<D: Disk> Log<D> {
         Ok(false)
     }
 
-    /// From where to where the commits of a segment have disowned everything, and where those stood that they prove; `None` if one may be damaged.
+    /// From where to where the commits of a segment have disowned everything, and where damaged ones stood that they prove;
+    /// `None` if one of its own may be damaged.
     fn stretches(&self, segment: SegmentId) -> Result<Option<Vec<(Point, Point)>>, LogError> {
         // PA
         let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;

@@ -89,6 +89,11 @@ impl CrashDisk {
         self.lock().unreadable.insert((file.to_owned(), sector));
     }
 
+    /// It can be read again.
+    pub(super) fn mend(&self, file: &str, sector: usize) {
+        self.lock().unreadable.remove(&(file.to_owned(), sector));
+    }
+
     pub(super) fn used(&self) -> usize {
         let state = self.lock();
         state.names.values().map(|inode| state.inodes[*inode].current.len()).sum()

@@ -88,3 +88,45 @@ fn a_repair_writes_no_sector_that_was_right() {
     let name = segment.file_name().to_string();
     assert_eq!(disk.take_written(), [(name.clone(), 17_000 / SECTOR as usize), (name, 19_000 / SECTOR as usize)]);
 }
+
+#[test]
+fn a_repair_writes_no_more_than_the_sector_that_cannot_be_read() {
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), LogOptions::default(), STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 40_000)]).unwrap();
+    let last = log.commit(b"note").unwrap();
+    log.settle().unwrap();
+    let segment = last.segment;
+    // In the middle of the parity, whose lists stand right before it and right behind; and in what it covers.
+    for sector in [last.end as usize / SECTOR as usize + 3, 20_000 / SECTOR as usize] {
+        let name = segment.file_name().to_string();
+        disk.spoil(&name, sector);
+        disk.take_written();
+        log.repair(segment).unwrap();
+        let mut written = disk.take_written();
+        written.dedup();
+        assert!(!written.is_empty() && written.iter().all(|at| *at == (name.clone(), sector)), "{written:?}");
+        disk.mend(&name, sector);
+    }
+}
+
+#[test]
+fn a_damaged_place_that_the_next_commit_names_held_a_commit_and_nothing_else() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+    let commit = log.commit(b"note").unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    log.commit(b"note").unwrap();
+    let damage = |log: &Log<MemoryDisk>, at: u32| {
+        file(&disk, first.segment).write_at(u64::from(at), &[&[0xa5; 16]]).unwrap();
+        log.scan(first.segment, 0, &mut |_| core::ops::ControlFlow::Continue(())).unwrap().damaged
+    };
+    let damaged = damage(&log, commit.commit);
+    assert_eq!((damaged.len(), damaged[0].from, damaged[0].to), (1, commit.commit, commit.end));
+    assert!(log.held_commit(&damaged[0]).unwrap());
+    // With the record before it the place is another.
+    let damaged = damage(&log, first.offset);
+    assert_eq!((damaged.len(), damaged[0].from, damaged[0].to), (1, first.offset, commit.end));
+    assert!(!log.held_commit(&damaged[0]).unwrap());
+}
