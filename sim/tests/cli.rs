@@ -130,6 +130,9 @@ fn several_nodes_are_run_explained_replayed_and_drawn_with_a_lane_each() {
     let line: Value = serde_json::from_str(text(&output.stdout).trim()).unwrap();
     assert_eq!(line["nodes"], 3);
     assert!(line["network"]["sent"].as_u64().unwrap() > 0 && line["network"]["faults"].is_object());
+    let flag = sim(folder.path(), &["--explain", "3"]);
+    assert_eq!(flag.stdout, sim(folder.path(), &["explain", "3"]).stdout);
+    assert!(!flag.stdout.is_empty() && flag.status.success());
     let output = sim(folder.path(), &[&["explain", "3"], &three[..]].concat());
     assert!(text(&output.stdout).contains("frames take "), "{}", text(&output.stdout));
     let arguments = [&["run", "--seed", "3", "--operations", "12", "--html", "story.html"], &three[..]].concat();

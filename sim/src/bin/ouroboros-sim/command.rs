@@ -26,10 +26,13 @@ const PANICKED: u8 = 101;
 ///
 /// Exit codes: 0 nothing found, 1 a promise broke, 2 usage.
 #[derive(Debug, Parser)]
-#[command(name = "ouroboros-sim", version)]
+#[command(name = "ouroboros-sim", version, arg_required_else_help = true)]
 struct Arguments {
+    /// Says what a seed is like, as `explain SEED` does.
+    #[arg(long, value_name = "SEED", exclusive = true)]
+    explain: Option<u64>,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -181,7 +184,11 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 
 pub(crate) fn main() -> ExitCode {
-    let command = Arguments::parse().command;
+    let Arguments { explain, command } = Arguments::parse();
+    // One of the two is there: without arguments there is help.
+    let Some(command) = explain.map(|seed| Command::Explain { seed, nodes: 1 }).or(command) else {
+        return ExitCode::from(USAGE);
+    };
     std::panic::set_hook(Box::new(|panic| {
         *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
     }));
