@@ -19,6 +19,8 @@ const FINE: u8 = 0;
 const BROKEN: u8 = 1;
 /// The command line, or a file it names, makes no sense.
 const USAGE: u8 = 2;
+/// What a shell says of a command that a closed pipe has ended.
+const READER_GONE: i32 = 141;
 /// The simulator itself is broken.
 const PANICKED: u8 = 101;
 
@@ -190,7 +192,12 @@ pub(crate) fn main() -> ExitCode {
         return ExitCode::from(USAGE);
     };
     std::panic::set_hook(Box::new(|panic| {
-        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
+        let text = panic.to_string();
+        // Whoever read has gone, as after `| head`.
+        if text.contains("failed printing to stdout") {
+            std::process::exit(READER_GONE);
+        }
+        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }));
     match std::panic::catch_unwind(|| obey(command)) {
         Ok(code) => ExitCode::from(code),
