@@ -173,7 +173,9 @@ impl<D: Disk> Log<D> {
             }
         }
         let from = if lost_proof.is_some() { Some(tail.last.at) } else { from };
-        let verdict = judge(&inventory, &handles, &tail, from, &verify)?;
+        let mut verdict = judge(&inventory, &handles, &tail, from, &verify)?;
+        // What has nothing in it may have had a commit, and come back with it: a fresh segment's list leaves it out for good.
+        verdict.clean &= inventory.stubs.is_empty();
         // Between the last commit and the one before there is none; unless the last does not count.
         let counts =
             verdict.proven == tail.last.at || verdict.kept.as_ref().is_some_and(|kept| kept.at == tail.last.at);

@@ -148,15 +148,19 @@ impl<D: Disk> Log<D> {
             return Ok(());
         };
         // The copy is worth nothing without its commit; its space may be all there is. But where there was space its commit may
-        // be durable by now, and the next to open must see it, and start behind it: should a crash undo the removal
-        // of the file, it would disown whatever was written since.
+        // be durable by now, and should a crash undo the removal of the file, it would disown whatever was written since.
+        // So the file stays, with nothing in it, and the next to open starts behind it.
         let full = matches!(&error, LogError::Disk(disk) if disk.failure == DiskFailure::Full);
         self.active = None;
         for id in self.segments.split_off(&before).into_keys() {
             self.handles.forget(id);
-            if full {
-                let _ = self.disk.remove(Volume::Blocks, &id.file_name());
-            }
+            let name = id.file_name();
+            let _ = if full {
+                self.disk.remove(Volume::Blocks, &name)
+            } else {
+                let file = self.disk.open(Volume::Blocks, &name, OpenMode::Write);
+                file.and_then(|file| file.truncate(u64::from(FIRST_RECORD)))
+            };
         }
         self.sealing = false;
         self.batch = Batch::new();

@@ -448,7 +448,7 @@ fn hostile_bytes_as_a_segment_never_panic_nor_enter_history() {
                 *to = *from;
             }
         }
-        let id = SegmentId(1000 + round);
+        let id = SegmentId(1000 + 100 * round);
         let file = disk.open(Volume::Blocks, &id.file_name(), OpenMode::CreateNew).unwrap();
         file.write_at(0, &[&bytes]).unwrap();
         let (_, recovery, seen) = open(&disk);
