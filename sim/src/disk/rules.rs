@@ -172,8 +172,6 @@ impl Rules {
             told.for_each(|(stood, new)| *stood = *new);
         } else {
             stood.copy_from_slice(&bytes[remembered..]);
-        }
-        if !heals {
             file.dirty.add(range.clone());
             if done {
                 file.doubtful.remove(&range);

@@ -64,6 +64,9 @@ impl<D: Disk> Log<D> {
 
     /// Gives the segments before the last what crashes, or a disk that was full then, left them without. Only the newest are
     /// looked at: a scrub sees to the others.
+    ///
+    /// # Errors
+    /// Those of [`Self::seal_behind`].
     pub(super) fn seal_earlier(&mut self) -> Result<(), LogError> {
         // PA
         let Some(last) = self.active.as_ref().map(|active| active.id) else { return Ok(()) };
