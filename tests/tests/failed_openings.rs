@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
+use ouroboros_engine::env::Volume;
 use ouroboros_engine::keys::Keyring;
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Limits, Put, PutOptions, PutSource, Reply, Request, Select};
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
-use ouroboros_sim::disk::{Fault, FaultPlan, FaultyDisk};
+use ouroboros_sim::disk::{Fault, FaultPlan, FaultyDisk, Operation};
 use ouroboros_sim::local::{Local, config, keyring};
 use std::sync::Arc;
 
@@ -76,4 +77,46 @@ fn what_the_disk_refuses_while_a_killed_process_is_followed_by_the_next_costs_no
     }
     println!("{refused} faults struck, {failed} openings failed");
     assert!(refused > 1000 && failed > 300, "{refused} faults struck, {failed} openings failed");
+}
+
+/// Found by the simulator (seeds 3085027 and 3103576). The index was behind, and could not be read while it learnt of the
+/// slices of the log: they were taken for damaged, and the index went on without them.
+#[test]
+fn an_index_that_cannot_be_read_while_it_catches_up_loses_sight_of_nothing() {
+    let keys = keyring(1);
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let config = config(&keys, Coding::new(2, 1).unwrap(), CHUNKER);
+    let long = |number: u8| -> Bytes { (0..20_000u32).map(|at| (at / 7) as u8 ^ number).collect::<Vec<_>>().into() };
+    let mut node = Local::create(disk.clone(), config, keys.clone(), Limits::default(), 1).unwrap();
+    for number in 0..PUTS {
+        let source = PutSource::Value(long(number));
+        let put = Put { key: key(number), source, options: PutOptions::default() };
+        let Reply::Put(results) = node.ask(Request::Put(vec![put])).unwrap() else { panic!("no put") };
+        results.into_iter().for_each(|result| drop(result.unwrap()));
+        if number == PUTS / 2 {
+            // What the index knows of is on disk; of the rest, the log alone.
+            node.shut_down().unwrap();
+            node = Local::open(disk.clone(), keys.clone(), Limits::default(), 2).unwrap().0;
+        }
+    }
+    let mut operation = disk.operations_so_far();
+    let mut refused = 0;
+    loop {
+        let disk = disk.snapshot();
+        disk.inject(operation, Fault::ShortRead);
+        let opened = Local::open(disk.clone(), keys.clone(), Limits::default(), 3);
+        let Some(struck) = disk.operation_log().into_iter().find(|entry| entry.fault.is_some()) else { break };
+        operation = struck.number + 1;
+        let Operation::Read { volume: Volume::Index, .. } = struck.operation else { continue };
+        refused += 1;
+        let (mut node, _) = opened.unwrap_or_else(|error| panic!("{:?}: {error}", struck.operation));
+        let wanted = (0..PUTS).map(|number| (key(number), Select::Winner)).collect();
+        let Reply::Got(got) = node.ask(Request::Get(wanted)).unwrap() else { panic!("not got") };
+        for (number, got) in (0..PUTS).zip(got) {
+            let request = Request::Read { blob: got.unwrap().version.id, range: 0..20_000 };
+            let Ok(Reply::Data(pieces)) = node.ask(request) else { panic!("{:?}: {number}", struck.operation) };
+            assert_eq!(pieces.concat(), long(number), "{:?}", struck.operation);
+        }
+    }
+    assert!(refused > 10, "{refused} reads of the index were refused");
 }

@@ -69,15 +69,17 @@ impl<'a, D: Disk> Replay<'a, D> {
         *self.content.entry(place.segment).or_default() += u64::from(place.len);
         let payload = record.payload;
         let outcome = match record.kind {
-            RecordKind::Slice => {
-                SliceHeader::decode(payload).map_err(|error| error.to_string()).and_then(|(header, _)| {
-                    let known = self.index.get::<Seals>(&header.seal_id()).map_err(|error| error.to_string())?;
+            RecordKind::Slice => match SliceHeader::decode(payload) {
+                Ok((header, _)) => {
+                    // An index that cannot be asked lacks the row: that is its failure, and not the record's.
+                    let known = self.index.get::<Seals>(&header.seal_id())?;
                     let mut row = known.unwrap_or_else(|| SealRow::new(&header));
                     row.place(&header, place);
                     self.index.put::<Seals>(&header.seal_id(), &row);
                     Ok(())
-                })
-            }
+                }
+                Err(error) => Err(error.to_string()),
+            },
             RecordKind::Blob => match BlobRecord::decode(&Bytes::copy_from_slice(payload)) {
                 Ok(record) => return self.blob(&record, place),
                 Err(error) => Err(error.to_string()),
