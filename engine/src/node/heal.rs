@@ -162,7 +162,7 @@ impl Heal {
     }
 }
 
-/// Whether a damaged place may hide versions or deletions.
+/// Whether a damaged place may hide versions or deletions, or may be read after all.
 fn hides(range: &DamagedRange) -> bool {
     // PA
     use crate::store::log::Damage as What;
@@ -170,6 +170,8 @@ fn hides(range: &DamagedRange) -> bool {
         What::SegmentHeader | What::Covered => false,
         What::Unknown | What::Unreadable => true,
         What::Record(kind) => kind.is_content() && kind != RecordKind::Slice,
+        // Also a slice: the index lacks it, and what the disk refuses now it may give later.
+        What::Refused(kind) => kind.is_content(),
     }
 }
 
@@ -177,7 +179,7 @@ fn hides(range: &DamagedRange) -> bool {
 /// has disowned.
 fn misleads(range: &DamagedRange) -> bool {
     // PA
-    hides(range) || range.what == crate::store::log::Damage::Record(RecordKind::Commit)
+    hides(range) || range.what.kind() == Some(RecordKind::Commit)
 }
 
 /// The places among `damaged` that may hide versions or deletions.

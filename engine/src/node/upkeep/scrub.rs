@@ -2,13 +2,13 @@
 
 use super::seals::Walk;
 use crate::env::Disk;
-use crate::id::BlobId;
+use crate::id::{BlobId, SealId};
 use crate::node::request::{Damage, DamageOutcome, Failure, ScrubReport};
 use crate::node::{Activity, Engine};
 use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
-use crate::store::index::{Blobs, Direction, Index, Place, Seals};
+use crate::store::index::{Blobs, Direction, Index, Place, SealRow, Seals};
 use crate::store::log::{self, DamagedRange, LogError, RecordKind, RecordView};
 use bytes::Bytes;
 use core::ops::{Bound, ControlFlow};
@@ -177,6 +177,10 @@ impl<D: Disk> Engine<D> {
                 // Which is proven by the next.
                 self.heal.hides_nothing(range);
                 DamageOutcome::Harmless
+            } else if range.what.kind() == Some(RecordKind::Slice) && !self.holds_needed_slice(range)? {
+                // Nothing refers to it, or it was made anew elsewhere.
+                self.heal.hides_nothing(range);
+                DamageOutcome::Harmless
             } else if self.heal.give_up(range) {
                 // The next process is to know that too.
                 (self.batch.checkpoint, self.batch.forced, self.upkeep.uncommitted) = (true, true, true);
@@ -192,6 +196,27 @@ impl<D: Disk> Engine<D> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a slice stands there of a seal that something refers to.
+    fn holds_needed_slice(&self, range: &DamagedRange) -> Result<bool, Failure> {
+        // PA
+        let mut seals = Vec::new();
+        let mut note = |seal: SealId, row: &SealRow| {
+            if row.slices.iter().flatten().any(|slice| range.touches(*slice)) {
+                seals.push(seal);
+            }
+            true
+        };
+        self.index
+            .scan::<Seals>(Bound::Unbounded, Bound::Unbounded, Direction::Forward, &mut |seal, row| note(seal, &row))
+            .map_err(|error| self.index_failure(error))?;
+        for seal in seals {
+            if self.is_needed(seal)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn scrub_versions(&mut self, last: &mut Option<BlobId>, report: &mut ScrubReport) -> Result<bool, Failure> {

@@ -68,6 +68,7 @@ impl core::fmt::Display for DamagedRange {
             Damage::SegmentHeader => f.write_str("a copy of the segment header"),
             Damage::Unknown => f.write_str("no record is recognisable"),
             Damage::Record(kind) => write!(f, "a record of kind {kind:?}"),
+            Damage::Refused(kind) => write!(f, "a record of kind {kind:?}, which the disk refuses to read"),
             Damage::Unreadable => f.write_str("the disk refuses to read"),
             Damage::Covered => f.write_str("under group parity"),
         }
@@ -83,8 +84,26 @@ pub enum Damage {
     Unknown,
     /// A record of this kind whose header is intact.
     Record(super::RecordKind),
-    /// Bytes that the disk refuses to read.
+    /// A record of this kind whose header is intact, and which the disk refuses to read.
+    Refused(super::RecordKind),
+    /// Bytes that the disk refuses to read: one record or more, or parts of one.
     Unreadable,
     /// Bytes that the group parity covers, found by [`Log::repair`](super::Log::repair).
     Covered,
+}
+
+impl Damage {
+    /// The kind of the record that is damaged, if it is known.
+    #[must_use]
+    pub const fn kind(self) -> Option<super::RecordKind> {
+        match self {
+            Self::Record(kind) | Self::Refused(kind) => Some(kind),
+            Self::SegmentHeader | Self::Unknown | Self::Unreadable | Self::Covered => None,
+        }
+    }
+
+    /// Whether the disk refused to read, and a later look may be granted.
+    pub(super) const fn is_refusal(self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Unreadable)
+    }
 }

@@ -121,7 +121,7 @@ pub(super) fn unreadable_proof<D: Disk>(
             },
             Shown::Record(view) if view.kind == RecordKind::Parity => {}
             // Before the parity there may have been a batch.
-            Shown::Damaged(range) if range.what == Damage::Unreadable && list.is_some() => refused_to = range.to,
+            Shown::Damaged(range) if range.what.is_refusal() && list.is_some() => refused_to = range.to,
             _ => return Ok(None),
         }
     }

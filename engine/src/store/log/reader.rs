@@ -127,7 +127,7 @@ pub(super) fn show<'a, F: crate::env::DiskFile>(
     let range = |what| DamagedRange { segment, from: offset, to: u32::try_from(to).unwrap_or(u32::MAX), what };
     let location = Location { segment, offset, len: header.len };
     match scanner.payload(offset, len)? {
-        None => Ok(Shown::Damaged(range(Damage::Unreadable))),
+        None => Ok(Shown::Damaged(range(Damage::Refused(header.kind)))),
         Some(payload) if !header.checks(payload) => Ok(Shown::Damaged(range(Damage::Record(header.kind)))),
         Some(payload) => Ok(Shown::Record(RecordView { location, kind: header.kind, flags: header.flags, payload })),
     }

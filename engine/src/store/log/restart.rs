@@ -6,7 +6,7 @@ use super::footer::Footer;
 use super::handles::Handles;
 use super::inventory::{Inventory, Present};
 use super::parity::Cover;
-use super::place::{Damage, Point};
+use super::place::Point;
 use super::proof::parity_after;
 use super::reader::{Shown, show};
 use super::recovery::{Recovery, Verdict};
@@ -359,10 +359,7 @@ impl<D: Disk> Log<D> {
 
 /// Whether damage is to records before `end`. Damage to parity heals nothing, and is left to be found.
 fn hurts(range: &DamagedRange, end: Point) -> bool {
-    match range.what {
-        Damage::Record(kind) if kind.is_upkeep() => false,
-        _ => range.from < end.offset,
-    }
+    range.from < end.offset && !range.what.kind().is_some_and(RecordKind::is_upkeep)
 }
 
 /// Whether what lies behind `end` in its segment is intact, and no more than parity and a footer.

@@ -6,7 +6,7 @@
 use super::commit::{Batch, FoundCommit};
 use super::handles::Handles;
 use super::inventory::Inventory;
-use super::place::{Damage, Point};
+use super::place::Point;
 use super::reader::{Shown, show};
 use super::record::RecordKind;
 use super::scan::{Item, Scanner};
@@ -173,7 +173,7 @@ pub(super) fn examine<D: Disk>(
                 state.intact += 1;
                 false
             }
-            Shown::Damaged(range) if range.what == Damage::Unreadable && decides => true,
+            Shown::Damaged(range) if range.what.is_refusal() && decides => true,
             _ => {
                 state.damaged += 1;
                 false
