@@ -210,6 +210,13 @@ impl FaultyDisk {
         }
     }
 
+    /// Where a file of the log ended when a client was last told that something is done, if it was the newest then.
+    pub(crate) fn end_when_told(&self, name: &FileName) -> Option<u64> {
+        let machine = lock(&self.machine);
+        let id = machine.directory(Volume::Blocks).find(name)?;
+        machine.rules.as_ref()?.end_when_told(id)
+    }
+
     /// The first rule that was broken since this was last asked, in words.
     #[must_use]
     pub fn take_broken_rule(&self) -> Option<String> {
@@ -507,8 +514,11 @@ impl DiskFile for FaultyFile {
             }
             Ok(())
         })
-        .inspect_err(|_| {
-            if let Some(rules) = lock(&self.machine).rules_of(self.volume) {
+        .inspect_err(|error| {
+            // What a machine without power wishes for is nothing to go by.
+            if error.failure != DiskFailure::Crashed
+                && let Some(rules) = lock(&self.machine).rules_of(self.volume)
+            {
                 rules.not_cut(self.id, len);
             }
         })
@@ -518,15 +528,17 @@ impl DiskFile for FaultyFile {
         let operation = Operation::Sync { volume: self.volume, name: self.name.clone() };
         self.run(operation, |machine, fault| {
             let synced = machine.sync(self.id, fault);
-            let len = machine.len(self.id);
-            match (machine.rules_of(self.volume), &synced) {
-                (Some(rules), Ok(())) => rules.synced(self.id),
-                (Some(rules), Err(_)) => {
+            let Some(mut rules) = machine.rules.take_if(|_| self.volume == Volume::Blocks) else { return synced };
+            match &synced {
+                Ok(()) => rules.synced(self.id),
+                Err(_) => {
                     rules.sync_failed(self.id);
-                    len.into_iter().for_each(|len| rules.dropped(self.id, len));
+                    if let Ok(len) = machine.len(self.id) {
+                        rules.dropped(self.id, len, |from| machine.visible(self.id, from, len - from));
+                    }
                 }
-                (None, _) => {}
             }
+            machine.rules = Some(rules);
             synced
         })
     }

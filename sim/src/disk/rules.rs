@@ -95,6 +95,8 @@ pub(super) struct Rules {
     files: BTreeMap<FileId, Tracked>,
     /// The last commit that was written by this process and is of more than parity: its file, and where it begins and ends.
     last: Option<(FileId, Range<u64>)>,
+    /// The newest file when a client was last told that something is done, and where it ended.
+    end: Option<(FileId, u64)>,
     /// The newest file in which a process has left a durable commit.
     durable: Option<FileId>,
     /// Something was written or cut since the last good sync.
@@ -132,6 +134,11 @@ impl Rules {
     /// How many bytes from an offset on clients were told of.
     pub(super) fn told_of(&self, id: FileId, offset: u64) -> u64 {
         self.files.get(&id).map_or(0, |file| file.told.saturating_sub(offset))
+    }
+
+    /// Where a file ended when a client was last told that something is done, if it was the newest then.
+    pub(super) fn end_when_told(&self, id: FileId) -> Option<u64> {
+        self.end.filter(|(newest, _)| *newest == id).map(|(_, end)| end)
     }
 
     /// Something is written, and that may fail half done; `visible` is what could be read before where clients were told of
@@ -258,14 +265,18 @@ impl Rules {
         }
     }
 
-    /// What a sync could not write was dropped, and the file ends earlier.
-    pub(super) fn dropped(&mut self, id: FileId, len: u64) {
+    /// What a sync could not write was dropped: the file ends earlier, or, if it was cut, where it ended before, and `found`
+    /// is what stands there from an offset on.
+    pub(super) fn dropped(&mut self, id: FileId, len: u64, found: impl FnOnce(u64) -> Vec<u8>) {
         let file = self.files.entry(id).or_default();
-        if len < file.bytes.len() as u64 {
+        let known = file.bytes.len() as u64;
+        if len < known {
             file.bytes.truncate(len as usize);
             file.synced = file.synced.min(len);
             file.doubtful.remove(&(len..u64::MAX));
             self.given_up(id, len);
+        } else if len > known {
+            file.bytes.extend(found(known));
         }
     }
 
@@ -282,6 +293,7 @@ impl Rules {
 
     /// A client is told that something is done.
     pub(super) fn told(&mut self) {
+        self.end = self.files.last_key_value().map(|(id, file)| (*id, file.bytes.len() as u64));
         let Some((id, commit)) = self.last.clone() else { return };
         if let Some(why) = self.lacks(id, &commit) {
             self.breaks(|| format!("a client is told of a commit at {commit:?}, and {why}"));
@@ -325,15 +337,22 @@ impl Rules {
         found: &dyn Fn(FileId, u64) -> Vec<u8>,
     ) {
         self.note_durable();
-        self.last = None;
+        let last = self.last.take();
         self.in_service = false;
         self.files.retain(|id, _| left.contains(id));
-        if power_failed {
-            for (id, file) in &mut self.files {
-                (file.dirty, file.doubtful) = (Stretches::default(), Stretches::default());
-                file.bytes.truncate(file.synced.max(file.told) as usize);
-                file.bytes.extend(found(*id, file.bytes.len() as u64));
-                file.nameless = false;
+        if !power_failed {
+            return;
+        }
+        for (id, file) in &mut self.files {
+            let commit = last.as_ref().filter(|(last, _)| last == id).map(|(_, commit)| commit.end as usize);
+            let written = commit.and_then(|end| file.bytes.get(..end)).map(<[u8]>::to_vec);
+            (file.dirty, file.doubtful) = (Stretches::default(), Stretches::default());
+            file.bytes.truncate(file.synced.max(file.told) as usize);
+            file.bytes.extend(found(*id, file.bytes.len() as u64));
+            file.nameless = false;
+            // What nobody had synced by then may have come through all the same.
+            if written.is_some_and(|written| file.bytes.starts_with(&written)) {
+                self.durable = self.durable.max(Some(*id));
             }
         }
     }
@@ -400,6 +419,48 @@ mod tests {
             }),
             None
         );
+    }
+
+    #[test]
+    fn what_comes_through_a_power_failure_is_durable() {
+        for (came_through, breaks) in [(batch().len(), false), (batch().len() - 8, true)] {
+            let mut rules = Rules::default();
+            rules.created(FILE);
+            rules.wrote(FILE, 0, &batch(), &[], true);
+            rules.synced(FILE);
+            rules.directory_synced();
+            rules.told();
+            // An opening copies the batch, and the power fails before its name is synced.
+            let other = FileId(8);
+            rules.created(other);
+            rules.wrote(other, 0, &batch(), &[], true);
+            let found = |id, from| if id == other { batch()[from as usize..came_through].to_vec() } else { Vec::new() };
+            rules.life_ends(true, &BTreeSet::from([FILE, other]), &found);
+            rules.truncated(FILE, 8);
+            assert_eq!(rules.take_broken().is_some(), breaks, "{came_through} bytes of the copy came through");
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_may_be_back_after_a_failed_sync() {
+        let mut rules = Rules::default();
+        let all = batch();
+        rules.created(FILE);
+        rules.wrote(FILE, 0, &all, &[], true);
+        rules.synced(FILE);
+        rules.directory_synced();
+        rules.truncated(FILE, 64);
+        rules.sync_failed(FILE);
+        rules.dropped(FILE, all.len() as u64, |from| all[from as usize..].to_vec());
+        rules.synced(FILE);
+        // The next process takes it for its own.
+        rules.wrote(FILE, all.len() as u64, &all, &[], true);
+        rules.synced(FILE);
+        rules.told();
+        assert_eq!(rules.end_when_told(FILE), Some(2 * all.len() as u64));
+        // A repair of it writes what stood there.
+        rules.wrote(FILE, 64, &all[64..], &[], true);
+        assert_eq!(rules.take_broken(), None);
     }
 
     #[test]

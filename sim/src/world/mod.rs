@@ -329,9 +329,6 @@ impl World {
         let jobs = std::mem::take(&mut process.host.jobs);
         let replies = std::mem::take(&mut process.host.replies);
         let events = std::mem::take(&mut process.host.events);
-        // An index that is made anew brings what is alive, all at once.
-        let remade =
-            events.iter().any(|event| matches!(event, Event::Integrity(of) if of.place.starts_with("the index")));
         let frames = process.frames();
         let held = process.driver.engine().incoming_len();
         let after = process.moment();
@@ -349,7 +346,7 @@ impl World {
             return Err(Broken::new(Promise::P7, format!("a rule of the disk is broken: {why}")));
         }
         if self.nodes[node].disk.is_powered() {
-            bounds::check(before, after, &self.swarm.limits, remade)?;
+            bounds::check(before, after, &self.swarm.limits)?;
         }
         for (id, job) in jobs {
             let it = &mut self.nodes[node];

@@ -401,15 +401,16 @@ impl World {
         self.rotted(node, damage, || format!("sectors {sectors:?} of {name} rot: {damage:?}"));
     }
 
-    /// The only copy of a deletion has parity as soon as the client knows of it: the process is killed right after, and the
-    /// end of its log rots.
+    /// The only copy of a deletion has parity as soon as the client knows of it: the process is killed, and the end of its log
+    /// rots, as it was when the client was told. What upkeep has copied behind it since has no parity yet.
     pub(super) fn rot_of_a_deletion(&mut self, node: usize, slot: u32) -> Result<(), Broken> {
         let it = &self.nodes[node];
         let files = it.disk.files(Volume::Blocks);
         let Some((name, len)) = files.last().cloned().filter(|_| !it.rotten && self.may_befall(Disruption::Rot)) else {
             return Ok(());
         };
-        let sectors = len.div_ceil(512);
+        let Some(end) = it.disk.end_when_told(&name) else { return Ok(()) };
+        let sectors = len.min(end).div_ceil(512);
         if sectors < 2 * EDGE || self.detail(node, slot, Detail::RotPurged, 3) != 1 {
             return Ok(());
         }
