@@ -8,7 +8,7 @@ use crate::node::{Activity, Engine};
 use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
-use crate::store::index::{Blobs, Direction, Index, Place, SealRow, Seals};
+use crate::store::index::{Blobs, Direction, Index, IndexError, Place, SealRow, Seals};
 use crate::store::log::{self, DamagedRange, LogError, RecordKind, RecordView};
 use bytes::Bytes;
 use core::ops::{Bound, ControlFlow};
@@ -108,6 +108,7 @@ impl<D: Disk> Engine<D> {
         let mut harmless = Vec::new();
         let mut check = |engine: &mut Self, first: bool| {
             let index = &engine.index;
+            let mut trouble = None;
             // A slice whose header had to be healed is seen the second time only.
             harmless.clear();
             let scanned = engine.log.scan(segment, 0, &mut |record| {
@@ -115,11 +116,19 @@ impl<D: Disk> Engine<D> {
                     report.records += 1;
                     report.bytes += record.payload.len() as u64;
                 }
-                if is_dead_and_rotten(index, &record) {
-                    harmless.push(record.location);
+                match is_dead_and_rotten(index, &record) {
+                    Ok(true) => harmless.push(record.location),
+                    Ok(false) => {}
+                    Err(error) => {
+                        trouble = Some(error);
+                        return ControlFlow::Break(());
+                    }
                 }
                 ControlFlow::Continue(())
             });
+            if let Some(error) = trouble {
+                return Err(engine.index_failure(error));
+            }
             scanned.map(|scan| scan.damaged).map_err(|error| engine.log_failure(error))
         };
         let damaged = check(self, true)?;
@@ -259,12 +268,12 @@ impl<D: Disk> Engine<D> {
 }
 
 /// Whether the record is a slice that the index does not point to, and is not what was written. No seal answers for those.
-fn is_dead_and_rotten<D: Disk>(index: &Index<D>, record: &RecordView<'_>) -> bool {
+fn is_dead_and_rotten<D: Disk>(index: &Index<D>, record: &RecordView<'_>) -> Result<bool, IndexError> {
     if record.kind != RecordKind::Slice {
-        return false;
+        return Ok(false);
     }
-    let Ok(slice) = SealedSlice::from_record(Bytes::copy_from_slice(record.payload)) else { return true };
-    let row = index.get::<Seals>(&slice.header.seal_id()).ok().flatten();
+    let Ok(slice) = SealedSlice::from_record(Bytes::copy_from_slice(record.payload)) else { return Ok(true) };
+    let row = index.get::<Seals>(&slice.header.seal_id())?;
     let known = row.and_then(|row| row.slices.get(usize::from(slice.header.index().0)).copied().flatten());
-    known != Some(record.location) && slice.verify().is_err()
+    Ok(known != Some(record.location) && slice.verify().is_err())
 }

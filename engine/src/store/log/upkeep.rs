@@ -7,7 +7,7 @@ use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
 use super::scan::{Fetched, Item, Scanner, fetch};
 use super::{FIRST_RECORD, Log, LogError, LogPosition, RecordFlags, RecordKind, SegmentId, Verify};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
+use crate::env::{Disk, DiskError, DiskFailure, DiskFile, OpenMode, Volume};
 use crate::planted::{Bug, planted};
 use std::sync::Arc;
 
@@ -117,9 +117,13 @@ impl<D: Disk> Log<D> {
         let Some(segment) = self.segments.get(&id).cloned().filter(|_| !written_to) else {
             return Ok(Sealing::NotNow);
         };
+        let file = match self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write) {
+            Ok(file) => Arc::new(file),
+            Err(error) => return self.not_now(id, error),
+        };
         let mut left = Active {
             id,
-            file: Arc::new(self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?),
+            file,
             binding: segment.binding,
             written: segment.len,
             buffer: Vec::new(),
@@ -130,8 +134,10 @@ impl<D: Disk> Log<D> {
             return Ok(Sealing::NotNow);
         }
         // What was copied elsewhere may still stand behind its end, and must not shine through what is written there.
-        if left.file.len()? > u64::from(segment.len) {
-            left.file.truncate(u64::from(segment.len))?;
+        let end = u64::from(segment.len);
+        let cut = left.file.len().and_then(|len| if len > end { left.file.truncate(end) } else { Ok(()) });
+        if let Err(error) = cut {
+            return self.not_now(id, error);
         }
         let sealed = seal(&mut left).and_then(|()| Ok(left.file.sync()?));
         match sealed {
@@ -149,6 +155,15 @@ impl<D: Disk> Log<D> {
                 Ok(Sealing::NotNow)
             }
         }
+    }
+
+    /// The disk refuses what comes before a segment is given its parity: nothing was written, and it is tried again.
+    fn not_now(&mut self, id: SegmentId, error: DiskError) -> Result<Sealing, LogError> {
+        if error.failure == DiskFailure::Crashed {
+            return Err(error.into());
+        }
+        self.unsealed.insert(id);
+        Ok(Sealing::NotNow)
     }
 
     /// Whether all that was appended is covered by parity, what was committed is proven, and no file is kept only because a
