@@ -203,6 +203,13 @@ impl FaultyDisk {
         }
     }
 
+    /// A client is told something: the rules say that what was healed before must be durable by now.
+    pub fn tell(&self) {
+        if let Some(rules) = &mut lock(&self.machine).rules {
+            rules.answered();
+        }
+    }
+
     /// A client is told that something is done: the rules say what must be durable by now.
     pub fn tell_done(&self) {
         if let Some(rules) = &mut lock(&self.machine).rules {

@@ -9,7 +9,9 @@
 //! 3. Up to a commit that a client was told of nothing is written but what stood there, or zeros for what cannot be read and
 //!    is to be healed, and nothing is cut off, unless it is the last batch, and a commit in a newer file is durable: an
 //!    opening that does not know whether the last batch is, copies it before.
-//! 4. A file with a commit in it is removed only right behind a sync: what was alive in it is committed elsewhere.
+//! 4. When a client is told anything, what was healed before is synced: else it may be rot again after a crash, and was called
+//!    healed.
+//! 5. A file with a commit in it is removed only right behind a sync: what was alive in it is committed elsewhere.
 
 use super::directory::FileId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,6 +79,8 @@ struct Tracked {
     doubtful: Stretches,
     /// How much of it, from its beginning, was synced.
     synced: u64,
+    /// What a process in service has healed in it is not synced.
+    mending: bool,
     /// Its name may be gone after a crash.
     nameless: bool,
     /// Where the last commit ends that a client was told of.
@@ -173,6 +177,7 @@ impl Rules {
         let synced = usize::try_from(file.synced.min(end).saturating_sub(offset)).unwrap_or(0).max(kept);
         let remembered = if heals { kept } else { synced };
         let stood = &mut file.bytes[offset as usize + remembered..end as usize];
+        file.mending |= heals && self.in_service;
         if heals {
             // Zeros may stand for what cannot be read, and is healed next.
             let told = stood.iter_mut().zip(&bytes[remembered..]).filter(|(_, new)| **new != 0);
@@ -249,13 +254,14 @@ impl Rules {
 
     pub(super) fn synced(&mut self, id: FileId) {
         let file = self.files.entry(id).or_default();
-        file.dirty = Stretches::default();
+        (file.dirty, file.mending) = (Stretches::default(), false);
         file.synced = file.doubtful.first().unwrap_or(file.bytes.len() as u64);
         self.unsynced = false;
     }
 
     pub(super) fn sync_failed(&mut self, id: FileId) {
         let file = self.files.entry(id).or_default();
+        file.mending = false;
         // Up to what clients were told of only repair writes, and what it writes nobody relies on but to be spared another.
         for (start, end) in core::mem::take(&mut file.dirty).0 {
             let start = start.max(file.told);
@@ -288,6 +294,13 @@ impl Rules {
         let held = self.files.get(&id).is_some_and(|file| file.holds_commit);
         if held && self.in_service && self.unsynced {
             self.breaks(|| "a file with commits is removed while something is not synced".to_owned());
+        }
+    }
+
+    /// A client is told something.
+    pub(super) fn answered(&mut self) {
+        if self.files.values().any(|file| file.mending) {
+            self.breaks(|| "a client is answered, and what was healed before is not synced".to_owned());
         }
     }
 
@@ -340,6 +353,7 @@ impl Rules {
         let last = self.last.take();
         self.in_service = false;
         self.files.retain(|id, _| left.contains(id));
+        self.files.values_mut().for_each(|file| file.mending = false);
         if !power_failed {
             return;
         }
@@ -419,6 +433,25 @@ mod tests {
             }),
             None
         );
+    }
+
+    #[test]
+    fn nobody_is_answered_before_what_was_healed_is_synced() {
+        let mut rules = Rules::default();
+        rules.created(FILE);
+        rules.wrote(FILE, 0, &batch(), &[], true);
+        rules.synced(FILE);
+        rules.directory_synced();
+        rules.told();
+        rules.serve(true);
+        for synced in [true, false] {
+            rules.wrote(FILE, 8, &batch()[8..24], &[], true);
+            if synced {
+                rules.synced(FILE);
+            }
+            rules.answered();
+            assert_eq!(rules.take_broken().is_some(), !synced);
+        }
     }
 
     #[test]

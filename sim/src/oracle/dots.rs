@@ -10,7 +10,7 @@ use ouroboros_engine::deletion::TombstoneRecord;
 use ouroboros_engine::env::FileName;
 use ouroboros_engine::id::{Dot, EngineRng, SealId};
 use ouroboros_engine::seal::{SealedSlice, SliceHeader};
-use ouroboros_engine::store::log::{Log, LogOptions, RecordKind, RecordView};
+use ouroboros_engine::store::log::{Damage, DamagedRange, Log, LogOptions, RecordKind, RecordView};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 
@@ -102,6 +102,24 @@ pub(crate) fn check_slices(disk: &FaultyDisk, known: &dyn Fn(&FileName, &Range<u
         Some(what) => Err(Broken::new(Promise::P1, format!("a slice was written spoiled: {what}"))),
         None => Ok(()),
     }
+}
+
+/// Holds every record of a log that was healed against its checksum: parity, lists and footers too, which no client would
+/// miss until the next place rots. Of the slices that others heal, their headers, where the disk does not refuse the rest.
+///
+/// # Errors
+/// P6, with a place that is not as it was written.
+pub(crate) fn check_records(disk: &FaultyDisk) -> Result<(), Broken> {
+    let log = open(disk, &mut |_| {})?;
+    for segment in log.segments() {
+        let scanned = log.scan(segment.id, 0, &mut |_| ControlFlow::Continue(()));
+        let scan = scanned.map_err(|error| Broken::new(Promise::P7, format!("a segment cannot be read: {error}")))?;
+        let healable = |range: &&DamagedRange| range.what != Damage::Refused(RecordKind::Slice);
+        if let Some(range) = scan.damaged.iter().find(healable) {
+            return Err(Broken::new(Promise::P6, format!("two scrubs that repair leave {range}")));
+        }
+    }
+    Ok(())
 }
 
 /// Opens a copy of a log, and shows what is in it; of slices the headers.

@@ -312,6 +312,9 @@ impl World {
             dots::check_slices(&it.disk, &|name, bytes| rot.touches(name, bytes))?;
         }
         self.heal(node)?;
+        if self.nodes[node].rotted_before {
+            dots::check_records(&self.nodes[node].disk)?;
+        }
         if dots::check(&self.nodes[node].disk)? > 0 {
             self.counts.reached(Sometimes::PagesNamed);
         }

@@ -64,6 +64,7 @@ impl Host for TurnHost {
                 Reply::Purged { .. } | Reply::Recoded(_) => true,
                 _ => false,
             };
+            self.disk.tell();
             if done {
                 self.disk.tell_done();
             }
