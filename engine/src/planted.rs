@@ -132,6 +132,10 @@ bugs! {
     SlicesTogether: 1, "read-back after a burst of bad sectors within the coding's parity";
     /// A scrub says that it has mended a seal, and writes nothing.
     MendWritesNothing: 1, "read-back after rot, a scrub and more rot";
+    /// What is healed in a segment is not synced.
+    RepairNotSynced: 7, "the rules of the disk: a client is answered before what was healed is synced";
+    /// Rotten parity stays as it is.
+    ParityLeftRotten: 6, "the look at the log at the end: a record is not as it was written";
     /// A scrub leaves out the seals.
     ScrubSkipsSeals: 1, "a scrub names rot in a slice; read-back after rot, a scrub and more rot";
     /// A range is cut one byte short at the end of a chunk.

@@ -10,6 +10,7 @@ use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
 use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFile, OpenMode, Volume};
+use crate::planted::{Bug, planted};
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,19 +41,13 @@ impl<D: Disk> Log<D> {
             Patient { file: &*file, segment, binding: &known.binding, end, report: RepairReport::default() };
         let header =
             SegmentHeader { store: self.store, segment, salt: known.binding.salt, config: self.config.clone() };
-        patient.heal_headers(&header)?;
-        for list in patient.lists()?.into_values() {
-            patient.heal_group(&list)?;
-        }
-        patient.heal_padding()?;
-        if !active {
-            patient.heal_footer()?;
-        }
-        let sealed = patient.examine()?;
+        let examined = patient.heal(&header, active);
         let report = patient.report;
-        if !report.healed.is_empty() {
+        // What was healed before the disk refused the rest is no rot to the next who looks, and must not be rot again later.
+        if !report.healed.is_empty() && !planted(Bug::RepairNotSynced) {
             self.sync(&file)?;
         }
+        let sealed = examined?;
         // Behind the last commit nothing would count.
         if segment < self.durable.segment && !active && !sealed && report.lost.is_empty() {
             self.seal_behind(segment)?;
@@ -115,6 +110,20 @@ struct Patient<'a, F> {
 }
 
 impl<F: DiskFile> Patient<'_, F> {
+    /// Heals all that can be healed, and notes what is left. Whether the segment has its footer.
+    fn heal(&mut self, header: &SegmentHeader, active: bool) -> Result<bool, LogError> {
+        // PA
+        self.heal_headers(header)?;
+        for list in self.lists()?.into_values() {
+            self.heal_group(&list)?;
+        }
+        self.heal_padding()?;
+        if !active {
+            self.heal_footer()?;
+        }
+        self.examine()
+    }
+
     /// The bytes at `offset`; `None` where the file ends before or the disk refuses.
     fn get(&self, offset: u32, len: usize) -> Result<Option<Vec<u8>>, LogError> {
         let mut bytes = vec![0; len];
@@ -256,7 +265,7 @@ impl<F: DiskFile> Patient<'_, F> {
         }
         let parity = data.get(list.data_blocks() * block_len..).unwrap_or_default();
         let parity_whole = bad.iter().all(|index| *index < list.data_blocks() || healed.contains(index));
-        if parity_whole {
+        if parity_whole && !planted(Bug::ParityLeftRotten) {
             self.write_record(RecordKind::Parity, list.parity, parity)?;
         }
         let payload = list.encode();
