@@ -242,6 +242,28 @@ fn stray_files_are_ignored_and_half_created_segments_removed() {
     assert!(!names.iter().any(|name| name.contains("aa.log") || name.contains("ab.log")), "{names:?}");
 }
 
+/// Mutants showed that nobody would miss the name: the file was passed over in silence.
+#[test]
+fn a_segment_in_which_nothing_can_be_recognised_is_named() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    let mut expected: Vec<Location> = Vec::new();
+    for number in 0..60 {
+        expected.push(log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2000)]).unwrap());
+        log.commit(b"note").unwrap();
+    }
+    log.close().unwrap();
+    let file = disk.open(Volume::Blocks, &SegmentId(2).file_name(), OpenMode::Write).unwrap();
+    let noise = vec![0x55; file.len().unwrap() as usize];
+    file.write_at(0, &[&noise]).unwrap();
+    let (_, recovery, seen) = open(&disk);
+    assert_eq!(recovery.unreadable, [SegmentId(2)]);
+    assert_eq!(recovery.missing, []);
+    expected.retain(|location| location.segment != SegmentId(2));
+    let shown: Vec<Location> = seen.into_iter().map(|(location, ..)| location).collect();
+    assert!(shown.len() > 20 && shown == expected, "{shown:?}");
+}
+
 #[test]
 fn a_segment_of_another_store_is_refused_by_name() {
     let (disk, other) = (MemoryDisk::new(), MemoryDisk::new());
