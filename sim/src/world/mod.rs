@@ -12,6 +12,7 @@ mod detail;
 mod machine;
 mod node;
 mod restart;
+mod rot;
 mod rounds;
 mod setting;
 mod strikes;

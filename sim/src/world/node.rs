@@ -1,7 +1,7 @@
 //! One node of the world: its machine's disk and clocks, and the process that runs on it, if it does.
 
 use super::machine::OldDisk;
-use super::restart::Rot;
+use super::rot::Rot;
 use super::strikes::Looming;
 use crate::disk::FaultyDisk;
 use crate::oracle::Oracle;

@@ -2,9 +2,10 @@
 
 use super::detail::Detail;
 use super::node::Process;
+use super::rot::Rot;
 use super::trace::What;
 use super::{World, panicked};
-use crate::disk::{CrashVariant, Damage, Fault, FaultyDisk};
+use crate::disk::{CrashVariant, Fault};
 use crate::oracle::{Broken, Excuse, Promise};
 use crate::sometimes::Sometimes;
 use crate::state::State;
@@ -12,9 +13,8 @@ use crate::story::Told;
 use crate::swarm::Disruption;
 use crate::tape::place::REMAINS;
 use crate::tape::{Purpose, StreamId};
-use ouroboros_engine::env::{DiskFailure, FileName, Volume};
+use ouroboros_engine::env::{DiskFailure, Volume};
 use ouroboros_engine::node::{Access, Activity, Engine, Failure, OpenError, OpenOptions, Opened, Reply, Request};
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Openings that may fail one after the other before the disk is left in peace.
@@ -346,174 +346,6 @@ impl World {
             other => Err(Broken::new(Promise::P8, format!("a node without keys answers a question: {other:?}"))),
         }
     }
-
-    /// What is to rot of a store at rest: one place, unless the budget is no matter.
-    fn choose_rot(&self, node: usize, slot: u32) -> Option<Rot> {
-        let rests = self.nodes[node].state.get() == State::AtRest;
-        let disk = &self.nodes[node].disk;
-        let files: Vec<_> = disk.files(Volume::Blocks).into_iter().filter(|(_, len)| *len > 0).collect();
-        let count = files.len() as u64;
-        let (name, len) = files.get(self.detail(node, slot, Detail::RotFile, count) as usize)?;
-        let sectors = len.div_ceil(512);
-        let sector = self.detail(node, slot, Detail::RotSector, sectors);
-        // At the end of a log that did not rest stands what was acknowledged and nothing covers yet: a store that
-        // cannot read it stays shut, rightly. There such a sector becomes noise.
-        let readable = !rests && files.last().is_some_and(|(last, _)| last == name);
-        // A burst is one place, but not at either end of a segment: there the second copy of what the first says lies near.
-        let inside = sector >= EDGE && sector + EDGE < sectors && !self.budget.beyond;
-        let burst = 1 + self.detail(node, slot, Detail::RotBurst, 4);
-        let count = if inside { burst } else { 1 };
-        let damage = self.rot_damage(node, slot, sectors, readable);
-        let mut rot = Rot::new(disk, name.clone(), sector..sector + count, damage);
-        rot.ends_the_log = sector + EDGE >= sectors && files.last().is_some_and(|(last, _)| last == name);
-        Some(rot)
-    }
-
-    /// How it rots.
-    fn rot_damage(&self, node: usize, slot: u32, sectors: u64, readable: bool) -> Damage {
-        let detail = self.detail(node, slot, Detail::RotNumber, 4096);
-        match self.detail(node, slot, Detail::RotDamage, 5) {
-            0 => Damage::FlippedBit { bit: detail as u16 },
-            1 => Damage::Zeroed,
-            2 => Damage::ReplacedBy { sector: detail % sectors },
-            3 if !readable => Damage::Unreadable,
-            _ => Damage::Garbage { seed: detail },
-        }
-    }
-
-    /// It rots.
-    fn rot(&mut self, node: usize, rot: Option<Rot>) {
-        let Some(mut rot) = rot.filter(|_| self.budget.permits_rot(self.nodes[node].rotten)) else { return };
-        // Without parity nothing may be lost.
-        if !self.budget.beyond && self.swarm.codings.iter().any(|(_, parity)| *parity == 0) {
-            return;
-        }
-        let disk = self.nodes[node].disk.clone();
-        let (damage, sectors, name) = (rot.damage, rot.sectors.clone(), rot.name.clone());
-        self.nodes[node].rotten = rot.strike(&disk);
-        if sectors.end - sectors.start > 1 {
-            self.counts.reached(Sometimes::RottedTwice);
-        }
-        self.nodes[node].rot = Some(rot);
-        let state = self.nodes[node].doing();
-        self.nodes[node].rotted_before = true;
-        self.disrupted(node, Disruption::Rot, || format!("the store rots while {state}"));
-        self.rotted(node, damage, || format!("sectors {sectors:?} of {name} rot: {damage:?}"));
-    }
-
-    /// The only copy of a deletion has parity as soon as the client knows of it: the process is killed, and the end of its log
-    /// rots, as it was when the client was told. What upkeep has copied behind it since has no parity yet.
-    pub(super) fn rot_of_a_deletion(&mut self, node: usize, slot: u32) -> Result<(), Broken> {
-        let it = &self.nodes[node];
-        let files = it.disk.files(Volume::Blocks);
-        let Some((name, len)) = files.last().cloned().filter(|_| !it.rotten && self.may_befall(Disruption::Rot)) else {
-            return Ok(());
-        };
-        let Some(end) = it.disk.end_when_told(&name) else { return Ok(()) };
-        let sectors = len.min(end).div_ceil(512);
-        if sectors < 2 * EDGE || self.detail(node, slot, Detail::RotPurged, 3) != 1 {
-            return Ok(());
-        }
-        // But for the last: a log whose end cannot be told from a torn one.
-        let sector = sectors - 2 - self.detail(node, slot, Detail::RotSector, EDGE);
-        let damage = self.rot_damage(node, slot, sectors, true);
-        let rot = Rot::new(&self.nodes[node].disk, name, sector..sector + 1, damage);
-        self.kill(node);
-        self.rot(node, Some(rot));
-        self.stop_and_restart(node, false, None)?;
-        self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })
-    }
-}
-
-/// Sectors of a segment's ends of which but one rots at a time.
-const EDGE: u64 = 24;
-
-/// A place of the log's that rotted, or is to.
-#[derive(Clone, Debug)]
-pub(super) struct Rot {
-    name: FileName,
-    /// The file's length then.
-    len: usize,
-    sectors: Range<u64>,
-    damage: Damage,
-    /// It is where the last word of the log stands, which nothing covers, and which an opening makes good alone.
-    ends_the_log: bool,
-    before: Vec<u8>,
-    /// What it held then; `None` if the disk refuses to read it.
-    rotten: Option<Vec<u8>>,
-}
-
-impl core::fmt::Display for Rot {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "sectors {} to {} of {}, which rotted", self.sectors.start, self.sectors.end - 1, self.name)
-    }
-}
-
-impl Rot {
-    /// The file.
-    pub(super) const fn name(&self) -> &FileName {
-        &self.name
-    }
-
-    /// Its first byte.
-    pub(super) const fn start(&self) -> u64 {
-        self.sectors.start * 512
-    }
-
-    fn new(disk: &FaultyDisk, name: FileName, sectors: Range<u64>, damage: Damage) -> Self {
-        let before = bytes_of(disk, &name, &sectors);
-        let len = disk.contents(Volume::Blocks, &name).map_or(0, |bytes| bytes.len());
-        Self { name, len, sectors, damage, ends_the_log: false, before, rotten: None }
-    }
-
-    /// Whether nothing has been written there since.
-    fn is_as_chosen(&self, disk: &FaultyDisk) -> bool {
-        self.before == bytes_of(disk, &self.name, &self.sectors)
-    }
-
-    fn strike(&mut self, disk: &FaultyDisk) -> bool {
-        let mut struck = false;
-        for sector in self.sectors.clone() {
-            let damage = match self.damage {
-                Damage::Garbage { seed } => Damage::Garbage { seed: seed + sector - self.sectors.start },
-                damage => damage,
-            };
-            struck |= disk.damage(Volume::Blocks, &self.name, sector, damage);
-        }
-        self.rotten = match self.damage {
-            Damage::Unreadable => None,
-            _ => Some(bytes_of(disk, &self.name, &self.sectors)),
-        };
-        struck
-    }
-
-    /// Whether the sectors that rotted still hold what they held then, or still cannot be read. Other bytes
-    /// may have been written since by right: the end of a log is cut off and written anew.
-    pub(super) fn is_there(&self, disk: &FaultyDisk) -> bool {
-        let Some(rotten) = &self.rotten else {
-            let unreadable = disk.damaged_sectors();
-            return self.sectors.clone().all(|at| unreadable.contains(&(Volume::Blocks, self.name.clone(), at)));
-        };
-        // Parity holds zeros by right, too, and may have been written where the end of the file was cut off.
-        let len = disk.contents(Volume::Blocks, &self.name).map_or(0, |bytes| bytes.len());
-        if rotten.iter().all(|byte| *byte == 0) && len != self.len {
-            return false;
-        }
-        // One byte may stand there by right again; a whole sector does not.
-        *rotten != self.before && bytes_of(disk, &self.name, &self.sectors).starts_with(rotten)
-    }
-
-    /// Whether a stretch of a file holds any of it.
-    pub(super) fn touches(&self, name: &FileName, bytes: &Range<u64>) -> bool {
-        self.name == *name && bytes.start < self.sectors.end * 512 && self.sectors.start * 512 < bytes.end
-    }
-}
-
-/// The bytes of some sectors, as far as the file goes.
-fn bytes_of(disk: &FaultyDisk, name: &FileName, sectors: &Range<u64>) -> Vec<u8> {
-    let bytes = disk.contents(Volume::Blocks, name).unwrap_or_default();
-    let end = bytes.len().min(sectors.end as usize * 512);
-    bytes[end.min(sectors.start as usize * 512)..end].to_vec()
 }
 
 /// Why a question of the oracle has no answer.
