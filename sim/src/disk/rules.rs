@@ -6,8 +6,8 @@
 //! 1. When a client is told that something is done, the last commit that was written is durable: its file was synced after
 //!    it, up to its end, and its name is durable.
 //! 2. What was written before a sync that failed is never trusted, whatever later syncs say, until it is written again.
-//! 3. Up to a commit that a client was told of nothing is written but what stood there, or zeros for what cannot be read and
-//!    is to be healed, and nothing is cut off, unless it is the last batch, and a commit in a newer file is durable: an
+//! 3. Up to a commit that a client was told of nothing is written but what stood there, also where a crash tore it, or zeros for
+//!    what cannot be read and is to be healed, and nothing is cut off, unless it is the last batch, and a commit in a newer file is durable: an
 //!    opening that does not know whether the last batch is, copies it before.
 //! 4. When a client is told anything, what was healed before is synced: else it may be rot again after a crash, and was called
 //!    healed.
@@ -73,6 +73,8 @@ impl Stretches {
 struct Tracked {
     /// What was written to it, whatever became of it since.
     bytes: Vec<u8>,
+    /// What was written to it and not synced when the power failed, at its place: what a crash tore may be made whole again.
+    before: Vec<u8>,
     /// Written, and not synced since.
     dirty: Stretches,
     /// Not synced when a sync failed, and not written again since.
@@ -91,6 +93,19 @@ struct Tracked {
     uncut: Option<u64>,
     /// It has a commit.
     holds_commit: bool,
+}
+
+impl Tracked {
+    /// The power fails, and what is not synced may be torn.
+    fn note_torn(&mut self) {
+        for (start, end) in &self.dirty.0 {
+            let (start, end) = (*start as usize, (*end as usize).min(self.bytes.len()));
+            if let Some(written) = self.bytes.get(start..end) {
+                self.before.resize(self.before.len().max(end), 0);
+                self.before[start..end].copy_from_slice(written);
+            }
+        }
+    }
 }
 
 /// See the module's text.
@@ -163,13 +178,12 @@ impl Rules {
         let known = file.told.min(end);
         let kept = usize::try_from(known.saturating_sub(offset)).unwrap_or(0);
         let stood = file.bytes.get(offset as usize..).and_then(|stood| stood.get(..kept));
+        let torn = file.before.get(offset as usize..).unwrap_or_default();
         let differs = match stood {
             Some(stood) if stood == &bytes[..kept] => None,
-            Some(stood) => stood
-                .iter()
-                .zip(bytes)
-                .enumerate()
-                .position(|(at, (stood, new))| stood != new && *new != 0 && visible.get(at) != Some(new)),
+            Some(stood) => stood.iter().zip(bytes).enumerate().position(|(at, (stood, new))| {
+                stood != new && *new != 0 && visible.get(at) != Some(new) && torn.get(at) != Some(new)
+            }),
             None => (kept > 0).then_some(0),
         };
         file.bytes.resize(file.bytes.len().max(end as usize), 0);
@@ -184,6 +198,9 @@ impl Rules {
             told.for_each(|(stood, new)| *stood = *new);
         } else {
             stood.copy_from_slice(&bytes[remembered..]);
+            for (torn, new) in file.before.iter_mut().skip(offset as usize).zip(bytes) {
+                *torn = *new;
+            }
             file.dirty.add(range.clone());
             if done {
                 file.doubtful.remove(&range);
@@ -360,6 +377,7 @@ impl Rules {
         for (id, file) in &mut self.files {
             let commit = last.as_ref().filter(|(last, _)| last == id).map(|(_, commit)| commit.end as usize);
             let written = commit.and_then(|end| file.bytes.get(..end)).map(<[u8]>::to_vec);
+            file.note_torn();
             (file.dirty, file.doubtful) = (Stretches::default(), Stretches::default());
             file.bytes.truncate(file.synced.max(file.told) as usize);
             file.bytes.extend(found(*id, file.bytes.len() as u64));

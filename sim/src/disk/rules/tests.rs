@@ -102,6 +102,24 @@ fn what_comes_through_a_power_failure_is_durable() {
 }
 
 #[test]
+fn what_a_crash_tore_may_be_made_whole_and_nothing_else() {
+    for (new, breaks) in [(7, false), (8, true)] {
+        let mut rules = told_of_a_batch();
+        let end = batch().len() as u64;
+        // Parity, which the crash tears, and a commit behind it.
+        rules.wrote(FILE, end, &[7; 64], &[], true);
+        for found in [64, 0] {
+            rules.life_ends(true, &BTreeSet::from([FILE]), &|_, _| vec![0; found]);
+        }
+        rules.wrote(FILE, end + 64, &batch(), &[], true);
+        rules.synced(FILE);
+        rules.told();
+        rules.wrote(FILE, end, &[new; 64], &[0; 64], true);
+        assert_eq!(rules.take_broken().is_some(), breaks, "{new} is written");
+    }
+}
+
+#[test]
 fn what_was_cut_off_may_be_back_after_a_failed_sync() {
     let mut rules = Rules::default();
     let all = batch();
