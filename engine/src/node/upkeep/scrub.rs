@@ -187,12 +187,11 @@ impl<D: Disk> Engine<D> {
                 self.heal.hides_nothing(range);
                 DamageOutcome::Harmless
             } else if range.what.kind() == Some(RecordKind::Slice) && !self.holds_needed_slice(range)? {
-                // Nothing refers to it, or it was made anew elsewhere.
-                self.heal.hides_nothing(range);
+                // Nothing is known to refer to it, or it was made anew elsewhere. What the disk refuses now it may give
+                // later, and an index that never saw it is made anew then.
+                self.give_up(range);
                 DamageOutcome::Harmless
-            } else if self.heal.give_up(range) {
-                // The next process is to know that too.
-                (self.batch.checkpoint, self.batch.forced, self.upkeep.uncommitted) = (true, true, true);
+            } else if self.give_up(range) {
                 DamageOutcome::Lost
             } else if alive.contains(range) {
                 DamageOutcome::Lost
@@ -205,6 +204,16 @@ impl<D: Disk> Engine<D> {
             }
         }
         Ok(())
+    }
+
+    /// Notes that a place cannot be had back, for the next process, too. Whether the index never saw it.
+    fn give_up(&mut self, range: &DamagedRange) -> bool {
+        // PA
+        let unseen = self.heal.give_up(range);
+        if unseen {
+            (self.batch.checkpoint, self.batch.forced, self.upkeep.uncommitted) = (true, true, true);
+        }
+        unseen
     }
 
     /// Whether a slice stands there of a seal that something refers to.
