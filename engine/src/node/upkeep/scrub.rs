@@ -191,9 +191,7 @@ impl<D: Disk> Engine<D> {
                 // later, and an index that never saw it is made anew then.
                 self.give_up(range);
                 DamageOutcome::Harmless
-            } else if self.give_up(range) {
-                DamageOutcome::Lost
-            } else if alive.contains(range) {
+            } else if self.give_up(range) || alive.contains(range) {
                 DamageOutcome::Lost
             } else {
                 DamageOutcome::Harmless
