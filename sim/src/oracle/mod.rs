@@ -2,10 +2,10 @@
 
 mod answers;
 pub(crate) mod bounds;
-pub(crate) mod dots;
 mod learn;
 pub mod model;
 mod plaintext;
+pub(crate) mod records;
 
 pub(crate) use learn::{Held, Shown, Sight};
 pub use model::Model;

@@ -3,7 +3,7 @@
 use super::restart::Stop;
 use super::trace::What;
 use super::{Pumped, World};
-use crate::oracle::{Broken, Excuse, Held, Promise, Shown, Sight, dots};
+use crate::oracle::{Broken, Excuse, Held, Promise, Shown, Sight, records};
 use crate::sometimes::Sometimes;
 use crate::story::Told;
 use crate::tape::place::FINALE;
@@ -309,13 +309,13 @@ impl World {
         self.nodes[node].oracle.settle();
         let it = &self.nodes[node];
         if let Some(rot) = it.rot.as_ref().filter(|_| !it.torn && it.harm() == 0) {
-            dots::check_slices(&it.disk, &|name, bytes| rot.touches(name, bytes))?;
+            records::check_slices(&it.disk, &|name, bytes| rot.touches(name, bytes))?;
         }
         self.heal(node)?;
         if self.nodes[node].rotted_before {
-            dots::check_records(&self.nodes[node].disk)?;
+            records::check_records(&self.nodes[node].disk)?;
         }
-        if dots::check(&self.nodes[node].disk)? > 0 {
+        if records::check(&self.nodes[node].disk)? > 0 {
             self.counts.reached(Sometimes::PagesNamed);
         }
         match self.must(node, &Request::Compact, Promise::P6)? {
@@ -357,7 +357,7 @@ impl World {
         let it = &self.nodes[node];
         if report.damage.is_empty()
             && let Some(rot) = it.rot.as_ref().filter(|rot| rot.is_there(&it.disk))
-            && dots::is_of_log(&it.disk, rot.name(), rot.start())
+            && records::is_of_log(&it.disk, rot.name(), rot.start())
         {
             return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot}")));
         }
