@@ -2,98 +2,23 @@
 //! versions so large that their references are pages. Every request is answered, and what was acknowledged is there.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod node;
+
 use bytes::Bytes;
-use ouroboros_engine::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
-use ouroboros_engine::names::KeyName;
-use ouroboros_engine::node::{
-    Failure, Job, Limits, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Written,
+use node::{
+    CHUNKER, Node, PAGED, create, everything_is_there, everything_lasts, get, key, noise, open_without_index, put,
 };
-use ouroboros_engine::seal::{Chunker, ChunkerKind, ChunkerParams, Coding};
-use ouroboros_engine::store::log::RecordKind;
+use node::{tight, value};
+use ouroboros_engine::env::MemoryDisk;
+use ouroboros_engine::node::{
+    Failure, Job, Limits, PurgeTarget, PutSource, Reply, Request, RequestId, Select, Written,
+};
+use ouroboros_engine::seal::{Chunker, Coding};
 use ouroboros_sim::disk::{CrashVariant, FaultPlan, FaultyDisk, Operation};
 use ouroboros_sim::local::{Local, config, keyring};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-
-type Node = Local<MemoryDisk>;
-
-/// Chunks as short as they may be: 2 MiB are more than a page of references.
-const CHUNKER: ChunkerParams = ChunkerParams { kind: ChunkerKind::Cdc1, min_len: 1024, avg_len: 2048, max_len: 4096 };
-/// More than 1,024 chunks.
-const PAGED: usize = 3 << 20;
-
-fn key(name: &str) -> KeyName {
-    KeyName::new(name).unwrap()
-}
-
-fn noise(seed: u8, len: usize) -> Bytes {
-    let mut out = vec![0; len];
-    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut out);
-    out.into()
-}
-
-/// Little memory and short segments.
-fn tight() -> Limits {
-    Limits {
-        inflight_len: 200_000,
-        window_len: 100_000,
-        segment_len: 512 << 10,
-        batch_len: 1 << 20,
-        index_overlay_len: 100_000,
-        index_cache_len: 1 << 20,
-        read_len: 8 << 20,
-        upkeep_step_len: 50_000,
-        ..Limits::default()
-    }
-}
-
-fn create(disk: &MemoryDisk, limits: Limits) -> Node {
-    let keys = keyring(1);
-    let config = config(&keys, Coding::new(2, 1).unwrap(), CHUNKER);
-    Local::create(disk.clone(), config, keys, limits, 7).unwrap()
-}
-
-/// Opens what is on the disk, with nothing but the log.
-fn open_without_index(disk: &MemoryDisk) -> Node {
-    for name in disk.list(Volume::Index).unwrap() {
-        disk.remove(Volume::Index, &name).unwrap();
-    }
-    let (node, opened) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
-    assert!(opened.index_rebuilt && opened.damaged.is_empty(), "{opened:?}");
-    node
-}
-
-fn value(name: &str, source: PutSource) -> Put {
-    Put { key: key(name), source, options: PutOptions::default() }
-}
-
-fn put<D: Disk>(node: &mut Local<D>, name: &str, bytes: Bytes) -> Written {
-    let Reply::Put(results) = node.ask(Request::Put(vec![value(name, PutSource::Value(bytes))])).unwrap() else {
-        panic!("no put")
-    };
-    results.into_iter().next().unwrap().unwrap()
-}
-
-fn get<D: Disk>(node: &mut Local<D>, name: &str) -> Result<Bytes, Failure> {
-    let Reply::Got(results) = node.ask(Request::Get(vec![(key(name), ouroboros_engine::node::Select::Winner)]))? else {
-        panic!("not got")
-    };
-    let got = results.into_iter().next().unwrap()?;
-    if let Some(inline) = got.inline {
-        return Ok(inline);
-    }
-    let mut out = Vec::new();
-    let step = node.engine().limits().read_len;
-    while (out.len() as u64) < got.version.len {
-        let start = out.len() as u64;
-        let Reply::Data(pieces) = node.ask(Request::Read { blob: got.version.id, range: start..start + step })? else {
-            panic!("no data")
-        };
-        pieces.iter().for_each(|piece| out.extend_from_slice(piece));
-    }
-    Ok(out.into())
-}
 
 /// A client of one stream, who sends the next piece when it is welcome.
 struct Client {
@@ -154,25 +79,6 @@ fn run(node: &mut Node, clients: &mut [Client]) {
         let more = node.step();
         let waiting: Vec<bool> = clients.iter().map(|client| client.ending).collect();
         assert!(moved || more || clients.iter_mut().any(|client| client.go_on(node)), "all wait for ever: {waiting:?}");
-    }
-}
-
-fn everything_is_there(node: &mut Node, expected: &[(&str, &Bytes)]) {
-    for (name, bytes) in expected {
-        assert!(get(node, name).unwrap() == *bytes, "{name} holds other bytes");
-    }
-    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: false }).unwrap() else { panic!() };
-    assert!(report.damage.is_empty() && report.lost.is_empty(), "{report:?}");
-}
-
-/// What is there is also there for an index made anew, and after a compaction by it, and for one made anew from that.
-fn everything_lasts(disk: &MemoryDisk, expected: &[(&str, &Bytes)]) {
-    for _ in 0..2 {
-        let mut node = open_without_index(disk);
-        everything_is_there(&mut node, expected);
-        node.ask(Request::Compact).unwrap();
-        everything_is_there(&mut node, expected);
-        node.close().unwrap();
     }
 }
 
@@ -349,81 +255,6 @@ fn a_removal_of_a_segment_is_counted_also_if_time_passes_during_a_compaction() {
     }
 }
 
-/// Changes a byte in the payload of the first record of a kind.
-fn rot(disk: &MemoryDisk, kind: RecordKind) {
-    for name in disk.list(Volume::Blocks).unwrap() {
-        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
-        let mut bytes = vec![0; file.len().unwrap() as usize];
-        file.read_at(0, &mut bytes).unwrap();
-        let marks = [b"oRec".as_slice(), &[kind as u8]].concat();
-        if let Some(at) = bytes.windows(marks.len()).position(|window| window == marks) {
-            return file.write_at(at as u64 + 30, &[&[!bytes[at + 30]]]).unwrap();
-        }
-    }
-    panic!("no {kind:?}");
-}
-
-#[test]
-fn a_compaction_takes_no_policy_along_that_it_cannot_read() {
-    let disk = MemoryDisk::new();
-    let mut node = create(&disk, tight());
-    put(&mut node, "dead", noise(1, 50_000));
-    let coding = Coding::new(4, 2).unwrap();
-    node.ask(Request::Recode(coding)).unwrap();
-    node.ask(Request::Purge(PurgeTarget::Key(key("dead")))).unwrap();
-    rot(&disk, RecordKind::Note);
-    node.ask(Request::Compact).unwrap();
-    node.close().unwrap();
-    let mut node = open_without_index(&disk);
-    put(&mut node, "new", noise(2, 50_000));
-    let Reply::Recoded(report) = node.ask(Request::Recode(coding)).unwrap() else { panic!("not recoded") };
-    assert_eq!(report.recoded, 0);
-}
-
-#[test]
-fn what_a_lost_page_of_references_names_is_kept() {
-    let bytes = noise(1, PAGED);
-    let disk = MemoryDisk::new();
-    let mut node = create(&disk, Limits::default());
-    put(&mut node, "paged", bytes.clone());
-    put(&mut node, "dead", noise(2, 50_000));
-    // Killed before it has parity.
-    drop(node);
-    rot(&disk, RecordKind::RefPage);
-    for name in disk.list(Volume::Index).unwrap() {
-        disk.remove(Volume::Index, &name).unwrap();
-    }
-    let (mut node, opened) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
-    assert!(!opened.damaged.is_empty());
-    for _ in 0..2 {
-        let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
-        assert!(report.lost.is_empty() && !report.damage.is_empty(), "{report:?}");
-        node.ask(Request::Purge(PurgeTarget::Key(key("dead")))).unwrap();
-        node.ask(Request::Compact).unwrap();
-        assert!(get(&mut node, "paged").unwrap() == bytes);
-        put(&mut node, "dead", noise(2, 50_000));
-    }
-}
-
-#[test]
-fn a_scrub_misses_the_seals_that_pages_of_references_name() {
-    let bytes = noise(1, PAGED);
-    let disk = MemoryDisk::new();
-    let mut node = create(&disk, tight());
-    let paged = put(&mut node, "paged", bytes.clone());
-    node.close().unwrap();
-    for name in disk.list(Volume::Index).unwrap() {
-        disk.remove(Volume::Index, &name).unwrap();
-    }
-    disk.remove(Volume::Blocks, &disk.list(Volume::Blocks).unwrap()[2]).unwrap();
-    let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
-    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
-    assert!(report.lost.contains(&paged.id), "{report:?}");
-    // Also of those of which no slice is left, and the index knows nothing.
-    let place = format!("version {}: damaged beyond repair: seal", paged.id);
-    assert!(report.damage.iter().any(|damage| damage.place.starts_with(&place)), "{report:?}");
-}
-
 #[test]
 fn a_compaction_at_any_moment_of_a_put_takes_nothing_of_it() {
     let (bytes, dead) = (noise(1, PAGED), noise(2, 600_000));
@@ -516,7 +347,7 @@ fn a_job_that_panics_in_any_stage_fails_its_request_and_nothing_hangs() {
                     value("same", PutSource::Value(noise(3, 30_000))),
                 ]),
                 Request::Put(vec![value("copy", PutSource::SameAs(source.id))]),
-                Request::Get(vec![(key("source"), ouroboros_engine::node::Select::Winner)]),
+                Request::Get(vec![(key("source"), Select::Winner)]),
                 Request::GetVersion(source.id),
                 Request::Read { blob: source.id, range: 5..39_000 },
                 Request::Diff { from: source.id, to: source.id },

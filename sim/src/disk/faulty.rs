@@ -204,7 +204,7 @@ impl FaultyDisk {
     }
 
     /// A client is told something: the rules say that what was healed before must be durable by now.
-    pub fn tell(&self) {
+    pub fn tell_anything(&self) {
         if let Some(rules) = &mut lock(&self.machine).rules {
             rules.answered();
         }

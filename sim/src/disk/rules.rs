@@ -6,11 +6,11 @@
 //! 1. When a client is told that something is done, the last commit that was written is durable: its file was synced after
 //!    it, up to its end, and its name is durable.
 //! 2. What was written before a sync that failed is never trusted, whatever later syncs say, until it is written again.
-//! 3. Up to a commit that a client was told of nothing is written but what stood there, also where a crash tore it, or zeros for
-//!    what cannot be read and is to be healed, and nothing is cut off, unless it is the last batch, and a commit in a newer file is durable: an
-//!    opening that does not know whether the last batch is, copies it before.
-//! 4. When a client is told anything, what was healed before is synced: else it may be rot again after a crash, and was called
-//!    healed.
+//! 3. Up to a commit that a client was told of nothing is written but what stood there, also where a crash tore it, or
+//!    zeros for what cannot be read and is to be healed. Nothing there is cut off, unless it is the last batch, and a commit
+//!    in a newer file is durable: an opening that does not know whether the last batch is copies it before.
+//! 4. When a client is told anything, what was healed before is synced: else it may be rot again after a crash, and was
+//!    called healed.
 //! 5. A file with a commit in it is removed only right behind a sync: what was alive in it is committed elsewhere.
 
 use super::directory::FileId;
@@ -74,7 +74,7 @@ struct Tracked {
     /// What was written to it, whatever became of it since.
     bytes: Vec<u8>,
     /// What was written to it and not synced when the power failed, at its place: what a crash tore may be made whole again.
-    before: Vec<u8>,
+    torn: Vec<u8>,
     /// Written, and not synced since.
     dirty: Stretches,
     /// Not synced when a sync failed, and not written again since.
@@ -101,8 +101,8 @@ impl Tracked {
         for (start, end) in &self.dirty.0 {
             let (start, end) = (*start as usize, (*end as usize).min(self.bytes.len()));
             if let Some(written) = self.bytes.get(start..end) {
-                self.before.resize(self.before.len().max(end), 0);
-                self.before[start..end].copy_from_slice(written);
+                self.torn.resize(self.torn.len().max(end), 0);
+                self.torn[start..end].copy_from_slice(written);
             }
         }
     }
@@ -115,7 +115,7 @@ pub(super) struct Rules {
     /// The last commit that was written by this process and is of more than parity: its file, and where it begins and ends.
     last: Option<(FileId, Range<u64>)>,
     /// The newest file when a client was last told that something is done, and where it ended.
-    end: Option<(FileId, u64)>,
+    end_when_told: Option<(FileId, u64)>,
     /// The newest file in which a process has left a durable commit.
     durable: Option<FileId>,
     /// Something was written or cut since the last good sync.
@@ -157,7 +157,7 @@ impl Rules {
 
     /// Where a file ended when a client was last told that something is done, if it was the newest then.
     pub(super) fn end_when_told(&self, id: FileId) -> Option<u64> {
-        self.end.filter(|(newest, _)| *newest == id).map(|(_, end)| end)
+        self.end_when_told.filter(|(newest, _)| *newest == id).map(|(_, end)| end)
     }
 
     /// Something is written, and that may fail half done; `visible` is what could be read before where clients were told of
@@ -178,7 +178,7 @@ impl Rules {
         let known = file.told.min(end);
         let kept = usize::try_from(known.saturating_sub(offset)).unwrap_or(0);
         let stood = file.bytes.get(offset as usize..).and_then(|stood| stood.get(..kept));
-        let torn = file.before.get(offset as usize..).unwrap_or_default();
+        let torn = file.torn.get(offset as usize..).unwrap_or_default();
         let differs = match stood {
             Some(stood) if stood == &bytes[..kept] => None,
             Some(stood) => stood.iter().zip(bytes).enumerate().position(|(at, (stood, new))| {
@@ -198,8 +198,8 @@ impl Rules {
             told.for_each(|(stood, new)| *stood = *new);
         } else {
             stood.copy_from_slice(&bytes[remembered..]);
-            for (torn, new) in file.before.iter_mut().skip(offset as usize).zip(bytes) {
-                *torn = *new;
+            for (lost, new) in file.torn.iter_mut().skip(offset as usize).zip(bytes) {
+                *lost = *new;
             }
             file.dirty.add(range.clone());
             if done {
@@ -323,7 +323,7 @@ impl Rules {
 
     /// A client is told that something is done.
     pub(super) fn told(&mut self) {
-        self.end = self.files.last_key_value().map(|(id, file)| (*id, file.bytes.len() as u64));
+        self.end_when_told = self.files.last_key_value().map(|(id, file)| (*id, file.bytes.len() as u64));
         let Some((id, commit)) = self.last.clone() else { return };
         if let Some(why) = self.lacks(id, &commit) {
             self.breaks(|| format!("a client is told of a commit at {commit:?}, and {why}"));

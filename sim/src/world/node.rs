@@ -64,7 +64,7 @@ impl Host for TurnHost {
                 Reply::Purged { .. } | Reply::Recoded(_) => true,
                 _ => false,
             };
-            self.disk.tell();
+            self.disk.tell_anything();
             if done {
                 self.disk.tell_done();
             }

@@ -1,0 +1,153 @@
+//! What cannot be read when it matters: nothing is thrown away that it may speak of, and what the disk gives again is there.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+
+use node::{PAGED, create, get, key, noise, open_without_index, put, tight};
+use ouroboros_engine::env::{Disk, DiskFile, FileName, MemoryDisk, OpenMode, Volume};
+use ouroboros_engine::id::EngineRng;
+use ouroboros_engine::node::{DamageOutcome, Limits, PurgeTarget, Reply, Request, ScrubReport};
+use ouroboros_engine::seal::Coding;
+use ouroboros_engine::store::Location;
+use ouroboros_engine::store::log::{Log, LogOptions, RecordKind};
+use ouroboros_sim::disk::{Damage, FaultPlan, FaultyDisk};
+use ouroboros_sim::local::{Local, config, keyring};
+
+/// Changes a byte in the payload of the first record of a kind.
+fn rot(disk: &MemoryDisk, kind: RecordKind) {
+    for name in disk.list(Volume::Blocks).unwrap() {
+        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        let marks = [b"oRec".as_slice(), &[kind as u8]].concat();
+        if let Some(at) = bytes.windows(marks.len()).position(|window| window == marks) {
+            return file.write_at(at as u64 + 30, &[&[!bytes[at + 30]]]).unwrap();
+        }
+    }
+    panic!("no {kind:?}");
+}
+
+#[test]
+fn a_compaction_takes_no_policy_along_that_it_cannot_read() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, tight());
+    put(&mut node, "dead", noise(1, 50_000));
+    let coding = Coding::new(4, 2).unwrap();
+    node.ask(Request::Recode(coding)).unwrap();
+    node.ask(Request::Purge(PurgeTarget::Key(key("dead")))).unwrap();
+    rot(&disk, RecordKind::Note);
+    node.ask(Request::Compact).unwrap();
+    node.close().unwrap();
+    let mut node = open_without_index(&disk);
+    put(&mut node, "new", noise(2, 50_000));
+    let Reply::Recoded(report) = node.ask(Request::Recode(coding)).unwrap() else { panic!("not recoded") };
+    assert_eq!(report.recoded, 0);
+}
+
+#[test]
+fn what_a_lost_page_of_references_names_is_kept() {
+    let bytes = noise(1, PAGED);
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, Limits::default());
+    put(&mut node, "paged", bytes.clone());
+    put(&mut node, "dead", noise(2, 50_000));
+    // Killed before it has parity.
+    drop(node);
+    rot(&disk, RecordKind::RefPage);
+    for name in disk.list(Volume::Index).unwrap() {
+        disk.remove(Volume::Index, &name).unwrap();
+    }
+    let (mut node, opened) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    assert!(!opened.damaged.is_empty());
+    for _ in 0..2 {
+        let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
+        assert!(report.lost.is_empty() && !report.damage.is_empty(), "{report:?}");
+        node.ask(Request::Purge(PurgeTarget::Key(key("dead")))).unwrap();
+        node.ask(Request::Compact).unwrap();
+        assert!(get(&mut node, "paged").unwrap() == bytes);
+        put(&mut node, "dead", noise(2, 50_000));
+    }
+}
+
+#[test]
+fn a_scrub_misses_the_seals_that_pages_of_references_name() {
+    let bytes = noise(1, PAGED);
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, tight());
+    let paged = put(&mut node, "paged", bytes.clone());
+    node.close().unwrap();
+    for name in disk.list(Volume::Index).unwrap() {
+        disk.remove(Volume::Index, &name).unwrap();
+    }
+    disk.remove(Volume::Blocks, &disk.list(Volume::Blocks).unwrap()[2]).unwrap();
+    let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
+    assert!(report.lost.contains(&paged.id), "{report:?}");
+    // Also of those of which no slice is left, and the index knows nothing.
+    let place = format!("version {}: damaged beyond repair: seal", paged.id);
+    assert!(report.damage.iter().any(|damage| damage.place.starts_with(&place)), "{report:?}");
+}
+
+/// Length of a record's header, in bytes (docs/FORMAT.md).
+const RECORD_HEADER: u64 = 24;
+/// Length of a sector, in bytes.
+const SECTOR: u64 = 512;
+
+/// Where all slices in a log lie.
+fn slices(disk: &FaultyDisk) -> Vec<Location> {
+    let mut found = Vec::new();
+    let mut rng = EngineRng::from_seed([9; 32]);
+    let opened = Log::open(disk.snapshot(), LogOptions::default(), None, &mut rng, |_, _| true, &mut |record| {
+        found.extend((record.kind == RecordKind::Slice).then_some(record.location));
+        Ok(())
+    });
+    opened.unwrap();
+    found
+}
+
+fn scrub(node: &mut Local<FaultyDisk>) -> ScrubReport {
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
+    report
+}
+
+/// The index was made while the disk refused more slices of a seal than its parity covers. A scrub must not say of them that
+/// they are nothing: no row of the index knows them, and without them there is nothing to be had.
+#[test]
+fn slices_that_the_disk_refused_are_there_once_it_gives_them_again() {
+    let bytes = noise(1, 600_000);
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let config = config(&keyring(1), Coding::new(2, 1).unwrap(), node::CHUNKER);
+    let mut node = Local::create(disk.clone(), config, keyring(1), tight(), 7).unwrap();
+    put(&mut node, "v", bytes.clone());
+    node.close().unwrap();
+    let disk = disk.restart();
+    for name in disk.list(Volume::Index).unwrap() {
+        disk.remove(Volume::Index, &name).unwrap();
+    }
+    let mut refused = Vec::new();
+    for slice in slices(&disk) {
+        let name = FileName::new(format!("seg-{}.log", slice.segment)).unwrap();
+        let whole = disk.contents(Volume::Blocks, &name).unwrap();
+        // What stands in the sector of the record's header can be read: for some that is all of the slice's own header.
+        let from = (u64::from(slice.offset) + RECORD_HEADER).div_ceil(SECTOR);
+        let to = (u64::from(slice.offset) + RECORD_HEADER + u64::from(slice.len)) / SECTOR;
+        for sector in from..to {
+            let range = (sector * SECTOR) as usize..((sector + 1) * SECTOR) as usize;
+            refused.push((name.clone(), sector, whole[range].to_vec()));
+            assert!(disk.damage(Volume::Blocks, &name, sector, Damage::Unreadable));
+        }
+    }
+    let (mut node, opened) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    assert!(opened.index_rebuilt, "{opened:?}");
+    get(&mut node, "v").unwrap_err();
+    let report = scrub(&mut node);
+    assert!(report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Harmless), "all are named as lost");
+    get(&mut node, "v").unwrap_err();
+    // A sector that is written whole can be read again.
+    for (name, sector, bytes) in &refused {
+        let file = disk.open(Volume::Blocks, name, OpenMode::Write).unwrap();
+        file.write_at(sector * SECTOR, &[bytes]).unwrap();
+    }
+    scrub(&mut node);
+    assert!(get(&mut node, "v").unwrap() == bytes);
+}
