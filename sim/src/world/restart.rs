@@ -227,12 +227,16 @@ impl World {
         self.set_rates(node, false);
         self.nodes[node].begin(None);
         self.nodes[node].disk.pause(false);
+        let harm = self.nodes[node].harm();
         let closed = self.close(node)?;
         let mut rot = None;
         if closed {
             match between {
                 Disruption::Keyless => self.keyless(node, slot)?,
-                Disruption::Rot => rot = self.choose_rot(node, slot),
+                // A disk that refuses something takes the parity of the last batches: a store is closed without it.
+                Disruption::Rot if self.nodes[node].harm() == harm => {
+                    rot = self.choose_rot(node, slot);
+                }
                 _ => {}
             }
         }
