@@ -31,6 +31,8 @@ pub(super) enum Fault {
     FailRead,
     /// Removals of files, once.
     FailRemove,
+    /// Opening a file to write to it, and cutting it off, once.
+    FailTouch,
 }
 
 #[derive(Debug, Default)]
@@ -199,6 +201,9 @@ impl Disk for CrashDisk {
                 None => {}
             }
         }
+        if mode == OpenMode::Write && self.step("open", text, |fault| fault == Fault::FailTouch)?.is_some() {
+            return Err(error("open", text, DiskFailure::Io("planned".into())));
+        }
         let mut state = self.lock();
         if state.crashed {
             return Err(error("open", text, DiskFailure::Crashed));
@@ -312,8 +317,10 @@ impl DiskFile for CrashFile {
     }
 
     fn truncate(&self, len: u64) -> Result<(), DiskError> {
-        if self.disk.step("truncate", &self.name, only_crash)?.is_some() {
-            return Err(error("truncate", &self.name, DiskFailure::Crashed));
+        match self.disk.step("truncate", &self.name, |fault| matches!(fault, Fault::Crash | Fault::FailTouch))? {
+            Some(Fault::Crash) => return Err(error("truncate", &self.name, DiskFailure::Crashed)),
+            Some(_) => return Err(error("truncate", &self.name, DiskFailure::Io("planned".into()))),
+            None => {}
         }
         self.disk.lock().inodes[self.inode].current.resize(len as usize, 0);
         Ok(())

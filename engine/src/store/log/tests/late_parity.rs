@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::basics::{SMALL, STORE, payload, rng};
-use super::crash_disk::CrashDisk;
+use super::crash_disk::{CrashDisk, Fault, Survival};
 use crate::env::{Disk, DiskFile, OpenMode, Volume};
 
 /// What carries its own hash at its end is a slice here.
@@ -18,9 +18,9 @@ fn flip(disk: &CrashDisk, slice: Location) {
     file.write_at(at, &[&[byte[0] ^ 1]]).unwrap();
 }
 
-/// A store whose process was killed, and one of whose slices has rotted since: where it is, and what it should be. The last
-/// batch moves to a fresh segment at the opening, and what stays behind is to be given its parity.
-fn killed_and_rotten() -> (CrashDisk, Location, Vec<u8>) {
+/// A store whose process was killed: where a slice of it is, and what it should be. The last batch moves to a fresh segment
+/// at the opening, and what stays behind is to be given its parity.
+fn killed() -> (CrashDisk, Location, Vec<u8>) {
     let disk = CrashDisk::default();
     let mut log = Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng(), verify).unwrap();
     let mut bytes = payload(1, 1500);
@@ -30,6 +30,12 @@ fn killed_and_rotten() -> (CrashDisk, Location, Vec<u8>) {
     log.append(RecordKind::Blob, RecordFlags::NONE, &[b"what follows"]).unwrap();
     log.commit(b"more").unwrap();
     drop(log);
+    (disk, slice, bytes)
+}
+
+/// And the slice has rotted since.
+fn killed_and_rotten() -> (CrashDisk, Location, Vec<u8>) {
+    let (disk, slice, bytes) = killed();
     flip(&disk, slice);
     (disk, slice, bytes)
 }
@@ -60,4 +66,30 @@ fn a_mended_segment_is_given_its_parity_when_the_log_comes_to_rest() {
     flip(&disk, slice);
     assert!(!log.repair(slice.segment).unwrap().healed.is_empty());
     assert_eq!(log.read(slice).unwrap(), bytes);
+}
+
+#[test]
+fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_later() {
+    let (mut refused, mut failed) = (0, 0);
+    for at in 0.. {
+        let (killed, slice, bytes) = killed();
+        let disk = killed.after_crash(Survival::Everything);
+        disk.plan(at, Fault::FailTouch);
+        let opened = Log::open(disk.clone(), SMALL, None, &mut rng(), verify, &mut |_| Ok(()));
+        if !disk.hit() {
+            break;
+        }
+        let Ok((mut log, _)) = opened else {
+            failed += 1;
+            continue;
+        };
+        refused += usize::from(log.lacks_parity());
+        log.settle().unwrap();
+        assert!(!log.lacks_parity());
+        flip(&disk, slice);
+        assert!(!log.repair(slice.segment).unwrap().healed.is_empty(), "refused at {at}");
+        assert_eq!(log.read(slice).unwrap(), bytes);
+    }
+    // The last segment is opened to be written to, and cut where its last batch was copied: a log that cannot is shut.
+    assert_eq!((refused, failed), (1, 2), "refusals that cost parity, and those that cost the opening");
 }
