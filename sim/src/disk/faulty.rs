@@ -1,17 +1,17 @@
 //! The disk that the engine is given.
 
 use super::crash::CrashVariant;
-use super::directory::FileId;
 use super::fault::{Fault, FaultCounts, Strike};
 use super::image::Damage;
 use super::machine::{Account, Machine, Power};
+use super::open_file::FaultyFile;
 use super::operation::{LogEntry, Operation};
 use super::plan::{FaultPlan, Injection};
 use super::undecided::Undecided;
 use super::watcher::Watcher;
 use crate::state::{State, StateCell};
 use crate::tape::Tape;
-use ouroboros_engine::env::{Disk, DiskError, DiskFailure, DiskFile, FileName, OpenMode, Volume};
+use ouroboros_engine::env::{Disk, DiskError, DiskFailure, FileName, OpenMode, Volume};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A disk in memory with exact crash semantics and planned faults. Clones share it; [`FaultyDisk::snapshot`] copies.
@@ -38,19 +38,8 @@ pub struct FaultyDisk {
     life: u64,
 }
 
-/// An open file of a [`FaultyDisk`].
-#[derive(Debug)]
-pub struct FaultyFile {
-    machine: Arc<Mutex<Machine>>,
-    life: u64,
-    id: FileId,
-    volume: Volume,
-    name: Arc<FileName>,
-    writable: bool,
-}
-
 // A panic elsewhere while the lock was held ends that test; others may still look at the disk.
-fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
+pub(super) fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
     machine.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -451,102 +440,5 @@ impl Disk for FaultyDisk {
 
     fn sync_directory(&self, volume: Volume) -> Result<(), DiskError> {
         self.run(Operation::SyncDirectory { volume }, |machine, fault| machine.sync_directory(volume, fault))
-    }
-}
-
-impl FaultyFile {
-    fn run<T>(
-        &self,
-        operation: Operation,
-        body: impl FnOnce(&mut Machine, Option<Fault>) -> Result<T, DiskFailure>,
-    ) -> Result<T, DiskError> {
-        lock(&self.machine).run(self.life, operation, body)
-    }
-
-    fn refuse_if_read_only(&self) -> Result<(), DiskFailure> {
-        if self.writable { Ok(()) } else { Err(DiskFailure::Io("the file was opened for reading only".to_owned())) }
-    }
-}
-
-impl Drop for FaultyFile {
-    fn drop(&mut self) {
-        let mut machine = lock(&self.machine);
-        if machine.life != self.life {
-            return;
-        }
-        if let Some(file) = machine.files.get_mut(&self.id) {
-            file.handles = file.handles.saturating_sub(1);
-            if file.handles == 0 {
-                machine.collect();
-            }
-        }
-    }
-}
-
-impl DiskFile for FaultyFile {
-    fn len(&self) -> Result<u64, DiskError> {
-        let operation = Operation::Len { volume: self.volume, name: self.name.clone() };
-        self.run(operation, |machine, _| machine.len(self.id))
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        let (volume, name) = (self.volume, self.name.clone());
-        let operation = Operation::Read { volume, name, offset, len: buffer.len() as u64 };
-        self.run(operation, |machine, fault| machine.read(self.id, offset, buffer, fault))
-    }
-
-    fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
-        let bytes = parts.concat();
-        let (volume, name) = (self.volume, self.name.clone());
-        let operation = Operation::Write { volume, name, offset, len: bytes.len() as u64 };
-        self.run(operation, |machine, fault| {
-            self.refuse_if_read_only()?;
-            let told = machine.rules_of(self.volume).map_or(0, |rules| rules.told_of(self.id, offset));
-            let visible = machine.visible(self.id, offset, told.min(bytes.len() as u64));
-            let written = machine.write(self.id, self.volume, offset, &bytes, fault);
-            if let Some(rules) = machine.rules_of(self.volume) {
-                rules.wrote(self.id, offset, &bytes, &visible, written.is_ok());
-            }
-            written
-        })
-    }
-
-    fn truncate(&self, len: u64) -> Result<(), DiskError> {
-        let operation = Operation::Truncate { volume: self.volume, name: self.name.clone(), len };
-        self.run(operation, |machine, fault| {
-            self.refuse_if_read_only()?;
-            machine.truncate(self.id, len, fault)?;
-            if let Some(rules) = machine.rules_of(self.volume) {
-                rules.truncated(self.id, len);
-            }
-            Ok(())
-        })
-        .inspect_err(|error| {
-            // What a machine without power wishes for is nothing to go by.
-            if error.failure != DiskFailure::Crashed
-                && let Some(rules) = lock(&self.machine).rules_of(self.volume)
-            {
-                rules.not_cut(self.id, len);
-            }
-        })
-    }
-
-    fn sync(&self) -> Result<(), DiskError> {
-        let operation = Operation::Sync { volume: self.volume, name: self.name.clone() };
-        self.run(operation, |machine, fault| {
-            let synced = machine.sync(self.id, fault);
-            let Some(mut rules) = machine.rules.take_if(|_| self.volume == Volume::Blocks) else { return synced };
-            match &synced {
-                Ok(()) => rules.synced(self.id),
-                Err(_) => {
-                    rules.sync_failed(self.id);
-                    if let Ok(len) = machine.len(self.id) {
-                        rules.dropped(self.id, len, |from| machine.visible(self.id, from, len - from));
-                    }
-                }
-            }
-            machine.rules = Some(rules);
-            synced
-        })
     }
 }

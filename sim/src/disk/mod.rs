@@ -24,6 +24,7 @@ mod file;
 mod image;
 mod machine;
 mod misdirect;
+mod open_file;
 mod operation;
 mod plan;
 mod rules;
@@ -35,8 +36,9 @@ mod watcher;
 
 pub use crash::CrashVariant;
 pub use fault::{Fault, FaultCounts, Strike};
-pub use faulty::{FaultyDisk, FaultyFile};
+pub use faulty::FaultyDisk;
 pub use image::{Damage, SECTOR_LEN};
+pub use open_file::FaultyFile;
 pub use operation::{LogEntry, Operation};
 pub use plan::{FaultPlan, Injection};
 pub use stream::Stream;

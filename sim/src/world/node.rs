@@ -3,7 +3,7 @@
 use super::machine::OldDisk;
 use super::rot::Rot;
 use super::strikes::Looming;
-use crate::disk::FaultyDisk;
+use crate::disk::{Fault, FaultyDisk};
 use crate::oracle::Oracle;
 use crate::oracle::bounds::Moment;
 use crate::probe::Probe;
@@ -315,5 +315,28 @@ impl Node {
         self.probe = None;
         self.probe_at = None;
         self.mail.clear();
+    }
+
+    /// Whether there may be damage that is no defect of the node's: by faults, by rot, or by a power failure that tore what
+    /// nobody was told of.
+    pub(super) fn is_excused(&self) -> bool {
+        self.rotten || self.torn || self.has_faults()
+    }
+
+    /// Whether its index may hold what faults of an earlier life have spoiled, or left half written: a page that nobody has read
+    /// since, not even the opening, is found by the first who does.
+    pub(super) fn has_spoiled_index(&self) -> bool {
+        self.harm() > 0
+    }
+
+    /// Whether faults that an answer may be about have struck since the process was started.
+    pub(super) fn has_faults(&self) -> bool {
+        self.harm() > self.faults_before
+    }
+
+    /// How many faults have struck that answers may be about.
+    pub(super) fn harm(&self) -> u64 {
+        let counts = self.disk.fault_counts();
+        counts.total() - counts.of(Fault::Slow) - counts.of(Fault::Crash)
     }
 }
