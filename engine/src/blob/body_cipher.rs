@@ -220,4 +220,11 @@ mod tests {
             assert_eq!(padded_len(len), padded, "{len}");
         }
     }
+
+    #[test]
+    fn what_is_longer_than_any_body_is_refused_before_anything_is_derived() {
+        let mut sealed = vec![0; sealed_body_len(Body::MAX_LEN) + 1];
+        sealed[0] = VERSION;
+        assert_eq!(open_body(&sealed, &key(1), &[2; 32]), Err(BodyError::Damaged));
+    }
 }

@@ -250,4 +250,27 @@ mod tests {
         page.serialize(&mut bytes).unwrap();
         assert!(ChunkList::decode(&bytes).is_err());
     }
+
+    #[test]
+    fn contents_that_no_writer_makes_are_refused() {
+        let chunks = || sample::chunks(&[3, 4]);
+        let good = [
+            Content::Inline(vec![1; MAX_INLINE_LEN].into()),
+            Content::Packed { len: 9, frame: vec![1; 8].into() },
+            Content::Chunks { len: 7, depth: MAX_DEPTH, chunks: chunks() },
+        ];
+        assert!(good.iter().all(|content| content.check().is_ok()));
+        let bad = [
+            Content::Inline(vec![1; MAX_INLINE_LEN + 1].into()),
+            Content::Packed { len: MAX_INLINE_LEN as u32 + 1, frame: vec![1; 8].into() },
+            Content::Packed { len: 8, frame: vec![1; 8].into() },
+            Content::Chunks { len: 8, depth: 0, chunks: chunks() },
+            Content::Chunks { len: 7, depth: MAX_DEPTH + 1, chunks: chunks() },
+            Content::Chunks { len: 0, depth: 0, chunks: Vec::new() },
+            Content::Chunks { len: 3, depth: 0, chunks: sample::chunks(&[3, 0]) },
+        ];
+        for content in bad {
+            assert!(content.check().is_err(), "{content:?}");
+        }
+    }
 }

@@ -206,4 +206,11 @@ mod tests {
         assert!(builder.finish().is_err());
         assert!(ContentBuilder::new().push(1, sample::chunks(&[1]).remove(0)).is_err());
     }
+
+    #[test]
+    fn a_value_that_needs_more_levels_of_pages_than_there_are_is_refused() {
+        let mut builder = ContentBuilder::new();
+        assert!(builder.cut(MAX_DEPTH - 1).is_ok());
+        assert!(builder.cut(MAX_DEPTH).is_err());
+    }
 }

@@ -2,6 +2,13 @@
 
 use crate::codec::Canonical;
 
+/// The bytes of a value that no writer makes, in the canonical encoding: they are refused.
+pub(crate) fn is_refused<T: Canonical + core::fmt::Debug>(value: &T) {
+    let mut bytes = vec![T::VERSION];
+    value.serialize(&mut bytes).unwrap();
+    assert!(T::decode(&bytes).is_err(), "{value:?} was accepted");
+}
+
 /// Whatever the bytes: refused, or the one spelling of what they say. Never a panic.
 pub(crate) fn is_refused_or_canonical<T: Canonical>(bytes: &[u8]) {
     if let Ok(value) = T::decode(bytes) {

@@ -225,4 +225,13 @@ mod tests {
             assert!(parse(bad).is_err());
         }
     }
+
+    #[test]
+    fn a_plain_length_beyond_the_limit_is_refused() {
+        let frame = Zstd::default().compress(&[0; 20_000], 3).expect("zeros shrink").to_vec();
+        for (len, refused) in [(MAX_PLAIN_LEN, false), (MAX_PLAIN_LEN + 1, true)] {
+            let [a, b, c, d] = len.to_le_bytes();
+            assert_eq!(parse(&padded([ZSTD, a, b, c, d], &frame)).is_err(), refused);
+        }
+    }
 }

@@ -133,3 +133,34 @@ impl FoundCommit {
         (commit.first <= at.start_point()).then_some(Self { at, commit })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::hostile;
+    use crate::store::SegmentId;
+
+    #[test]
+    fn commits_that_no_log_writes_are_refused() {
+        let at = |commit, end| LogPosition { segment: SegmentId(2), commit, end };
+        let good = Commit {
+            salt: 1,
+            store: StoreId([3; 32]),
+            proven: at(100, 200),
+            first: Point { segment: SegmentId(2), offset: 200 },
+            records: 1,
+            lasting: 1,
+            digest: [4; 32],
+            segments: Location { segment: SegmentId(2), offset: 64, len: 8 },
+            note: vec![5; MAX_NOTE_LEN],
+            padding: vec![0; SECTOR_LEN as usize - 1],
+        };
+        hostile::has_one_spelling::<Commit>(&Commit { note: vec![5], ..good.clone() }.encode());
+        assert_eq!(Commit::decode(&good.encode()).as_ref(), Ok(&good));
+        hostile::is_refused(&Commit { note: vec![5; MAX_NOTE_LEN + 1], ..good.clone() });
+        hostile::is_refused(&Commit { padding: vec![0; SECTOR_LEN as usize], ..good.clone() });
+        hostile::is_refused(&Commit { padding: vec![1], ..good.clone() });
+        hostile::is_refused(&Commit { proven: at(201, 200), ..good.clone() });
+        hostile::is_refused(&Commit { proven: at(100, 201), ..good });
+    }
+}

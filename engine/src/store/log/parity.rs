@@ -281,6 +281,7 @@ impl Cover {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::hostile;
 
     /// Restores one block from the others of its stripe.
     fn restored(blocks: &[Vec<u8>], lost: usize, stripes: usize) -> Vec<u8> {
@@ -330,5 +331,30 @@ mod tests {
             cover.pop();
         }
         assert_eq!(offset, 8192 + (200 << 10));
+    }
+
+    #[test]
+    fn lists_that_no_log_writes_are_refused() {
+        let good = ParityList {
+            block_len: 512,
+            stripes: 2,
+            first_list: 3000,
+            parity: 3200,
+            second_list: 3200 + 1024,
+            extents: vec![(100, 600), (700, 1)],
+            crcs: vec![7; 4],
+        };
+        hostile::has_one_spelling::<ParityList>(&good.encode());
+        let bad = [
+            ParityList { block_len: 1024, crcs: vec![7; 3], ..good.clone() },
+            ParityList { stripes: 0, crcs: vec![7; 2], ..good.clone() },
+            ParityList { extents: vec![(100, 600), (699, 1)], ..good.clone() },
+            ParityList { extents: vec![(100, 601), (800, 0)], ..good.clone() },
+            ParityList { first_list: 700, ..good.clone() },
+            ParityList { first_list: 3200, ..good.clone() },
+            ParityList { second_list: 3200 + 1023, ..good.clone() },
+            ParityList { crcs: vec![7; 5], ..good },
+        ];
+        bad.iter().for_each(hostile::is_refused);
     }
 }

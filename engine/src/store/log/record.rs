@@ -219,4 +219,23 @@ mod tests {
             assert_eq!(record_len(len), HEADER_LEN as u64 + u64::from(len) + padding(len).len() as u64);
         }
     }
+
+    #[test]
+    fn fields_that_no_log_writes_are_no_header() {
+        let binding = Binding::new(StoreId([1; 32]), SegmentId(3), 77);
+        let slice = RecordHeader::of(RecordKind::Slice, RecordFlags::SPREAD, 10, &[b"head", b"er....".as_slice()]);
+        let blob = RecordHeader::of(RecordKind::Blob, RecordFlags::NONE, 10, &[b"head", b"er....".as_slice()]);
+        for header in [slice, blob] {
+            assert_eq!(RecordHeader::parse(&header.encode(&binding, 8192)), Some(header));
+        }
+        let is_refused = |header: RecordHeader| RecordHeader::parse(&header.encode(&binding, 8192)).is_none();
+        assert!(is_refused(RecordHeader { checked_len: 11, ..slice }), "more is checked than there is");
+        assert!(is_refused(RecordHeader { checked_len: 4, ..blob }), "what has no siblings is checked whole");
+        assert!(is_refused(RecordHeader { flags: RecordFlags(0x80), ..blob }), "a flag that is not known");
+        for at in [0, 1, 2, 3, 6, 7] {
+            let mut bytes = blob.encode(&binding, 8192);
+            bytes[at] ^= 1;
+            assert_eq!(RecordHeader::parse(&bytes), None, "byte {at}");
+        }
+    }
 }

@@ -394,7 +394,7 @@ fn differing(offset: u32, found: &[u8], right: &[u8]) -> Vec<Range<usize>> {
 /// Writes over what may be unreadable. A disk makes a bad sector readable again only when all of it is written, so a write
 /// that ends inside of one takes the rest along: as zeros, since what stood there is lost already, and is healed
 /// by what covers it. What can be read is never written again: it may have been misread.
-fn write_over<F: DiskFile>(file: &F, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
+pub(super) fn write_over<F: DiskFile>(file: &F, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
     // PA
     let end = offset.saturating_add(bytes.len() as u64);
     let (mut from, mut to) = (offset, end);
@@ -425,4 +425,20 @@ fn is_refused<F: DiskFile>(file: &F, from: u64, to: u64) -> Result<bool, LogErro
     let mut bytes = [0; SECTOR_LEN as usize];
     let len = (to.saturating_sub(from) as usize).min(bytes.len());
     Ok(matches!(fetch(file, from, &mut bytes[..len])?, Fetched::Unreadable(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_differ_are_named_by_runs_of_sectors() {
+        let (found, mut right) = (vec![0; 4096], vec![0; 4096]);
+        // At 100 bytes behind the beginning of a sector: the first two stand in one, the third in the next.
+        for at in [10, 300, 450, 2000] {
+            right[at] = 1;
+        }
+        assert_eq!(differing(8192 + 100, &found, &right), [10..451, 2000..2001]);
+        assert_eq!(differing(8192 + 100, &found, &found), []);
+    }
 }

@@ -347,3 +347,22 @@ fn a_commit_is_needed_as_long_as_there_is_what_it_disowns() {
     log.close().unwrap();
     assert_eq!(open(&disk).2.iter().map(|(location, ..)| *location).collect::<Vec<_>>(), [last]);
 }
+
+/// Locations come from an index, and that may be of another time.
+#[test]
+fn a_location_where_no_such_record_stands_is_refused() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    let bytes = payload(1, 1000);
+    let slice = log.append(RecordKind::Slice, RecordFlags::NONE, &[&bytes[..100], &bytes[100..]]).unwrap();
+    log.commit(b"note").unwrap();
+    log.close().unwrap();
+    let (log, ..) = open(&disk);
+    assert_eq!(log.read(slice).unwrap(), bytes);
+    let refused = |location| matches!(log.read(location), Err(LogError::Damaged { .. }));
+    // Of a slice only what is checked need be right.
+    assert!(refused(Location { len: 500, ..slice }));
+    assert!(refused(Location { len: u32::MAX, ..slice }));
+    assert!(refused(Location { offset: slice.offset + 8, ..slice }));
+    assert!(refused(Location { offset: u32::MAX, ..slice }));
+}

@@ -263,6 +263,32 @@ fn a_segment_that_is_no_more_stays_so_while_its_file_cannot_be_removed() {
     assert_eq!((ids(&log), disk.files().len()), (vec![second.segment], 1));
 }
 
+/// Nobody looks any more at the batch that was given up: the list must not name what it left.
+#[test]
+fn a_segment_of_which_all_was_given_up_goes_and_is_not_missed() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    for number in 1..4 {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 900)]).unwrap();
+        match number {
+            1 => drop(log.commit(b"").unwrap()),
+            _ => log.roll().unwrap(),
+        }
+    }
+    log.abandon();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(4, 900)]).unwrap();
+    log.commit(b"").unwrap();
+    log.close().unwrap();
+    assert_eq!(disk.files().len(), 3);
+    let (mut log, ..) = open(&disk);
+    let position = log.settle().unwrap();
+    assert_eq!(disk.files().len(), 2);
+    drop(log);
+    let (log, recovery, seen) = open_from(&disk, Some(position)).unwrap();
+    assert!(recovery.missing.is_empty() && recovery.damaged.is_empty() && seen.is_empty(), "{recovery:?}");
+    assert_eq!(log.segments().len(), 2);
+}
+
 #[test]
 fn a_list_of_segments_that_rots_is_mended_or_named_and_what_it_removed_stays_away() {
     for settled in [true, false] {

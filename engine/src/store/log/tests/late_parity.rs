@@ -68,8 +68,7 @@ fn a_mended_segment_is_given_its_parity_when_the_log_comes_to_rest() {
     assert_eq!(log.read(slice).unwrap(), bytes);
 }
 
-#[test]
-fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_later() {
+fn refuse_to_open(by_the_next: bool) {
     let (mut refused, mut failed) = (0, 0);
     for at in 0.. {
         let (killed, slice, bytes) = killed();
@@ -84,7 +83,12 @@ fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_later() {
             continue;
         };
         refused += usize::from(log.lacks_parity());
-        log.settle().unwrap();
+        if by_the_next {
+            drop(log);
+            log = Log::open(disk.clone(), SMALL, None, &mut rng(), verify, &mut |_| Ok(())).unwrap().0;
+        } else {
+            log.settle().unwrap();
+        }
         assert!(!log.lacks_parity());
         flip(&disk, slice);
         assert!(!log.repair(slice.segment).unwrap().healed.is_empty(), "refused at {at}");
@@ -92,4 +96,14 @@ fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_later() {
     }
     // The last segment is opened to be written to, and cut where its last batch was copied: a log that cannot is shut.
     assert_eq!((refused, failed), (1, 2), "refusals that cost parity, and those that cost the opening");
+}
+
+#[test]
+fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_when_the_log_comes_to_rest() {
+    refuse_to_open(false);
+}
+
+#[test]
+fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_from_the_next_process() {
+    refuse_to_open(true);
 }

@@ -240,6 +240,30 @@ fn both_headers_lost_are_restored_from_the_records() {
     }
 }
 
+/// The first record of a segment is a list, which says it all again.
+#[test]
+fn a_log_of_one_segment_that_has_lost_both_headers_knows_its_configuration() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    put(&mut log, 1, 900);
+    let segment = log.close().unwrap().segment;
+    disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write).unwrap().write_at(0, &[&[0; 8192]]).unwrap();
+    let (_, recovery, seen) = open(&disk);
+    assert_eq!((recovery.config.as_slice(), seen.len()), (b"config".as_slice(), 1));
+}
+
+#[test]
+fn what_is_still_in_the_write_buffer_needs_no_rewriting() {
+    let mut log = create(&MemoryDisk::new());
+    let bytes = payload(1, 100);
+    let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&bytes]).unwrap();
+    let second = log.append(RecordKind::Blob, RecordFlags::NONE, &[&bytes]).unwrap();
+    for location in [first, second] {
+        log.rewrite_in_place(location, &bytes).unwrap();
+        assert_eq!(log.read(location).unwrap(), bytes);
+    }
+}
+
 #[test]
 fn a_rewrite_takes_only_the_exact_bytes() {
     let sample = sample();
@@ -410,18 +434,21 @@ fn flip<D: Disk>(disk: &D, segment: SegmentId, offset: u32) {
 
 #[test]
 fn what_was_given_up_stays_so_where_the_commit_that_said_it_is_rotten() {
-    let disk = MemoryDisk::new();
-    let mut log = create(&disk);
-    put(&mut log, 1, 900);
-    log.append(RecordKind::Tombstone, RecordFlags::NONE, &[&payload(66, 700)]).unwrap();
-    log.abandon();
-    let (_, at) = put(&mut log, 2, 900);
-    log.close().unwrap();
-    flip(&disk, at.segment, at.commit + 60);
-    let (_, recovery, seen) = open(&disk);
-    let kinds: Vec<RecordKind> = seen.iter().map(|(_, kind, _)| *kind).collect();
-    assert_eq!(kinds, [RecordKind::Blob, RecordKind::Blob]);
-    assert_eq!((recovery.mended.len(), recovery.damaged.len()), (1, 0), "{recovery:?}");
+    // Its header, by which it is known for a commit at all, or what it says.
+    for rotten in [9, 60] {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        put(&mut log, 1, 900);
+        log.append(RecordKind::Tombstone, RecordFlags::NONE, &[&payload(66, 700)]).unwrap();
+        log.abandon();
+        let (_, at) = put(&mut log, 2, 900);
+        log.close().unwrap();
+        flip(&disk, at.segment, at.commit + rotten);
+        let (_, recovery, seen) = open(&disk);
+        let kinds: Vec<RecordKind> = seen.iter().map(|(_, kind, _)| *kind).collect();
+        assert_eq!(kinds, [RecordKind::Blob, RecordKind::Blob]);
+        assert_eq!((recovery.mended.len(), recovery.damaged.len()), (1, 0), "{recovery:?}");
+    }
 }
 
 #[test]
