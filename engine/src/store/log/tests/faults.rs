@@ -276,17 +276,23 @@ fn a_segment_of_which_all_was_given_up_goes_and_is_not_missed() {
         }
     }
     log.abandon();
-    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(4, 900)]).unwrap();
-    log.commit(b"").unwrap();
+    for number in 4..6 {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        if number == 4 {
+            // The next segment begins with a list of all before it.
+            log.roll().unwrap();
+        }
+    }
     log.close().unwrap();
-    assert_eq!(disk.files().len(), 3);
+    assert_eq!(disk.files().len(), 4);
     let (mut log, ..) = open(&disk);
     let position = log.settle().unwrap();
-    assert_eq!(disk.files().len(), 2);
+    assert_eq!(disk.files().len(), 3);
     drop(log);
     let (log, recovery, seen) = open_from(&disk, Some(position)).unwrap();
     assert!(recovery.missing.is_empty() && recovery.damaged.is_empty() && seen.is_empty(), "{recovery:?}");
-    assert_eq!(log.segments().len(), 2);
+    assert_eq!(log.segments().len(), 3);
 }
 
 #[test]
