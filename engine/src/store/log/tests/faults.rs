@@ -193,6 +193,22 @@ fn an_unreadable_sector_at_the_end_never_loses_a_batch_and_keeps_no_log_shut_tha
     assert!(refused > 0 && proofs > 0);
 }
 
+/// What was given up is disowned by a commit of no records, and parity and a proof follow.
+#[test]
+fn an_unreadable_proof_behind_what_was_given_up_keeps_no_log_shut() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+    log.commit(b"a note").unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    log.abandon();
+    log.close().unwrap();
+    let (name, bytes) = disk.files().pop_last().unwrap();
+    disk.spoil(&name, bytes.len() / 512 - 1);
+    let (.., recovery, seen) = open_from(&disk, None).unwrap();
+    assert_eq!((seen.len(), recovery.mended.len()), (1, 1), "{recovery:?}");
+}
+
 #[test]
 fn an_unreadable_batch_is_not_taken_for_nothing_because_the_proof_is_unreadable_too() {
     let disk = CrashDisk::default();

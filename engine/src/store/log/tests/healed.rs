@@ -148,3 +148,45 @@ fn a_damaged_place_that_the_next_commit_names_held_a_commit_and_nothing_else() {
     assert_eq!((damaged.len(), damaged[0].from, damaged[0].to), (1, first.offset, commit.end));
     assert!(!log.held_commit(&damaged[0]).unwrap());
 }
+
+/// A sector that is refused hides no other that has rotted, and is not named for it.
+#[test]
+fn a_repair_names_what_rotted_beside_a_sector_that_cannot_be_read() {
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), LogOptions::default(), STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 40_000)]).unwrap();
+    let segment = log.commit(b"note").unwrap().segment;
+    log.settle().unwrap();
+    let name = segment.file_name();
+    let right = disk.files()[name.as_str()].clone();
+    let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+    // In one block of 4096 bytes of what the group covers.
+    let (refused, rotten) = (20_000 / SECTOR as usize, 21_300);
+    disk.spoil(name.as_str(), refused);
+    file.write_at(rotten as u64, &[&[!right[rotten]]]).unwrap();
+    disk.take_written();
+    let healed: Vec<(u32, u32)> =
+        log.repair(segment).unwrap().healed.iter().map(|range| (range.from, range.to)).collect();
+    let sector = (refused * SECTOR as usize) as u32;
+    assert_eq!(healed, [(sector, sector + SECTOR as u32), (rotten as u32, rotten as u32 + 1)]);
+    assert_eq!(disk.files()[name.as_str()], right);
+}
+
+#[test]
+fn nothing_is_called_healed_that_parity_could_not_heal() {
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), LogOptions::default(), STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    let blob = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 40_000)]).unwrap();
+    let last = log.commit(b"note").unwrap();
+    log.settle().unwrap();
+    let name = last.segment.file_name();
+    // All of the record, and of the parity behind the commit what is neither its list nor the other.
+    let list = last.end / SECTOR as u32 + 1;
+    for sector in (blob.offset / SECTOR as u32 + 1..last.commit / SECTOR as u32).chain(list + 1..list + 20) {
+        disk.spoil(name.as_str(), sector as usize);
+    }
+    disk.take_written();
+    let report = log.repair(last.segment).unwrap();
+    assert!(report.healed.is_empty() && !report.lost.is_empty(), "{report:?}");
+    assert_eq!(disk.take_written(), []);
+}

@@ -432,6 +432,22 @@ fn flip<D: Disk>(disk: &D, segment: SegmentId, offset: u32) {
     file.write_at(u64::from(offset), &[&[byte[0] ^ 4]]).unwrap();
 }
 
+/// A proof whose parity has rotted stays, as long as a list says what the parity is of: others may be waiting for it.
+#[test]
+fn rotten_parity_is_mended_where_it_stands() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    let (record, at) = put(&mut log, 1, 900);
+    let proof = log.close().unwrap();
+    // Behind the first list, which is shorter than this.
+    flip(&disk, at.segment, at.end + 700);
+    let (mut log, recovery, _) = open(&disk);
+    assert_eq!((log.position(), recovery.torn), (proof, None));
+    flip(&disk, record.segment, record.offset + 200);
+    log.repair(record.segment).unwrap();
+    assert_eq!(log.read(record).unwrap(), payload(1, 900));
+}
+
 #[test]
 fn what_was_given_up_stays_so_where_the_commit_that_said_it_is_rotten() {
     // Its header, by which it is known for a commit at all, or what it says.
