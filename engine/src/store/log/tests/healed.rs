@@ -174,19 +174,26 @@ fn a_repair_names_what_rotted_beside_a_sector_that_cannot_be_read() {
 
 #[test]
 fn nothing_is_called_healed_that_parity_could_not_heal() {
-    let disk = CrashDisk::default();
-    let mut log = Log::create(disk.clone(), LogOptions::default(), STORE, b"config", &mut rng(), |_, _| true).unwrap();
-    let blob = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 40_000)]).unwrap();
-    let last = log.commit(b"note").unwrap();
-    log.settle().unwrap();
-    let name = last.segment.file_name();
-    // All of the record, and of the parity behind the commit what is neither its list nor the other.
-    let list = last.end / SECTOR as u32 + 1;
-    for sector in (blob.offset / SECTOR as u32 + 1..last.commit / SECTOR as u32).chain(list + 1..list + 20) {
-        disk.spoil(name.as_str(), sector as usize);
+    let mut refused = 0;
+    // All of the record, and one block of its parity, whichever.
+    for block in 0..4 {
+        let disk = CrashDisk::default();
+        let mut log =
+            Log::create(disk.clone(), LogOptions::default(), STORE, b"config", &mut rng(), |_, _| true).unwrap();
+        let blob = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 40_000)]).unwrap();
+        let last = log.commit(b"note").unwrap();
+        log.settle().unwrap();
+        let name = last.segment.file_name();
+        for sector in blob.offset / SECTOR as u32 + 1..last.commit / SECTOR as u32 {
+            disk.spoil(name.as_str(), sector as usize);
+        }
+        // Behind the first list, which is shorter than this.
+        disk.spoil(name.as_str(), last.end as usize / SECTOR as usize + 2 + 8 * block);
+        disk.take_written();
+        let report = log.repair(last.segment).unwrap();
+        assert!(report.healed.is_empty() && !report.lost.is_empty(), "{report:?}");
+        assert_eq!(disk.take_written(), []);
+        refused += usize::from(report.lost.iter().any(|range| range.from >= last.end));
     }
-    disk.take_written();
-    let report = log.repair(last.segment).unwrap();
-    assert!(report.healed.is_empty() && !report.lost.is_empty(), "{report:?}");
-    assert_eq!(disk.take_written(), []);
+    assert_eq!(refused, 4, "parity blocks that were refused");
 }
