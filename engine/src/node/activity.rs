@@ -38,7 +38,7 @@ pub enum Activity {
     Committing,
     /// Versions are being read.
     Reading,
-    /// Nothing is under way, and the last writes have no parity yet.
+    /// Nothing is under way, and something has no parity yet.
     Unsettled,
     /// Nothing is under way.
     Idle,
@@ -123,7 +123,7 @@ impl<D: Disk> Engine<D> {
             Activity::Committing
         } else if self.jobs.values().any(reads) {
             Activity::Reading
-        } else if self.log.is_settled() {
+        } else if self.is_covered() {
             Activity::Idle
         } else {
             Activity::Unsettled

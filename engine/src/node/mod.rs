@@ -300,10 +300,16 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    /// Whether nothing is under way, and the last writes are not covered by parity yet.
+    /// Whether parity covers all that is written, and nothing else is left to do for the log.
+    fn is_covered(&self) -> bool {
+        // Also what an earlier process had left without, and the disk refused since.
+        self.log.is_settled() && !self.log.lacks_parity()
+    }
+
+    /// Whether nothing is under way, and something is not covered by parity yet.
     fn rests(&self) -> bool {
         self.health == Health::Good
-            && !self.log.is_settled()
+            && !self.is_covered()
             && !self.wants_commit()
             && self.jobs.is_empty()
             && self.batch.is_empty()

@@ -35,11 +35,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug)]
 pub struct FaultyDisk {
     machine: Arc<Mutex<Machine>>,
-    life: u64,
+    pub(super) life: u64,
 }
 
 // A panic elsewhere while the lock was held ends that test; others may still look at the disk.
-pub(super) fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
+fn lock(machine: &Mutex<Machine>) -> MutexGuard<'_, Machine> {
     machine.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -397,7 +397,11 @@ impl FaultyDisk {
         lock(&self.machine).replace_volume(volume, Some(&copy));
     }
 
-    fn run<T>(
+    pub(super) fn lock(&self) -> MutexGuard<'_, Machine> {
+        lock(&self.machine)
+    }
+
+    pub(super) fn run<T>(
         &self,
         operation: Operation,
         body: impl FnOnce(&mut Machine, Option<Fault>) -> Result<T, DiskFailure>,
@@ -418,7 +422,7 @@ impl Disk for FaultyDisk {
             file.handles += 1;
         }
         let writable = mode != OpenMode::Read;
-        Ok(FaultyFile { machine: self.machine.clone(), life: self.life, id, volume, name, writable })
+        Ok(FaultyFile { disk: self.clone(), id, volume, name, writable })
     }
 
     fn list(&self, volume: Volume) -> Result<Vec<FileName>, DiskError> {

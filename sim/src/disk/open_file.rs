@@ -1,18 +1,15 @@
 //! A file of the disk, as who opened it has it.
 
 use super::directory::FileId;
-use super::fault::Fault;
-use super::faulty::lock;
-use super::machine::Machine;
+use super::faulty::FaultyDisk;
 use super::operation::Operation;
 use ouroboros_engine::env::{DiskError, DiskFailure, DiskFile, FileName, Volume};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// An open file of a [`FaultyDisk`].
 #[derive(Debug)]
 pub struct FaultyFile {
-    pub(super) machine: Arc<Mutex<Machine>>,
-    pub(super) life: u64,
+    pub(super) disk: FaultyDisk,
     pub(super) id: FileId,
     pub(super) volume: Volume,
     pub(super) name: Arc<FileName>,
@@ -20,14 +17,6 @@ pub struct FaultyFile {
 }
 
 impl FaultyFile {
-    fn run<T>(
-        &self,
-        operation: Operation,
-        body: impl FnOnce(&mut Machine, Option<Fault>) -> Result<T, DiskFailure>,
-    ) -> Result<T, DiskError> {
-        lock(&self.machine).run(self.life, operation, body)
-    }
-
     fn refuse_if_read_only(&self) -> Result<(), DiskFailure> {
         if self.writable { Ok(()) } else { Err(DiskFailure::Io("the file was opened for reading only".to_owned())) }
     }
@@ -35,8 +24,8 @@ impl FaultyFile {
 
 impl Drop for FaultyFile {
     fn drop(&mut self) {
-        let mut machine = lock(&self.machine);
-        if machine.life != self.life {
+        let mut machine = self.disk.lock();
+        if machine.life != self.disk.life {
             return;
         }
         if let Some(file) = machine.files.get_mut(&self.id) {
@@ -51,20 +40,20 @@ impl Drop for FaultyFile {
 impl DiskFile for FaultyFile {
     fn len(&self) -> Result<u64, DiskError> {
         let operation = Operation::Len { volume: self.volume, name: self.name.clone() };
-        self.run(operation, |machine, _| machine.len(self.id))
+        self.disk.run(operation, |machine, _| machine.len(self.id))
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
         let (volume, name) = (self.volume, self.name.clone());
         let operation = Operation::Read { volume, name, offset, len: buffer.len() as u64 };
-        self.run(operation, |machine, fault| machine.read(self.id, offset, buffer, fault))
+        self.disk.run(operation, |machine, fault| machine.read(self.id, offset, buffer, fault))
     }
 
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
         let bytes = parts.concat();
         let (volume, name) = (self.volume, self.name.clone());
         let operation = Operation::Write { volume, name, offset, len: bytes.len() as u64 };
-        self.run(operation, |machine, fault| {
+        self.disk.run(operation, |machine, fault| {
             self.refuse_if_read_only()?;
             let told = machine.rules_of(self.volume).map_or(0, |rules| rules.told_of(self.id, offset));
             let visible = machine.visible(self.id, offset, told.min(bytes.len() as u64));
@@ -78,27 +67,28 @@ impl DiskFile for FaultyFile {
 
     fn truncate(&self, len: u64) -> Result<(), DiskError> {
         let operation = Operation::Truncate { volume: self.volume, name: self.name.clone(), len };
-        self.run(operation, |machine, fault| {
-            self.refuse_if_read_only()?;
-            machine.truncate(self.id, len, fault)?;
-            if let Some(rules) = machine.rules_of(self.volume) {
-                rules.truncated(self.id, len);
-            }
-            Ok(())
-        })
-        .inspect_err(|error| {
-            // What a machine without power wishes for is nothing to go by.
-            if error.failure != DiskFailure::Crashed
-                && let Some(rules) = lock(&self.machine).rules_of(self.volume)
-            {
-                rules.not_cut(self.id, len);
-            }
-        })
+        self.disk
+            .run(operation, |machine, fault| {
+                self.refuse_if_read_only()?;
+                machine.truncate(self.id, len, fault)?;
+                if let Some(rules) = machine.rules_of(self.volume) {
+                    rules.truncated(self.id, len);
+                }
+                Ok(())
+            })
+            .inspect_err(|error| {
+                // What a machine without power wishes for is nothing to go by.
+                if error.failure != DiskFailure::Crashed
+                    && let Some(rules) = self.disk.lock().rules_of(self.volume)
+                {
+                    rules.not_cut(self.id, len);
+                }
+            })
     }
 
     fn sync(&self) -> Result<(), DiskError> {
         let operation = Operation::Sync { volume: self.volume, name: self.name.clone() };
-        self.run(operation, |machine, fault| {
+        self.disk.run(operation, |machine, fault| {
             let synced = machine.sync(self.id, fault);
             let Some(mut rules) = machine.rules.take_if(|_| self.volume == Volume::Blocks) else { return synced };
             match &synced {
