@@ -9,7 +9,7 @@ use node::{
     CHUNKER, Node, PAGED, create, everything_is_there, everything_lasts, get, key, noise, open_without_index, put,
 };
 use node::{tight, value};
-use ouroboros_engine::env::MemoryDisk;
+use ouroboros_engine::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 use ouroboros_engine::node::{
     Failure, Job, Limits, PurgeTarget, PutSource, Reply, Request, RequestId, Select, Written,
 };
@@ -135,6 +135,38 @@ fn a_stream_that_nobody_feeds_stops_no_other() {
     run(&mut node, &mut busy);
     assert!(get(&mut node, "busy").unwrap() == bytes);
     idle.into_iter().for_each(|client| client.abort(&mut node));
+}
+
+/// While a client is silent, or has left slices behind, the last writes of others are to get their parity.
+#[test]
+fn a_stream_that_nobody_feeds_keeps_nothing_without_parity() {
+    for aborts in [false, true] {
+        let disk = MemoryDisk::new();
+        let mut node = create(&disk, tight());
+        put(&mut node, "a", noise(1, 300));
+        let name = disk.list(Volume::Blocks).unwrap().pop().unwrap();
+        let len = disk.open(Volume::Blocks, &name, OpenMode::Read).unwrap().len().unwrap();
+        let stream = node.send(Request::PutOpen(Box::new(value("stream", PutSource::Stream))));
+        node.settle();
+        node.send(Request::PutData { stream, data: noise(2, 90_000) });
+        node.settle();
+        if aborts {
+            node.ask(Request::PutAbort { stream }).unwrap();
+        }
+        for turn in 1..4 {
+            node.set_time(turn * 60_000_000_000, turn * 60_000);
+            node.settle();
+        }
+        // In the record of the version, before its commit.
+        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+        file.write_at(len - 900, &[&[0xff; 64]]).unwrap();
+        assert!(get(&mut node, "a").unwrap() == noise(1, 300));
+        if !aborts {
+            let Reply::Put(results) = node.ask(Request::PutEnd { stream }).unwrap() else { panic!("no put") };
+            results[0].as_ref().unwrap();
+            assert!(get(&mut node, "stream").unwrap() == noise(2, 90_000));
+        }
+    }
 }
 
 #[test]

@@ -151,3 +151,31 @@ fn slices_that_the_disk_refused_are_there_once_it_gives_them_again() {
     scrub(&mut node);
     assert!(get(&mut node, "v").unwrap() == bytes);
 }
+
+/// Who has lost a version and stores its content once more must not be told that it is there already.
+#[test]
+fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
+    for reopens in [false, true] {
+        let disk = MemoryDisk::new();
+        let mut node = create(&disk, tight());
+        let bytes = noise(1, 60_000);
+        put(&mut node, "first", bytes.clone());
+        node.set_time(60_000_000_000, 60_000);
+        node.settle();
+        // Most of the slices, and not the record of the version.
+        let name = disk.list(Volume::Blocks).unwrap().remove(0);
+        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+        file.write_at(14_000, &[&vec![0xa5; 50_000]]).unwrap();
+        let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
+        assert_eq!(report.lost.len(), 1);
+        if reopens {
+            node.close().unwrap();
+            node = Local::open(disk.clone(), keyring(1), tight(), 9).unwrap().0;
+        }
+        get(&mut node, "first").unwrap_err();
+        put(&mut node, "second", bytes.clone());
+        assert!(get(&mut node, "second").unwrap() == bytes);
+        // It is the same content.
+        assert!(get(&mut node, "first").unwrap() == bytes);
+    }
+}

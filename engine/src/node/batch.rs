@@ -94,15 +94,15 @@ impl<D: Disk> Engine<D> {
         Ok(known.then_some((row.seal_id, row.secret)))
     }
 
-    /// Whether a seal is there, whole, and alive. An entry may outlive its seal; a seal that lost slices is better written
-    /// again; and one that nothing refers to an index made anew may know, and the next not: it is written again too.
+    /// Whether a seal is there, whole, and alive. An entry may outlive its seal; a seal that lost slices, or whose slices are
+    /// rotten beyond repair, is better written again; and one that nothing refers to an index made anew may know, and the next not: it is written again too.
     fn has_living_seal(&self, seal: &SealId) -> Result<bool, Failure> {
         // PA
-        let whole = |row: &SealRow| row.slices.iter().all(Option::is_some);
         if self.window.contains_whole(seal) || self.batch.seals.get(seal).is_some_and(whole) {
             return Ok(true);
         }
-        Ok(self.seal_row(seal)?.is_some_and(|row| whole(&row)) && self.is_needed(*seal)?)
+        let is_lost = self.heal.lost.contains(seal);
+        Ok(!is_lost && self.seal_row(seal)?.is_some_and(|row| whole(&row)) && self.is_needed(*seal)?)
     }
 
     pub(super) fn seal_row(&self, seal: &SealId) -> Result<Option<SealRow>, Failure> {
@@ -225,6 +225,7 @@ impl<D: Disk> Engine<D> {
             position = self.settle_log().unwrap_or(position);
         }
         let batch = std::mem::take(&mut self.batch);
+        batch.seals.iter().filter(|(_, row)| whole(row)).for_each(|(seal, _)| self.heal.note_lost(*seal, false));
         self.since_checkpoint += batch.len;
         self.humour.committed();
         if planted(Bug::CheckpointTooEarly) {
@@ -358,4 +359,9 @@ impl<D: Disk> Engine<D> {
         self.fail_all_uploads(failure);
         self.fail_upkeep(failure);
     }
+}
+
+/// Whether it is known where every slice is.
+fn whole(row: &SealRow) -> bool {
+    row.slices.iter().all(Option::is_some)
 }

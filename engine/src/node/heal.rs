@@ -13,7 +13,7 @@ use crate::env::{Disk, DiskFailure};
 use crate::id::{EngineRng, SealId};
 use crate::store::SegmentId;
 use crate::store::index::IndexError;
-use crate::store::log::{DamagedRange, Log, LogError, RecordKind};
+use crate::store::log::{DamagedRange, Log, LogError, RecordKind, lost_whole};
 use borsh::{BorshDeserialize, BorshSerialize};
 use core::ops::ControlFlow;
 use std::cell::Cell;
@@ -23,6 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const ATTEMPTS: u8 = 3;
 /// How often the log is looked at, at most, while looks differ in what they could not read.
 const LOOKS: u8 = 4;
+/// Seals that are remembered as lost.
+const LOST_LEN: usize = 4096;
 /// Places that are remembered as not readable; where there are more, the rest goes unnamed.
 const UNREAD_LEN: usize = 256;
 
@@ -92,6 +94,9 @@ pub(super) struct Heal {
     undecoded: BTreeSet<SegmentId>,
     /// Segments in which anything was damaged when the index was made.
     damaged: BTreeSet<SegmentId>,
+    /// Seals of which a look at all their slices has found too few: what is sealed anew does not refer to them. Part of the
+    /// checkpoint, too.
+    pub(super) lost: BTreeSet<SealId>,
     /// How often the index was made anew since the store was opened.
     pub(super) remade: u64,
 }
@@ -103,17 +108,17 @@ impl Heal {
         gone: Vec<String>,
         undecoded: BTreeSet<SegmentId>,
         damaged: &[DamagedRange],
+        lost: BTreeSet<SealId>,
     ) -> Self {
         let damaged = segments_of(damaged);
-        Self { unread, gone, undecoded, damaged, ..Self::default() }
+        Self { unread, gone, undecoded, damaged, lost, ..Self::default() }
     }
 
     /// Whether there may be versions, or pages of references, that the index does not know: what nothing refers to then
     /// may be what they refer to. Only who `has_keys` is told by a scrub what is lost, and may go on without it.
     pub(super) fn may_hide_references(&self, has_keys: bool) -> bool {
         // PA
-        let unread = self.unread.iter().any(|place| !(has_keys && place.given_up));
-        unread || !(self.gone.is_empty() && self.undecoded.is_empty())
+        self.unread.iter().any(|place| !(has_keys && place.given_up)) || !self.undecoded.is_empty()
     }
 
     /// A place that may hold a version that is not known, and of which no scrub has said that it is lost.
@@ -156,6 +161,16 @@ impl Heal {
         self.unread.retain(|place| place.from < place.to);
     }
 
+    /// Too few slices of a seal can be read, or enough.
+    pub(super) fn note_lost(&mut self, seal: SealId, is_lost: bool) {
+        // PA
+        if !is_lost {
+            self.lost.remove(&seal);
+        } else if self.lost.len() < LOST_LEN {
+            self.lost.insert(seal);
+        }
+    }
+
     /// Lets segments be repaired again that were repaired to no avail.
     pub(super) fn hope_again(&mut self) {
         self.hopeless.clear();
@@ -170,8 +185,9 @@ fn hides(range: &DamagedRange) -> bool {
         What::SegmentHeader | What::Covered => false,
         What::Unknown | What::Unreadable => true,
         What::Record(kind) => kind.is_content() && kind != RecordKind::Slice,
-        // Also a slice: the index lacks it, and what the disk refuses now it may give later.
-        What::Refused(kind) => kind.is_content(),
+        // Also a slice: the index lacks it, and what the disk refuses now it may give later. Or a commit: it may disown what the
+        // index was told of.
+        What::Refused(kind) => kind.is_content() || kind == RecordKind::Commit,
     }
 }
 
@@ -184,14 +200,18 @@ fn misleads(range: &DamagedRange) -> bool {
 
 /// The places among `damaged` that may hide versions or deletions.
 pub(super) fn unread(damaged: &[DamagedRange]) -> Vec<Unread> {
-    let place = |range: &DamagedRange| Unread {
-        segment: range.segment,
-        from: range.from,
-        to: range.to,
-        what: range.to_string(),
-        given_up: false,
-    };
-    damaged.iter().filter(|range| hides(range)).map(place).take(UNREAD_LEN).collect()
+    damaged
+        .iter()
+        .filter(|range| hides(range))
+        .map(|range| Unread::at(range, range.to_string()))
+        .take(UNREAD_LEN)
+        .collect()
+}
+
+/// Whether what stood in a damaged place may have disowned what an index was told of since.
+pub(super) fn may_disown(range: &DamagedRange) -> bool {
+    // PA
+    range.what.kind().map_or_else(|| hides(range), |kind| kind == RecordKind::Commit)
 }
 
 /// The first of some places that could not be read when the index was made, and can be read now, if only in part: then
@@ -213,10 +233,29 @@ pub(super) fn readable_again<'a, D: Disk>(log: &Log<D>, places: &'a [Unread]) ->
                 }
                 covered < place.to
             }
-            Err(LogError::NoSegment(_)) => true,
+            Err(LogError::NoSegment(segment)) => !log.absent().any(|absent| absent == *segment),
             Err(_) => false,
         }
     })
+}
+
+impl Unread {
+    fn at(range: &DamagedRange, what: String) -> Self {
+        Self { segment: range.segment, from: range.from, to: range.to, what, given_up: false }
+    }
+
+    /// All of a segment of which nothing can be read.
+    pub(super) fn whole(segment: SegmentId, what: String) -> Self {
+        Self::at(&lost_whole(segment), what)
+    }
+
+    pub(super) const fn segment(&self) -> SegmentId {
+        self.segment
+    }
+
+    pub(super) const fn is_whole(&self) -> bool {
+        self.from == 0 && self.to == u32::MAX
+    }
 }
 
 impl core::fmt::Display for Unread {

@@ -296,6 +296,10 @@ impl<D: Disk> Engine<D> {
         if self.rests() && now.instant >= self.active.after(REST_AFTER) {
             // Whatever comes of it, not again at once.
             self.active = now.instant;
+            // Slices that no version refers to yet: parity is made of what is committed.
+            if self.has_uncommitted() {
+                self.commit();
+            }
             self.settle_log();
         }
     }
@@ -306,14 +310,18 @@ impl<D: Disk> Engine<D> {
         self.log.is_settled() && !self.log.lacks_parity()
     }
 
-    /// Whether nothing is under way, and something is not covered by parity yet.
+    /// Whether nothing is under way, and something is not covered by parity yet. A stream may be open, and its client silent.
     fn rests(&self) -> bool {
+        let uncommitted = self.has_uncommitted();
         self.health == Health::Good
-            && !self.is_covered()
+            && (uncommitted || !self.is_covered())
             && !self.wants_commit()
             && self.jobs.is_empty()
-            && self.batch.is_empty()
-            && self.window.is_empty()
+            && (!uncommitted || self.upkeep.activity().is_none())
+    }
+
+    fn has_uncommitted(&self) -> bool {
+        !(self.batch.is_empty() && self.window.is_empty())
     }
 
     /// Gives the last writes their parity. They are durable without it, so a failure is no failure of theirs.

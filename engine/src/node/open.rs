@@ -2,7 +2,7 @@
 
 use super::access::{Access, IndexPlace, clear_passing_index, needed};
 use super::batch::Batch;
-use super::heal::{Heal, Looks, Unread, readable_again, unread};
+use super::heal::{Heal, Looks, Unread, may_disown, readable_again, unread};
 use super::policy::Policy;
 use super::put::Puts;
 use super::reader::Reads;
@@ -14,7 +14,7 @@ use super::window::Window;
 use super::{Engine, Health, Limits, Note, Output, StoreConfig};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, DiskFailure, Now};
-use crate::id::{EngineRng, HlcClock, Incarnation, NodeId, Partition, RealmId, Sequence};
+use crate::id::{EngineRng, HlcClock, Incarnation, NodeId, Partition, RealmId, SealId, Sequence};
 use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
@@ -22,7 +22,7 @@ use crate::store::index::{Index, IndexError, IndexName};
 use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, Recovery, StoreId};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// How to open a store.
@@ -107,6 +107,8 @@ struct Checkpoint {
     content: BTreeMap<SegmentId, u64>,
     /// What the index could not be told, because it could not be read.
     unread: Vec<Unread>,
+    /// Seals of which too few slices are left.
+    lost: BTreeSet<SealId>,
 }
 
 impl Limits {
@@ -164,6 +166,7 @@ impl<D: Disk> Engine<D> {
         let keys = options.access.keys();
         let place = IndexPlace::new(keys.map(AsRef::as_ref), &options.limits, &mut rng);
         let mut index_rebuilt = false;
+        let mut looks = Looks::default();
         // Before the index is touched, which the keys of another realm could not open.
         let config = StoreConfig::decode(&Log::stored_config(&disk)?)?;
         if let Some(found) = keys.map(|keys| keys.realm_id())
@@ -187,7 +190,7 @@ impl<D: Disk> Engine<D> {
             }
         };
         loop {
-            match Self::open_with(&disk, index, &options, &config, &mut rng, now) {
+            match Self::open_with(&disk, index, &options, &config, &mut rng, now, &mut looks) {
                 Ok((engine, mut opened)) => {
                     // Without keys, or in memory, it always is, and that says nothing of the store.
                     let lasts = engine.keys.is_some() && !engine.limits.index_in_memory;
@@ -197,6 +200,11 @@ impl<D: Disk> Engine<D> {
                 // Whatever is wrong with the index, there is the log.
                 Err(OpenFailure::StaleIndex(why)) if !index_rebuilt => {
                     tracing::info!(why, "the index is made anew from the log");
+                    index_rebuilt = true;
+                    index = place.make(&disk, &mut rng)?;
+                }
+                Err(OpenFailure::Misled) => {
+                    tracing::info!("the log is read again, into another index");
                     index_rebuilt = true;
                     index = place.make(&disk, &mut rng)?;
                 }
@@ -215,6 +223,7 @@ impl<D: Disk> Engine<D> {
         config: &StoreConfig,
         rng: &mut EngineRng,
         now: Now,
+        looks: &mut Looks,
     ) -> Result<(Self, Opened), OpenFailure> {
         // PA
         let keys = options.access.keys();
@@ -226,7 +235,6 @@ impl<D: Disk> Engine<D> {
             ),
         };
         let from = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
-        let mut looks = Looks::default();
         let (log, recovery, replay) = loop {
             let mut replay = Replay::new(&mut index, keys.map(AsRef::as_ref), stored.clone());
             if let Some(known) = &checkpoint {
@@ -256,6 +264,10 @@ impl<D: Disk> Engine<D> {
             // A record that could not be shown is shown once its place is repaired: to say where in history it stands is
             // the log's affair, so it is opened once more.
             if looks.again(&mut log, &recovery.damaged) {
+                // A commit that could not be read may have disowned what the index was shown.
+                if recovery.damaged.iter().any(may_disown) {
+                    return Err(OpenFailure::Misled);
+                }
                 continue;
             }
             break (log, recovery, replay);
@@ -271,12 +283,20 @@ impl<D: Disk> Engine<D> {
             return Err(OpenFailure::StaleIndex(format!("it lacks what can be read by now: {place}")));
         }
         damaged.extend(recovery.damaged.iter().map(ToString::to_string));
-        let missing = recovery.missing.iter().map(|segment| format!("segment {segment}: its file is missing"));
-        let unreadable = recovery.unreadable.iter().map(|segment| format!("segment {segment}: unreadable as a whole"));
-        let gone: Vec<String> = missing.chain(unreadable).collect();
+        let missing = recovery.missing.iter().map(|id| (*id, format!("segment {id}: its file is missing")));
+        let unreadable = recovery.unreadable.iter().map(|id| (*id, format!("segment {id}: unreadable as a whole")));
+        let absent: Vec<(SegmentId, String)> = missing.chain(unreadable).collect();
+        let gone: Vec<String> = absent.iter().map(|(_, what)| what.clone()).collect();
         damaged.extend(gone.iter().cloned());
         let mut hidden = checkpoint.as_ref().map(|known| known.unread.clone()).unwrap_or_default();
         hidden.extend(unread(&recovery.damaged));
+        let lost = checkpoint.as_ref().map(|known| known.lost.clone()).unwrap_or_default();
+        // What stands in a segment behind the checkpoint's the index was not told of; nor one that was made just now.
+        for (segment, what) in absent.into_iter().filter(|(id, _)| from.is_none_or(|from| from.segment <= *id)) {
+            if !hidden.iter().any(|known| known.segment() == segment && known.is_whole()) {
+                hidden.push(Unread::whole(segment, what));
+            }
+        }
 
         // Sequence numbers go on only where all of them are known, in a log that ends where they were written down; else a
         // new life begins. Without keys nothing is given a name.
@@ -319,7 +339,7 @@ impl<D: Disk> Engine<D> {
             index,
             since_checkpoint: 0,
             health: Health::Good,
-            heal: Heal::new(hidden, gone, undecoded, &recovery.damaged),
+            heal: Heal::new(hidden, gone, undecoded, &recovery.damaged, lost),
             window: Window::default(),
             batch: Batch::default(),
             puts: Puts::default(),
@@ -366,6 +386,7 @@ impl<D: Disk> Engine<D> {
             policy: self.policy.clone(),
             content: self.content.clone(),
             unread: self.heal.unread.clone(),
+            lost: self.heal.lost.clone(),
         };
         let bytes = match borsh::to_vec(&checkpoint) {
             Ok(bytes) => bytes,
@@ -413,5 +434,7 @@ fn is_cut(recovery: &Recovery) -> bool {
 enum OpenFailure {
     /// The index contradicts the log.
     StaleIndex(String),
+    /// The index was told what may have been disowned.
+    Misled,
     Open(OpenError),
 }

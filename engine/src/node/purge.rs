@@ -102,12 +102,13 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    /// Whether nobody can say if a version is a removal: its body does not open, for want of its epoch's key.
+    /// Whether nobody can say if a version is a removal: its body does not open, for want of its epoch's key, or because it
+    /// cannot be read now.
     fn may_be_removal(&mut self, id: BlobId, row: &BlobRow) -> bool {
         // PA
         // Of a body that was opened when the index learnt of it, it knows more than that it has no bytes, but for a few.
         let Some(keys) = self.keys.clone().filter(|_| row.len == 0) else { return false };
-        self.read_blob(id).is_ok_and(|record| open_record(&keys, &record).is_err())
+        !self.read_blob(id).is_ok_and(|record| open_record(&keys, &record).is_ok())
     }
 
     /// Refuses to purge a removal while what it removed is there: without it, that would be back, now or as soon as what

@@ -163,6 +163,11 @@ impl<D: Disk> Engine<D> {
     /// Of what no parity of a segment could heal: whether it was mended otherwise, or matters at all.
     fn say_the_last_word(&mut self, left: &[DamagedRange], report: &mut ScrubReport) -> Result<(), Failure> {
         // PA
+        for segment in self.log.absent().collect::<Vec<_>>() {
+            self.give_up(&log::lost_whole(segment));
+            let place = format!("segment {segment}: nothing of it can be read");
+            report.damage.push(Damage { place, outcome: DamageOutcome::Lost });
+        }
         let mut damaged = Vec::new();
         for segment in left.iter().map(|range| range.segment).collect::<BTreeSet<_>>() {
             match self.log.scan(segment, 0, &mut |_| ControlFlow::Continue(())) {
@@ -176,15 +181,16 @@ impl<D: Disk> Engine<D> {
             self.each_live(&mut |location| alive.extend(left.iter().filter(|range| range.touches(location)).copied()))?;
         }
         for range in left {
-            let overlaps =
-                |other: &DamagedRange| range.segment == other.segment && range.from < other.to && other.from < range.to;
-            let outcome = if !damaged.iter().any(overlaps) {
+            let outcome = if !damaged.iter().any(|other| range.overlaps(other)) {
                 DamageOutcome::Healed
             } else if matches!(range.what, log::Damage::SegmentHeader | log::Damage::Covered) {
                 continue;
             } else if self.log.held_commit(range).map_err(|error| self.log_failure(error))? {
-                // Which is proven by the next.
-                self.heal.hides_nothing(range);
+                // Which is proven by the next. What it disowned is known when the disk gives it again.
+                match range.what {
+                    log::Damage::Refused(_) => drop(self.give_up(range)),
+                    _ => self.heal.hides_nothing(range),
+                }
                 DamageOutcome::Harmless
             } else if range.what.kind() == Some(RecordKind::Slice) && !self.holds_needed_slice(range)? {
                 // Nothing is known to refer to it, or it was made anew elsewhere. What the disk refuses now it may give

@@ -114,6 +114,9 @@ impl<D: Disk> Engine<D> {
             let stands = |slice: &SealedSlice| row.slices.get(usize::from(slice.header.index().0)).copied().flatten();
             mended.slices.retain(|slice| stands(slice).is_some());
         }
+        if result.is_ok() || row == *read {
+            self.heal.note_lost(seal, result.is_err());
+        }
         let (place, outcome) = match result {
             Err(error) if self.is_needed(seal)? && !self.is_sealed_again(seal, read)? => {
                 if let Some(report) = &mut report {

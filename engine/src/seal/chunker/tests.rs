@@ -247,7 +247,7 @@ fn the_fastcdc_alternative_is_the_crate_with_a_seed() {
 #[test]
 fn the_longest_chunk_is_enough_to_cut() {
     for kind in [ChunkerKind::Cdc1, ChunkerKind::FastCdc] {
-        let chunker = Chunker::new(&params(kind, 256), &keys());
+        let chunker = Chunker::new(&params(kind, 1024), &keys());
         let data = noise(3, chunker.max_len());
         assert_eq!(chunker.cut(&data[1..], false), None);
         assert_eq!(chunker.cut(&data, false), chunker.cut(&data, true));

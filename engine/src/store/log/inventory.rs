@@ -1,5 +1,6 @@
 //! What the directory holds: which files are segments of this log, and what binds their records.
 
+use super::commit::SECTOR_LEN;
 use super::handles::Handles;
 use super::place::Point;
 use super::record::{HEADER_LEN, RecordHeader, RecordKind, find_magic};
@@ -8,7 +9,7 @@ use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
 use super::segments::Segments;
 use super::{Log, LogError, SegmentId, StoreId};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskFile, OpenMode, Volume};
+use crate::env::{Disk, DiskError, DiskFile, OpenMode, Volume};
 use std::collections::BTreeMap;
 
 /// How much of a file without headers is searched at a time, in bytes; a multiple of 8.
@@ -32,8 +33,9 @@ pub(super) struct Inventory {
     pub(super) segments: BTreeMap<SegmentId, Present>,
     /// Files too short to hold a record: a crash came while they were being created.
     pub(super) stubs: Vec<SegmentId>,
-    /// Files that may hold records, but neither a header nor anything that could replace it.
-    pub(super) unreadable: Vec<SegmentId>,
+    /// Files that may hold records, but neither a header nor anything that could replace it; with what the disk refused of
+    /// each, if it refused anything: then it may give it later.
+    pub(super) unreadable: BTreeMap<SegmentId, Option<DiskError>>,
     /// Every id that a file name carries, and every one below, is taken.
     pub(super) highest: SegmentId,
 }
@@ -42,11 +44,12 @@ impl Inventory {
     /// Looks at every segment file's headers; `None` if no file holds a record.
     ///
     /// # Errors
-    /// [`LogError::Foreign`], [`LogError::Format`], [`LogError::Disk`].
+    /// [`LogError::Foreign`], [`LogError::Format`]; [`LogError::Disk`], also when the disk refuses all that could say
+    /// whether there is a record.
     pub(super) fn take<D: Disk>(disk: &D, handles: &Handles<D>) -> Result<Option<Self>, LogError> {
         // PA
         let names = disk.list(Volume::Blocks)?;
-        let (mut segments, mut stubs, mut unreadable) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let (mut segments, mut stubs, mut unreadable) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         let mut known: Option<(StoreId, SegmentId)> = None;
         let mut config = None;
         let mut highest = SegmentId::default();
@@ -54,7 +57,8 @@ impl Inventory {
             highest = highest.max(id);
             let file = handles.get(id)?;
             let len = u32::try_from(file.len()?).unwrap_or(u32::MAX);
-            let (header, damaged_headers) = read_headers(id, &*file, len)?;
+            let mut refusal = None;
+            let (header, damaged_headers) = read_headers(id, &*file, len, &mut refusal)?;
             if len <= FIRST_RECORD {
                 stubs.push(id);
                 continue;
@@ -65,7 +69,7 @@ impl Inventory {
                     config.get_or_insert(header.config);
                     (header.store, binding)
                 }
-                None => match salvage(id, &*file, len)? {
+                None => match salvage(id, &*file, len, &mut refusal)? {
                     Some(salvaged) => {
                         if let Some(found) = salvaged.config {
                             config.get_or_insert(found);
@@ -73,7 +77,7 @@ impl Inventory {
                         (salvaged.store, salvaged.binding)
                     }
                     None => {
-                        unreadable.push(id);
+                        unreadable.insert(id, refusal);
                         continue;
                     }
                 },
@@ -86,7 +90,9 @@ impl Inventory {
             }
             segments.insert(id, Present { binding, len, damaged_headers });
         }
-        let Some((store, _)) = known else { return Ok(None) };
+        let Some((store, _)) = known else {
+            return unreadable.into_values().flatten().next().map_or(Ok(None), |refusal| Err(refusal.into()));
+        };
         let config = config.unwrap_or_default();
         Ok(Some(Self { store, config, segments, stubs, unreadable, highest }))
     }
@@ -105,7 +111,7 @@ impl<D: Disk> Log<D> {
             let file = handles.get(id)?;
             let len = u32::try_from(file.len()?).unwrap_or(u32::MAX);
             if len > FIRST_RECORD
-                && let (Some(header), _) = read_headers(id, &*file, len)?
+                && let (Some(header), _) = read_headers(id, &*file, len, &mut None)?
             {
                 return Ok(header.config);
             }
@@ -115,6 +121,16 @@ impl<D: Disk> Log<D> {
 }
 
 impl Inventory {
+    /// Sees to it that the disk refuses no file behind a segment: whether a write was acknowledged must not be decided by that.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`], with what it refuses.
+    pub(super) fn is_all_behind(&self, segment: SegmentId) -> Result<(), LogError> {
+        // PA
+        let mut newer = self.unreadable.range(segment.next()..).filter_map(|(_, refusal)| refusal.clone());
+        newer.next().map_or(Ok(()), |refusal| Err(refusal.into()))
+    }
+
     /// Cuts off what lies behind a place in its segment.
     pub(super) fn cut<D: Disk>(&mut self, disk: &D, end: Point) -> Result<(), LogError> {
         // PA
@@ -131,6 +147,7 @@ fn read_headers<F: DiskFile>(
     id: SegmentId,
     file: &F,
     len: u32,
+    refusal: &mut Option<DiskError>,
 ) -> Result<(Option<SegmentHeader>, [bool; 2]), LogError> {
     // PA
     let mut damaged = [true; 2];
@@ -140,7 +157,14 @@ fn read_headers<F: DiskFile>(
         if (len as usize) < at + BLOCK_LEN {
             continue;
         }
-        let Fetched::Bytes(BLOCK_LEN) = fetch(file, at as u64, &mut block)? else { continue };
+        match fetch(file, at as u64, &mut block)? {
+            Fetched::Bytes(BLOCK_LEN) => {}
+            Fetched::Bytes(_) => continue,
+            Fetched::Unreadable(error) => {
+                refusal.get_or_insert(error);
+                continue;
+            }
+        }
         match SegmentHeader::decode_block(id, &block)? {
             // A header that names another segment was written to, or renamed into, the wrong place.
             Some(found) if found.segment == id => {
@@ -161,7 +185,12 @@ struct Salvaged {
 }
 
 /// Looks for a commit or a list of segments, both of which carry the salt; their own checksum proves it right.
-fn salvage<F: DiskFile>(id: SegmentId, file: &F, len: u32) -> Result<Option<Salvaged>, LogError> {
+fn salvage<F: DiskFile>(
+    id: SegmentId,
+    file: &F,
+    len: u32,
+    refusal: &mut Option<DiskError>,
+) -> Result<Option<Salvaged>, LogError> {
     // PA
     /// Header, version, then salt and store id, or store id, segment id and salt.
     const NEEDED: usize = HEADER_LEN + 1 + 32 + 8 + 8;
@@ -171,7 +200,10 @@ fn salvage<F: DiskFile>(id: SegmentId, file: &F, len: u32) -> Result<Option<Salv
     while at < len {
         let count = match fetch(file, u64::from(at), &mut buffer)? {
             Fetched::Bytes(count) => count,
-            Fetched::Unreadable(_) => 0,
+            Fetched::Unreadable(error) => {
+                refusal.get_or_insert(error);
+                fetch_sectors(file, u64::from(at), &mut buffer)?
+            }
         };
         let bytes = buffer.get(..count).unwrap_or_default();
         let mut from = 0;
@@ -198,6 +230,23 @@ fn salvage<F: DiskFile>(id: SegmentId, file: &F, len: u32) -> Result<Option<Salv
         at = at.saturating_add(SEARCH_LEN as u32);
     }
     Ok(best)
+}
+
+/// Reads sector by sector what the disk refuses as a whole; zeros stand for the sectors that it refuses.
+fn fetch_sectors<F: DiskFile>(file: &F, offset: u64, buffer: &mut [u8]) -> Result<usize, LogError> {
+    // PA
+    let mut count = 0;
+    for (index, sector) in buffer.chunks_mut(SECTOR_LEN as usize).enumerate() {
+        let start = index * SECTOR_LEN as usize;
+        match fetch(file, offset + start as u64, sector)? {
+            Fetched::Bytes(read) => count = start + read,
+            Fetched::Unreadable(_) => {
+                sector.fill(0);
+                count = start + sector.len();
+            }
+        }
+    }
+    Ok(count)
 }
 
 fn candidate(bytes: &[u8]) -> Option<(StoreId, u64, RecordKind, u32)> {

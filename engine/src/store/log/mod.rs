@@ -49,6 +49,7 @@ pub use reader::{RecordView, ScanReport};
 pub use record::{RecordFlags, RecordKind};
 pub use recovery::{Recovery, TornBatch};
 pub use repair::RepairReport;
+pub(crate) use replay::lost_whole;
 pub use segment::{MAX_CONFIG_LEN, StoreId};
 
 pub use super::{Location, SegmentId};
@@ -162,6 +163,9 @@ pub struct Log<D: Disk> {
     durable_list: Location,
     /// Segments that the batch under way removes.
     removing: BTreeSet<SegmentId>,
+    /// Segments of the log whose files are missing, or hold nothing that can be read now. Lists go on naming them: a file that
+    /// a list does not name is taken for one that was removed.
+    absent: BTreeSet<SegmentId>,
     /// Segments that are out of the log, or will be with the next commit, and whose files are to go.
     condemned: BTreeSet<SegmentId>,
     /// Whether the latest list may name condemned segments: then the next commit makes another before they go.
@@ -199,6 +203,11 @@ impl<D: Disk> Log<D> {
     #[must_use]
     pub fn store(&self) -> StoreId {
         self.store
+    }
+
+    /// Segments of the log that were missing, or could not be read at all, when it was opened.
+    pub fn absent(&self) -> impl Iterator<Item = SegmentId> + '_ {
+        self.absent.iter().copied()
     }
 
     /// The segments, oldest first, without those that are removed, or will be with the next commit.

@@ -53,6 +53,11 @@ pub struct DamagedRange {
 }
 
 impl DamagedRange {
+    /// Whether they have a byte in common.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.segment == other.segment && self.from < other.to && other.from < self.to
+    }
+
     /// Whether any byte of this record is in it.
     pub(crate) fn touches(&self, record: Location) -> bool {
         let end = u64::from(record.offset).saturating_add(record_len(record.len));

@@ -116,6 +116,7 @@ impl<D: Disk> Log<D> {
             list: Location { segment: SegmentId(0), offset: 0, len: 0 },
             condemned: BTreeSet::new(),
             removing: BTreeSet::new(),
+            absent: BTreeSet::new(),
             list_outdated: false,
             durable_list: Location { segment: SegmentId(0), offset: 0, len: 0 },
             directory_dirty: false,
@@ -142,7 +143,10 @@ impl<D: Disk> Log<D> {
         // PA
         let handles = Handles::new(disk.clone(), options.open_files as usize);
         let mut inventory = Inventory::take(&disk, &handles)?.ok_or(LogError::NoLog)?;
+        let newest = inventory.segments.last_key_value().map_or(SegmentId::default(), |(id, _)| *id);
+        inventory.is_all_behind(newest)?;
         let tail = find_tail(&inventory, &handles, from)?.ok_or(LogError::NoLog)?;
+        inventory.is_all_behind(tail.last.at.segment)?;
         let unread = match &tail.refused {
             Some(refused) if tail.last.at.start_point() <= refused.at => {
                 match unreadable_proof(&inventory, &handles, &tail, &verify)? {
@@ -156,7 +160,7 @@ impl<D: Disk> Log<D> {
         let mut recovery = Recovery {
             store: Some(inventory.store),
             config: inventory.config.clone(),
-            unreadable: inventory.unreadable.clone(),
+            unreadable: inventory.unreadable.keys().copied().collect(),
             mended: unread.iter().copied().collect(),
             ..Recovery::default()
         };
@@ -305,7 +309,7 @@ impl<D: Disk> Log<D> {
             None => BTreeSet::new(),
         };
         if let Some(list) = &list {
-            let unreadable = inventory.unreadable.iter().copied();
+            let unreadable = inventory.unreadable.keys().copied();
             let present = inventory.segments.keys().copied().chain(unreadable).collect();
             recovery.missing = list.missing(&present, REPORT_LIMIT);
         }
@@ -325,6 +329,9 @@ impl<D: Disk> Log<D> {
         };
         recovery.mended.extend(healed.into_iter().filter(|range| !unspoken(range)));
         let highest = list.as_ref().map_or(SegmentId(0), |list| list.header.segment);
+        let is_of_log = |id: &SegmentId| *id > highest || list.as_ref().is_some_and(|list| list.contains(*id));
+        let unreadable = inventory.unreadable.keys().filter(|id| **id <= cut.segment).copied().filter(is_of_log);
+        self.absent = recovery.missing.iter().copied().chain(unreadable).collect();
         Ok(Survey { obsolete, gaps, highest })
     }
 
@@ -339,7 +346,7 @@ impl<D: Disk> Log<D> {
         // PA
         let Location { segment, offset, len } = self.list;
         let Some(present) = inventory.segments.get(&segment) else {
-            if !inventory.unreadable.contains(&segment) {
+            if !inventory.unreadable.contains_key(&segment) {
                 recovery.missing.push(segment);
             }
             return Ok(None);

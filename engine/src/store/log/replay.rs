@@ -2,15 +2,15 @@
 
 use super::commit::FoundCommit;
 use super::handles::Handles;
-use super::inventory::Inventory;
+use super::inventory::{Inventory, Present};
 use super::place::{Damage, Point};
 use super::recovery::note_damage;
 use super::scan::Item;
 use super::tail::{deliver, walk};
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, SegmentId};
-use crate::env::Disk;
+use crate::env::{Disk, DiskFailure, DiskFile};
 use crate::planted::{Bug, planted};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl<D: Disk> Log<D> {
     /// Shows every content record up to the last commit to `visit`, as opening does, and returns what is damaged: for
@@ -24,15 +24,37 @@ impl<D: Disk> Log<D> {
     ) -> Result<Vec<DamagedRange>, LogError> {
         // PA
         let handles = Handles::new(self.disk.clone(), self.options.open_files as usize);
-        let inventory = Inventory::take(&self.disk, &handles)?.ok_or(LogError::NoLog)?;
+        let mut damaged: Vec<DamagedRange> = self.absent().map(lost_whole).collect();
+        let mut segments = BTreeMap::new();
         // Of one that is to go, what was alive is committed elsewhere.
-        let counts = |id| self.segments.contains_key(id) && !self.condemned.contains(id);
-        let others = inventory.segments.keys().filter(|id| !counts(id)).copied().collect();
-        let mut damaged = Vec::new();
+        for (&id, known) in self.segments.iter().filter(|(id, _)| !self.condemned.contains(id)) {
+            let len = match handles.get(id).and_then(|file| Ok(file.len()?)) {
+                Ok(len) => u32::try_from(len).unwrap_or(u32::MAX),
+                Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => {
+                    damaged.push(lost_whole(id));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            segments.insert(id, Present { binding: known.binding.clone(), len, damaged_headers: [false; 2] });
+        }
+        let inventory = Inventory {
+            store: self.store,
+            config: self.config.clone(),
+            segments,
+            stubs: Vec::new(),
+            unreadable: BTreeMap::new(),
+            highest: self.next_id,
+        };
         let all = (Point::default(), self.durable.end_point());
-        replay(&inventory, &handles, all, &others, visit, &mut damaged, &mut |_| Ok(()))?;
+        replay(&inventory, &handles, all, &BTreeSet::new(), visit, &mut damaged, &mut |_| Ok(()))?;
         Ok(damaged)
     }
+}
+
+/// All of a segment of which nothing can be read.
+pub(crate) fn lost_whole(segment: SegmentId) -> DamagedRange {
+    DamagedRange { segment, from: 0, to: u32::MAX, what: Damage::Unreadable }
 }
 
 /// Shows history to `visit`, and returns the stretches of it that are dead.
@@ -52,15 +74,24 @@ pub(super) fn replay<D: Disk>(
     let skip = |id| obsolete.contains(&id);
     let mut gaps = Vec::new();
     let mut cursor = start;
-    let mut damaged = |range| note_damage(damage, range);
     let mut mended = BTreeSet::new();
+    // Where a commit may stand that the disk refused: what it disowns is shown. It may be read by the time that records are.
+    let mut passed = Vec::new();
+    let mut damaged = |passed: &mut Vec<DamagedRange>, range: DamagedRange| {
+        passed.retain(|refused| !refused.overlaps(&range));
+        note_damage(damage, range);
+    };
     loop {
         let mut doubtful = None;
         let walked = walk(inventory, handles, cursor, cut, &skip, &mut |scanner, id, item| {
             let (offset, header) = match item {
                 Item::Record(offset, header) if header.kind == RecordKind::Commit => (offset, header),
                 Item::Record(..) => return Ok(()),
-                Item::Damaged { .. } if mended.contains(&id) => return Ok(()),
+                Item::Damaged { from, to, refused } if mended.contains(&id) => {
+                    let what = Damage::Unreadable;
+                    passed.extend(refused.map(|_| DamagedRange { segment: id, from, to, what }));
+                    return Ok(());
+                }
                 Item::Damaged { from, .. } => {
                     doubtful = Some(id);
                     return Err(LogError::Unstable { segment: id, offset: from });
@@ -71,6 +102,9 @@ pub(super) fn replay<D: Disk>(
                 scanner.payload(offset, header.len)?.and_then(|payload| FoundCommit::read(at, &header, payload));
             let Some(FoundCommit { commit, .. }) = found else {
                 if mended.contains(&id) {
+                    let what = Damage::Refused(RecordKind::Commit);
+                    let refused = scanner.take_refusal();
+                    passed.extend(refused.map(|_| DamagedRange { segment: id, from: at.commit, to: at.end, what }));
                     return Ok(());
                 }
                 doubtful = Some(id);
@@ -81,9 +115,10 @@ pub(super) fn replay<D: Disk>(
                 // Where this one says that the one before stood, there was nothing else.
                 let LogPosition { segment, commit, end } = commit.proven;
                 if (range.segment, range.from, range.to) == (segment, commit, end) {
-                    range.what = Damage::Record(RecordKind::Commit);
+                    let kind = RecordKind::Commit;
+                    range.what = if range.what.is_refusal() { Damage::Refused(kind) } else { Damage::Record(kind) };
                 }
-                damaged(range);
+                damaged(&mut passed, range);
             })?;
             cursor = cursor.max(proven);
             if cursor < commit.first {
@@ -108,7 +143,10 @@ pub(super) fn replay<D: Disk>(
         mended.insert(id);
         mend(id)?;
     }
-    deliver(inventory, handles, (cursor, cut), &skip, visit, &mut damaged)?;
+    deliver(inventory, handles, (cursor, cut), &skip, visit, &mut |range| damaged(&mut passed, range))?;
+    for range in passed {
+        note_damage(damage, range);
+    }
     Ok(gaps)
 }
 

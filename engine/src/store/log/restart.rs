@@ -118,7 +118,7 @@ impl<D: Disk> Log<D> {
         if let Some(present) = inventory.segments.get_mut(&last.segment) {
             present.len = present.len.min(last.end);
         }
-        for id in inventory.unreadable.iter().filter(|id| **id > last.segment) {
+        for id in inventory.unreadable.keys().filter(|id| **id > last.segment) {
             self.disk.rename(Volume::Blocks, &id.file_name(), &id.orphan_name())?;
         }
         Ok(bytes)

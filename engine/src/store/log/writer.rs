@@ -278,6 +278,10 @@ impl<D: Disk> Log<D> {
         // PA
         if let Some(active) = &mut self.active {
             active.flush()?;
+            // What a write that failed half done has left there, where it could not be cut off.
+            if file.len()? > u64::from(active.end()) {
+                file.truncate(u64::from(active.end()))?;
+            }
         }
         self.sync(file)?;
         self.sealing = false;
@@ -341,7 +345,7 @@ impl<D: Disk> Log<D> {
             salt: active.binding.salt,
             config: self.config.clone(),
         };
-        let live = self.segments.keys().copied().filter(|id| !self.condemned.contains(id));
+        let live = self.segments.keys().chain(&self.absent).copied().filter(|id| !self.condemned.contains(id));
         let list = Segments::new(header, live).encode();
         self.list = self.put(RecordKind::Segments, RecordFlags::NONE, &[&list])?;
         self.list_outdated = false;

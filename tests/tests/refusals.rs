@@ -1,0 +1,284 @@
+//! What a disk refuses now it may give later: nothing is concluded from it, thrown away because of it, or learnt for good.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+mod picky;
+
+use bytes::Bytes;
+use node::{CHUNKER, key, noise};
+use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode, Volume};
+use ouroboros_engine::id::{EngineRng, Secret};
+use ouroboros_engine::keys::{Keyring, MasterSecret};
+use ouroboros_engine::node::{
+    Failure, Limits, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, Select, StoreConfig,
+};
+use ouroboros_engine::seal::Coding;
+use ouroboros_engine::store::log::{Log, LogOptions, RecordFlags, RecordKind, StoreId};
+use ouroboros_sim::disk::{Fault, FaultPlan, FaultyDisk};
+use ouroboros_sim::local::{Local, config, keyring};
+use picky::{Picky, Refuse};
+use std::sync::Arc;
+
+/// Segments as short as they may be.
+fn limits() -> Limits {
+    Limits { segment_len: 1, ..Limits::default() }
+}
+
+fn store_config() -> StoreConfig {
+    config(&keyring(1), Coding::new(2, 1).unwrap(), CHUNKER)
+}
+
+/// Stands as it is in its version's record.
+fn value(number: u8) -> Bytes {
+    noise(number, 3000)
+}
+
+fn put(node: &mut Local<Picky>, number: u8) -> Result<(), Failure> {
+    let source = PutSource::Value(value(number));
+    let put = Put { key: key(&format!("k{number}")), source, options: PutOptions::default() };
+    let Reply::Put(mut results) = node.ask(Request::Put(vec![put])).unwrap() else { panic!("no put") };
+    results.pop().unwrap().map(drop)
+}
+
+/// What there is of each value.
+fn there(node: &mut Local<Picky>, count: u8) -> Vec<Result<(), Failure>> {
+    let wanted = (0..count).map(|number| (key(&format!("k{number}")), Select::Winner)).collect();
+    let Reply::Got(got) = node.ask(Request::Get(wanted)).unwrap() else { panic!("not got") };
+    let held = got.into_iter().zip(0..).map(|(got, number)| got.map(|got| assert_eq!(got.inline, Some(value(number)))));
+    held.collect()
+}
+
+fn all_are_there(node: &mut Local<Picky>, count: u8) {
+    let missing: Vec<_> = there(node, count).into_iter().filter_map(Result::err).collect();
+    assert!(missing.is_empty(), "{} of {count} are missing: {missing:?}", missing.len());
+}
+
+fn create(disk: &Picky, limits: Limits, count: u8) -> Local<Picky> {
+    let mut node = Local::create(disk.clone(), store_config(), keyring(1), limits, 1).unwrap();
+    (0..count).for_each(|number| put(&mut node, number).unwrap());
+    node
+}
+
+fn open(disk: &Picky, limits: Limits) -> (Local<Picky>, Opened) {
+    Local::open(disk.clone(), keyring(1), limits, 2).unwrap()
+}
+
+/// A file that a list did not name was taken for a segment that had been removed, and deleted when it could be read again.
+#[test]
+fn a_segment_that_was_refused_or_missing_at_one_opening_is_there_at_the_next() {
+    let away = FileName::new("away").unwrap();
+    for (number, missing, drops_index) in [2, 5, 20]
+        .into_iter()
+        .flat_map(|number| [(number, false, false), (number, true, false), (number, false, true), (number, true, true)])
+    {
+        let disk = Picky::default();
+        create(&disk, limits(), 40).close().unwrap();
+        let name = FileName::new(disk.segments()[number].as_str()).unwrap();
+        if drops_index {
+            disk.drop_index();
+        }
+        if missing {
+            disk.rename(Volume::Blocks, &name, &away).unwrap();
+        } else {
+            disk.set(Refuse::File(name.to_string()));
+        }
+        let (mut node, opened) = open(&disk, limits());
+        assert!(opened.damaged.iter().any(|place| place.starts_with("segment ")), "{opened:?}");
+        if drops_index {
+            // Versions of it may be in there.
+            let purged = node.ask(Request::Purge(PurgeTarget::Key(key("k0"))));
+            assert!(matches!(purged, Err(Failure::Damaged { .. })), "{purged:?}");
+        }
+        (40..50).for_each(|number| put(&mut node, number).unwrap());
+        node.ask(Request::Compact).unwrap();
+        node.close().unwrap();
+        disk.set(Refuse::Nothing);
+        if missing {
+            disk.rename(Volume::Blocks, &away, &name).unwrap();
+        }
+        let (mut node, opened) = open(&disk, limits());
+        assert!(opened.damaged.is_empty(), "{opened:?}");
+        all_are_there(&mut node, 50);
+        node.ask(Request::Compact).unwrap();
+        node.close().unwrap();
+        disk.drop_index();
+        all_are_there(&mut open(&disk, limits()).0, 50);
+    }
+}
+
+/// A scrub names it as lost, for those who cannot get it back; and who can, may.
+#[test]
+fn a_missing_segment_is_named_as_lost_and_may_come_back_all_the_same() {
+    let disk = Picky::default();
+    create(&disk, limits(), 40).close().unwrap();
+    disk.drop_index();
+    let (name, away) = (FileName::new(disk.segments()[3].as_str()).unwrap(), FileName::new("away").unwrap());
+    disk.rename(Volume::Blocks, &name, &away).unwrap();
+    let (mut node, _) = open(&disk, limits());
+    node.ask(Request::Purge(PurgeTarget::Key(key("k39")))).unwrap_err();
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
+    assert!(report.damage.iter().any(|damage| damage.place.contains("nothing of it can be read")), "{report:?}");
+    node.ask(Request::Purge(PurgeTarget::Key(key("k39")))).unwrap();
+    node.close().unwrap();
+    let (node, opened) = open(&disk, limits());
+    assert!(!opened.damaged.is_empty(), "it is said again");
+    node.close().unwrap();
+    disk.rename(Volume::Blocks, &away, &name).unwrap();
+    all_are_there(&mut open(&disk, limits()).0, 39);
+}
+
+/// Whether a write was acknowledged is not decided by what is refused.
+#[test]
+fn a_newest_segment_that_is_refused_keeps_a_store_shut_and_is_kept() {
+    for closed in [true, false] {
+        let disk = Picky::default();
+        let node = create(&disk, limits(), 41);
+        if closed {
+            node.close().unwrap();
+        } else {
+            drop(node);
+        }
+        let files = disk.segments();
+        disk.set(Refuse::File(files.last().unwrap().clone()));
+        assert!(Local::open(disk.clone(), keyring(1), limits(), 2).is_err());
+        disk.set(Refuse::Nothing);
+        assert!(disk.segments().contains(files.last().unwrap()));
+        all_are_there(&mut open(&disk, limits()).0, 41);
+    }
+}
+
+#[test]
+fn a_store_that_is_refused_is_not_taken_for_none() {
+    let disk = Picky::default();
+    drop(create(&disk, limits(), 1));
+    disk.set(Refuse::All);
+    let opened = Local::open(disk.clone(), keyring(1), limits(), 2).map(drop).unwrap_err().to_string();
+    assert!(opened.contains("input/output error"), "{opened}");
+    assert!(Local::create(disk.clone(), store_config(), keyring(1), limits(), 3).is_err());
+    disk.set(Refuse::Nothing);
+    all_are_there(&mut open(&disk, limits()).0, 1);
+}
+
+/// A process that knows its segments needs no header to read them.
+#[test]
+fn an_index_made_anew_in_service_passes_over_no_segment() {
+    let disk = Picky::default();
+    create(&disk, limits(), 60).close().unwrap();
+    let (mut node, _) = open(&disk, limits());
+    // Both headers of one, and a sector with records.
+    disk.set(Refuse::Sectors(disk.segments()[1].clone(), [0, 8, 40].into()));
+    let index = disk.inner.list(Volume::Index).unwrap().remove(0);
+    let file = disk.inner.open(Volume::Index, &index, OpenMode::Write).unwrap();
+    let len = file.len().unwrap() as usize;
+    file.write_at(20_480, &[&vec![0x55; len - 20_480]]).unwrap();
+    there(&mut node, 60);
+    node.ask(Request::Compact).unwrap();
+    disk.set(Refuse::Nothing);
+    node.close().unwrap();
+    disk.drop_index();
+    all_are_there(&mut open(&disk, limits()).0, 60);
+}
+
+/// A batch that was refused is disowned by the next commit. Where that cannot be read, a look at the log shows the batch.
+#[test]
+fn what_was_refused_stays_so_though_the_commit_that_says_it_is_refused_for_a_while() {
+    let mut told = 0;
+    for purges in [true, false] {
+        for times in (0..3000).step_by(50).chain([u32::MAX]) {
+            let disk = Picky::default();
+            let mut node = create(&disk, Limits::default(), 1);
+            disk.set(Refuse::NextWrite);
+            if purges {
+                node.ask(Request::Purge(PurgeTarget::Key(key("k0")))).unwrap_err();
+            } else {
+                put(&mut node, 9).unwrap_err();
+            }
+            put(&mut node, 1).unwrap();
+            let newest = disk.segments().pop().unwrap();
+            let file = disk.open(Volume::Blocks, &FileName::new(newest.as_str()).unwrap(), OpenMode::Read).unwrap();
+            let sector = file.len().unwrap() / 512 - 1;
+            put(&mut node, 2).unwrap();
+            drop(node);
+            disk.set(Refuse::Times(newest, sector, times));
+            let opened = Local::open(disk.clone(), keyring(1), Limits::default(), 2);
+            disk.set(Refuse::Nothing);
+            let node = match opened {
+                // It is said, and set right when the commit can be read.
+                Ok((node, opened)) if !opened.damaged.is_empty() => {
+                    told += 1;
+                    node.close().unwrap();
+                    Some(open(&disk, Limits::default()).0)
+                }
+                Ok((node, _)) => Some(node),
+                Err(_) => None,
+            };
+            let Some(mut node) = node else { continue };
+            all_are_there(&mut node, 3);
+            let Reply::Got(got) = node.ask(Request::Get(vec![(key("k9"), Select::Winner)])).unwrap() else { panic!() };
+            assert!(got[0].is_err(), "refused {times} times: what was answered as failed is there");
+        }
+    }
+    assert!(told > 1);
+}
+
+/// A removal that cannot be read may be one: without it, what it removed would be back.
+#[test]
+fn a_removal_that_cannot_be_read_is_not_purged() {
+    let keys = |later: bool| {
+        let mut keyring = Keyring::from_master(MasterSecret::new(Secret::new([1; 32])));
+        if later {
+            keyring.next_group_epoch().unwrap();
+        }
+        Arc::new(keyring)
+    };
+    let disk = Picky::default();
+    let config = config(&keys(false), Coding::new(2, 1).unwrap(), CHUNKER);
+    let mut node = Local::create(disk.clone(), config, keys(false), limits(), 1).unwrap();
+    put(&mut node, 0).unwrap();
+    node.close().unwrap();
+    let (mut node, _) = Local::open(disk.clone(), keys(true), limits(), 2).unwrap();
+    let remove = Put { key: key("k0"), source: PutSource::Gone, options: PutOptions::default() };
+    node.ask(Request::Put(vec![remove])).unwrap();
+    node.close().unwrap();
+    disk.drop_index();
+    let (mut node, _) = Local::open(disk.clone(), keys(false), limits(), 3).unwrap();
+    let log = Request::Log { key: key("k0"), after: None, limit: 9 };
+    let Reply::Versions(versions) = node.ask(log).unwrap() else { panic!("no versions") };
+    for refused in [Refuse::Nothing, Refuse::All] {
+        disk.set(refused);
+        let purged = node.ask(Request::Purge(PurgeTarget::Version(versions[0].id)));
+        assert!(purged.is_err(), "{purged:?}");
+    }
+}
+
+/// A write fails half done, and cannot be cut off: what it left must not stand behind the end of a segment that is sealed.
+#[test]
+fn what_a_failed_write_leaves_is_not_taken_for_history() {
+    let options = LogOptions { segment_len: 64 << 10, parity_group_len: 16 << 10, ..LogOptions::default() };
+    let mut left = 0;
+    for seed in 0..40 {
+        let disk = FaultyDisk::new(FaultPlan::new(seed));
+        let rng = || EngineRng::from_seed([9; 32]);
+        let mut log = Log::create(disk.clone(), options, StoreId([3; 32]), b"c", &mut rng(), |_, _| true).unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&[1; 2000]]).unwrap();
+        log.commit(b"").unwrap();
+        let now = disk.operations_so_far();
+        disk.inject(now, Fault::WriteError);
+        disk.inject(now, Fault::MetadataError);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&[2; 40_000]]).unwrap_err();
+        left += usize::from(disk.fault_counts().of(Fault::MetadataError) > 0);
+        disk.calm();
+        disk.forget_injections();
+        log.abandon();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&[3; 50_000]]).unwrap();
+        log.commit(b"").unwrap();
+        drop(log);
+        let mut seen = Vec::new();
+        let opened = Log::open(disk.restart(), options, None, &mut rng(), |_, _| true, &mut |view| {
+            seen.push(view.payload[0]);
+            Ok(())
+        });
+        assert_eq!((opened.unwrap().1.damaged, seen), (vec![], vec![1, 3]), "seed {seed}");
+    }
+    assert!(left > 0);
+}
