@@ -13,7 +13,7 @@ use crate::env::{Disk, DiskFailure};
 use crate::id::{EngineRng, SealId};
 use crate::store::SegmentId;
 use crate::store::index::IndexError;
-use crate::store::log::{DamagedRange, Log, LogError, RecordKind, lost_whole};
+use crate::store::log::{self, DamagedRange, Log, LogError, RecordKind, lost_whole};
 use borsh::{BorshDeserialize, BorshSerialize};
 use core::ops::ControlFlow;
 use std::cell::Cell;
@@ -384,10 +384,11 @@ impl<D: Disk> Engine<D> {
             let place = IndexPlace::new(keys.as_deref(), &self.limits, &mut rng);
             let mut index = place.make(&disk, &mut rng).map_err(failure)?;
             let mut replay = Replay::new(&mut index, keys.as_deref(), Vec::new());
-            let damaged = self.log.replay(&mut |record| replay.take(record)).map_err(|error| match error {
-                LogError::Visitor(why) => Failure::Index(why),
-                error => Failure::Disk(error.to_string()),
-            })?;
+            let log::Replayed { damaged, dead_bytes } =
+                self.log.replay(&mut |record| replay.take(record)).map_err(|error| match error {
+                    LogError::Visitor(why) => Failure::Index(why),
+                    error => Failure::Disk(error.to_string()),
+                })?;
             let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));
             let undecoded = std::mem::take(&mut replay.undecoded);
             // Also where nothing can be healed because writing has stopped: it may have been misread.
@@ -396,7 +397,7 @@ impl<D: Disk> Engine<D> {
             }
             self.tell_healed(&looks.healed);
             (self.index, self.content) = (index, content);
-            for (segment, len) in &self.batch.content {
+            for (segment, len) in self.batch.content.iter().chain(&dead_bytes) {
                 *self.content.entry(*segment).or_default() += len;
             }
             self.heal.remade += 1;

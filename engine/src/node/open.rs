@@ -272,7 +272,10 @@ impl<D: Disk> Engine<D> {
             }
             break (log, recovery, replay);
         };
-        let Replay { clock, policy, content, replayed, mut damaged, undecoded, .. } = replay;
+        let Replay { clock, policy, mut content, replayed, mut damaged, undecoded, .. } = replay;
+        for (segment, bytes) in &recovery.dead_bytes {
+            *content.entry(*segment).or_default() += bytes;
+        }
         let note = Note::decode(&recovery.note).ok();
         let removals = note.as_ref().map_or(0, |note| note.removals);
         if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.removals < removals) {

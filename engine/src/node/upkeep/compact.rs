@@ -261,6 +261,19 @@ impl<D: Disk> Engine<D> {
         }
         stage.live = live;
         let victims = self.with_disowned(victims)?;
+        // What needs no copies first: on a disk that is nearly full, the room for them comes from there.
+        let mut needless = VecDeque::new();
+        let mut others = VecDeque::new();
+        for segment in victims {
+            let is_dead = !stage.live.contains_key(&segment);
+            if is_dead && self.disowned_by(segment)?.is_some_and(|older| older.is_empty()) {
+                needless.push_back(segment);
+            } else {
+                others.push_back(segment);
+            }
+        }
+        needless.append(&mut others);
+        let victims = needless;
         // What is taken for dead enough and is not worth it, or must wait, does not ask for this again with every commit.
         let due: Vec<SegmentId> = self.mostly_dead().filter(|segment| !victims.contains(segment)).collect();
         for segment in due {

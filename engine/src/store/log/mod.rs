@@ -49,6 +49,7 @@ pub use reader::{RecordView, ScanReport};
 pub use record::{RecordFlags, RecordKind};
 pub use recovery::{Recovery, TornBatch};
 pub use repair::RepairReport;
+pub use replay::Replayed;
 pub(crate) use replay::lost_whole;
 pub use segment::{MAX_CONFIG_LEN, StoreId};
 

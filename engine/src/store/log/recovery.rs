@@ -11,7 +11,7 @@ use super::inventory::Inventory;
 use super::place::{Damage, Point};
 use super::proof::{lost_proof, parity_after, unreadable_proof};
 use super::record::{HEADER_LEN, RecordHeader, record_len};
-use super::replay::{dead_between, replay};
+use super::replay::{dead_between, dead_bytes, replay};
 use super::scan::{Fetched, fetch};
 use super::segment::BLOCK_LEN;
 use super::segments::Segments;
@@ -54,6 +54,8 @@ pub struct Recovery {
     pub mended: Vec<DamagedRange>,
     /// Segments that belong to the log and whose files are gone, up to 4,096.
     pub missing: Vec<SegmentId>,
+    /// Bytes behind the checkpoint that batches which were given up have left, by the segment that they stand in.
+    pub dead_bytes: BTreeMap<SegmentId, u64>,
     /// Segments that hold bytes but neither headers nor anything that could replace them; their files were renamed to
     /// `orphan-….log` if they are younger than the last commit.
     pub unreadable: Vec<SegmentId>,
@@ -215,6 +217,8 @@ impl<D: Disk> Log<D> {
             }
         }
         let dead = dead_between(&inventory, &gaps);
+        recovery.dead_bytes = dead_bytes(&inventory, &gaps);
+        recovery.dead_bytes.retain(|id, _| log.segments.contains_key(id));
         log.condemned.extend(&dead);
         log.segments.retain(|id, _| !log.condemned.contains(id));
 

@@ -6,6 +6,7 @@ use super::inventory::{Inventory, Present};
 use super::place::{Damage, Point};
 use super::recovery::note_damage;
 use super::scan::Item;
+use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile};
@@ -13,15 +14,12 @@ use crate::planted::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl<D: Disk> Log<D> {
-    /// Shows every content record up to the last commit to `visit`, as opening does, and returns what is damaged: for
-    /// an index that is made anew while the log stays open. Nothing is written.
+    /// Shows every content record up to the last commit to `visit`, as opening does, and returns what is damaged and what is
+    /// dead: for an index that is made anew while the log stays open. Nothing is written.
     ///
     /// # Errors
     /// Those of `visit`, and [`LogError::Disk`].
-    pub fn replay(
-        &self,
-        visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
-    ) -> Result<Vec<DamagedRange>, LogError> {
+    pub fn replay(&self, visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>) -> Result<Replayed, LogError> {
         // PA
         let handles = Handles::new(self.disk.clone(), self.options.open_files as usize);
         let mut damaged: Vec<DamagedRange> = self.absent().map(lost_whole).collect();
@@ -47,9 +45,32 @@ impl<D: Disk> Log<D> {
             highest: self.next_id,
         };
         let all = (Point::default(), self.durable.end_point());
-        replay(&inventory, &handles, all, &BTreeSet::new(), visit, &mut damaged, &mut |_| Ok(()))?;
-        Ok(damaged)
+        let gaps = replay(&inventory, &handles, all, &BTreeSet::new(), visit, &mut damaged, &mut |_| Ok(()))?;
+        Ok(Replayed { damaged, dead_bytes: dead_bytes(&inventory, &gaps) })
     }
+}
+
+/// What a look at all of history has found.
+#[derive(Clone, Debug, Default)]
+pub struct Replayed {
+    /// What is not as it was written.
+    pub damaged: Vec<DamagedRange>,
+    /// Bytes that batches which were given up have left, by the segment that they stand in.
+    pub dead_bytes: BTreeMap<SegmentId, u64>,
+}
+
+/// How much of each segment lies in a gap.
+pub(super) fn dead_bytes(inventory: &Inventory, gaps: &[(Point, Point)]) -> BTreeMap<SegmentId, u64> {
+    let mut dead: BTreeMap<SegmentId, u64> = BTreeMap::new();
+    for (from, to) in gaps.iter().filter(|(from, to)| from < to) {
+        for (&id, present) in inventory.segments.range(from.segment..=to.segment) {
+            let start = if id == from.segment { from.offset } else { FIRST_RECORD };
+            let end = if id == to.segment { to.offset } else { present.len };
+            *dead.entry(id).or_default() += u64::from(end.saturating_sub(start));
+        }
+    }
+    dead.retain(|_, bytes| *bytes > 0);
+    dead
 }
 
 /// All of a segment of which nothing can be read.

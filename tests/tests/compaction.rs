@@ -1,0 +1,109 @@
+//! Compaction on a disk that is nearly full, and after one that failed: what is dead goes, and its space comes back.
+#![allow(clippy::unwrap_used)]
+
+mod node;
+
+use node::{CHUNKER, key, noise, put, tight, value};
+use ouroboros_engine::env::{Disk, Volume};
+use ouroboros_engine::node::{Limits, PurgeTarget, PutSource, Reply, Request};
+use ouroboros_engine::seal::Coding;
+use ouroboros_sim::disk::{FaultPlan, FaultyDisk};
+use ouroboros_sim::local::{Local, config, keyring};
+use std::collections::BTreeMap;
+
+fn create(disk: &FaultyDisk, limits: Limits) -> Local<FaultyDisk> {
+    let config = config(&keyring(1), Coding::new(2, 1).unwrap(), CHUNKER);
+    Local::create(disk.clone(), config, keyring(1), limits, 7).unwrap()
+}
+
+/// Segments of which all is dead need no room to go, and make it for those of which something is alive.
+#[test]
+fn what_is_wholly_dead_goes_first_where_there_is_little_room() {
+    for room in [100_000, 180_000, 240_000] {
+        let disk = FaultyDisk::new(FaultPlan::new(1));
+        let mut node = create(&disk, tight());
+        for number in 0..6 {
+            put(&mut node, &format!("keep/{number}"), noise(number, 50_000));
+            put(&mut node, &format!("go/{number}"), noise(number + 20, 110_000));
+        }
+        for number in 0..10 {
+            put(&mut node, &format!("big/{number}"), noise(number + 40, 200_000));
+        }
+        let capacity = disk.used_bytes() + room;
+        disk.set_capacity(Some(capacity));
+        let going = (0..6).map(|number| format!("go/{number}")).chain((0..10).map(|number| format!("big/{number}")));
+        let purges = going.map(|name| Request::Purge(PurgeTarget::Key(key(&name)))).collect();
+        let ids = node.send_all(purges);
+        node.settle();
+        assert!(ids.into_iter().all(|id| matches!(node.take(id), Some(Reply::Purged { .. }))), "room {room}");
+        for _ in 0..3 {
+            let _ = node.ask(Request::Compact);
+            node.settle();
+        }
+        let left = capacity - disk.used_bytes_of(Volume::Blocks);
+        assert!(left > 5_000_000, "room {room}: {left} bytes are left");
+        put(&mut node, "more", noise(200, 150_000));
+        for number in 0..6 {
+            assert_eq!(node::get(&mut node, &format!("keep/{number}")).unwrap(), noise(number, 50_000));
+        }
+    }
+}
+
+/// Copies of a compaction that ran into a full disk belong to no batch, and are in no index that is made anew.
+#[test]
+fn copies_that_were_given_up_do_not_outlive_a_purge() {
+    let limits = || Limits { segment_len: 1 << 20, ..tight() };
+    for drops_index in [false, true] {
+        let disk = FaultyDisk::new(FaultPlan::new(1));
+        let mut node = create(&disk, limits());
+        put(&mut node, "go", noise(250, 100_000));
+        let first = disk.files(Volume::Blocks).remove(0).0;
+        // 64 bytes of each version's sealed body, as they stand in the log.
+        let mut bodies = BTreeMap::new();
+        for number in 0..150u8 {
+            let before = disk.contents(Volume::Blocks, &first).unwrap().len();
+            put(&mut node, &format!("secret/{number}"), noise(number, 3000));
+            let piece = before + 1500..before + 1564;
+            bodies.insert(number, disk.contents(Volume::Blocks, &first).unwrap()[piece].to_vec());
+        }
+        node.ask(Request::Purge(PurgeTarget::Key(key("go")))).unwrap();
+        disk.set_capacity(Some(disk.used_bytes() + 330_000));
+        node.ask(Request::Compact).unwrap_err();
+        disk.set_capacity(None);
+        put(&mut node, "after", noise(77, 3000));
+        let second = disk.files(Volume::Blocks).remove(1).0;
+        let bytes = disk.contents(Volume::Blocks, &second).unwrap();
+        let place = |body: &[u8]| bytes.windows(64).position(|window| window == body);
+        let mut copied: Vec<(usize, u8)> =
+            bodies.iter().filter_map(|(number, body)| Some((place(body)?, *number))).collect();
+        copied.sort_unstable();
+        // The last of them are of the batch that was given up.
+        let purged: Vec<u8> = copied.iter().rev().take(6).map(|(_, number)| *number).collect();
+        assert_eq!(purged.len(), 6);
+        node.close().unwrap();
+        if drops_index {
+            for name in disk.list(Volume::Index).unwrap() {
+                disk.remove(Volume::Index, &name).unwrap();
+            }
+        }
+        let (mut node, _) = Local::open(disk.clone(), keyring(1), limits(), 9).unwrap();
+        for number in &purged {
+            node.ask(Request::Purge(PurgeTarget::Key(key(&format!("secret/{number}"))))).unwrap();
+        }
+        node.ask(Request::Compact).unwrap();
+        for (name, _) in disk.files(Volume::Blocks) {
+            let bytes = disk.contents(Volume::Blocks, &name).unwrap();
+            let is_there = |number: &&u8| bytes.windows(64).any(|window| window == bodies[*number].as_slice());
+            let left: Vec<&u8> = purged.iter().filter(is_there).collect();
+            assert!(left.is_empty(), "index dropped {drops_index}: {name} has the bodies of {left:?}");
+        }
+        // What was not purged is there.
+        let kept = (0..150).find(|number| !purged.contains(number)).unwrap();
+        let Reply::Put(results) = node.ask(Request::Put(vec![value("x", PutSource::Value(noise(1, 10)))])).unwrap()
+        else {
+            panic!("no put")
+        };
+        results[0].as_ref().unwrap();
+        assert_eq!(node::get(&mut node, &format!("secret/{kept}")).unwrap(), noise(kept, 3000));
+    }
+}
