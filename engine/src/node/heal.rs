@@ -239,6 +239,20 @@ pub(super) fn readable_again<'a, D: Disk>(log: &Log<D>, places: &'a [Unread]) ->
     })
 }
 
+/// Heals what can be healed of the places that no scrub has named as lost; returns what was.
+pub(super) fn repair_unread<D: Disk>(log: &mut Log<D>, places: &[Unread]) -> Vec<DamagedRange> {
+    // PA
+    let range = |place: &Unread| DamagedRange {
+        segment: place.segment,
+        from: place.from,
+        to: place.to,
+        what: log::Damage::Unreadable,
+    };
+    let tried = places.iter().filter(|place| !place.given_up && !log.absent().any(|absent| absent == place.segment));
+    let ranges: Vec<DamagedRange> = tried.map(range).collect();
+    repair(log, &ranges)
+}
+
 impl Unread {
     fn at(range: &DamagedRange, what: String) -> Self {
         Self { segment: range.segment, from: range.from, to: range.to, what, given_up: false }

@@ -9,7 +9,7 @@ use crate::env::Disk;
 pub struct Held {
     /// Versions on their way in: at most `uploads`.
     pub uploads: usize,
-    /// Streams that failed and whose clients have not asked since: at most `uploads`.
+    /// Streams that failed and whose clients have not asked since: at most `uploads`, or 64.
     pub failed_streams: usize,
     /// Bytes of contents on their way in: `inflight_len`, beside what one request brings whole and, for each open stream, one
     /// piece and less than one chunk. None without uploads.

@@ -2,7 +2,7 @@
 
 use super::access::{Access, IndexPlace, clear_passing_index, needed};
 use super::batch::Batch;
-use super::heal::{Heal, Looks, Unread, may_disown, readable_again, unread};
+use super::heal::{Heal, Looks, Unread, may_disown, readable_again, repair_unread, unread};
 use super::policy::Policy;
 use super::put::Puts;
 use super::reader::Reads;
@@ -235,7 +235,7 @@ impl<D: Disk> Engine<D> {
             ),
         };
         let from = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
-        let (log, recovery, replay) = loop {
+        let (mut log, recovery, replay) = loop {
             let mut replay = Replay::new(&mut index, keys.map(AsRef::as_ref), stored.clone());
             if let Some(known) = &checkpoint {
                 replay.policy.clone_from(&known.policy);
@@ -280,6 +280,10 @@ impl<D: Disk> Engine<D> {
         let removals = note.as_ref().map_or(0, |note| note.removals);
         if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.removals < removals) {
             return Err(OpenFailure::StaleIndex("it knows segments that were removed since".into()));
+        }
+        // What could not be healed when the index was made may be by now: a history that lacks a version does not say so.
+        if let Some(known) = &checkpoint {
+            looks.healed.extend(repair_unread(&mut log, &known.unread));
         }
         // A process that did not know this index may have healed what was never read, or one that ended right after.
         if let Some(place) = checkpoint.as_ref().and_then(|known| readable_again(&log, &known.unread)) {

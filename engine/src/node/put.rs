@@ -16,6 +16,9 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Streams whose failure is remembered for the next piece of them, at least.
+const FAILED_LEN: usize = 64;
+
 /// Scopes whose keys and chunkers are kept.
 const SCOPES_LEN: usize = 64;
 
@@ -335,7 +338,7 @@ impl<D: Disk> Engine<D> {
             {
                 tracing::debug!(%failure, "a stream failed");
                 // A client that is gone asks no more; those that failed first are forgotten first.
-                if self.puts.failed_streams.len() >= self.limits.uploads {
+                if self.puts.failed_streams.len() >= self.limits.uploads.max(FAILED_LEN) {
                     self.puts.failed_streams.pop_first();
                 }
                 self.puts.failed_streams.insert(ticket.request, failure);

@@ -3,6 +3,9 @@
 use super::{Broken, demand};
 use ouroboros_engine::node::{Activity, Held, Limits};
 
+/// Streams whose failure an engine remembers, where it may not have more than those on their way in.
+const FAILED_LEN: usize = 64;
+
 /// Bytes of contents that the clients of one round have under way, at most: six operations of five values of 40,000 B.
 const CONTENTS_LEN: usize = 1_200_000;
 /// What one turn may bring beyond a limit that is looked at when the turn is over: a round's contents, sealed and coded, and
@@ -44,7 +47,7 @@ pub(crate) fn check(before: Moment, after: Moment, limits: &Limits) -> Result<()
         Ok(())
     };
     within("versions on their way in", held.uploads, limits.uploads)?;
-    within("failed streams", held.failed_streams, limits.uploads)?;
+    within("failed streams", held.failed_streams, limits.uploads.max(FAILED_LEN))?;
     within("bytes of contents", held.contents_len, if held.uploads == 0 { 0 } else { CONTENTS_LEN })?;
     within("bytes of sealed chunks", held.window_len, limits.window_len.saturating_add(TURN_LEN))?;
     let batch_len = usize::try_from(held.batch_len).unwrap_or(usize::MAX);
@@ -81,7 +84,7 @@ mod tests {
         assert!(check(idle(sound), idle(sound), &limits).is_ok());
         for wrong in [
             Held { uploads: 5, ..sound },
-            Held { failed_streams: 5, ..sound },
+            Held { failed_streams: FAILED_LEN + 1, ..sound },
             Held { contents_len: 1, ..sound },
             Held { window_len: 1 << 30, ..sound },
             Held { batch_len: 1 << 30, ..sound },

@@ -65,6 +65,7 @@ impl World {
                 return Err(Stop::Failed(failure));
             }
             self.tell(node, Told::Oracle, || format!("the oracle's question failed ({failure}): a scrub, and again"));
+            self.nodes[node].asked_again += 1;
             match self.ask(node, Request::Scrub { repair: true }) {
                 // What it could not heal shows in the answer.
                 Ok(_) | Err(Stop::Failed(_)) => {}
@@ -206,8 +207,20 @@ impl World {
         Ok(())
     }
 
-    /// What the node shows of some keys.
+    /// What the node shows of some keys: all of it before a scrub that some question asked for, or all of it after one.
     fn survey(&mut self, node: usize, keys: &BTreeSet<KeyName>, promise: Promise) -> Result<Survey, Broken> {
+        let mut tries = 0;
+        loop {
+            let before = self.nodes[node].asked_again;
+            let survey = self.survey_once(node, keys, promise)?;
+            tries += 1;
+            if self.nodes[node].asked_again == before || tries > AGAIN {
+                return Ok(survey);
+            }
+        }
+    }
+
+    fn survey_once(&mut self, node: usize, keys: &BTreeSet<KeyName>, promise: Promise) -> Result<Survey, Broken> {
         let mut shown = Shown::new();
         let mut histories: Vec<(KeyName, Vec<Version>)> = Vec::new();
         for key in self.in_order(keys) {

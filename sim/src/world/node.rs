@@ -156,6 +156,8 @@ pub(super) struct Node {
     pub(super) rot: Option<Rot>,
     /// Something was destroyed at some time.
     pub(super) rotted_before: bool,
+    /// How often the oracle has asked for a scrub, and asked again.
+    pub(super) asked_again: u64,
     pub(super) tight: bool,
     /// Rounds for which the index's volume has little room left.
     pub(super) tight_index: u64,
@@ -230,6 +232,7 @@ impl Node {
             rotten: false,
             rot: None,
             rotted_before: false,
+            asked_again: 0,
             tight: false,
             tight_index: 0,
             torn: false,

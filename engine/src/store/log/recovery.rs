@@ -204,7 +204,7 @@ impl<D: Disk> Log<D> {
         if in_place {
             log.make_sure(&inventory, &tail.last)?;
         }
-        let Survey { obsolete, gaps, highest } =
+        let Survey { obsolete, gaps, highest, names_given_up } =
             log.survey(&inventory, &handles, &tail, from, &verdict, visit, &mut recovery)?;
         let cut = verdict.proven.end_point();
         log.next_id = inventory.highest.max(highest).next();
@@ -244,7 +244,7 @@ impl<D: Disk> Log<D> {
             for id in inventory.stubs.iter().chain(log.condemned.difference(&dead)) {
                 let _ = log.disk.remove(Volume::Blocks, &id.file_name());
             }
-            log.list_outdated = !dead.is_empty();
+            log.list_outdated = names_given_up || !dead.is_empty();
             log.condemned = dead;
             log.resume(tail.last.at, !sure)?;
             if let Some(range) = lost_proof {
@@ -284,6 +284,8 @@ struct Survey {
     gaps: Vec<(Point, Point)>,
     /// The newest segment that a list names.
     highest: SegmentId,
+    /// The list names segments that are missing, and of which nothing counts.
+    names_given_up: bool,
 }
 
 impl<D: Disk> Log<D> {
@@ -333,10 +335,18 @@ impl<D: Disk> Log<D> {
         };
         recovery.mended.extend(healed.into_iter().filter(|range| !unspoken(range)));
         let highest = list.as_ref().map_or(SegmentId(0), |list| list.header.segment);
-        let is_of_log = |id: &SegmentId| *id > highest || list.as_ref().is_some_and(|list| list.contains(*id));
+        // What only a batch that was given up had filled was never made durable, and a crash may have taken it. So it is with
+        // what a batch in doubt, which is copied or dropped, has left between itself and history.
+        let in_gap = |id: &SegmentId| gaps.iter().any(|(from, to)| from.segment < *id && *id < to.segment);
+        let given_up = |id: &SegmentId| *id > cut.segment || in_gap(id);
+        let named = recovery.missing.len();
+        recovery.missing.retain(|id| !given_up(id));
+        let names_given_up = recovery.missing.len() < named;
+        let is_listed = |id: &SegmentId| *id > highest || list.as_ref().is_some_and(|list| list.contains(*id));
+        let is_of_log = |id: &SegmentId| is_listed(id) && !given_up(id);
         let unreadable = inventory.unreadable.keys().filter(|id| **id <= cut.segment).copied().filter(is_of_log);
         self.absent = recovery.missing.iter().copied().chain(unreadable).collect();
-        Ok(Survey { obsolete, gaps, highest })
+        Ok(Survey { obsolete, gaps, highest, names_given_up })
     }
 
     /// The list of segments that the last commit names, once its segment's parity has mended it. Without it nobody can say
