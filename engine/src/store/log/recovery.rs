@@ -202,7 +202,7 @@ impl<D: Disk> Log<D> {
         let sure = from.is_some_and(|from| from >= tail.last.at);
         let in_place = !sure && verdict.proven == tail.last.at;
         if in_place {
-            log.make_sure(&inventory, &tail.last)?;
+            log.make_sure(&inventory, &tail)?;
         }
         let Survey { obsolete, gaps, highest, names_given_up } =
             log.survey(&inventory, &handles, &tail, from, &verdict, visit, &mut recovery)?;
@@ -262,7 +262,7 @@ impl<D: Disk> Log<D> {
         } else {
             // What the checkpoint proves stays, also where the commit that said so is damaged.
             let end = tail.last.at.max(verdict.proven);
-            recovery.uncommitted_bytes += log.drop_uncommitted(&mut inventory, end, &mut recovery.mended)?;
+            recovery.uncommitted_bytes += log.drop_uncommitted(&mut inventory, &tail, end, &mut recovery.mended)?;
             log.condemned.retain(|id| *id <= end.segment);
             log.condemned.extend(inventory.stubs.iter().copied());
             log.start_anew(&inventory, &verdict, &verify, visit, &mut recovery)?;

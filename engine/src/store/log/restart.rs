@@ -12,7 +12,7 @@ use super::reader::{Shown, show};
 use super::recovery::{Recovery, Verdict};
 use super::scan::{Item, Scanner};
 use super::segment::FIRST_RECORD;
-use super::tail::{deliver, walk};
+use super::tail::{Tail, deliver, examine, walk};
 use super::upkeep::{TakenUp, take_up};
 use super::writer::withdraw;
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
@@ -34,8 +34,9 @@ impl<D: Disk> Log<D> {
     ///
     /// # Errors
     /// [`LogError::Disk`].
-    pub(super) fn make_sure(&self, inventory: &Inventory, last: &FoundCommit) -> Result<(), LogError> {
+    pub(super) fn make_sure(&self, inventory: &Inventory, tail: &Tail) -> Result<(), LogError> {
         // PA
+        let last = &tail.last;
         let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
         let Err(error) = file.sync() else { return Ok(()) };
         if last.commit.lasting == 0
@@ -48,6 +49,12 @@ impl<D: Disk> Log<D> {
                     Shown::Record(view) if (self.verify)(view.kind, view.payload) => {}
                     _ => return Err(error.into()),
                 }
+            }
+            // The batch before it may have begun in an earlier segment.
+            if let Some(before) = tail.earlier.first()
+                && !examine(inventory, &self.handles, before, &self.verify)?.whole
+            {
+                return Err(error.into());
             }
             withdraw(&file, last.at.start_point());
         }
@@ -89,17 +96,21 @@ impl<D: Disk> Log<D> {
     }
 
     /// Frees the space of what lies behind the last commit: nothing there was acknowledged, and nothing proves anything.
-    /// Returns how many bytes that was. The parity of what lies before it may be there, too: that goes once it is not needed.
+    /// Returns how many bytes that was. The parity of what lies before it may be there, too: that goes once it is not needed,
+    /// neither to restore anything nor to say that a damaged batch was acknowledged.
     pub(super) fn drop_uncommitted(
         &mut self,
         inventory: &mut Inventory,
+        tail: &Tail,
         last: LogPosition,
         mended: &mut Vec<DamagedRange>,
     ) -> Result<u64, LogError> {
         // PA
         let mut bytes = 0;
         let parity = parity_after(inventory, &self.handles, last)?;
-        let needed = !parity.is_empty() && !self.heal_before(inventory, last.end_point(), mended)?;
+        let needed = !parity.is_empty()
+            && !(self.heal_before(inventory, last.end_point(), mended)?
+                && (tail.last.at != last || self.heal_batch(inventory, &tail.last, mended)?));
         for (id, present) in inventory.segments.range(last.segment..) {
             if *id > last.segment {
                 bytes += u64::from(present.len.saturating_sub(FIRST_RECORD));
@@ -261,6 +272,25 @@ impl<D: Disk> Log<D> {
             }
         }
         Ok(())
+    }
+
+    /// Restores what parity can restore in the segments in which a batch began before that of its commit. Whether the batch is
+    /// whole then.
+    fn heal_batch(
+        &mut self,
+        inventory: &Inventory,
+        last: &FoundCommit,
+        healed: &mut Vec<DamagedRange>,
+    ) -> Result<bool, LogError> {
+        // PA
+        for (&segment, present) in inventory.segments.range(last.commit.first.segment..last.at.segment) {
+            self.heal_before(inventory, Point { segment, offset: present.len }, healed)?;
+        }
+        match examine(inventory, &self.handles, last, &self.verify) {
+            Ok(state) => Ok(state.whole),
+            Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// [`Self::heal`], of a segment that may not be one of the log's yet, with all that stands in its file.
