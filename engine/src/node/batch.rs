@@ -95,7 +95,8 @@ impl<D: Disk> Engine<D> {
     }
 
     /// Whether a seal is there, whole, and alive. An entry may outlive its seal; a seal that lost slices, or whose slices are
-    /// rotten beyond repair, is better written again; and one that nothing refers to an index made anew may know, and the next not: it is written again too.
+    /// rotten beyond repair, is better written again; and one that nothing refers to an index made anew may know, and the
+    /// next not: it is written again too.
     fn has_living_seal(&self, seal: &SealId) -> Result<bool, Failure> {
         // PA
         if self.window.contains_whole(seal) || self.batch.seals.get(seal).is_some_and(whole) {

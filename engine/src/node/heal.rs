@@ -8,14 +8,13 @@
 use super::access::IndexPlace;
 use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure, Reply, Request, RequestId};
+use super::unread::{Unread, misleads, unread};
 use super::{Engine, Health, Output};
 use crate::env::{Disk, DiskFailure};
 use crate::id::{EngineRng, SealId};
 use crate::store::SegmentId;
 use crate::store::index::IndexError;
-use crate::store::log::{self, DamagedRange, Log, LogError, RecordKind, lost_whole};
-use borsh::{BorshDeserialize, BorshSerialize};
-use core::ops::ControlFlow;
+use crate::store::log::{self, DamagedRange, Log, LogError};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +24,6 @@ const ATTEMPTS: u8 = 3;
 const LOOKS: u8 = 4;
 /// Seals that are remembered as lost.
 const LOST_LEN: usize = 4096;
-/// Places that are remembered as not readable; where there are more, the rest goes unnamed.
-const UNREAD_LEN: usize = 256;
 
 /// What is wrong with the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,17 +34,6 @@ pub(super) enum Trouble {
     Refused,
     /// It cannot be believed, or lacks what the log has.
     Damaged,
-}
-
-/// A stretch of the log that could not be read when the index was made: what it holds is not known.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub(super) struct Unread {
-    segment: SegmentId,
-    from: u32,
-    to: u32,
-    what: String,
-    /// A scrub has tried to heal it, and has named it as lost.
-    given_up: bool,
 }
 
 /// Looks at the log, by which an index learns what is in it. What two looks in a row could not read is damaged; what only
@@ -177,113 +163,12 @@ impl Heal {
     }
 }
 
-/// Whether a damaged place may hide versions or deletions, or may be read after all.
-fn hides(range: &DamagedRange) -> bool {
-    // PA
-    use crate::store::log::Damage as What;
-    match range.what {
-        What::SegmentHeader | What::Covered => false,
-        What::Unknown | What::Unreadable => true,
-        What::Record(kind) => kind.is_content() && kind != RecordKind::Slice,
-        // Also a slice: the index lacks it, and what the disk refuses now it may give later. Or a commit: it may disown what the
-        // index was told of.
-        What::Refused(kind) => kind.is_content() || kind == RecordKind::Commit,
-    }
-}
-
-/// Whether an index that was made without what stands there may be wrong: it may lack something, or hold what a commit
-/// has disowned.
-fn misleads(range: &DamagedRange) -> bool {
-    // PA
-    hides(range) || range.what.kind() == Some(RecordKind::Commit)
-}
-
-/// The places among `damaged` that may hide versions or deletions.
-pub(super) fn unread(damaged: &[DamagedRange]) -> Vec<Unread> {
-    damaged
-        .iter()
-        .filter(|range| hides(range))
-        .map(|range| Unread::at(range, range.to_string()))
-        .take(UNREAD_LEN)
-        .collect()
-}
-
-/// Whether what stood in a damaged place may have disowned what an index was told of since.
-pub(super) fn may_disown(range: &DamagedRange) -> bool {
-    // PA
-    range.what.kind().map_or_else(|| hides(range), |kind| kind == RecordKind::Commit)
-}
-
-/// The first of some places that could not be read when the index was made, and can be read now, if only in part: then
-/// the index lacks what stands there. A segment that is gone took its places along.
-pub(super) fn readable_again<'a, D: Disk>(log: &Log<D>, places: &'a [Unread]) -> Option<&'a Unread> {
-    // PA
-    let mut scans = BTreeMap::new();
-    places.iter().find(|place| {
-        let scan = scans
-            .entry(place.segment)
-            .or_insert_with(|| log.scan(place.segment, 0, &mut |_| ControlFlow::Continue(())));
-        match scan {
-            Ok(scan) => {
-                let mut covered = place.from;
-                for range in scan.damaged.iter().filter(|range| hides(range)) {
-                    if range.from <= covered {
-                        covered = covered.max(range.to);
-                    }
-                }
-                covered < place.to
-            }
-            Err(LogError::NoSegment(segment)) => !log.absent().any(|absent| absent == *segment),
-            Err(_) => false,
-        }
-    })
-}
-
-/// Heals what can be healed of the places that no scrub has named as lost; returns what was.
-pub(super) fn repair_unread<D: Disk>(log: &mut Log<D>, places: &[Unread]) -> Vec<DamagedRange> {
-    // PA
-    let range = |place: &Unread| DamagedRange {
-        segment: place.segment,
-        from: place.from,
-        to: place.to,
-        what: log::Damage::Unreadable,
-    };
-    let tried = places.iter().filter(|place| !place.given_up && !log.absent().any(|absent| absent == place.segment));
-    let ranges: Vec<DamagedRange> = tried.map(range).collect();
-    repair(log, &ranges)
-}
-
-impl Unread {
-    fn at(range: &DamagedRange, what: String) -> Self {
-        Self { segment: range.segment, from: range.from, to: range.to, what, given_up: false }
-    }
-
-    /// All of a segment of which nothing can be read.
-    pub(super) fn whole(segment: SegmentId, what: String) -> Self {
-        Self::at(&lost_whole(segment), what)
-    }
-
-    pub(super) const fn segment(&self) -> SegmentId {
-        self.segment
-    }
-
-    pub(super) const fn is_whole(&self) -> bool {
-        self.from == 0 && self.to == u32::MAX
-    }
-}
-
-impl core::fmt::Display for Unread {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
 fn segments_of(damaged: &[DamagedRange]) -> BTreeSet<SegmentId> {
     damaged.iter().map(|range| range.segment).collect()
 }
 
 /// Repairs the segments in which something is damaged; returns what was healed.
-fn repair<D: Disk>(log: &mut Log<D>, damaged: &[DamagedRange]) -> Vec<DamagedRange> {
+pub(super) fn repair<D: Disk>(log: &mut Log<D>, damaged: &[DamagedRange]) -> Vec<DamagedRange> {
     // PA
     let mut healed = Vec::new();
     for segment in segments_of(damaged) {

@@ -29,6 +29,7 @@ mod put;
 mod reader;
 mod replay;
 mod request;
+mod unread;
 mod upkeep;
 mod upload;
 mod whims;

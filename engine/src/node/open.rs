@@ -2,12 +2,13 @@
 
 use super::access::{Access, IndexPlace, clear_passing_index, needed};
 use super::batch::Batch;
-use super::heal::{Heal, Looks, Unread, may_disown, readable_again, repair_unread, unread};
+use super::heal::{Heal, Looks};
 use super::policy::Policy;
 use super::put::Puts;
 use super::reader::Reads;
 use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure};
+use super::unread::{Unread, may_disown, readable_again, repair_unread, unread};
 use super::upkeep::Upkeep;
 use super::whims::{Humour, Whim};
 use super::window::Window;
@@ -300,7 +301,7 @@ impl<D: Disk> Engine<D> {
         let lost = checkpoint.as_ref().map(|known| known.lost.clone()).unwrap_or_default();
         // What stands in a segment behind the checkpoint's the index was not told of; nor one that was made just now.
         for (segment, what) in absent.into_iter().filter(|(id, _)| from.is_none_or(|from| from.segment <= *id)) {
-            if !hidden.iter().any(|known| known.segment() == segment && known.is_whole()) {
+            if !hidden.iter().any(|known| known.segment == segment && known.is_whole()) {
                 hidden.push(Unread::whole(segment, what));
             }
         }

@@ -67,9 +67,10 @@ impl<D: Disk> Engine<D> {
         match target {
             PurgeTarget::Version(id) => {
                 let row = self.live_blob(*id)?;
-                match if row.gone { Ok(true) } else { self.may_be_removal(*id, &row) } {
+                match self.may_be_removal(*id, &row) {
                     Ok(false) => {}
                     Ok(true) => self.keep_removed(*id)?,
+                    // It is no loss unless something would be back.
                     Err(unreadable) => self.keep_removed(*id).map_err(|_| unreadable)?,
                 }
                 Ok((row.key_hash, vec![(*id, row)]))
@@ -104,12 +105,15 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    /// Whether nobody can say if a version is a removal: its body does not open, for want of its epoch's key.
+    /// Whether a version is a removal, or nobody can say: its body does not open, for want of its epoch's key.
     ///
     /// # Errors
     /// Why it cannot be read now: then nobody can say, either.
     fn may_be_removal(&mut self, id: BlobId, row: &BlobRow) -> Result<bool, Failure> {
         // PA
+        if row.gone {
+            return Ok(true);
+        }
         // Of a body that was opened when the index learnt of it, it knows more than that it has no bytes, but for a few.
         let Some(keys) = self.keys.clone().filter(|_| row.len == 0) else { return Ok(false) };
         Ok(open_record(&keys, &self.read_blob(id)?).is_err())

@@ -261,19 +261,7 @@ impl<D: Disk> Engine<D> {
         }
         stage.live = live;
         let victims = self.with_disowned(victims)?;
-        // What needs no copies first: on a disk that is nearly full, the room for them comes from there.
-        let mut needless = VecDeque::new();
-        let mut others = VecDeque::new();
-        for segment in victims {
-            let is_dead = !stage.live.contains_key(&segment);
-            if is_dead && self.disowned_by(segment)?.is_some_and(|older| older.is_empty()) {
-                needless.push_back(segment);
-            } else {
-                others.push_back(segment);
-            }
-        }
-        needless.append(&mut others);
-        let victims = needless;
+        let victims = self.dead_first(victims, &stage.live)?;
         // What is taken for dead enough and is not worth it, or must wait, does not ask for this again with every commit.
         let due: Vec<SegmentId> = self.mostly_dead().filter(|segment| !victims.contains(segment)).collect();
         for segment in due {
@@ -297,6 +285,22 @@ impl<D: Disk> Engine<D> {
             due.extend(older.into_iter().filter(sound).filter(|older| all.insert(*older)));
         }
         Ok(all.into_iter().collect())
+    }
+
+    /// What needs no copies comes first: on a disk that is nearly full, the room for those of the others comes from there.
+    fn dead_first(
+        &mut self,
+        victims: VecDeque<SegmentId>,
+        live: &BTreeMap<SegmentId, u64>,
+    ) -> Result<VecDeque<SegmentId>, Failure> {
+        let (mut dead, mut others) = (VecDeque::new(), VecDeque::new());
+        for segment in victims {
+            let goes_alone =
+                !live.contains_key(&segment) && self.disowned_by(segment)?.is_some_and(|older| older.is_empty());
+            if goes_alone { &mut dead } else { &mut others }.push_back(segment);
+        }
+        dead.append(&mut others);
+        Ok(dead)
     }
 
     /// The segments that must go before this one; `None` if that cannot be known, even after an attempt to mend it.

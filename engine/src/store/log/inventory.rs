@@ -125,7 +125,7 @@ impl Inventory {
     ///
     /// # Errors
     /// [`LogError::Disk`], with what it refuses.
-    pub(super) fn is_all_behind(&self, segment: SegmentId) -> Result<(), LogError> {
+    pub(super) fn refuses_nothing_behind(&self, segment: SegmentId) -> Result<(), LogError> {
         // PA
         let mut newer = self.unreadable.range(segment.next()..).filter_map(|(_, refusal)| refusal.clone());
         newer.next().map_or(Ok(()), |refusal| Err(refusal.into()))

@@ -146,9 +146,9 @@ impl<D: Disk> Log<D> {
         let handles = Handles::new(disk.clone(), options.open_files as usize);
         let mut inventory = Inventory::take(&disk, &handles)?.ok_or(LogError::NoLog)?;
         let newest = inventory.segments.last_key_value().map_or(SegmentId::default(), |(id, _)| *id);
-        inventory.is_all_behind(newest)?;
+        inventory.refuses_nothing_behind(newest)?;
         let tail = find_tail(&inventory, &handles, from)?.ok_or(LogError::NoLog)?;
-        inventory.is_all_behind(tail.last.at.segment)?;
+        inventory.refuses_nothing_behind(tail.last.at.segment)?;
         let unread = match &tail.refused {
             Some(refused) if tail.last.at.start_point() <= refused.at => {
                 match unreadable_proof(&inventory, &handles, &tail, &verify)? {

@@ -97,7 +97,7 @@ pub(super) fn replay<D: Disk>(
     let mut cursor = start;
     let mut mended = BTreeSet::new();
     // Where a commit may stand that the disk refused: what it disowns is shown. It may be read by the time that records are.
-    let mut passed = Vec::new();
+    let mut passed: Vec<DamagedRange> = Vec::new();
     let mut damaged = |passed: &mut Vec<DamagedRange>, range: DamagedRange| {
         passed.retain(|refused| !refused.overlaps(&range));
         note_damage(damage, range);
@@ -109,8 +109,9 @@ pub(super) fn replay<D: Disk>(
                 Item::Record(offset, header) if header.kind == RecordKind::Commit => (offset, header),
                 Item::Record(..) => return Ok(()),
                 Item::Damaged { from, to, refused } if mended.contains(&id) => {
-                    let what = Damage::Unreadable;
-                    passed.extend(refused.map(|_| DamagedRange { segment: id, from, to, what }));
+                    if refused.is_some() {
+                        note_passed(&mut passed, DamagedRange { segment: id, from, to, what: Damage::Unreadable });
+                    }
                     return Ok(());
                 }
                 Item::Damaged { from, .. } => {
@@ -123,9 +124,10 @@ pub(super) fn replay<D: Disk>(
                 scanner.payload(offset, header.len)?.and_then(|payload| FoundCommit::read(at, &header, payload));
             let Some(FoundCommit { commit, .. }) = found else {
                 if mended.contains(&id) {
-                    let what = Damage::Refused(RecordKind::Commit);
-                    let refused = scanner.take_refusal();
-                    passed.extend(refused.map(|_| DamagedRange { segment: id, from: at.commit, to: at.end, what }));
+                    if scanner.take_refusal().is_some() {
+                        let what = Damage::Refused(RecordKind::Commit);
+                        note_passed(&mut passed, DamagedRange { segment: id, from: at.commit, to: at.end, what });
+                    }
                     return Ok(());
                 }
                 doubtful = Some(id);
@@ -169,6 +171,13 @@ pub(super) fn replay<D: Disk>(
         note_damage(damage, range);
     }
     Ok(gaps)
+}
+
+/// The same place is passed again whenever the walk begins anew.
+fn note_passed(passed: &mut Vec<DamagedRange>, range: DamagedRange) {
+    if !passed.contains(&range) {
+        note_damage(passed, range);
+    }
 }
 
 /// The segment after the one that ends exactly at `point`.

@@ -8,6 +8,8 @@
 //!    u32 count, then as often u64 first, u64 last: runs of segment ids, rising
 //! ```
 //!
+//! It also names segments whose files are missing, or cannot be read, when it is written: what it leaves out was removed.
+//!
 //! One is written at the start of every segment and at every removal; each commit names the latest. So a file that is
 //! missing is told from one that was removed, a removal that a crash interrupted is finished, and a segment whose two
 //! headers are lost gets them back.

@@ -9,3 +9,4 @@ mod healed;
 mod late_parity;
 mod rest;
 mod rot;
+mod rotten_end;

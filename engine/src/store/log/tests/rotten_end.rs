@@ -1,0 +1,181 @@
+//! Rot where it matters what a log says of its own end: commits, proofs, and the parity behind them.
+
+use super::super::*;
+use super::basics::{create, open, open_from, payload};
+use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
+use core::ops::ControlFlow;
+
+#[test]
+fn parity_that_a_crash_tore_behind_a_fresh_segments_commit_is_made_anew() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    for number in 0..4 {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2000)]).unwrap();
+        log.commit(b"note").unwrap();
+    }
+    let first = log.segments().last().unwrap().id;
+    // Killed: the next opening copies the last batch into a fresh segment, and gives the old one its parity behind that.
+    drop(log);
+    drop(open(&disk));
+    let file = disk.open(Volume::Blocks, &first.file_name(), OpenMode::Write).unwrap();
+    let bytes = contents(&file);
+    let parity = (8192..bytes.len()).step_by(8).rfind(|at| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == 19);
+    let parity = parity.expect("it has parity") + 100;
+    file.write_at(parity as u64, &[&[bytes[parity] ^ 0xff]]).unwrap();
+    let (log, recovery, seen) = open(&disk);
+    assert!(recovery.damaged.is_empty() && seen.len() == 4, "{recovery:?}");
+    for segment in log.segments() {
+        let scan = log.scan(segment.id, 0, &mut |_| ControlFlow::Continue(())).unwrap();
+        assert!(scan.damaged.is_empty(), "{scan:?}");
+    }
+    drop(log);
+    assert_eq!(contents(&file), bytes, "the same parity and footer, byte for byte");
+}
+
+#[test]
+fn a_lost_proof_is_made_anew_also_where_a_write_behind_it_was_never_committed() {
+    for behind in [0, 300, 9000] {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 2000)]).unwrap();
+        log.commit(b"note").unwrap();
+        let proof = log.close().unwrap();
+        let file = disk.open(Volume::Blocks, &proof.segment.file_name(), OpenMode::Write).unwrap();
+        let rested = contents(&file);
+        file.write_at(u64::from(proof.end), &[&payload(2, behind)]).unwrap();
+        file.write_at(u64::from(proof.commit) + 10, &[b"rotten"]).unwrap();
+        let (log, recovery, _) = open_from(&disk, Some(proof)).unwrap();
+        assert_eq!((recovery.mended.len(), recovery.uncommitted_bytes), (1, behind as u64), "{behind}: {recovery:?}");
+        for segment in log.segments() {
+            let scan = log.scan(segment.id, 0, &mut |_| ControlFlow::Continue(())).unwrap();
+            assert!(scan.damaged.is_empty(), "{behind}: {scan:?}");
+        }
+        drop(log);
+        assert_eq!(contents(&file), rested, "the same parity and proof, byte for byte");
+    }
+}
+
+fn contents(file: &impl DiskFile) -> Vec<u8> {
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
+pub(super) fn put<D: Disk>(log: &mut Log<D>, number: usize, len: usize) -> (Location, LogPosition) {
+    let location = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, len)]).unwrap();
+    (location, log.commit(b"note").unwrap())
+}
+
+fn flip<D: Disk>(disk: &D, segment: SegmentId, offset: u32) {
+    let file = disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write).unwrap();
+    let mut byte = [0];
+    file.read_at(u64::from(offset), &mut byte).unwrap();
+    file.write_at(u64::from(offset), &[&[byte[0] ^ 4]]).unwrap();
+}
+
+/// A proof whose parity has rotted stays, as long as a list says what the parity is of: others may be waiting for it.
+#[test]
+fn rotten_parity_is_mended_where_it_stands() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    let (record, at) = put(&mut log, 1, 900);
+    let proof = log.close().unwrap();
+    // Behind the first list, which is shorter than this.
+    flip(&disk, at.segment, at.end + 700);
+    let (mut log, recovery, _) = open(&disk);
+    assert_eq!((log.position(), recovery.torn), (proof, None));
+    flip(&disk, record.segment, record.offset + 200);
+    log.repair(record.segment).unwrap();
+    assert_eq!(log.read(record).unwrap(), payload(1, 900));
+}
+
+#[test]
+fn what_was_given_up_stays_so_where_the_commit_that_said_it_is_rotten() {
+    // Its header, by which it is known for a commit at all, or what it says.
+    for rotten in [9, 60] {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        put(&mut log, 1, 900);
+        log.append(RecordKind::Tombstone, RecordFlags::NONE, &[&payload(66, 700)]).unwrap();
+        log.abandon();
+        let (_, at) = put(&mut log, 2, 900);
+        log.close().unwrap();
+        flip(&disk, at.segment, at.commit + rotten);
+        let (_, recovery, seen) = open(&disk);
+        let kinds: Vec<RecordKind> = seen.iter().map(|(_, kind, _)| *kind).collect();
+        assert_eq!(kinds, [RecordKind::Blob, RecordKind::Blob]);
+        assert_eq!((recovery.mended.len(), recovery.damaged.len()), (1, 0), "{recovery:?}");
+    }
+}
+
+#[test]
+fn a_segment_whose_first_commit_is_rotten_may_have_disowned_anything() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    put(&mut log, 1, 900);
+    log.append(RecordKind::Tombstone, RecordFlags::NONE, &[&payload(66, 700)]).unwrap();
+    let before = log.segments()[0].id;
+    log.roll().unwrap();
+    log.abandon();
+    let (_, first) = put(&mut log, 2, 900);
+    let (_, second) = put(&mut log, 3, 900);
+    log.roll().unwrap();
+    put(&mut log, 4, 900);
+    assert_eq!(log.disowned_by(first.segment).unwrap(), Some([before].into()));
+    flip(&disk, second.segment, second.commit + 60);
+    assert_eq!(log.disowned_by(first.segment).unwrap(), Some([before].into()), "a later one cannot have");
+    flip(&disk, first.segment, first.commit + 60);
+    assert_eq!(log.disowned_by(first.segment).unwrap(), None);
+    log.repair(first.segment).unwrap();
+    assert_eq!(log.disowned_by(first.segment).unwrap(), Some([before].into()));
+}
+
+#[test]
+fn nothing_that_parity_can_restore_goes_with_a_rotten_proof() {
+    // What rots beside the proof: a record of the first batch, of the last, or the last with its commit.
+    for rots in ["first", "last", "last and commit"] {
+        for checkpoint in ["proof", "first", "none"] {
+            let disk = MemoryDisk::new();
+            let mut log = create(&disk);
+            let (first, first_at) = put(&mut log, 1, 900);
+            let (last, last_at) = put(&mut log, 2, 100);
+            let proof = log.close().unwrap();
+            let file = disk.open(Volume::Blocks, &proof.segment.file_name(), OpenMode::Write).unwrap();
+            match rots {
+                "first" => flip(&disk, proof.segment, first.offset + 200),
+                "last" => flip(&disk, proof.segment, last.offset + 50),
+                _ => {
+                    let zeros = vec![0; (last_at.end - last.offset) as usize];
+                    file.write_at(u64::from(last.offset), &[&zeros]).unwrap();
+                }
+            }
+            flip(&disk, proof.segment, proof.commit + 60);
+            let from = match checkpoint {
+                "proof" => Some(proof),
+                "first" => Some(first_at),
+                _ => None,
+            };
+            let what = format!("{rots} rots, checkpoint {checkpoint}");
+            if rots == "last and commit" && checkpoint != "proof" {
+                // Nothing is left by which the last batch could be known.
+                continue;
+            }
+            let (mut log, recovery, _) = open_from(&disk, from).unwrap();
+            assert_eq!(recovery.torn, None, "{what}: {recovery:?}");
+            log.settle().unwrap();
+            for segment in log.segments() {
+                log.repair(segment.id).unwrap();
+            }
+            drop(log);
+            let (log, recovery, seen) = open(&disk);
+            assert_eq!(seen.len(), 2, "{what}: {recovery:?}");
+            let lost: Vec<_> = log
+                .segments()
+                .iter()
+                .flat_map(|segment| log.scan(segment.id, 0, &mut |_| ControlFlow::Continue(())).unwrap().damaged)
+                .filter(|range| range.what != Damage::Record(RecordKind::Commit))
+                .collect();
+            assert!(lost.is_empty(), "{what}: {lost:?}");
+        }
+    }
+}
