@@ -153,11 +153,9 @@ pub(super) fn covered_by<A: Ancestry>(
     let mut found = BTreeSet::new();
     let mut oldest = None;
     if ancestry.is_monotone() {
-        for id in &missing {
-            // Nothing is known of when an unknown version was made, so the search for it cannot be cut short.
-            let created = ancestry.parents(*id)?.map_or(Hlc::default(), |parents| parents.created);
-            oldest = Some(oldest.map_or(created, |oldest: Hlc| oldest.min(created)));
-        }
+        let stamps = missing.iter().map(|id| Ok(ancestry.parents(*id)?.map(|parents| parents.created)));
+        // Nothing is known of when an unknown version was made, so the search for one cannot be cut short.
+        oldest = stamps.collect::<Result<Option<Vec<Hlc>>, _>>()?.and_then(|stamps| stamps.into_iter().min());
     }
     let mut seen = BTreeSet::new();
     let mut queue = BinaryHeap::new();
@@ -205,6 +203,20 @@ mod tests {
             graph.insert(blob(*n), Parents { created: Hlc(u64::from(*n)), ids, purged: false });
         }
         graph
+    }
+
+    /// Found by the fuzzer: a version stamped with zero was taken to be as old as one that is not known.
+    #[test]
+    fn an_unknown_version_is_found_below_one_of_any_stamp() {
+        let unknown = blob(9);
+        for stamp in [0, 1, 7] {
+            let mut graph = MemoryAncestry::new();
+            graph.insert(blob(1), Parents { created: Hlc(stamp), ids: vec![unknown], purged: false });
+            graph.insert(blob(2), Parents { created: Hlc(stamp + 1), ids: vec![blob(1)], purged: false });
+            for descendant in [1, 2] {
+                assert!(is_ancestor(&graph, unknown, blob(descendant)).unwrap(), "{stamp}, {descendant}");
+            }
+        }
     }
 
     proptest! {
