@@ -57,6 +57,36 @@ fn a_store_without_an_index_opens_and_reads_on_a_full_disk_and_goes_on_when_ther
     }
 }
 
+/// What did not fit is gone at once: neither what waited in the buffer nor what was written before the disk was full stands
+/// in the way.
+#[test]
+fn after_a_write_that_did_not_fit_what_does_fit_is_written_and_deleting_makes_room() {
+    for room in [60_000, 300_000, 1_500_000] {
+        let disk = FaultyDisk::new(FaultPlan::new(3));
+        let mut node = shelf::create(&disk, shelf::limits());
+        let large = put(&mut node, 1_000_000).unwrap();
+        node.close().unwrap();
+        let (mut node, _) = Local::open(disk.clone(), keyring(shelf::KEYRING), shelf::limits(), 4).unwrap();
+        disk.set_capacity(Some(disk.used_bytes() + room));
+        for number in 0..3 {
+            let before = disk.used_bytes();
+            assert_eq!(put(&mut node, 2_000_000).unwrap_err(), Failure::Full, "{room} bytes of room");
+            let written = put_small(&mut node, number).unwrap_or_else(|failure| panic!("{room} of room: {failure}"));
+            assert_eq!(shelf::read(&mut node, written.id).unwrap().2, shelf::content(3000, number));
+            let left = disk.used_bytes() - before;
+            assert!(left <= 40_000, "{room} bytes of room: {left} of them are held by what was refused");
+        }
+        node.ask(Request::Purge(PurgeTarget::Version(large.id))).unwrap();
+        node.ask(Request::Compact).unwrap();
+        put(&mut node, 900_000).unwrap();
+        drop(node);
+        let (mut node, opened) = Local::open(disk.restart(), keyring(shelf::KEYRING), shelf::limits(), 9).unwrap();
+        assert!(opened.damaged.is_empty(), "{opened:?}");
+        let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: false }).unwrap() else { panic!("no scrub") };
+        assert!(report.damage.is_empty(), "{room} bytes of room: {report:?}");
+    }
+}
+
 const OVERLAY_LEN: usize = 16 << 10;
 /// What one put brings to the index, at most.
 const ROWS_LEN: usize = 8 << 10;

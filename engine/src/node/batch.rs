@@ -25,7 +25,8 @@ use crate::seal::Sealed;
 use crate::store::index::{ChunkRow, Chunks, SealRow, Seals};
 use crate::store::log::{LogPosition, RecordFlags, RecordKind};
 use crate::store::{Location, SegmentId};
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One index update that waits for the commit.
 #[derive(Debug)]
@@ -350,7 +351,7 @@ impl<D: Disk> Engine<D> {
         self.window = Window::default();
         let batch = std::mem::take(&mut self.batch);
         if !planted(Bug::AbandonedBatchKept) {
-            self.log.abandon();
+            self.discard(batch.content, failure);
         }
         self.config.coding = self.durable_coding();
         self.note.removals = self.durable_removals;
@@ -359,6 +360,29 @@ impl<D: Disk> Engine<D> {
         }
         self.fail_all_uploads(failure);
         self.fail_upkeep(failure);
+    }
+
+    /// What was given up takes no room for longer than it must: on a disk that is full, what comes next may be the deletion
+    /// that makes some.
+    fn discard(&mut self, given_up: BTreeMap<SegmentId, u64>, failure: &Failure) {
+        // PA
+        let gone = match failure {
+            Failure::Full => self.log.reclaim(),
+            _ => {
+                self.log.abandon();
+                BTreeSet::new()
+            }
+        };
+        for (segment, len) in given_up {
+            if !gone.contains(&segment) {
+                self.upkeep.mark_dead(segment, len);
+            } else if let Entry::Occupied(mut content) = self.content.entry(segment) {
+                *content.get_mut() = content.get().saturating_sub(len);
+                if *content.get() == 0 {
+                    content.remove();
+                }
+            }
+        }
     }
 }
 

@@ -174,7 +174,7 @@ impl<D: Disk> Engine<D> {
             self.index.remove::<Seals>(&seal);
             forget_references(&mut self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))?;
             for location in row.slices.into_iter().flatten() {
-                self.upkeep.mark_dead(location);
+                self.upkeep.mark_dead(location.segment, u64::from(location.len));
             }
             collected += 1;
         }
@@ -248,7 +248,7 @@ impl<D: Disk> Engine<D> {
         };
         self.index.remove::<RefPages>(&page);
         forget_references(&mut self.index, Target::Page(page)).map_err(|error| self.index_failure(error))?;
-        self.upkeep.mark_dead(row.location);
+        self.upkeep.mark_dead(row.location.segment, u64::from(row.location.len));
         Ok(seals)
     }
 }

@@ -147,8 +147,8 @@ impl Upkeep {
         self.to_collect.1.extend_from_slice(pages);
     }
 
-    pub(super) fn mark_dead(&mut self, location: Location) {
-        *self.dead.entry(location.segment).or_default() += u64::from(location.len);
+    pub(super) fn mark_dead(&mut self, segment: SegmentId, len: u64) {
+        *self.dead.entry(segment).or_default() += len;
     }
 
     /// What is under way, or next.

@@ -91,8 +91,8 @@ struct Tracked {
     sure: u64,
     /// From where on something was to be cut off, and the disk refused.
     uncut: Option<u64>,
-    /// It has a commit.
-    holds_commit: bool,
+    /// Where its first commit ends.
+    first_commit: Option<u64>,
 }
 
 impl Tracked {
@@ -235,7 +235,7 @@ impl Rules {
             // A proof holds nothing that anybody was told of, and may fail.
             let lasts = bytes.get(at + LASTING_AT..at + LASTING_AT + 8).is_some_and(|records| records != [0; 8]);
             if header[4] == COMMIT && next <= bytes.len() && lasts && newer {
-                self.files.entry(id).or_default().holds_commit = true;
+                self.files.entry(id).or_default().first_commit.get_or_insert(commit.end);
                 self.last = Some((id, commit));
             }
             at = next;
@@ -264,6 +264,9 @@ impl Rules {
     }
 
     fn given_up(&mut self, id: FileId, len: u64) {
+        if let Some(file) = self.files.get_mut(&id) {
+            file.first_commit = file.first_commit.filter(|end| *end <= len);
+        }
         if self.last.as_ref().is_some_and(|(last, commit)| *last == id && len < commit.end) {
             self.last = None;
         }
@@ -308,7 +311,7 @@ impl Rules {
     }
 
     pub(super) fn removed(&mut self, id: FileId) {
-        let held = self.files.get(&id).is_some_and(|file| file.holds_commit);
+        let held = self.files.get(&id).is_some_and(|file| file.first_commit.is_some());
         if held && self.in_service && self.unsynced {
             self.breaks(|| "a file with commits is removed while something is not synced".to_owned());
         }

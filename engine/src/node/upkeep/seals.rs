@@ -257,7 +257,7 @@ impl<D: Disk> Engine<D> {
             Ok(slices) => {
                 if let Some(row) = self.seal_row(&seal)? {
                     for location in row.slices.into_iter().flatten() {
-                        self.upkeep.mark_dead(location);
+                        self.upkeep.mark_dead(location.segment, u64::from(location.len));
                     }
                 }
                 // The row starts anew: slices of two codings never stand in one.

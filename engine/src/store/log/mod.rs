@@ -27,6 +27,7 @@ mod parity;
 mod place;
 mod proof;
 mod reader;
+mod reclaim;
 mod record;
 mod recovery;
 mod repair;

@@ -185,7 +185,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn poison(&mut self, error: DiskError) -> LogError {
+    pub(super) fn poison(&mut self, error: DiskError) -> LogError {
         self.poisoned = Some(error.clone());
         LogError::Poisoned(error)
     }

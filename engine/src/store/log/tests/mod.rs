@@ -7,6 +7,7 @@ mod crash_disk;
 mod faults;
 mod healed;
 mod late_parity;
+mod reclaim;
 mod rest;
 mod rot;
 mod rotten_end;
