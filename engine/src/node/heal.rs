@@ -8,7 +8,7 @@
 use super::access::IndexPlace;
 use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure, Reply, Request, RequestId};
-use super::unread::{Unread, misleads, unread};
+use super::unread::{Unread, unread};
 use super::{Engine, Health, Output};
 use crate::env::{Disk, DiskFailure};
 use crate::id::{EngineRng, SealId};
@@ -290,8 +290,9 @@ impl<D: Disk> Engine<D> {
                 })?;
             let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));
             let undecoded = std::mem::take(&mut replay.undecoded);
-            // Also where nothing can be healed because writing has stopped: it may have been misread.
-            if damaged.iter().any(misleads) && looks.again(&mut self.log, &damaged) {
+            // Also where nothing can be healed because writing has stopped: it may have been misread. And slices, too: nobody
+            // would look again for one that the index does not know.
+            if looks.again(&mut self.log, &damaged) {
                 continue;
             }
             self.tell_healed(&looks.healed);

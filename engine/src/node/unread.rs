@@ -92,13 +92,6 @@ impl core::fmt::Display for Unread {
     }
 }
 
-/// Whether an index that was made without what stands there may be wrong: it may lack something, or hold what a commit
-/// has disowned.
-pub(super) fn misleads(range: &DamagedRange) -> bool {
-    // PA
-    hides(range) || range.what.kind() == Some(RecordKind::Commit)
-}
-
 /// Whether what stood in a damaged place may have disowned what an index was told of since.
 pub(super) fn may_disown(range: &DamagedRange) -> bool {
     // PA

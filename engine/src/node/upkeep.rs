@@ -323,8 +323,9 @@ impl<D: Disk> Engine<D> {
             self.commit_for_upkeep()?;
             let position = self.log.settle().map_err(|error| self.log_failure(error))?;
             // Nobody reads the index of a node without keys after it. By a checkpoint at its end an opening takes the log to be
-            // in order, and where parity is lacking it is to look.
-            if self.keys.is_some() && !self.log.lacks_parity() {
+            // in order, and where parity is lacking it is to look. What an index lacks that could not be made anew, the next
+            // opening reads from the log.
+            if self.keys.is_some() && !self.log.lacks_parity() && self.index_is_sound() {
                 self.bring_index_up(position)?;
             }
         }
