@@ -10,6 +10,7 @@
 //! log in its place.
 
 use super::Engine;
+use super::heal::NOT_MADE_ANEW;
 use super::request::Failure;
 use crate::env::Disk;
 use crate::planted::{Bug, planted};
@@ -50,6 +51,10 @@ impl<D: Disk> Engine<D> {
     /// Brings the index's file up to the log, in another file if that one cannot be believed any more.
     pub(super) fn bring_index_up(&mut self, position: LogPosition) -> Result<(), Failure> {
         // PA
+        if !self.index_is_sound() {
+            // It may lack what the log has up to there.
+            return Err(Failure::Index(NOT_MADE_ANEW.to_owned()));
+        }
         let flushed = self.write_checkpoint(position);
         if flushed.is_ok() || !self.index.is_unsynced() || planted(Bug::BacklogUnbounded) {
             return flushed;

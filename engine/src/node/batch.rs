@@ -258,7 +258,7 @@ impl<D: Disk> Engine<D> {
         for (request, reply) in batch.replies {
             self.reply(request, reply);
         }
-        if batch.checkpoint {
+        if batch.checkpoint && self.index_is_sound() {
             // That it fails loses nothing: the next opening makes the index anew.
             if let Err(failure) = self.write_checkpoint(position) {
                 tracing::warn!(%failure, "no checkpoint after a compaction");
@@ -382,6 +382,12 @@ impl<D: Disk> Engine<D> {
                     content.remove();
                 }
             }
+        }
+        // Of a segment that is gone nothing is left to count, whoever wrote it.
+        let newest = self.log.position().segment;
+        for segment in gone.into_iter().filter(|segment| *segment > newest) {
+            self.content.remove(&segment);
+            self.upkeep.forget_dead(segment);
         }
     }
 }

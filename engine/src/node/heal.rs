@@ -36,6 +36,9 @@ pub(super) enum Trouble {
     Damaged,
 }
 
+/// What is wrong with an index that cannot be asked.
+pub(super) const NOT_MADE_ANEW: &str = "it could not be made anew from the log";
+
 /// Looks at the log, by which an index learns what is in it. What two looks in a row could not read is damaged; what only
 /// one could not may have been misread, and a record that is misread here would stay unknown until a scrub.
 #[derive(Debug, Default)]

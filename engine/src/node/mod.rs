@@ -183,7 +183,7 @@ impl<D: Disk> Engine<D> {
         }
         self.heal_index();
         if !self.index_is_sound() && !matches!(request, Request::Close | Request::PutAbort { .. }) {
-            let failure = Failure::Index("it could not be made anew from the log".to_owned());
+            let failure = Failure::Index(heal::NOT_MADE_ANEW.to_owned());
             match request {
                 Request::PutData { stream, .. } => self.break_stream(stream, &failure),
                 // Its client will not ask again.

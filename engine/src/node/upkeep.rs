@@ -6,6 +6,7 @@ mod seals;
 
 pub(super) use compact::Moved;
 
+use super::heal::NOT_MADE_ANEW;
 use super::job::JobOutcome;
 use super::request::{
     CompactReport, Damage, DamageOutcome, Failure, RecodeReport, Reply, RequestId, ScrubReport, Stats,
@@ -56,6 +57,15 @@ enum Task {
 }
 
 impl Task {
+    /// Who waits for it.
+    const fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Scrub { request, .. } | Self::Recode { request, .. } | Self::Close { request } => Some(*request),
+            Self::Compact { request, .. } => *request,
+            Self::Mend(_) => None,
+        }
+    }
+
     /// The same task from its beginning, because the index failed it. What only mends is not worth it: the next reader
     /// or scrub finds it again.
     fn anew(&self) -> Option<Self> {
@@ -149,6 +159,10 @@ impl Upkeep {
 
     pub(super) fn mark_dead(&mut self, segment: SegmentId, len: u64) {
         *self.dead.entry(segment).or_default() += len;
+    }
+
+    pub(super) fn forget_dead(&mut self, segment: SegmentId) {
+        self.dead.remove(&segment);
     }
 
     /// What is under way, or next.
@@ -249,8 +263,14 @@ impl<D: Disk> Engine<D> {
             },
         };
         let anew = task.anew();
+        self.heal_index();
+        let can_be_asked = self.index_is_sound() || matches!(task, Task::Close { .. });
         self.upkeep.in_compaction = matches!(task, Task::Compact { .. });
-        let stepped = self.step(task);
+        let stepped = match can_be_asked {
+            true => self.step(task),
+            // What it does not know would be taken for dead.
+            false => Err((task.request(), Failure::Index(NOT_MADE_ANEW.to_owned()))),
+        };
         self.upkeep.in_compaction = false;
         match stepped {
             Ok(next) => {
@@ -404,12 +424,7 @@ impl<D: Disk> Engine<D> {
             self.upkeep.task = None;
             return;
         }
-        let request = match self.upkeep.task.take() {
-            Some(Task::Scrub { request, .. } | Task::Recode { request, .. } | Task::Close { request }) => Some(request),
-            Some(Task::Compact { request, .. }) => request,
-            Some(Task::Mend(_)) | None => None,
-        };
-        if let Some(request) = request {
+        if let Some(request) = self.upkeep.task.take().and_then(|task| task.request()) {
             self.reply(request, Reply::Failed(failure.clone()));
         }
     }

@@ -94,6 +94,18 @@ impl<F: DiskFile> Active<F> {
         })
     }
 
+    /// Cuts off what stands in the file behind what was written: what a write that failed half done has left there, where it
+    /// could not be cut off, or what was taken back.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`].
+    pub(super) fn cut(&self) -> Result<(), LogError> {
+        if self.file.len()? > u64::from(self.written) {
+            self.file.truncate(u64::from(self.written))?;
+        }
+        Ok(())
+    }
+
     /// Takes back what was appended from `offset` on; what of it is in the file will be overwritten.
     pub(super) fn rewind(&mut self, offset: u32) {
         self.buffer.truncate(offset.saturating_sub(self.written) as usize);

@@ -150,6 +150,9 @@ pub struct Log<D: Disk> {
     sealing: bool,
     /// Whether nothing was written since the last [`Self::settle`].
     settled: bool,
+    /// The proof with which the log last settled. Parity of nothing but that stands before a footer or not at all: where it
+    /// cannot be read, it would not be known for a proof (see `unreadable_proof`).
+    rested: Option<LogPosition>,
     /// Parity was written between two batches, and its proof was not: nothing may stand where that is looked for.
     proof_due: bool,
     /// Segments before the active one that may be without parity: there was no room to copy what stood in them, the disk
@@ -172,6 +175,8 @@ pub struct Log<D: Disk> {
     condemned: BTreeSet<SegmentId>,
     /// Whether the latest list may name condemned segments: then the next commit makes another before they go.
     list_outdated: bool,
+    /// Whether the list that was committed last names what an opening has given up.
+    names_given_up: bool,
     directory_dirty: bool,
     verify: Verify,
     poisoned: Option<DiskError>,

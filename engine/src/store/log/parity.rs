@@ -263,18 +263,15 @@ impl Cover {
         groups.map(Group::estimated_len).sum()
     }
 
-    /// The oldest group: its list and parity.
-    pub(super) fn first(&self) -> Option<(ParityList, Vec<u8>)> {
-        self.full.first().or(Some(&self.open)).filter(|group| group.len > 0).map(Group::finish)
+    /// The list and the parity of a group, by its number from the oldest on.
+    pub(super) fn group(&self, number: usize) -> Option<(ParityList, Vec<u8>)> {
+        self.full.iter().chain([&self.open]).nth(number).filter(|group| group.len > 0).map(Group::finish)
     }
 
-    /// Forgets the oldest group: its parity is written.
-    pub(super) fn pop(&mut self) {
-        if self.full.is_empty() {
-            self.open = Group::new(self.open.stripes);
-        } else {
-            self.full.remove(0);
-        }
+    /// Forgets all groups: their parity is written.
+    pub(super) fn clear(&mut self) {
+        self.full.clear();
+        self.open = Group::new(self.open.stripes);
     }
 }
 
@@ -300,9 +297,10 @@ mod tests {
             for (index, piece) in data.chunks(777).enumerate() {
                 cover.push(8192 + (index * 1000) as u32, piece);
             }
-            let (list, parity) = cover.first().unwrap();
-            cover.pop();
-            assert!(cover.first().is_none());
+            let (list, parity) = cover.group(0).unwrap();
+            assert!(cover.group(1).is_none());
+            cover.clear();
+            assert!(cover.group(0).is_none());
             assert_eq!(list.data_len(), len as u64);
             let (block_len, stripes) = (list.block_len as usize, list.stripes as usize);
             assert!(list.data_blocks().div_ceil(stripes) <= ROWS, "{len}: rows");
@@ -325,10 +323,10 @@ mod tests {
         cover.push(8192, &vec![7; 200 << 10]);
         assert_eq!(cover.full.len(), 3);
         let mut offset = 8192;
-        while let Some((list, _)) = cover.first() {
+        for number in 0..4 {
+            let (list, _) = cover.group(number).unwrap();
             assert_eq!(list.extents, [(offset, list.data_len() as u32)]);
             offset += list.data_len() as u32;
-            cover.pop();
         }
         assert_eq!(offset, 8192 + (200 << 10));
     }

@@ -4,8 +4,8 @@ use super::active::Active;
 use super::footer::Footer;
 use super::parity::Cover;
 use super::upkeep::take_up;
-use super::{FIRST_RECORD, Log, LogError, SegmentId};
-use crate::env::{Disk, DiskFile, OpenMode, Volume};
+use super::{Log, LogError, LogPosition, SegmentId};
+use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -31,66 +31,105 @@ impl<D: Disk> Log<D> {
     /// Takes back what follows the last commit, in this segment and in those after it.
     fn take_back(&mut self, first: SegmentId, gone: &mut BTreeSet<SegmentId>) -> Result<(), LogError> {
         // PA
-        let holds_commit = self.durable.segment == first;
-        let written_to = self.active.as_ref().is_some_and(|active| active.id == first);
-        if !written_to {
-            // No list that counts names them, and no commit stands in them.
-            self.remove_from(if holds_commit { first.next() } else { first }, gone)?;
-            if !holds_commit {
-                return Ok(());
-            }
-        }
-        let end = if holds_commit { self.durable.end } else { FIRST_RECORD };
-        let Some(segment) = self.segments.get(&first).filter(|segment| segment.len > end) else { return Ok(()) };
-        let file = match self.active.as_ref().filter(|_| written_to) {
-            Some(active) => active.file.clone(),
-            None => Arc::new(self.disk.open(Volume::Blocks, &first.file_name(), OpenMode::Write)?),
-        };
-        let mut kept = Active {
-            id: first,
-            file: file.clone(),
-            binding: segment.binding.clone(),
-            written: end,
-            buffer: Vec::new(),
-            footer: Footer::default(),
-            cover: Cover::new(self.options.parity_group_len),
-        };
-        // Parity of what stays may be among what goes, so it is gathered anew.
-        if !take_up(&mut kept, self.verify)?.intact {
+        let LogPosition { segment: last, end, .. } = self.durable;
+        let begun = if first == last { first.next() } else { first };
+        // No list that counts names them, and no commit stands in them.
+        if self.segments.range(begun..).next().is_some() && !self.remove_from(begun, gone)? {
             return Ok(());
         }
-        if file.len()? > u64::from(end) {
-            file.truncate(u64::from(end))?;
+        if first != last || self.segments.get(&last).is_none_or(|segment| segment.len <= end) {
+            return Ok(());
         }
+        let Some(kept) = self.up_to_last_commit()? else { return self.set_aside() };
+        if let Err(error) = kept.cut() {
+            match kept.file.len() {
+                // It was done all the same.
+                Ok(len) if len <= u64::from(end) => {}
+                Ok(_) => return Err(error),
+                // What stands there nobody knows.
+                Err(_) => return self.set_aside(),
+            }
+        }
+        let file = kept.file.clone();
         self.active = Some(kept);
         self.sealing = false;
-        self.settled = false;
         self.proof_due = false;
-        self.has_content = end > FIRST_RECORD;
-        self.note_len(first, end);
-        gone.insert(first);
+        self.has_content = true;
+        self.settled = self.rests();
+        self.note_len(last, end);
+        gone.insert(last);
         // Not even a crash may bring back a part of it among what is written there next.
         self.sync(&file)
     }
 
-    /// Removes the files of segments from this one on, and knows after it that they stay away.
-    fn remove_from(&mut self, first: SegmentId, gone: &mut BTreeSet<SegmentId>) -> Result<(), LogError> {
+    /// The segment of the last commit, to be written to behind that; none if it is damaged. Parity of what stays may be among
+    /// what goes, so it is gathered anew.
+    fn up_to_last_commit(&mut self) -> Result<Option<Active<D::File>>, LogError> {
         // PA
+        let last = self.durable;
+        for attempt in 0..2 {
+            let Some(segment) = self.segments.get(&last.segment) else { return Ok(None) };
+            let file = match self.active.as_ref().filter(|active| active.id == last.segment) {
+                Some(active) => active.file.clone(),
+                None => Arc::new(self.disk.open(Volume::Blocks, &last.segment.file_name(), OpenMode::Write)?),
+            };
+            let mut kept = Active {
+                id: last.segment,
+                file,
+                binding: segment.binding.clone(),
+                written: last.end,
+                buffer: Vec::new(),
+                footer: Footer::default(),
+                cover: Cover::new(self.options.parity_group_len),
+            };
+            if take_up(&mut kept, self.verify)?.intact {
+                return Ok(Some(kept));
+            }
+            if attempt == 0 {
+                self.repair(last.segment)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes no more to the segment under way: what of it is not written yet is given up, or would have to be written first.
+    fn set_aside(&mut self) -> Result<(), LogError> {
+        // PA
+        if let Some(active) = self.active.take() {
+            self.note_len(active.id, active.written);
+            self.unsealed.insert(active.id);
+            self.sealing = false;
+        }
+        Ok(())
+    }
+
+    /// Removes the files of segments from this one on. Whether all of them are gone, and stay away.
+    fn remove_from(&mut self, first: SegmentId, gone: &mut BTreeSet<SegmentId>) -> Result<bool, LogError> {
+        // PA
+        if self.active.as_ref().is_some_and(|active| active.id >= first) {
+            self.active = None;
+            self.sealing = false;
+        }
         let ids: Vec<SegmentId> = self.segments.range(first..).map(|(id, _)| *id).collect();
-        self.active = None;
-        self.sealing = false;
-        for id in ids.into_iter().rev() {
-            self.disk.remove(Volume::Blocks, &id.file_name())?;
+        let mut all = true;
+        for id in ids {
             self.directory_dirty = true;
             self.segments.remove(&id);
             self.unsealed.remove(&id);
             self.handles.forget(id);
             gone.insert(id);
+            if let Err(error) = self.disk.remove(Volume::Blocks, &id.file_name())
+                && error.failure != DiskFailure::NotFound
+            {
+                // It is in no list, and goes with the next commit.
+                self.condemned.insert(id);
+                all = false;
+            }
         }
         if self.directory_dirty {
             self.disk.sync_directory(Volume::Blocks).map_err(|error| self.poison(error))?;
             self.directory_dirty = false;
         }
-        Ok(())
+        Ok(all)
     }
 }

@@ -110,6 +110,7 @@ impl<D: Disk> Log<D> {
             has_content: false,
             sealing: false,
             settled: false,
+            rested: None,
             proof_due: false,
             unsealed: BTreeSet::new(),
             durable: LogPosition::default(),
@@ -120,6 +121,7 @@ impl<D: Disk> Log<D> {
             removing: BTreeSet::new(),
             absent: BTreeSet::new(),
             list_outdated: false,
+            names_given_up: false,
             durable_list: Location { segment: SegmentId(0), offset: 0, len: 0 },
             directory_dirty: false,
             verify,
@@ -244,12 +246,15 @@ impl<D: Disk> Log<D> {
             for id in inventory.stubs.iter().chain(log.condemned.difference(&dead)) {
                 let _ = log.disk.remove(Volume::Blocks, &id.file_name());
             }
+            log.names_given_up = names_given_up;
             log.list_outdated = names_given_up || !dead.is_empty();
             log.condemned = dead;
             log.resume(tail.last.at, !sure)?;
+            let commit = &tail.last.commit;
+            log.rested = (log.settled && commit.lasting == 0 && commit.records > 0).then_some(tail.last.at);
             if let Some(range) = lost_proof {
                 note_damage(&mut recovery.damaged, range);
-                log.settled = false;
+                (log.settled, log.rested) = (false, None);
                 // The same parity and the same commit, byte for byte. What cannot be written now is written later.
                 match log.settle() {
                     Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => {}

@@ -36,21 +36,34 @@ impl<D: Disk> Log<D> {
     pub(super) fn flush_parity(&mut self) -> Result<(), LogError> {
         // PA
         self.writable()?;
-        loop {
-            let Some(active) = self.active.as_ref().filter(|_| !self.sealing) else { return Ok(()) };
-            let Some((list, parity)) = active.cover.first() else { return Ok(()) };
-            let (start, footer, batch) = (active.end(), active.footer.mark(), self.batch.clone());
-            let put = self.put_group(list, &parity, start);
-            let Some(active) = &mut self.active else { unreachable!("put keeps it") };
-            if let Err(error) = put {
-                // A list without its parity, written again by the next attempt, would cover the same bytes twice.
+        let Some(active) = self.active.as_ref().filter(|_| !self.sealing) else { return Ok(()) };
+        let (start, footer, batch) = (active.end(), active.footer.mark(), self.batch.clone());
+        let put = self.put_groups();
+        let Some(active) = &mut self.active else { unreachable!("put keeps it") };
+        match put {
+            Ok(()) => active.cover.clear(),
+            Err(_) => {
+                // A list without its parity, written again by the next attempt, would cover the same bytes twice; and who
+                // finds parity takes all that stands before it to be covered.
                 active.rewind(start);
                 active.footer.reset(footer);
                 self.batch = batch;
-                return Err(error);
             }
-            active.cover.pop();
         }
+        put
+    }
+
+    fn put_groups(&mut self) -> Result<(), LogError> {
+        // PA
+        let mut written = 0;
+        while let Some(active) = &self.active
+            && let Some((list, parity)) = active.cover.group(written)
+        {
+            let start = active.end();
+            self.put_group(list, &parity, start)?;
+            written += 1;
+        }
+        Ok(())
     }
 
     fn put_group(&mut self, list: ParityList, parity: &[u8], start: u32) -> Result<(), LogError> {
@@ -187,6 +200,17 @@ impl<D: Disk> Log<D> {
         self.batch.records == 0 && self.active.as_ref().is_some_and(|active| active.end() > durable(active.id))
     }
 
+    /// Whether nothing follows the proof with which the log settled.
+    pub(super) fn rests(&self) -> bool {
+        // PA
+        let ends_there =
+            |active: &Active<D::File>| (active.id, active.end()) == (self.durable.segment, self.durable.end);
+        self.rested == Some(self.durable)
+            && self.batch.records == 0
+            && !self.sealing
+            && self.active.as_ref().is_some_and(ends_there)
+    }
+
     /// Commits, writes parity, and leaves proof on disk that the commit was durable, so that the next open has nothing
     /// in doubt. Worth calling when idle: until then, rot in the very last batch is taken for a write that a crash tore.
     ///
@@ -195,11 +219,9 @@ impl<D: Disk> Log<D> {
     pub fn settle(&mut self) -> Result<LogPosition, LogError> {
         // PA
         self.writable()?;
-        if self.proof_due {
-            self.prove()?;
-            // Nothing was appended behind its parity.
-            self.settled = true;
-        }
+        self.prove()?;
+        // What was appended since was taken back.
+        self.settled |= self.rests();
         if !self.is_settled() {
             // The list that a fresh segment begins with, and its commit, need parity before their proof.
             self.ensure_active()?;
@@ -213,6 +235,7 @@ impl<D: Disk> Log<D> {
             flushed?;
             self.commit(&note)?;
             self.settled = true;
+            self.rested = Some(self.durable);
         }
         let unsealed = core::mem::take(&mut self.unsealed);
         for id in unsealed.iter().rev() {
@@ -241,12 +264,13 @@ fn seal<F: DiskFile>(left: &mut Active<F>) -> Result<(), LogError> {
         let header = RecordHeader::of(kind, RecordFlags::NONE, payload.len() as u32, &[payload]);
         left.put(&header, &[payload], u32::MAX).map(|_| ())
     };
-    while let Some((list, parity)) = left.cover.first() {
+    let mut written = 0;
+    while let Some((list, parity)) = left.cover.group(written) {
         let list = list.placed_at(left.end(), parity.len()).encode();
         for (kind, payload) in group_records(&list, &parity) {
             put(left, kind, payload)?;
         }
-        left.cover.pop();
+        written += 1;
     }
     let footer = core::mem::take(&mut left.footer).encode();
     put(left, RecordKind::Footer, &footer)?;

@@ -107,6 +107,7 @@ impl<D: Disk> Log<D> {
         self.note = note.to_vec();
         self.batch = Batch::new();
         self.durable_list = self.list;
+        self.names_given_up = false;
         self.removing.clear();
         self.settled = false;
         self.proof_due = false;
@@ -126,7 +127,7 @@ impl<D: Disk> Log<D> {
         // The list that counts is the last one committed; segments younger than it need no list to count.
         self.list = self.durable_list;
         // Unless a list that is given up was the first without them.
-        self.list_outdated = !self.condemned.is_empty();
+        self.list_outdated = self.names_given_up || !self.condemned.is_empty();
     }
 
     /// Takes a segment out of the log. The next commit makes it so, and then deletes the file: copies of its live
@@ -174,6 +175,9 @@ impl<D: Disk> Log<D> {
         if self.proof_due {
             let note = self.note.clone();
             self.commit(&note)?;
+            // Nothing was appended behind its parity.
+            self.settled = true;
+            self.rested = Some(self.durable);
         }
         Ok(())
     }
@@ -254,34 +258,43 @@ impl<D: Disk> Log<D> {
     /// Those of [`Self::commit`].
     pub fn roll(&mut self) -> Result<(), LogError> {
         // PA
-        self.flush_parity()?;
-        let Some(active) = &mut self.active else { return self.create_segment() };
-        if self.sealing {
-            let file = active.file.clone();
-            return self.finish_roll(&file);
+        self.writable()?;
+        let Some(active) = self.active.as_ref().filter(|_| !self.sealing) else { return self.ensure_active() };
+        let (footer, cover) = (active.footer.mark(), self.rests().then(|| active.cover.clone()));
+        if let Err(error) = self.put_footer() {
+            if let (Some(cover), Some(active)) = (cover, &mut self.active) {
+                active.rewind(self.durable.end);
+                active.footer.reset(footer);
+                active.cover = cover;
+                self.batch = Batch::new();
+                self.settled = active.cut().is_ok();
+            }
+            return Err(error);
         }
+        self.sealing = true;
+        self.ensure_active()
+    }
+
+    /// What a sealed segment ends with. It may be buffered and not be written yet: then the segment takes nothing more, and
+    /// the next attempt finds it in the buffer.
+    fn put_footer(&mut self) -> Result<(), LogError> {
+        // PA
+        self.flush_parity()?;
+        let Some(active) = &mut self.active else { unreachable!("parity keeps it") };
         let footer = core::mem::take(&mut active.footer);
         let sealed = self.put(RecordKind::Footer, RecordFlags::NONE, &[&footer.encode()]);
         let Some(active) = &mut self.active else { unreachable!("put keeps it") };
-        if let Err(error) = sealed {
+        if sealed.is_err() {
             active.footer = footer;
-            return Err(error);
         }
-        // A footer that is buffered but cannot be written yet stays where it is: the segment takes nothing more, and
-        // the next attempt finds it in the buffer.
-        let file = active.file.clone();
-        self.sealing = true;
-        self.finish_roll(&file)
+        sealed.map(|_| ())
     }
 
     fn finish_roll(&mut self, file: &Arc<D::File>) -> Result<(), LogError> {
         // PA
         if let Some(active) = &mut self.active {
             active.flush()?;
-            // What a write that failed half done has left there, where it could not be cut off.
-            if file.len()? > u64::from(active.end()) {
-                file.truncate(u64::from(active.end()))?;
-            }
+            active.cut()?;
         }
         self.sync(file)?;
         self.sealing = false;

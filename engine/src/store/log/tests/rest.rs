@@ -1,7 +1,7 @@
 //! A log that came to rest after trouble: wherever one sector rots then, nothing is lost.
 
 use super::super::*;
-use super::basics::{SMALL, create, open_from, payload, rng};
+use super::basics::{SMALL, STORE, create, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
 use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 
@@ -15,38 +15,79 @@ fn insist<T>(mut attempt: impl FnMut() -> Result<T, LogError>) -> T {
     attempt().or_else(|_| attempt()).unwrap()
 }
 
+/// What is done when the disk is full, before it is tried again.
+type GiveUp = fn(&mut Log<CrashDisk>);
+
+const WAYS: [Option<GiveUp>; 3] = [None, Some(|log| log.abandon()), Some(|log| drop(log.reclaim()))];
+
+fn put(log: &mut Log<CrashDisk>, bytes: &[u8], give_up: Option<GiveUp>) -> Location {
+    let append = |log: &mut Log<CrashDisk>| log.append(RecordKind::Blob, RecordFlags::NONE, &[bytes]);
+    let Some(give_up) = give_up else {
+        let location = insist(|| append(log));
+        insist(|| log.commit(b"note"));
+        return location;
+    };
+    insist(|| {
+        let location = append(log).inspect_err(|_| give_up(log))?;
+        log.commit(b"note").inspect_err(|_| give_up(log))?;
+        Ok(location)
+    })
+}
+
 /// Batches, one of them given up, over three segments; then the log comes to rest.
-fn live(log: &mut Log<CrashDisk>) -> Vec<Written> {
+fn live(log: &mut Log<CrashDisk>, give_up: Option<GiveUp>) -> Vec<Written> {
     let mut written = Vec::new();
     for number in 0..6 {
-        let bytes = payload(number, [900, 60, 3000][number % 3]);
-        let location = insist(|| log.append(RecordKind::Blob, RecordFlags::NONE, &[&bytes]));
+        let bytes = payload(number, [900, 60, 5000][number % 3]);
         if number == 3 {
-            log.abandon();
+            insist(|| log.append(RecordKind::Blob, RecordFlags::NONE, &[&bytes]));
+            give_up.unwrap_or(|log| log.abandon())(log);
         } else {
-            insist(|| log.commit(b"note"));
-            written.push((location, bytes));
+            written.push((put(log, &bytes, give_up), bytes));
+        }
+        if number == 4 {
+            insist(|| log.settle());
         }
         if number % 3 == 1 {
-            insist(|| log.roll());
+            insist(|| log.roll().inspect_err(|_| give_up.unwrap_or(|_| {})(log)));
         }
     }
-    // It may be refused when the segment is sealed, and the next not begun.
-    if log.roll().is_err() {
-        log.abandon();
+    // It may be refused when the segment is sealed, and the next not begun; also where the log rests.
+    for _ in 0..2 {
+        if log.roll().is_err() {
+            give_up.unwrap_or(|log| log.abandon())(log);
+        }
+        insist(|| log.settle());
     }
+    let last = payload(7, 5000);
+    written.push((put(log, &last, give_up), last));
     insist(|| log.settle());
     written
 }
 
+/// Parity in one group, and in several at once.
+const GROUPS: [u32; 2] = [SMALL.parity_group_len, 4 << 10];
+
 /// What the disk holds when `fault` has struck the `at`-th operation of such a life; none if it was over before.
-fn left_by(at: usize, fault: Fault) -> Option<(CrashDisk, Vec<Written>)> {
+fn left_by(at: usize, fault: Fault, give_up: Option<GiveUp>, group_len: u32) -> Option<(CrashDisk, Vec<Written>)> {
     let disk = CrashDisk::default();
-    let mut log = create(&disk);
+    let options = LogOptions { parity_group_len: group_len, ..SMALL };
+    let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
     disk.plan(at, fault);
-    let written = live(&mut log);
+    let written = live(&mut log, give_up);
     drop(log);
     disk.hit().then(|| (disk.after_crash(Survival::Everything), written))
+}
+
+/// All that can be left, with the place where the fault struck.
+fn all_left_by(fault: Fault) -> impl Iterator<Item = (String, CrashDisk, Vec<Written>)> {
+    let lives = GROUPS.iter().flat_map(|group_len| WAYS.iter().enumerate().map(move |way| (*group_len, way)));
+    lives.flat_map(move |(group_len, (way, give_up))| {
+        let left = (0..).map_while(move |at| left_by(at, fault, *give_up, group_len));
+        left.enumerate().map(move |(at, (disk, written))| {
+            (format!("{fault:?} at {at}, way {way}, groups of {group_len}"), disk, written)
+        })
+    })
 }
 
 fn sectors(disk: &CrashDisk) -> Vec<(String, usize)> {
@@ -60,7 +101,7 @@ fn sectors(disk: &CrashDisk) -> Vec<(String, usize)> {
 #[test]
 fn a_full_disk_leaves_nothing_without_parity_once_there_is_space_and_the_log_rests() {
     let mut points = 0;
-    while let Some((disk, written)) = left_by(points, Fault::Full) {
+    for (place, disk, written) in all_left_by(Fault::Full) {
         points += 1;
         for (name, sector) in sectors(&disk) {
             let rotten = disk.after_crash(Survival::Everything);
@@ -68,7 +109,7 @@ fn a_full_disk_leaves_nothing_without_parity_once_there_is_space_and_the_log_res
             let from = (sector * SECTOR) as u64;
             let len = (file.len().unwrap() - from).min(SECTOR as u64) as usize;
             file.write_at(from, &[&vec![0xa5; len]]).unwrap();
-            let at = format!("full at {points}, sector {sector} of {name}");
+            let at = format!("{place}, sector {sector} of {name}");
             let (mut log, ..) = open_from(&rotten, None).expect(&at);
             for segment in log.segments() {
                 let lost = log.repair(segment.id).unwrap().lost;
@@ -85,21 +126,21 @@ fn a_full_disk_leaves_nothing_without_parity_once_there_is_space_and_the_log_res
             assert_eq!((seen.len(), recovery.damaged), (written.len(), Vec::new()), "{at}");
         }
     }
-    assert!(points > 8, "{points}");
+    assert!(points > 24, "{points}");
 }
 
 #[test]
 fn a_full_disk_leaves_no_sector_that_keeps_a_log_shut_once_there_is_space_and_it_rests() {
     let mut points = 0;
-    while let Some((disk, _)) = left_by(points, Fault::Full) {
+    for (place, disk, _) in all_left_by(Fault::Full) {
         points += 1;
         for (name, sector) in sectors(&disk) {
             let spoiled = disk.after_crash(Survival::Everything);
             spoiled.spoil(&name, sector);
-            open_from(&spoiled, None).unwrap_or_else(|error| panic!("full at {points}, {name}, {sector}: {error}"));
+            open_from(&spoiled, None).unwrap_or_else(|error| panic!("{place}, {name}, {sector}: {error}"));
         }
     }
-    assert!(points > 8, "{points}");
+    assert!(points > 24, "{points}");
 }
 
 /// Syncs fail while a log is opened that was closed in order: what has no parity then is known, and gets it.
