@@ -195,6 +195,8 @@ impl Want {
 pub(crate) struct Excuse {
     /// Faults struck the disk since the node was opened: what it was asked may have failed for that.
     pub(crate) faulted: bool,
+    /// Writes went elsewhere, or nowhere, once: the index that is asked may lack a page since.
+    pub(crate) misplaced: bool,
     /// The power failed: damage to what nobody was told of may be reported, but nothing may be called lost.
     pub(crate) torn: bool,
     /// A place of the log has rotted once.
@@ -213,6 +215,7 @@ impl Excuse {
     /// Whether a failure comes from what was done to the node, and says nothing of what was asked.
     pub(crate) const fn covers(self, failure: &Failure) -> bool {
         match failure {
+            Failure::Index(_) if self.misplaced => true,
             Failure::Disk(_) | Failure::Index(_) | Failure::Damaged { .. } => self.faulted || self.beyond,
             Failure::Full => self.full,
             Failure::Busy => self.crowded,

@@ -3,6 +3,7 @@
 use super::detail::Detail;
 use super::strikes::Looming;
 use super::{Happening, Pumped, World};
+use crate::disk::Fault;
 use crate::oracle::{Broken, Excuse, Promise};
 use crate::sometimes::Sometimes;
 use crate::state::State;
@@ -87,7 +88,7 @@ impl World {
                 self.tell(node, Told::Note, || "there is room for the index again".to_owned());
             }
         }
-        if self.nodes[node].disk.fault_counts().of(crate::disk::Fault::FillsUp) > 0 {
+        if self.nodes[node].disk.fault_counts().of(Fault::FillsUp) > 0 {
             self.nodes[node].disk.set_capacity(None);
         }
         if let Some(power_loss) = ended {
@@ -123,8 +124,11 @@ impl World {
         let it = &self.nodes[node];
         let faulted = it.has_faults() || it.rotten;
         let torn = it.torn;
+        let counts = it.disk.fault_counts();
+        let misplacing = [Fault::LostWrite, Fault::MisdirectedWrite, Fault::MisdirectedWriteElsewhere];
         Excuse {
             faulted,
+            misplaced: misplacing.into_iter().any(|fault| counts.of(fault) > 0),
             torn,
             rotted: it.rotted_before,
             full: it.tight || it.tight_index > 0 || it.has_faults(),

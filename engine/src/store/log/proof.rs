@@ -9,11 +9,11 @@ use super::parity::ParityList;
 use super::place::{Damage, Point};
 use super::reader::{Shown, show};
 use super::record::record_len;
-use super::scan::Scanner;
+use super::scan::{Item, Scanner};
 use super::tail::{Tail, examine, walk};
-use super::{DamagedRange, LogError, LogPosition, RecordKind};
+use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordKind, Recovery, SegmentId};
 use crate::codec::Canonical;
-use crate::env::Disk;
+use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use std::collections::BTreeSet;
 
 /// The commit that [`Log::settle`] made at the end, if it is damaged: it holds nothing, and the checkpoint made after it
@@ -50,6 +50,62 @@ pub(super) fn lost_proof<D: Disk>(
         at = *end;
     }
     Ok((!groups.is_empty() && at == u64::from(proof.commit)).then_some(range))
+}
+
+impl<D: Disk> Log<D> {
+    /// Cuts off damaged proofs at the ends of segments behind which others were begun. Nothing could restore them, they hold
+    /// nothing, and a segment with damage in it is given no parity and no footer.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`] when the machine is gone, or what was cut cannot be synced.
+    pub(super) fn cut_lost_proofs(&mut self, recovery: &mut Recovery) -> Result<(), LogError> {
+        // PA
+        let commits = recovery.damaged.iter().filter(|range| range.what == Damage::Record(RecordKind::Commit));
+        for range in commits.copied().collect::<Vec<DamagedRange>>() {
+            if self.is_last_proof(&range)? && self.cut_behind_end(range.segment, range.from)? {
+                recovery.damaged.retain(|damaged| *damaged != range);
+                recovery.mended.push(range);
+                self.seal_behind(range.segment)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a damaged commit is a proof, at the end of a segment that is not written to: a commit, parity right behind it,
+    /// and then this. Its batch was that parity and nothing else.
+    fn is_last_proof(&self, range: &DamagedRange) -> Result<bool, LogError> {
+        // PA
+        let written_to = self.active.as_ref().is_some_and(|active| active.id == range.segment);
+        let Some(segment) = self.segments.get(&range.segment).filter(|segment| segment.len == range.to && !written_to)
+        else {
+            return Ok(false);
+        };
+        let Ok(file) = self.handles.get(range.segment) else { return Ok(false) };
+        let mut scanner = Scanner::new(&*file, &segment.binding, FIRST_RECORD, range.from);
+        let (mut commit, mut parity) = (false, false);
+        while let Some(item) = scanner.next()? {
+            let kind = if let Item::Record(_, header) = item { Some(header.kind) } else { None };
+            parity = matches!(kind, Some(RecordKind::ParityList | RecordKind::Parity)) && commit;
+            commit = kind == Some(RecordKind::Commit) || parity;
+        }
+        Ok(parity)
+    }
+
+    /// Makes a segment end earlier; whether the disk let it.
+    fn cut_behind_end(&mut self, id: SegmentId, end: u32) -> Result<bool, LogError> {
+        // PA
+        let cut = self
+            .disk
+            .open(Volume::Blocks, &id.file_name(), OpenMode::Write)
+            .and_then(|file| file.truncate(u64::from(end)).map(|()| file));
+        match cut {
+            Ok(file) => file.sync()?,
+            Err(error) if error.failure == DiskFailure::Crashed => return Err(error.into()),
+            Err(_) => return Ok(false),
+        }
+        self.note_len(id, end);
+        Ok(true)
+    }
 }
 
 /// From where to where the groups of parity stand between two points of a segment, by what is left of their lists.
