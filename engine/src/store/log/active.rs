@@ -23,9 +23,18 @@ pub(super) struct Active<F> {
     pub(super) buffer: Vec<u8>,
     pub(super) footer: Footer,
     pub(super) cover: Cover,
+    /// What was taken back, or what a failed write has left, may stand in the file behind `written`. It goes before anything
+    /// is written there: whole records that come to stand behind others would be taken for what follows them.
+    uncut: bool,
 }
 
 impl<F: DiskFile> Active<F> {
+    /// A segment of which `written` bytes are in the file, to be written to behind them.
+    pub(super) fn new(id: SegmentId, file: Arc<F>, binding: Binding, written: u32, group_len: u32) -> Self {
+        let (footer, cover) = (Footer::default(), Cover::new(group_len));
+        Self { id, file, binding, written, buffer: Vec::new(), footer, cover, uncut: false }
+    }
+
     /// Where the next record goes.
     pub(super) fn end(&self) -> u32 {
         self.written + self.buffer.len() as u32
@@ -47,14 +56,11 @@ impl<F: DiskFile> Active<F> {
         let bytes = header.encode(&self.binding, offset);
         let total = header.record_len();
         if total >= DIRECT_LEN.min(u64::from(buffer_len)) {
-            let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 3);
-            all.push(&self.buffer);
+            let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 2);
             all.push(&bytes);
             all.extend_from_slice(parts);
             all.push(padding(header.len));
-            self.write(&all)?;
-            self.written = self.end() + total as u32;
-            self.buffer.clear();
+            self.write(&all, total as u32)?;
         } else {
             if self.buffer.len() as u64 + total > u64::from(buffer_len) {
                 self.flush()?;
@@ -77,37 +83,50 @@ impl<F: DiskFile> Active<F> {
     /// # Errors
     /// [`LogError::Disk`]; the buffer is kept, and the next flush writes the same bytes to the same place.
     pub(super) fn flush(&mut self) -> Result<(), LogError> {
-        if !self.buffer.is_empty() {
-            self.write(&[&self.buffer])?;
-            self.written = self.end();
-            self.buffer.clear();
+        if self.buffer.is_empty() { Ok(()) } else { self.write(&[], 0) }
+    }
+
+    /// Writes what is buffered, and `parts` of `len` bytes behind it.
+    fn write(&mut self, parts: &[&[u8]], len: u32) -> Result<(), LogError> {
+        // PA
+        if self.uncut {
+            self.cut()?;
         }
+        let mut all: Vec<&[u8]> = Vec::with_capacity(parts.len() + 1);
+        all.push(&self.buffer);
+        all.extend_from_slice(parts);
+        if let Err(error) = self.file.write_at(u64::from(self.written), &all) {
+            // A write that failed half done holds space that may be all there is.
+            self.uncut = self.file.truncate(u64::from(self.written)).is_err();
+            return Err(error.into());
+        }
+        self.written = self.end() + len;
+        self.buffer.clear();
         Ok(())
     }
 
-    fn write(&self, parts: &[&[u8]]) -> Result<(), LogError> {
-        self.file.write_at(u64::from(self.written), parts).map_err(|error| {
-            // A write that failed half done holds space that may be all there is. If it cannot be cut off, the next
-            // write at this place covers it.
-            let _ = self.file.truncate(u64::from(self.written));
-            LogError::Disk(error)
-        })
-    }
-
-    /// Cuts off what stands in the file behind what was written: what a write that failed half done has left there, where it
-    /// could not be cut off, or what was taken back.
+    /// Cuts off what stands in the file behind what was written.
     ///
     /// # Errors
     /// [`LogError::Disk`].
-    pub(super) fn cut(&self) -> Result<(), LogError> {
+    pub(super) fn cut(&mut self) -> Result<(), LogError> {
+        // PA
+        self.uncut = true;
         if self.file.len()? > u64::from(self.written) {
             self.file.truncate(u64::from(self.written))?;
         }
+        self.uncut = false;
         Ok(())
     }
 
-    /// Takes back what was appended from `offset` on; what of it is in the file will be overwritten.
+    /// Whether something may stand in the file behind what was written.
+    pub(super) const fn is_uncut(&self) -> bool {
+        self.uncut
+    }
+
+    /// Takes back what was appended from `offset` on; what of it is in the file goes before anything else is written.
     pub(super) fn rewind(&mut self, offset: u32) {
+        self.uncut |= offset < self.written;
         self.buffer.truncate(offset.saturating_sub(self.written) as usize);
         self.written = self.written.min(offset);
     }

@@ -2,16 +2,16 @@
 //! everything before it. It holds nothing itself, so that a log which lost it has lost nothing; what has to be shown is
 //! that it was the proof which stood there.
 
-use super::commit::{Commit, FoundCommit};
+use super::commit::{Batch, Commit, FoundCommit};
 use super::handles::Handles;
 use super::inventory::Inventory;
 use super::parity::ParityList;
 use super::place::{Damage, Point};
 use super::reader::{Shown, show};
-use super::record::record_len;
+use super::record::{RecordHeader, padding, record_len};
 use super::scan::{Item, Scanner};
 use super::tail::{Tail, examine, walk};
-use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordKind, Recovery, SegmentId};
+use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordFlags, RecordKind, Recovery};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use std::collections::BTreeSet;
@@ -53,58 +53,76 @@ pub(super) fn lost_proof<D: Disk>(
 }
 
 impl<D: Disk> Log<D> {
-    /// Cuts off damaged proofs at the ends of segments behind which others were begun. Nothing could restore them, they hold
-    /// nothing, and a segment with damage in it is given no parity and no footer.
+    /// Writes damaged proofs again, byte for byte. Parity covers them only if more was written behind them, and a segment with
+    /// damage in it is given no more parity and no footer.
     ///
     /// # Errors
-    /// [`LogError::Disk`] when the machine is gone, or what was cut cannot be synced.
-    pub(super) fn cut_lost_proofs(&mut self, recovery: &mut Recovery) -> Result<(), LogError> {
+    /// [`LogError::Disk`] when the machine is gone, or what was written cannot be synced.
+    pub(super) fn mend_proofs(&mut self, recovery: &mut Recovery) -> Result<(), LogError> {
         // PA
         let commits = recovery.damaged.iter().filter(|range| range.what == Damage::Record(RecordKind::Commit));
         for range in commits.copied().collect::<Vec<DamagedRange>>() {
-            if self.is_last_proof(&range)? && self.cut_behind_end(range.segment, range.from)? {
-                recovery.damaged.retain(|damaged| *damaged != range);
-                recovery.mended.push(range);
+            let Some(proof) = self.lost_proof_of(&range)? else { continue };
+            let file = self.disk.open(Volume::Blocks, &range.segment.file_name(), OpenMode::Write);
+            match file.and_then(|file| file.write_at(u64::from(range.from), &[&proof]).map(|()| file)) {
+                Ok(file) => file.sync()?,
+                Err(error) if error.failure == DiskFailure::Crashed => return Err(error.into()),
+                Err(_) => continue,
+            }
+            recovery.damaged.retain(|damaged| *damaged != range);
+            recovery.mended.push(range);
+            if range.segment < self.durable.segment {
                 self.seal_behind(range.segment)?;
+            } else if self.active.is_none() {
+                self.unsealed.insert(range.segment);
             }
         }
         Ok(())
     }
 
-    /// Whether a damaged commit is a proof, at the end of a segment that is not written to: a commit, parity right behind it,
-    /// and then this. Its batch was that parity and nothing else.
-    fn is_last_proof(&self, range: &DamagedRange) -> Result<bool, LogError> {
+    /// What a damaged commit was, if it was a proof before the last commit: a commit, parity right behind it, and then this.
+    /// Its batch was that parity and nothing else.
+    fn lost_proof_of(&self, range: &DamagedRange) -> Result<Option<Vec<u8>>, LogError> {
         // PA
-        let written_to = self.active.as_ref().is_some_and(|active| active.id == range.segment);
-        let Some(segment) = self.segments.get(&range.segment).filter(|segment| segment.len == range.to && !written_to)
-        else {
-            return Ok(false);
+        let id = range.segment;
+        let is_before_last = Point { segment: id, offset: range.to } <= self.durable.start_point();
+        let may_be_written = !self.options.leave_end || id < self.durable.segment;
+        let Some(segment) = self.segments.get(&id).filter(|_| is_before_last && may_be_written) else {
+            return Ok(None);
         };
-        let Ok(file) = self.handles.get(range.segment) else { return Ok(false) };
+        let Ok(file) = self.handles.get(id) else { return Ok(None) };
         let mut scanner = Scanner::new(&*file, &segment.binding, FIRST_RECORD, range.from);
-        let (mut commit, mut parity) = (false, false);
+        let (mut last, mut batch) = (None, Batch::new());
         while let Some(item) = scanner.next()? {
-            let kind = if let Item::Record(_, header) = item { Some(header.kind) } else { None };
-            parity = matches!(kind, Some(RecordKind::ParityList | RecordKind::Parity)) && commit;
-            commit = kind == Some(RecordKind::Commit) || parity;
+            match item {
+                Item::Record(offset, header) if header.kind == RecordKind::Commit => {
+                    let Some(payload) = scanner.payload(offset, header.len)? else { return Ok(None) };
+                    let end = offset + header.record_len() as u32;
+                    let at = LogPosition { segment: id, commit: offset, end };
+                    (last, batch) = (FoundCommit::read(at, &header, payload), Batch::new());
+                }
+                Item::Record(offset, header) if header.kind.is_upkeep() => {
+                    let bytes = header.encode(&segment.binding, offset);
+                    batch.add(Point { segment: id, offset }, header.kind, &bytes);
+                }
+                _ => last = None,
+            }
         }
-        Ok(parity)
-    }
-
-    /// Makes a segment end earlier; whether the disk let it.
-    fn cut_behind_end(&mut self, id: SegmentId, end: u32) -> Result<bool, LogError> {
-        // PA
-        let cut = self
-            .disk
-            .open(Volume::Blocks, &id.file_name(), OpenMode::Write)
-            .and_then(|file| file.truncate(u64::from(end)).map(|()| file));
-        match cut {
-            Ok(file) => file.sync()?,
-            Err(error) if error.failure == DiskFailure::Crashed => return Err(error.into()),
-            Err(_) => return Ok(false),
-        }
-        self.note_len(id, end);
-        Ok(true)
+        let (Some(FoundCommit { at, commit }), Some(first)) = (last, batch.first) else { return Ok(None) };
+        let proof = Commit {
+            proven: at,
+            first,
+            records: batch.records,
+            lasting: batch.lasting,
+            digest: batch.digest(),
+            ..commit
+        };
+        let payload = proof.encode_at(range.from);
+        let header = RecordHeader::of(RecordKind::Commit, RecordFlags::NONE, payload.len() as u32, &[&payload]);
+        let mut bytes = header.encode(&segment.binding, range.from).to_vec();
+        bytes.extend_from_slice(&payload);
+        bytes.extend_from_slice(padding(header.len));
+        Ok((bytes.len() as u64 == u64::from(range.to - range.from)).then_some(bytes))
     }
 }
 

@@ -1,8 +1,7 @@
 //! Giving back what a batch that did not fit has taken.
 
 use super::active::Active;
-use super::footer::Footer;
-use super::parity::Cover;
+use super::place::Point;
 use super::upkeep::take_up;
 use super::{Log, LogError, LogPosition, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
@@ -17,11 +16,15 @@ impl<D: Disk> Log<D> {
     /// Says of which segments it is gone.
     pub fn reclaim(&mut self) -> BTreeSet<SegmentId> {
         // PA
-        let (first, mut gone) = (self.batch.first, BTreeSet::new());
+        // Also what an earlier batch has left there.
+        let end = self.active.as_ref().map(|active| Point { segment: active.id, offset: active.end() });
+        let left = end.filter(|end| *end > self.durable.end_point()).map(|end| end.segment);
+        let (first, mut gone) = (self.batch.first.map(|first| first.segment).or(left), BTreeSet::new());
+        self.proof_due = false;
         self.abandon();
         // Whether what a failed sync has left is durable, the next opening will know.
         if let (Some(first), None) = (first, &self.poisoned)
-            && let Err(error) = self.take_back(first.segment, &mut gone)
+            && let Err(error) = self.take_back(first, &mut gone)
         {
             tracing::debug!(%error, "a part of a batch that was given up stays until it is compacted");
         }
@@ -40,7 +43,7 @@ impl<D: Disk> Log<D> {
         if first != last || self.segments.get(&last).is_none_or(|segment| segment.len <= end) {
             return Ok(());
         }
-        let Some(kept) = self.up_to_last_commit()? else { return self.set_aside() };
+        let Some(mut kept) = self.up_to_last_commit()? else { return self.set_aside() };
         if let Err(error) = kept.cut() {
             match kept.file.len() {
                 // It was done all the same.
@@ -73,15 +76,8 @@ impl<D: Disk> Log<D> {
                 Some(active) => active.file.clone(),
                 None => Arc::new(self.disk.open(Volume::Blocks, &last.segment.file_name(), OpenMode::Write)?),
             };
-            let mut kept = Active {
-                id: last.segment,
-                file,
-                binding: segment.binding.clone(),
-                written: last.end,
-                buffer: Vec::new(),
-                footer: Footer::default(),
-                cover: Cover::new(self.options.parity_group_len),
-            };
+            let binding = segment.binding.clone();
+            let mut kept = Active::new(last.segment, file, binding, last.end, self.options.parity_group_len);
             if take_up(&mut kept, self.verify)?.intact {
                 return Ok(Some(kept));
             }
@@ -95,6 +91,7 @@ impl<D: Disk> Log<D> {
     /// Writes no more to the segment under way: what of it is not written yet is given up, or would have to be written first.
     fn set_aside(&mut self) -> Result<(), LogError> {
         // PA
+        self.proof_due = false;
         if let Some(active) = self.active.take() {
             self.note_len(active.id, active.written);
             self.unsealed.insert(active.id);

@@ -273,9 +273,12 @@ impl<D: Disk> Log<D> {
             log.start_anew(&inventory, &verdict, &verify, visit, &mut recovery)?;
         }
         log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean, &mut recovery.mended)?;
-        log.cut_lost_proofs(&mut recovery)?;
-        // What a checkpoint proves to be the end was left in an orderly way.
-        if !verdict.clean || from.is_none_or(|from| from < tail.last.at) {
+        log.mend_proofs(&mut recovery)?;
+        // What a checkpoint proves to be the end was left in an orderly way, if it is a proof. Who was killed before it rested
+        // may have owed an earlier segment its parity.
+        let commit = &tail.last.commit;
+        let rested = commit.lasting == 0 && commit.records > 0;
+        if !verdict.clean || !rested || from.is_none_or(|from| from < tail.last.at) {
             log.seal_earlier()?;
         }
         Ok((log, recovery))

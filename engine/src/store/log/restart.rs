@@ -2,10 +2,8 @@
 
 use super::active::Active;
 use super::commit::{Batch, FoundCommit};
-use super::footer::Footer;
 use super::handles::Handles;
 use super::inventory::{Inventory, Present};
-use super::parity::Cover;
 use super::place::Point;
 use super::proof::parity_after;
 use super::reader::{Shown, show};
@@ -17,6 +15,7 @@ use super::upkeep::{TakenUp, take_up};
 use super::writer::withdraw;
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
+use crate::planted::{Bug, planted};
 use core::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -74,15 +73,8 @@ impl<D: Disk> Log<D> {
             return Ok(());
         }
         let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
-        let mut active = Active {
-            id: at.segment,
-            file: Arc::new(file),
-            binding: segment.binding,
-            written: at.end,
-            buffer: Vec::new(),
-            footer: Footer::default(),
-            cover: Cover::new(self.options.parity_group_len),
-        };
+        let group_len = self.options.parity_group_len;
+        let mut active = Active::new(at.segment, Arc::new(file), segment.binding, at.end, group_len);
         let TakenUp { intact, covered } = take_up(&mut active, self.verify)?;
         // A segment that is damaged is left as it is; the next append starts another.
         if intact {
@@ -212,11 +204,16 @@ impl<D: Disk> Log<D> {
         if let Some(kept) = &verdict.kept {
             let handles = Handles::new(self.disk.clone(), 1);
             let (from, to) = (kept.commit.first, kept.at.start_point());
+            let mut batch = Batch::new();
             walk(inventory, &handles, from, to, &|_| false, &mut |scanner, id, item| {
-                let checked_len = match &item {
-                    Item::Record(_, header) if header.kind.is_content() => header.checked_len as usize,
-                    _ => return Ok(()),
-                };
+                let Item::Record(offset, header) = &item else { return Ok(()) };
+                let Some(present) = inventory.segments.get(&id) else { unreachable!("walked just now") };
+                let (at, bytes) = (Point { segment: id, offset: *offset }, header.encode(&present.binding, *offset));
+                batch.add(at, header.kind, &bytes);
+                if !header.kind.is_content() {
+                    return Ok(());
+                }
+                let checked_len = header.checked_len as usize;
                 match show(scanner, id, item, true)? {
                     // The slices of a batch are verified here once more: they may be misread this time.
                     Shown::Record(view) if verify(view.kind, view.payload) => {
@@ -230,6 +227,9 @@ impl<D: Disk> Log<D> {
                     Shown::Damaged(range) => Err(LogError::Unstable { segment: id, offset: range.from }),
                 }
             })?;
+            if !batch.matches(&kept.commit) && !planted(Bug::TornBatchTaken) {
+                return Err(LogError::Unstable { segment: from.segment, offset: from.offset });
+            }
         }
         let note = self.note.clone();
         self.commit(&note).map(|_| ())

@@ -1,7 +1,6 @@
 //! Writing what protects records: group parity, and the proof that the last batch was durable.
 
 use super::active::Active;
-use super::footer::Footer;
 use super::parity::{Cover, ParityList};
 use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
 use super::scan::{Fetched, Item, Scanner, fetch};
@@ -48,6 +47,11 @@ impl<D: Disk> Log<D> {
                 active.rewind(start);
                 active.footer.reset(footer);
                 self.batch = batch;
+                if active.is_uncut()
+                    && let Err(error) = active.cut()
+                {
+                    tracing::debug!(%error, "what was taken back goes before the next write");
+                }
             }
         }
         put
@@ -134,15 +138,7 @@ impl<D: Disk> Log<D> {
             Ok(file) => Arc::new(file),
             Err(error) => return self.not_now(id, error),
         };
-        let mut left = Active {
-            id,
-            file,
-            binding: segment.binding,
-            written: segment.len,
-            buffer: Vec::new(),
-            footer: Footer::default(),
-            cover: Cover::new(self.options.parity_group_len),
-        };
+        let mut left = Active::new(id, file, segment.binding, segment.len, self.options.parity_group_len);
         if !take_up(&mut left, self.verify)?.intact || left.footer.is_sealed() {
             return Ok(Sealing::NotNow);
         }
@@ -208,7 +204,7 @@ impl<D: Disk> Log<D> {
         self.rested == Some(self.durable)
             && self.batch.records == 0
             && !self.sealing
-            && self.active.as_ref().is_some_and(ends_there)
+            && self.active.as_ref().is_some_and(|active| ends_there(active) && !active.is_uncut())
     }
 
     /// Commits, writes parity, and leaves proof on disk that the commit was durable, so that the next open has nothing
@@ -220,6 +216,9 @@ impl<D: Disk> Log<D> {
         // PA
         self.writable()?;
         self.prove()?;
+        if let Some(active) = self.active.as_mut().filter(|active| active.is_uncut()) {
+            active.cut()?;
+        }
         // What was appended since was taken back.
         self.settled |= self.rests();
         if !self.is_settled() {

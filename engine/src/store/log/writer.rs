@@ -2,8 +2,6 @@
 
 use super::active::Active;
 use super::commit::{Batch, Commit, MAX_NOTE_LEN};
-use super::footer::Footer;
-use super::parity::Cover;
 use super::place::Point;
 use super::record::{HEADER_LEN, RecordHeader, record_len};
 use super::segment::{FIRST_RECORD, SegmentHeader};
@@ -62,6 +60,7 @@ impl<D: Disk> Log<D> {
         if self.list_outdated {
             self.put_list()?;
         }
+        let proves = self.proof_due && self.batch.lasting == 0;
         let Some(active) = &mut self.active else { unreachable!("just ensured") };
         let here = Point { segment: active.id, offset: active.end() };
         let commit = Commit {
@@ -109,7 +108,9 @@ impl<D: Disk> Log<D> {
         self.durable_list = self.list;
         self.names_given_up = false;
         self.removing.clear();
-        self.settled = false;
+        // With parity alone in its batch, right behind what that covers, it is the proof.
+        self.settled = proves;
+        self.rested = if proves { Some(at) } else { self.rested };
         self.proof_due = false;
         self.note_len(at.segment, at.end);
         self.delete_condemned();
@@ -120,7 +121,10 @@ impl<D: Disk> Log<D> {
     /// dead weight until those are compacted. Segments that it was to remove stay.
     pub fn abandon(&mut self) {
         // PA
-        self.batch = Batch::new();
+        // Parity between two batches belongs to none but its proof.
+        if !self.proof_due {
+            self.batch = Batch::new();
+        }
         for segment in core::mem::take(&mut self.removing) {
             self.condemned.remove(&segment);
         }
@@ -175,9 +179,6 @@ impl<D: Disk> Log<D> {
         if self.proof_due {
             let note = self.note.clone();
             self.commit(&note)?;
-            // Nothing was appended behind its parity.
-            self.settled = true;
-            self.rested = Some(self.durable);
         }
         Ok(())
     }
@@ -260,18 +261,19 @@ impl<D: Disk> Log<D> {
         // PA
         self.writable()?;
         let Some(active) = self.active.as_ref().filter(|_| !self.sealing) else { return self.ensure_active() };
-        let (footer, cover) = (active.footer.mark(), self.rests().then(|| active.cover.clone()));
+        let (end, footer, cover) = (active.end(), active.footer.mark(), active.cover.clone());
+        let (batch, settled) = (self.batch.clone(), self.settled);
         if let Err(error) = self.put_footer() {
-            if let (Some(cover), Some(active)) = (cover, &mut self.active) {
-                active.rewind(self.durable.end);
-                active.footer.reset(footer);
-                active.cover = cover;
-                self.batch = Batch::new();
-                self.settled = active.cut().is_ok();
-            }
+            // Behind parity without a footer nothing but its proof may stand.
+            let Some(active) = &mut self.active else { unreachable!("put keeps it") };
+            active.rewind(end);
+            active.footer.reset(footer);
+            active.cover = cover;
+            (self.batch, self.settled) = (batch, settled && active.cut().is_ok());
             return Err(error);
         }
         self.sealing = true;
+        self.proof_due = false;
         self.ensure_active()
     }
 
@@ -321,15 +323,7 @@ impl<D: Disk> Log<D> {
         self.sync(&file)?;
         let binding = header.binding();
         self.segments.insert(id, Segment { binding: binding.clone(), len: FIRST_RECORD });
-        self.active = Some(Active {
-            id,
-            file,
-            binding,
-            written: FIRST_RECORD,
-            buffer: Vec::new(),
-            footer: Footer::default(),
-            cover: Cover::new(self.options.parity_group_len),
-        });
+        self.active = Some(Active::new(id, file, binding, FIRST_RECORD, self.options.parity_group_len));
         self.has_content = false;
         self.directory_dirty = true;
         self.put_list()

@@ -8,6 +8,7 @@ mod faults;
 mod healed;
 mod late_parity;
 mod reclaim;
+mod refused;
 mod rest;
 mod rot;
 mod rotten_end;

@@ -183,7 +183,7 @@ fn nothing_that_parity_can_restore_goes_with_a_rotten_proof() {
 /// Found by the simulator (seed 19037523). A batch that follows a proof is moved elsewhere by the next opening, and the proof
 /// is then the end of its segment: rotten there, it kept that from its footer and was named by every scrub.
 #[test]
-fn a_rotten_proof_at_the_end_of_an_earlier_segment_is_cut_off() {
+fn a_rotten_proof_at_the_end_of_an_earlier_segment_is_written_again() {
     let rot = |disk: &MemoryDisk, segment: SegmentId, offset: u32| {
         let file = disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write).unwrap();
         file.write_at(u64::from(offset), &[&[0xff; 4]]).unwrap();
