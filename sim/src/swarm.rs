@@ -56,6 +56,7 @@ enum Knob {
     RollEvery,
     CheckpointEvery,
     CompactEvery,
+    ParityGroup,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -435,6 +436,10 @@ impl Swarm {
                 page_seals: pick(Knob::PageSeals, &[8192, 1, 4]) as usize,
                 page_refs: pick(Knob::PageRefs, &[1024, 1024, 1024, 1024, 4, 9]) as usize,
                 write_buffer_len: match pick(Knob::WriteBuffer, &[0, 0, 0, 512]) {
+                    0 => None,
+                    len => Some(len as u32),
+                },
+                parity_group_len: match pick(Knob::ParityGroup, &[0, 0, 4 << 10, 16 << 10]) {
                     0 => None,
                     len => Some(len as u32),
                 },

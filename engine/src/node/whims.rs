@@ -19,6 +19,8 @@ pub struct Whims {
     pub page_refs: usize,
     /// Bytes of small records gathered before they are written; none: what the log does by itself.
     pub write_buffer_len: Option<u32>,
+    /// Bytes of records that share one group of parity; none: what the log does by itself.
+    pub parity_group_len: Option<u32>,
     /// A new segment begins with every so manieth commit; 0: when the last is full.
     pub roll_every: u32,
     /// The index is brought up to the log with every so manieth commit; 0: when enough has come together.
@@ -34,6 +36,7 @@ impl Default for Whims {
             page_seals: MAX_PAGE_SEALS,
             page_refs: MAX_PAGE_REFS,
             write_buffer_len: None,
+            parity_group_len: None,
             roll_every: 0,
             checkpoint_every: 0,
             compact_every: 0,
@@ -83,6 +86,9 @@ impl<D: Disk> Engine<D> {
         };
         if let Some(len) = whims.write_buffer_len {
             self.log.set_write_buffer(len);
+        }
+        if let Some(len) = whims.parity_group_len {
+            self.log.set_parity_group(len);
         }
     }
 }

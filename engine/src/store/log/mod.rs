@@ -188,6 +188,14 @@ impl<D: Disk> Log<D> {
         self.options = LogOptions { write_buffer_len: len, ..self.options }.clamped();
     }
 
+    /// Changes [`LogOptions::parity_group_len`], from the next group on.
+    pub fn set_parity_group(&mut self, len: u32) {
+        self.options = LogOptions { parity_group_len: len, ..self.options }.clamped();
+        if let Some(active) = &mut self.active {
+            active.cover.set_group_len(self.options.parity_group_len);
+        }
+    }
+
     /// The last commit.
     #[must_use]
     pub fn position(&self) -> LogPosition {

@@ -233,8 +233,15 @@ impl Cover {
     /// Groups of about `group_len` bytes.
     pub(super) fn new(group_len: u32) -> Self {
         let group_len = group_len as usize;
-        let stripes = group_len.div_ceil(ROWS * BLOCK_LEN).next_power_of_two().max(MIN_STRIPES);
-        Self { group_len, full: Vec::new(), open: Group::new(stripes) }
+        Self { group_len, full: Vec::new(), open: Group::new(stripes(group_len)) }
+    }
+
+    /// Makes groups from now on as long as this; the one that is being gathered ends here.
+    pub(super) fn set_group_len(&mut self, group_len: u32) {
+        self.group_len = group_len as usize;
+        let next = Group::new(stripes(self.group_len));
+        let open = core::mem::replace(&mut self.open, next);
+        self.full.extend((open.len > 0).then_some(open));
     }
 
     /// Covers bytes that stand at `offset`.
@@ -273,6 +280,11 @@ impl Cover {
         self.full.clear();
         self.open = Group::new(self.open.stripes);
     }
+}
+
+/// How many stripes a full group of this length has.
+fn stripes(group_len: usize) -> usize {
+    group_len.div_ceil(ROWS * BLOCK_LEN).next_power_of_two().max(MIN_STRIPES)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::codec::Canonical;
 use crate::env::{Disk, DiskFile, OpenMode, Volume};
 use crate::planted::{Bug, planted};
 use core::ops::Range;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What a repair did.
@@ -199,13 +199,18 @@ impl<F: DiskFile> Patient<'_, F> {
         self.set(BLOCK_LEN as u32, &block, Damage::SegmentHeader)
     }
 
-    /// Every group whose list can be read, in one copy or the other.
+    /// Every group whose list can be read, in one copy or the other. Not one among whose records another stands: it was
+    /// taken back, and written over in part.
     fn lists(&self) -> Result<BTreeMap<u32, ParityList>, LogError> {
         // PA
         let mut lists = BTreeMap::new();
+        let mut others = BTreeSet::new();
         let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
         while let Some(item) = scanner.next()? {
             let Item::Record(offset, header) = item else { continue };
+            if !matches!(header.kind, RecordKind::ParityList | RecordKind::Parity) {
+                others.insert(offset);
+            }
             if header.kind != RecordKind::ParityList
                 || lists.values().any(|list: &ParityList| list.second_list == offset)
             {
@@ -223,6 +228,7 @@ impl<F: DiskFile> Patient<'_, F> {
                 lists.insert(list.first_list, list);
             }
         }
+        lists.retain(|first, list| others.range(*first..list.second_list).next().is_none());
         Ok(lists)
     }
 
