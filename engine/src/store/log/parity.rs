@@ -24,6 +24,8 @@
 use crate::codec::{Canonical, DecodeError};
 use borsh::{BorshDeserialize, BorshSerialize};
 
+/// A list, the parity, and the list again.
+pub(super) const RECORDS_OF_GROUP: u64 = 3;
 /// Data blocks per parity block, at most, in a group that is full.
 const ROWS: usize = 16;
 const BLOCK_LEN: usize = 4096;

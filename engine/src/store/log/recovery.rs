@@ -8,6 +8,7 @@
 use super::commit::{Batch, FoundCommit};
 use super::handles::Handles;
 use super::inventory::Inventory;
+use super::parity::RECORDS_OF_GROUP;
 use super::place::{Damage, Point};
 use super::proof::{lost_proof, parity_after, unreadable_proof};
 use super::record::{HEADER_LEN, RecordHeader, record_len};
@@ -416,10 +417,10 @@ fn judge<D: Disk>(
         });
     }
     // A batch of nothing but parity holds nothing that was promised. It stays where it is, even damaged, as long as one
-    // of its lists is intact: then it can be repaired, and may be what repairs the records before it.
+    // of the lists of each group is intact: then it can be repaired, and may be what repairs the records before it.
     let upkeep = if last.commit.lasting == 0 { Some(examine(inventory, handles, last, verify)?) } else { None };
     if let Some(state) = upkeep
-        && (state.whole || state.lists > 0)
+        && (state.whole || state.groups > 0 && state.groups >= last.commit.records / RECORDS_OF_GROUP)
     {
         let clean = newest == last.at.end_point();
         let torn_parity = !state.whole;

@@ -6,13 +6,16 @@
 use super::commit::{Batch, FoundCommit};
 use super::handles::Handles;
 use super::inventory::Inventory;
+use super::parity::ParityList;
 use super::place::Point;
 use super::reader::{Shown, show};
 use super::record::RecordKind;
 use super::scan::{Item, Scanner};
 use super::{LogError, LogPosition, RecordView, SegmentId};
+use crate::codec::Canonical;
 use crate::env::{Disk, DiskError};
 use crate::planted::{Bug, planted};
+use std::collections::BTreeSet;
 
 /// How many commits in doubt are looked at: one, and one more for each crash in the middle of a recovery.
 const CANDIDATES: usize = 64;
@@ -134,8 +137,8 @@ pub(super) struct BatchState {
     pub(super) intact: u64,
     /// Records or stretches that are not.
     pub(super) damaged: u64,
-    /// Lists of parity groups that are intact.
-    pub(super) lists: u64,
+    /// Groups of parity of which a list is intact.
+    pub(super) groups: u64,
 }
 
 /// Verifies every record of the last batch, payloads included.
@@ -151,7 +154,7 @@ pub(super) fn examine<D: Disk>(
 ) -> Result<BatchState, LogError> {
     // PA
     let mut state = BatchState::default();
-    let mut batch = Batch::new();
+    let (mut batch, mut groups) = (Batch::new(), BTreeSet::new());
     let (from, to) = (last.commit.first, last.at.start_point());
     let decides = last.commit.lasting > 0;
     walk(inventory, handles, from, to, &|_| false, &mut |scanner, id, item| {
@@ -166,7 +169,11 @@ pub(super) fn examine<D: Disk>(
         }
         let refused = match show(scanner, id, item, true)? {
             Shown::Record(view) if !view.kind.is_content() => {
-                state.lists += u64::from(view.kind == RecordKind::ParityList);
+                if view.kind == RecordKind::ParityList
+                    && let Ok(list) = ParityList::decode(view.payload)
+                {
+                    groups.insert(list.first_list);
+                }
                 false
             }
             Shown::Record(view) if verify(view.kind, view.payload) => {
@@ -184,6 +191,7 @@ pub(super) fn examine<D: Disk>(
             _ => Ok(()),
         }
     })?;
+    state.groups = groups.len() as u64;
     state.whole = (state.damaged == 0 && batch.matches(&last.commit)) || planted(Bug::TornBatchTaken);
     Ok(state)
 }

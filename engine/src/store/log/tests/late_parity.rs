@@ -1,9 +1,9 @@
 //! Parity that a segment is given after a crash, not while it was written.
 
 use super::super::*;
-use super::basics::{SMALL, STORE, payload, rng};
+use super::basics::{SMALL, STORE, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
-use crate::env::{Disk, DiskFile, OpenMode, Volume};
+use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 
 /// What carries its own hash at its end is a slice here.
 fn verify(kind: RecordKind, payload: &[u8]) -> bool {
@@ -106,4 +106,35 @@ fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_when_the_log_comes_to
 #[test]
 fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_from_the_next_process() {
     refuse_to_open(true);
+}
+
+/// Found by the simulator (seed 23010196). A crash took one of two groups whole and left the other with their proof: what
+/// stood there could never be restored, and was named by every scrub.
+#[test]
+fn a_proof_of_several_groups_counts_only_if_each_of_them_can_be_made_whole() {
+    let options = LogOptions { segment_len: 128 << 10, parity_group_len: 4 << 10, ..SMALL };
+    for lost in 0..2 {
+        let disk = MemoryDisk::new();
+        let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+        let blob = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 6000)]).unwrap();
+        let commit = log.commit(b"note").unwrap();
+        log.settle().unwrap();
+        drop(log);
+        let file = disk.open(Volume::Blocks, &blob.segment.file_name(), OpenMode::Write).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        let lists: Vec<usize> = (commit.end as usize..bytes.len())
+            .step_by(8)
+            .filter(|at| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == 18)
+            .collect();
+        assert_eq!(lists.len(), 4);
+        let (from, to) = (lists[2 * lost], lists[2 * lost + 1] + 24);
+        file.write_at(from as u64, &[&vec![0; to - from]]).unwrap();
+        let (mut log, recovery, seen) = open_from(&disk, None).unwrap();
+        assert_eq!((seen.len(), recovery.torn), (1, None), "group {lost}");
+        log.settle().unwrap();
+        for segment in log.segments() {
+            assert_eq!(log.repair(segment.id).unwrap().lost, [], "group {lost}");
+        }
+    }
 }
