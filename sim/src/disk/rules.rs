@@ -91,8 +91,10 @@ struct Tracked {
     sure: u64,
     /// From where on something was to be cut off, and the disk refused.
     uncut: Option<u64>,
-    /// Where its first commit ends.
+    /// Where its first commit ends; none once that is given up.
     first_commit: Option<u64>,
+    /// A client was told of a commit in it, whatever became of that since.
+    was_told: bool,
 }
 
 impl Tracked {
@@ -311,7 +313,7 @@ impl Rules {
     }
 
     pub(super) fn removed(&mut self, id: FileId) {
-        let held = self.files.get(&id).is_some_and(|file| file.first_commit.is_some());
+        let held = self.files.get(&id).is_some_and(|file| file.was_told || file.first_commit.is_some());
         if held && self.in_service && self.unsynced {
             self.breaks(|| "a file with commits is removed while something is not synced".to_owned());
         }
@@ -334,6 +336,7 @@ impl Rules {
         let file = self.files.entry(id).or_default();
         if file.told < commit.end {
             (file.sure, file.told) = (file.told, commit.end);
+            file.was_told = true;
         }
     }
 

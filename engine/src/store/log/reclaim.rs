@@ -20,6 +20,7 @@ impl<D: Disk> Log<D> {
         let end = self.active.as_ref().map(|active| Point { segment: active.id, offset: active.end() });
         let left = end.filter(|end| *end > self.durable.end_point()).map(|end| end.segment);
         let (first, mut gone) = (self.batch.first.map(|first| first.segment).or(left), BTreeSet::new());
+        let owed = self.proof_due.then(|| self.batch.clone());
         self.proof_due = false;
         self.abandon();
         // Whether what a failed sync has left is durable, the next opening will know.
@@ -27,6 +28,11 @@ impl<D: Disk> Log<D> {
             && let Err(error) = self.take_back(first, &mut gone)
         {
             tracing::debug!(%error, "a part of a batch that was given up stays until it is compacted");
+        }
+        // Parity that stays right behind a commit goes on waiting for its proof: nothing else may follow it.
+        let stays = self.active.as_ref().is_some_and(|active| active.id == self.durable.segment);
+        if let Some(parity) = owed.filter(|_| stays && !gone.contains(&self.durable.segment)) {
+            (self.batch, self.proof_due) = (parity, true);
         }
         gone
     }
