@@ -63,9 +63,22 @@ impl<D: Disk> Log<D> {
         let commits = recovery.damaged.iter().filter(|range| range.what == Damage::Record(RecordKind::Commit));
         for range in commits.copied().collect::<Vec<DamagedRange>>() {
             let Some(proof) = self.lost_proof_of(&range)? else { continue };
+            let mut stands = vec![0; proof.len()];
             let file = self.disk.open(Volume::Blocks, &range.segment.file_name(), OpenMode::Write);
-            match file.and_then(|file| file.write_at(u64::from(range.from), &[&proof]).map(|()| file)) {
-                Ok(file) => file.sync()?,
+            let mended = file.and_then(|file| {
+                // It may have been misread.
+                let read = file.read_at(u64::from(range.from), &mut stands);
+                if read.is_ok() && stands == proof {
+                    return Ok(None);
+                }
+                file.write_at(u64::from(range.from), &[&proof]).map(|()| Some(file))
+            });
+            match mended {
+                Ok(Some(file)) => file.sync()?,
+                Ok(None) => {
+                    recovery.damaged.retain(|damaged| *damaged != range);
+                    continue;
+                }
                 Err(error) if error.failure == DiskFailure::Crashed => return Err(error.into()),
                 Err(_) => continue,
             }

@@ -25,7 +25,7 @@ impl<D: Disk> Log<D> {
         self.abandon();
         // Whether what a failed sync has left is durable, the next opening will know.
         if let (Some(first), None) = (first, &self.poisoned)
-            && let Err(error) = self.take_back(first, &mut gone)
+            && let Err(error) = self.take_back(first, owed.is_some(), &mut gone)
         {
             tracing::debug!(%error, "a part of a batch that was given up stays until it is compacted");
         }
@@ -38,7 +38,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Takes back what follows the last commit, in this segment and in those after it.
-    fn take_back(&mut self, first: SegmentId, gone: &mut BTreeSet<SegmentId>) -> Result<(), LogError> {
+    fn take_back(&mut self, first: SegmentId, owed: bool, gone: &mut BTreeSet<SegmentId>) -> Result<(), LogError> {
         // PA
         let LogPosition { segment: last, end, .. } = self.durable;
         let begun = if first == last { first.next() } else { first };
@@ -49,7 +49,10 @@ impl<D: Disk> Log<D> {
         if first != last || self.segments.get(&last).is_none_or(|segment| segment.len <= end) {
             return Ok(());
         }
-        let Some(mut kept) = self.up_to_last_commit()? else { return self.set_aside() };
+        let Some(mut kept) = self.up_to_last_commit()? else {
+            // What is damaged may be waiting for the parity that is to go.
+            return if owed { Ok(()) } else { self.set_aside() };
+        };
         if let Err(error) = kept.cut() {
             match kept.file.len() {
                 // It was done all the same.

@@ -228,7 +228,7 @@ impl<F: DiskFile> Patient<'_, F> {
                 lists.insert(list.first_list, list);
             }
         }
-        lists.retain(|first, list| others.range(*first..list.second_list).next().is_none());
+        lists.retain(|first, list| others.range(*first..=list.second_list).next().is_none());
         Ok(lists)
     }
 

@@ -373,8 +373,12 @@ impl<D: Disk> Log<D> {
             if holds_only_upkeep(&file, present, end)? {
                 continue;
             }
-            // What goes may be the parity that the rest is waiting for, and all of it is read by the next to look.
-            self.heal_before(inventory, end, healed)?;
+            // What goes may be the parity that the rest is waiting for, and all of it is read by the next to look. Where it
+            // is waiting still, it stays until then.
+            let at = LogPosition { segment: end.segment, commit: end.offset, end: end.offset };
+            if !self.heal_before(inventory, end, healed)? && !parity_after(inventory, &self.handles, at)?.is_empty() {
+                continue;
+            }
             file.truncate(u64::from(end.offset))?;
             file.sync()?;
             if let Some(segment) = self.segments.get_mut(&end.segment) {

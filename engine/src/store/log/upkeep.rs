@@ -25,7 +25,11 @@ impl<D: Disk> Log<D> {
     pub fn cover(&mut self) -> Result<(), LogError> {
         // What follows parity that is written between two batches must be its proof: by that it is known when it is
         // unreadable. Where nothing is written to, there is nothing to cover.
-        if self.batch.records == 0 && self.active.is_some() { self.settle().map(|_| ()) } else { self.flush_parity() }
+        if (self.batch.records == 0 || self.proof_due) && self.active.is_some() {
+            self.settle().map(|_| ())
+        } else {
+            self.flush_parity()
+        }
     }
 
     /// Writes the parity of what was appended since the last was written. Not durable before the next commit.

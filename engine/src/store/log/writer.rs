@@ -56,6 +56,10 @@ impl<D: Disk> Log<D> {
             return Err(LogError::TooLong { what: "commit note", len, limit });
         }
         self.writable()?;
+        if self.proof_due && note != self.note {
+            // It would be taken for the proof, which says what the commit before it says.
+            self.prove()?;
+        }
         self.ensure_active()?;
         if self.list_outdated {
             self.put_list()?;
@@ -88,6 +92,7 @@ impl<D: Disk> Log<D> {
                 // The record may still stand in the buffer; a batch that goes on must not carry it along.
                 active.rewind(here.offset);
                 active.footer.reset(footer);
+                self.settled &= !active.is_uncut();
                 return Err(error);
             }
         };
