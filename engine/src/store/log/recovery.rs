@@ -275,13 +275,8 @@ impl<D: Disk> Log<D> {
         }
         log.cut_dead_ends(&inventory, &gaps, cut, verdict.clean, &mut recovery.mended)?;
         log.mend_proofs(&mut recovery)?;
-        // What a checkpoint proves to be the end was left in an orderly way, if it is a proof. Who was killed before it rested
-        // may have owed an earlier segment its parity.
-        let commit = &tail.last.commit;
-        let rested = commit.lasting == 0 && commit.records > 0;
-        if !verdict.clean || !rested || from.is_none_or(|from| from < tail.last.at) {
-            log.seal_earlier()?;
-        }
+        // Also where a checkpoint proves the end: who made it may have been killed while an earlier segment was owed its parity.
+        log.seal_earlier()?;
         Ok((log, recovery))
     }
 }

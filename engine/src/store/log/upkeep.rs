@@ -93,8 +93,11 @@ impl<D: Disk> Log<D> {
         let Some(last) = self.active.as_ref().map(|active| active.id) else { return Ok(()) };
         let earlier: Vec<SegmentId> = self.segments.range(..last).rev().map(|(id, _)| *id).take(LOOKED_AT).collect();
         for id in earlier {
-            if !self.ends_with_footer(id)? {
-                self.seal_behind(id)?;
+            match self.ends_with_footer(id) {
+                Ok(true) => {}
+                Ok(false) => drop(self.seal_behind(id)?),
+                Err(LogError::Disk(error)) => drop(self.not_now(id, error)?),
+                Err(error) => return Err(error),
             }
         }
         Ok(())
