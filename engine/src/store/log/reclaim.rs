@@ -37,7 +37,7 @@ impl<D: Disk> Log<D> {
         gone
     }
 
-    /// Takes back what follows the last commit, in this segment and in those after it.
+    /// Takes back what follows the last commit, in this segment and in those after it; `owed` says that it is parity alone.
     fn take_back(&mut self, first: SegmentId, owed: bool, gone: &mut BTreeSet<SegmentId>) -> Result<(), LogError> {
         // PA
         let LogPosition { segment: last, end, .. } = self.durable;
@@ -51,7 +51,10 @@ impl<D: Disk> Log<D> {
         }
         let Some(mut kept) = self.up_to_last_commit()? else {
             // What is damaged may be waiting for the parity that is to go.
-            return if owed { Ok(()) } else { self.set_aside() };
+            if !owed {
+                self.set_aside();
+            }
+            return Ok(());
         };
         if let Err(error) = kept.cut() {
             match kept.file.len() {
@@ -59,7 +62,10 @@ impl<D: Disk> Log<D> {
                 Ok(len) if len <= u64::from(end) => {}
                 Ok(_) => return Err(error),
                 // What stands there nobody knows.
-                Err(_) => return self.set_aside(),
+                Err(_) => {
+                    self.set_aside();
+                    return Ok(());
+                }
             }
         }
         let file = kept.file.clone();
@@ -98,7 +104,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Writes no more to the segment under way: what of it is not written yet is given up, or would have to be written first.
-    fn set_aside(&mut self) -> Result<(), LogError> {
+    fn set_aside(&mut self) {
         // PA
         self.proof_due = false;
         if let Some(active) = self.active.take() {
@@ -106,7 +112,6 @@ impl<D: Disk> Log<D> {
             self.unsealed.insert(active.id);
             self.sealing = false;
         }
-        Ok(())
     }
 
     /// Removes the files of segments from this one on. Whether all of them are gone, and stay away.

@@ -56,18 +56,20 @@ fn is_told(disk: &CrashDisk, told: &Told, at: &str) {
     assert!(recovery.damaged.is_empty() && recovery.missing.is_empty(), "{at}: {recovery:?}");
 }
 
+/// What was told, and the disk, when `fault` has struck the `at`-th operation of such a life; none if it was over before.
+fn left_by(fault: Fault, at: usize) -> Option<(CrashDisk, Told)> {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    disk.plan(at, fault);
+    let mut told = Told::default();
+    life(&mut log, &mut told);
+    disk.hit().then_some((disk, told))
+}
+
 #[test]
 fn what_was_acknowledged_outlives_every_crash_and_what_was_given_up_none() {
     let mut crashes = 0;
-    loop {
-        let disk = CrashDisk::default();
-        let mut log = create(&disk);
-        disk.plan(crashes, Fault::Crash);
-        let mut told = Told::default();
-        life(&mut log, &mut told);
-        if !disk.hit() {
-            break;
-        }
+    while let Some((disk, told)) = left_by(Fault::Crash, crashes) {
         for survival in SURVIVALS {
             is_told(&disk.after_crash(survival), &told, &format!("crash at {crashes}, {survival:?}"));
         }
@@ -80,16 +82,7 @@ fn what_was_acknowledged_outlives_every_crash_and_what_was_given_up_none() {
 fn what_was_acknowledged_is_there_whatever_the_disk_refuses_meanwhile() {
     for fault in [Fault::Full, Fault::FailSync, Fault::DenySync, Fault::FailRead, Fault::FailRemove, Fault::FailTouch] {
         let mut points = 0;
-        loop {
-            let disk = CrashDisk::default();
-            let mut log = create(&disk);
-            disk.plan(points, fault);
-            let mut told = Told::default();
-            life(&mut log, &mut told);
-            if !disk.hit() {
-                break;
-            }
-            drop(log);
+        while let Some((disk, told)) = left_by(fault, points) {
             for survival in SURVIVALS {
                 is_told(&disk.after_crash(survival), &told, &format!("{fault:?} at {points}, {survival:?}"));
             }
