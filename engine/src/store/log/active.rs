@@ -26,13 +26,15 @@ pub(super) struct Active<F> {
     /// What was taken back, or what a failed write has left, may stand in the file behind `written`. It goes before anything
     /// is written there: whole records that come to stand behind others would be taken for what follows them.
     uncut: bool,
+    /// It has its footer, which only waits to be written out: nothing is appended any more.
+    sealed: bool,
 }
 
 impl<F: DiskFile> Active<F> {
     /// A segment of which `written` bytes are in the file, to be written to behind them.
     pub(super) fn new(id: SegmentId, file: Arc<F>, binding: Binding, written: u32, group_len: u32) -> Self {
         let (footer, cover) = (Footer::default(), Cover::new(group_len));
-        Self { id, file, binding, written, buffer: Vec::new(), footer, cover, uncut: false }
+        Self { id, file, binding, written, buffer: Vec::new(), footer, cover, uncut: false, sealed: false }
     }
 
     /// Where the next record goes.
@@ -122,6 +124,16 @@ impl<F: DiskFile> Active<F> {
     /// Whether something may stand in the file behind what was written.
     pub(super) const fn is_uncut(&self) -> bool {
         self.uncut
+    }
+
+    /// Its footer was appended.
+    pub(super) const fn seal(&mut self) {
+        self.sealed = true;
+    }
+
+    /// Whether it has its footer.
+    pub(super) const fn is_sealed(&self) -> bool {
+        self.sealed
     }
 
     /// Takes back what was appended from `offset` on; what of it is in the file goes before anything else is written.

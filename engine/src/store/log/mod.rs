@@ -12,7 +12,7 @@
 //! It knows nothing of what the records mean, and a slice's bytes beyond its header are verified by whoever knows slices.
 //!
 //! Read in this order: `place`, `segment`, `record`, `commit`, `segments`, `footer` (the format), `scan`, `active`,
-//! `writer`, `parity`, `upkeep`, `repair`, `reader`, `inventory`, `create`, `tail`, `recovery`, `replay`,
+//! `writer`, `parity`, `upkeep`, `rest`, `repair`, `reader`, `inventory`, `create`, `tail`, `recovery`, `replay`,
 //! `restart`.
 
 mod active;
@@ -32,6 +32,7 @@ mod record;
 mod recovery;
 mod repair;
 mod replay;
+mod rest;
 mod restart;
 mod scan;
 mod segment;
@@ -61,6 +62,7 @@ use crate::id::EngineRng;
 use active::Active;
 use commit::Batch;
 use handles::Handles;
+use rest::Rest;
 use segment::{Binding, FIRST_RECORD};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -146,15 +148,7 @@ pub struct Log<D: Disk> {
     active: Option<Active<D::File>>,
     /// Whether the active segment holds anything that a roll would be worth.
     has_content: bool,
-    /// Whether the active segment has its footer and only waits to be written out.
-    sealing: bool,
-    /// Whether nothing was written since the last [`Self::settle`].
-    settled: bool,
-    /// The proof with which the log last settled. Parity of nothing but that stands before a footer or not at all: where it
-    /// cannot be read, it would not be known for a proof (see `unreadable_proof`).
-    rested: Option<LogPosition>,
-    /// Parity was written between two batches, and its proof was not: nothing may stand where that is looked for.
-    proof_due: bool,
+    rest: Rest,
     /// Segments before the active one that may be without parity: there was no room to copy what stood in them, the disk
     /// refused to write it, or something in them was rotten.
     unsealed: BTreeSet<SegmentId>,

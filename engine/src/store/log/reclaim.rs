@@ -2,6 +2,7 @@
 
 use super::active::Active;
 use super::place::Point;
+use super::rest::Rest;
 use super::upkeep::take_up;
 use super::{Log, LogError, LogPosition, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
@@ -20,8 +21,10 @@ impl<D: Disk> Log<D> {
         let end = self.active.as_ref().map(|active| Point { segment: active.id, offset: active.end() });
         let left = end.filter(|end| *end > self.durable.end_point()).map(|end| end.segment);
         let (first, mut gone) = (self.batch.first.map(|first| first.segment).or(left), BTreeSet::new());
-        let owed = self.proof_due.then(|| self.batch.clone());
-        self.proof_due = false;
+        let owed = (self.rest == Rest::Owed).then(|| self.batch.clone());
+        if owed.is_some() {
+            self.rest = Rest::Unproven;
+        }
         self.abandon();
         // Whether what a failed sync has left is durable, the next opening will know.
         if let (Some(first), None) = (first, &self.poisoned)
@@ -32,7 +35,7 @@ impl<D: Disk> Log<D> {
         // Parity that stays right behind a commit goes on waiting for its proof: nothing else may follow it.
         let stays = self.active.as_ref().is_some_and(|active| active.id == self.durable.segment);
         if let Some(parity) = owed.filter(|_| stays && !gone.contains(&self.durable.segment)) {
-            (self.batch, self.proof_due) = (parity, true);
+            (self.batch, self.rest) = (parity, Rest::Owed);
         }
         gone
     }
@@ -70,10 +73,7 @@ impl<D: Disk> Log<D> {
         }
         let file = kept.file.clone();
         self.active = Some(kept);
-        self.sealing = false;
-        self.proof_due = false;
         self.has_content = true;
-        self.settled = self.rests();
         self.note_len(last, end);
         gone.insert(last);
         // Not even a crash may bring back a part of it among what is written there next.
@@ -106,11 +106,10 @@ impl<D: Disk> Log<D> {
     /// Writes no more to the segment under way: what of it is not written yet is given up, or would have to be written first.
     fn set_aside(&mut self) {
         // PA
-        self.proof_due = false;
+        self.rest = Rest::Unproven;
         if let Some(active) = self.active.take() {
             self.note_len(active.id, active.written);
             self.unsealed.insert(active.id);
-            self.sealing = false;
         }
     }
 
@@ -119,7 +118,6 @@ impl<D: Disk> Log<D> {
         // PA
         if self.active.as_ref().is_some_and(|active| active.id >= first) {
             self.active = None;
-            self.sealing = false;
         }
         let ids: Vec<SegmentId> = self.segments.range(first..).map(|(id, _)| *id).collect();
         let mut all = true;
@@ -134,6 +132,7 @@ impl<D: Disk> Log<D> {
             {
                 // It is in no list, and goes with the next commit.
                 self.condemned.insert(id);
+                self.rest = Rest::Unproven;
                 all = false;
             }
         }

@@ -13,6 +13,7 @@ use super::place::{Damage, Point};
 use super::proof::{lost_proof, parity_after, unreadable_proof};
 use super::record::{HEADER_LEN, RecordHeader, record_len};
 use super::replay::{dead_between, dead_bytes, replay};
+use super::rest::Rest;
 use super::scan::{Fetched, fetch};
 use super::segment::BLOCK_LEN;
 use super::segments::Segments;
@@ -109,10 +110,7 @@ impl<D: Disk> Log<D> {
             next_id: SegmentId(1),
             active: None,
             has_content: false,
-            sealing: false,
-            settled: false,
-            rested: None,
-            proof_due: false,
+            rest: Rest::Unproven,
             unsealed: BTreeSet::new(),
             durable: LogPosition::default(),
             note: Vec::new(),
@@ -250,12 +248,10 @@ impl<D: Disk> Log<D> {
             log.names_given_up = names_given_up;
             log.list_outdated = names_given_up || !dead.is_empty();
             log.condemned = dead;
-            log.resume(tail.last.at, !sure)?;
-            let commit = &tail.last.commit;
-            log.rested = (log.settled && commit.lasting == 0 && commit.records > 0).then_some(tail.last.at);
+            log.resume(&tail.last, !sure)?;
             if let Some(range) = lost_proof {
                 note_damage(&mut recovery.damaged, range);
-                (log.settled, log.rested) = (false, None);
+                log.rest = Rest::Unproven;
                 // The same parity and the same commit, byte for byte. What cannot be written now is written later.
                 match log.settle() {
                     Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => {}

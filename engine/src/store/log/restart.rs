@@ -8,6 +8,7 @@ use super::place::Point;
 use super::proof::parity_after;
 use super::reader::{Shown, show};
 use super::recovery::{Recovery, Verdict};
+use super::rest::Rest;
 use super::scan::{Item, Scanner};
 use super::segment::FIRST_RECORD;
 use super::tail::{Tail, deliver, examine, walk};
@@ -65,11 +66,12 @@ impl<D: Disk> Log<D> {
     ///
     /// # Errors
     /// [`LogError::Disk`].
-    pub(super) fn resume(&mut self, at: LogPosition, proof: bool) -> Result<(), LogError> {
+    pub(super) fn resume(&mut self, last: &FoundCommit, proof: bool) -> Result<(), LogError> {
         // PA
+        let FoundCommit { at, commit } = last;
         let Some(segment) = self.segments.get(&at.segment).cloned() else { return Ok(()) };
         if self.options.leave_end && proof {
-            self.settled = true;
+            self.rest = Rest::Proven(*at);
             return Ok(());
         }
         let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
@@ -81,7 +83,9 @@ impl<D: Disk> Log<D> {
             self.has_content = true;
             // A process that was killed before it rested has left a last commit without parity, which the checkpoint may
             // know to be durable all the same.
-            self.settled = covered;
+            if covered && commit.lasting == 0 && commit.records > 0 {
+                self.rest = Rest::Proven(*at);
+            }
             self.active = Some(active);
         }
         Ok(())
@@ -165,7 +169,6 @@ impl<D: Disk> Log<D> {
                 file.and_then(|file| file.truncate(u64::from(FIRST_RECORD)))
             };
         }
-        self.sealing = false;
         self.batch = Batch::new();
         self.condemned = condemned;
         self.durable = verdict.proven;

@@ -1,10 +1,10 @@
-//! Writing what protects records: group parity, and the proof that the last batch was durable.
+//! Writing what protects records: group parity, and the footer of a segment that takes nothing more.
 
 use super::active::Active;
 use super::parity::{Cover, ParityList};
 use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
 use super::scan::{Fetched, Item, Scanner, fetch};
-use super::{FIRST_RECORD, Log, LogError, LogPosition, RecordFlags, RecordKind, SegmentId, Verify};
+use super::{FIRST_RECORD, Log, LogError, RecordFlags, RecordKind, SegmentId, Verify};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskError, DiskFailure, DiskFile, OpenMode, Volume};
 use crate::planted::{Bug, planted};
@@ -17,21 +17,6 @@ const LOOKED_AT: usize = 64;
 const FOOTER_LOOKS: [u32; 2] = [64 << 10, 4 << 20];
 
 impl<D: Disk> Log<D> {
-    /// Sees to it that parity covers all that was appended. What of it belongs to a batch under way is durable with
-    /// that; between batches the log settles.
-    ///
-    /// # Errors
-    /// Those of [`Self::commit`]; the call may be repeated after a [`LogError::Disk`].
-    pub fn cover(&mut self) -> Result<(), LogError> {
-        // What follows parity that is written between two batches must be its proof: by that it is known when it is
-        // unreadable. Where nothing is written to, there is nothing to cover.
-        if (self.batch.records == 0 || self.proof_due) && self.active.is_some() {
-            self.settle().map(|_| ())
-        } else {
-            self.flush_parity()
-        }
-    }
-
     /// Writes the parity of what was appended since the last was written. Not durable before the next commit.
     ///
     /// # Errors
@@ -39,7 +24,7 @@ impl<D: Disk> Log<D> {
     pub(super) fn flush_parity(&mut self) -> Result<(), LogError> {
         // PA
         self.writable()?;
-        let Some(active) = self.active.as_ref().filter(|_| !self.sealing) else { return Ok(()) };
+        let Some(active) = self.active.as_ref().filter(|active| !active.is_sealed()) else { return Ok(()) };
         let (start, footer, batch) = (active.end(), active.footer.mark(), self.batch.clone());
         let put = self.put_groups();
         let Some(active) = &mut self.active else { unreachable!("put keeps it") };
@@ -182,67 +167,18 @@ impl<D: Disk> Log<D> {
         Ok(Sealing::NotNow)
     }
 
-    /// Whether all that was appended is covered by parity, what was committed is proven, and no file is kept only because a
-    /// list names it.
-    #[must_use]
-    pub const fn is_settled(&self) -> bool {
-        self.settled && !self.list_outdated
-    }
-
     /// Whether a segment before the last was to get its parity, and the disk refused.
     #[must_use]
     pub fn lacks_parity(&self) -> bool {
         !self.unsealed.is_empty()
     }
 
-    /// Whether a batch that was given up has left records at the end. They are disowned before the parity that stands behind
-    /// them too: where the proof cannot be read, nothing else may be thought to have stood there.
-    fn leaves_dead_records(&self) -> bool {
-        // PA
-        let durable = |id| if self.durable.segment == id { self.durable.end } else { FIRST_RECORD };
-        self.batch.records == 0 && self.active.as_ref().is_some_and(|active| active.end() > durable(active.id))
-    }
-
-    /// Whether nothing follows the proof with which the log settled.
-    pub(super) fn rests(&self) -> bool {
-        // PA
-        let ends_there =
-            |active: &Active<D::File>| (active.id, active.end()) == (self.durable.segment, self.durable.end);
-        self.rested == Some(self.durable)
-            && self.batch.records == 0
-            && !self.sealing
-            && self.active.as_ref().is_some_and(|active| ends_there(active) && !active.is_uncut())
-    }
-
-    /// Commits, writes parity, and leaves proof on disk that the commit was durable, so that the next open has nothing
-    /// in doubt. Worth calling when idle: until then, rot in the very last batch is taken for a write that a crash tore.
+    /// Tries once more to give segments before the last their parity.
     ///
     /// # Errors
-    /// Those of [`Self::commit`].
-    pub fn settle(&mut self) -> Result<LogPosition, LogError> {
+    /// Those of [`Self::seal_behind`].
+    pub(super) fn seal_unsealed(&mut self) -> Result<(), LogError> {
         // PA
-        self.writable()?;
-        self.prove()?;
-        if let Some(active) = self.active.as_mut().filter(|active| active.is_uncut()) {
-            active.cut()?;
-        }
-        // What was appended since was taken back.
-        self.settled |= self.rests();
-        if !self.is_settled() {
-            // The list that a fresh segment begins with, and its commit, need parity before their proof.
-            self.ensure_active()?;
-            let note = self.note.clone();
-            if self.batch.records > 0 || self.list_outdated || self.leaves_dead_records() {
-                self.commit(&note)?;
-            }
-            // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.
-            let flushed = self.flush_parity();
-            self.proof_due = self.batch.records > 0;
-            flushed?;
-            self.commit(&note)?;
-            self.settled = true;
-            self.rested = Some(self.durable);
-        }
         let unsealed = core::mem::take(&mut self.unsealed);
         for id in unsealed.iter().rev() {
             if let Err(error) = self.seal_behind(*id) {
@@ -250,7 +186,7 @@ impl<D: Disk> Log<D> {
                 return Err(error);
             }
         }
-        Ok(self.durable)
+        Ok(())
     }
 }
 

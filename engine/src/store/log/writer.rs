@@ -4,6 +4,7 @@ use super::active::Active;
 use super::commit::{Batch, Commit, MAX_NOTE_LEN};
 use super::place::Point;
 use super::record::{HEADER_LEN, RecordHeader, record_len};
+use super::rest::Rest;
 use super::segment::{FIRST_RECORD, SegmentHeader};
 use super::segments::Segments;
 use super::upkeep::cover_record;
@@ -56,7 +57,7 @@ impl<D: Disk> Log<D> {
             return Err(LogError::TooLong { what: "commit note", len, limit });
         }
         self.writable()?;
-        if self.proof_due && note != self.note {
+        if self.rest == Rest::Owed && note != self.note {
             // It would be taken for the proof, which says what the commit before it says.
             self.prove()?;
         }
@@ -64,7 +65,7 @@ impl<D: Disk> Log<D> {
         if self.list_outdated {
             self.put_list()?;
         }
-        let proves = self.proof_due && self.batch.lasting == 0;
+        let proves = self.rest == Rest::Owed && self.batch.lasting == 0;
         let Some(active) = &mut self.active else { unreachable!("just ensured") };
         let here = Point { segment: active.id, offset: active.end() };
         let commit = Commit {
@@ -92,7 +93,6 @@ impl<D: Disk> Log<D> {
                 // The record may still stand in the buffer; a batch that goes on must not carry it along.
                 active.rewind(here.offset);
                 active.footer.reset(footer);
-                self.settled &= !active.is_uncut();
                 return Err(error);
             }
         };
@@ -114,9 +114,7 @@ impl<D: Disk> Log<D> {
         self.names_given_up = false;
         self.removing.clear();
         // With parity alone in its batch, right behind what that covers, it is the proof.
-        self.settled = proves;
-        self.rested = if proves { Some(at) } else { self.rested };
-        self.proof_due = false;
+        self.rest = if proves { Rest::Proven(at) } else { Rest::Unproven };
         self.note_len(at.segment, at.end);
         self.delete_condemned();
         Ok(at)
@@ -127,7 +125,7 @@ impl<D: Disk> Log<D> {
     pub fn abandon(&mut self) {
         // PA
         // Parity between two batches belongs to none but its proof.
-        if !self.proof_due {
+        if self.rest != Rest::Owed {
             self.batch = Batch::new();
         }
         for segment in core::mem::take(&mut self.removing) {
@@ -179,15 +177,6 @@ impl<D: Disk> Log<D> {
         self.settle()
     }
 
-    /// Writes the proof for which [`Self::settle`] had found no room.
-    pub(super) fn prove(&mut self) -> Result<(), LogError> {
-        if self.proof_due {
-            let note = self.note.clone();
-            self.commit(&note)?;
-        }
-        Ok(())
-    }
-
     pub(super) fn writable(&self) -> Result<(), LogError> {
         match &self.poisoned {
             Some(error) => Err(LogError::Poisoned(error.clone())),
@@ -217,7 +206,6 @@ impl<D: Disk> Log<D> {
         let at = Point { segment: active.id, offset: active.end() };
         let bytes = active.put(&header, parts, self.options.write_buffer_len)?;
         self.batch.add(at, kind, &bytes);
-        self.settled = false;
         let (id, end) = (active.id, active.end());
         self.note_len(id, end);
         Ok(Location { segment: at.segment, offset: at.offset, len })
@@ -231,7 +219,7 @@ impl<D: Disk> Log<D> {
 
     pub(super) fn ensure_active(&mut self) -> Result<(), LogError> {
         match &self.active {
-            Some(active) if self.sealing => {
+            Some(active) if active.is_sealed() => {
                 let file = active.file.clone();
                 self.finish_roll(&file)
             }
@@ -265,20 +253,29 @@ impl<D: Disk> Log<D> {
     pub fn roll(&mut self) -> Result<(), LogError> {
         // PA
         self.writable()?;
-        let Some(active) = self.active.as_ref().filter(|_| !self.sealing) else { return self.ensure_active() };
+        let Some(active) = self.active.as_ref().filter(|active| !active.is_sealed()) else {
+            return self.ensure_active();
+        };
         let (end, footer, cover) = (active.end(), active.footer.mark(), active.cover.clone());
-        let (batch, settled) = (self.batch.clone(), self.settled);
+        let batch = self.batch.clone();
         if let Err(error) = self.put_footer() {
             // Behind parity without a footer nothing but its proof may stand.
             let Some(active) = &mut self.active else { unreachable!("put keeps it") };
             active.rewind(end);
             active.footer.reset(footer);
             active.cover = cover;
-            (self.batch, self.settled) = (batch, settled && active.cut().is_ok());
+            if let Err(error) = active.cut() {
+                tracing::debug!(%error, "what was taken back goes before the next write");
+            }
+            self.batch = batch;
             return Err(error);
         }
-        self.sealing = true;
-        self.proof_due = false;
+        let Some(active) = &mut self.active else { unreachable!("put keeps it") };
+        active.seal();
+        if self.rest == Rest::Owed {
+            // A footer may follow parity instead.
+            self.rest = Rest::Unproven;
+        }
         self.ensure_active()
     }
 
@@ -304,7 +301,6 @@ impl<D: Disk> Log<D> {
             active.cut()?;
         }
         self.sync(file)?;
-        self.sealing = false;
         self.active = None;
         self.create_segment()
     }

@@ -1,0 +1,101 @@
+//! How a log comes to rest: parity over all that was committed, and a proof behind it that the last batch was durable.
+
+use super::active::Active;
+use super::{FIRST_RECORD, Log, LogError, LogPosition};
+use crate::env::Disk;
+
+/// What stands at the end of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing proves the last commit.
+    Unproven,
+    /// Parity was written between two batches, and is the batch under way; its proof was not. Nothing else may stand where
+    /// that is looked for.
+    Owed,
+    /// This commit is the proof of all before it, covered by parity. The log rests while nothing stands behind it, and rests
+    /// again once what came to stand there was taken back.
+    Proven(LogPosition),
+}
+
+impl<D: Disk> Log<D> {
+    /// Commits, writes parity, and leaves proof on disk that the commit was durable, so that the next open has nothing
+    /// in doubt. Worth calling when idle: until then, rot in the very last batch is taken for a write that a crash tore.
+    ///
+    /// # Errors
+    /// Those of [`Self::commit`].
+    pub fn settle(&mut self) -> Result<LogPosition, LogError> {
+        // PA
+        self.writable()?;
+        self.prove()?;
+        if let Some(active) = self.active.as_mut().filter(|active| active.is_uncut()) {
+            active.cut()?;
+        }
+        if !self.is_settled() {
+            // The list that a fresh segment begins with, and its commit, need parity before their proof.
+            self.ensure_active()?;
+            let note = self.note.clone();
+            if self.batch.records > 0 || self.list_outdated || self.leaves_dead_records() {
+                self.commit(&note)?;
+            }
+            // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.
+            self.flush_parity()?;
+            self.rest = Rest::Owed;
+            self.commit(&note)?;
+        }
+        self.seal_unsealed()?;
+        Ok(self.durable)
+    }
+
+    /// Whether all that was appended is covered by parity, what was committed is proven, and no file is kept only because a
+    /// list names it.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        // PA
+        // Parity of nothing but a proof stands before a footer or not at all: where it cannot be read, it would not be known
+        // for a proof (see `unreadable_proof`).
+        self.rest == Rest::Proven(self.durable) && self.batch.records == 0 && self.ends_there() && !self.list_outdated
+    }
+
+    /// Whether nothing stands behind the last commit.
+    fn ends_there(&self) -> bool {
+        // PA
+        let ends_there = |active: &Active<D::File>| {
+            (active.id, active.end()) == (self.durable.segment, self.durable.end)
+                && !active.is_sealed()
+                && !active.is_uncut()
+        };
+        self.active.as_ref().is_none_or(ends_there)
+    }
+
+    /// Sees to it that parity covers all that was appended. What of it belongs to a batch under way is durable with
+    /// that; between batches the log settles.
+    ///
+    /// # Errors
+    /// Those of [`Self::commit`]; the call may be repeated after a [`LogError::Disk`].
+    pub fn cover(&mut self) -> Result<(), LogError> {
+        // What follows parity that is written between two batches must be its proof: by that it is known when it is
+        // unreadable. Where nothing is written to, there is nothing to cover.
+        if (self.batch.records == 0 || self.rest == Rest::Owed) && self.active.is_some() {
+            self.settle().map(|_| ())
+        } else {
+            self.flush_parity()
+        }
+    }
+
+    /// Writes the proof for which [`Self::settle`] had found no room.
+    pub(super) fn prove(&mut self) -> Result<(), LogError> {
+        if self.rest == Rest::Owed {
+            let note = self.note.clone();
+            self.commit(&note)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a batch that was given up has left records at the end. They are disowned before the parity that stands behind
+    /// them too: where the proof cannot be read, nothing else may be thought to have stood there.
+    fn leaves_dead_records(&self) -> bool {
+        // PA
+        let durable = |id| if self.durable.segment == id { self.durable.end } else { FIRST_RECORD };
+        self.batch.records == 0 && self.active.as_ref().is_some_and(|active| active.end() > durable(active.id))
+    }
+}
