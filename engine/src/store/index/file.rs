@@ -13,6 +13,9 @@ pub(super) struct IndexFile<F> {
     pub(super) paged: Arc<PagedFile<F>>,
     /// None after a failure.
     pub(super) tree: Option<Tree>,
+    /// The B-tree was verified after an unclean end, and nothing was flushed to it since: what it has noted down of its free
+    /// pages is not of this state, so going back verifies it once more.
+    pub(super) repaired: bool,
 }
 
 /// All that is needed to make the file as soon as the disk has room for it.
@@ -38,7 +41,7 @@ pub(super) fn make<D: Disk>(
         let paged = Arc::new(PagedFile::create(file, secret, rng)?);
         let tree = Tree::create(&paged, cache_bytes)?;
         disk.sync_directory(Volume::Index)?;
-        Ok(IndexFile { paged, tree: Some(tree) })
+        Ok(IndexFile { paged, tree: Some(tree), repaired: false })
     };
     fill().inspect_err(|error| {
         if matches!(error, IndexError::Disk(error) if error.failure == DiskFailure::Full)
@@ -91,7 +94,10 @@ impl<F: DiskFile> IndexFile<F> {
         let Some(tree) = &mut self.tree else {
             return Err(IndexError::damaged("it could not be opened again after a failure"));
         };
-        let Err(error) = tree.commit(updates, checkpoint) else { return Ok(()) };
+        let Err(error) = tree.commit(updates, checkpoint) else {
+            self.repaired = false;
+            return Ok(());
+        };
         let error = tree::explain(&self.paged, error);
         // Whatever stopped this flush, reading goes on from the flush before.
         if !matches!(error, IndexError::Damaged(_)) {
@@ -108,8 +114,8 @@ impl<F: DiskFile> IndexFile<F> {
         }
         self.paged.set_mode(Mode::Abandoned);
         drop(self.tree.take());
-        self.paged.rewind();
-        self.tree = Some(Tree::open(&self.paged, cache_bytes, true)?);
+        self.paged.rewind(self.repaired);
+        self.tree = Some(Tree::open(&self.paged, cache_bytes, !self.repaired)?);
         Ok(())
     }
 }

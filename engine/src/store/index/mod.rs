@@ -179,7 +179,8 @@ impl<D: Disk> Index<D> {
         let paged = Arc::new(paged);
         let tree = Tree::open(&paged, options.cache_bytes, clean)?;
         let checkpoint = tree.checkpoint().map_err(|error| tree::explain(&paged, error))?;
-        let mut index = Self::over(Stored::File(IndexFile { paged, tree: Some(tree) }), checkpoint, options);
+        let file = IndexFile { paged, tree: Some(tree), repaired: !clean };
+        let mut index = Self::over(Stored::File(file), checkpoint, options);
         index.symbols = index.load_symbols()?;
         Ok(index)
     }

@@ -169,12 +169,15 @@ impl<F: DiskFile> PagedFile<F> {
     }
 
     /// Goes back to what the last good sync made durable, after a failed write. Pages written since are free in that
-    /// state, so it does not matter what they hold.
-    pub(super) fn rewind(&self) {
+    /// state, so it does not matter what they hold. `verify` has the B-tree verified when it is opened.
+    pub(super) fn rewind(&self, verify: bool) {
         // PA
         let mut state = self.state();
         state.len = state.durable.len;
         state.header = state.durable.header.clone();
+        if verify {
+            slot::demand_verification(&mut state.header);
+        }
         state.header_dirty = false;
         state.failure = None;
         state.mode = Mode::Opening;

@@ -80,6 +80,53 @@ fn a_crash_at_any_write_of_a_flush_leaves_one_of_the_two_checkpoints() {
     assert_eq!(damaged, 0, "a plain crash never costs the index");
 }
 
+/// What a crash in the first flush after another crash leaves, at each of its operations.
+fn crashed_twice(start: &[u8]) -> Vec<Vec<u8>> {
+    let mut left = vec![start.to_vec()];
+    loop {
+        let disk = TestDisk::with(start);
+        let mut index = open(&disk, 1).unwrap();
+        disk.set(|faults| (faults.operations, faults.crash_at) = (0, Some(left.len() as u64)));
+        fill(&mut index, 1);
+        if index.flush(&[1]).is_ok() {
+            return left;
+        }
+        drop(index);
+        left.push(disk.after_crash(&mut || 3).bytes());
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_at_any_write_of_the_first_flush_after_a_crash_costs_no_more_than_the_flush() {
+    let disk = TestDisk::default();
+    let mut index = create(&disk);
+    fill(&mut index, 0);
+    index.flush(&[0]).unwrap();
+    drop(index);
+
+    let starts = crashed_twice(&disk.bytes());
+    assert!(starts.len() > 5, "{}", starts.len());
+    for (crash, start) in starts.iter().enumerate() {
+        for full_at in 1.. {
+            let disk = TestDisk::with(start);
+            let mut index = open(&disk, 1).unwrap();
+            disk.set(|faults| (faults.operations, faults.full_at) = (0, Some(full_at)));
+            fill(&mut index, 2);
+            let pending = rows(&index);
+            let flushed = index.flush(&[2]);
+            disk.set(|faults| (faults.full, faults.full_at) = (false, None));
+            if flushed.is_ok() {
+                break;
+            }
+            assert!(matches!(flushed, Err(IndexError::Disk(_))), "{crash}, {full_at}: {flushed:?}");
+            assert!(rows(&index) == pending, "{crash}, {full_at}");
+            index.flush(&[2]).unwrap_or_else(|error| panic!("{crash}, {full_at}: {error}"));
+            drop(index);
+            assert!(rows(&open(&disk, 2).unwrap()) == pending, "{crash}, {full_at}");
+        }
+    }
+}
+
 #[test]
 fn a_crash_during_a_clean_close_costs_nothing_but_the_verification() {
     let disk = TestDisk::default();
