@@ -172,11 +172,12 @@ impl Rules {
             file.doubtful.remove(&(offset..u64::MAX));
             return;
         }
-        // What is healed: should it not become durable, it is rot again, or torn by the crash before, and nothing else.
+        // What is healed: should it not become durable, it is rot again, or torn by the crash before, and nothing else. An
+        // opening that fails to heal it leaves the one or the other, too.
         let range = offset..end;
         let opening = !self.in_service && end <= file.bytes.len() as u64;
         let same = || end <= file.synced && file.bytes.get(offset as usize..end as usize) == Some(bytes);
-        let heals = done && !file.dirty.touches(&range) && !file.doubtful.touches(&range) && (opening || same());
+        let heals = !file.dirty.touches(&range) && !file.doubtful.touches(&range) && (opening || done && same());
         let known = file.told.min(end);
         let kept = usize::try_from(known.saturating_sub(offset)).unwrap_or(0);
         let stood = file.bytes.get(offset as usize..).and_then(|stood| stood.get(..kept));
