@@ -56,7 +56,8 @@ impl<D: Disk> Log<D> {
     }
 
     /// Writes the payload of a record again where it stands, exact as it was: for what healed by other means, such as
-    /// a slice by its siblings. Nothing is written unless header and checksum agree with the bytes.
+    /// a slice by its siblings. Nothing is written unless header and checksum agree with the bytes, and where they stand
+    /// already: they may have been misread, and be of a batch that nothing proves yet, which a crash would tear.
     ///
     /// # Errors
     /// [`LogError::Damaged`] when the record's header is damaged (repair the segment first) or the bytes are not the
@@ -82,8 +83,13 @@ impl<D: Disk> Log<D> {
             return Err(damaged("the bytes offered are not the record's"));
         }
         let record = [payload, padding(header.len)].concat();
-        write_over(&*file, u64::from(location.offset) + HEADER_LEN as u64, &record)?;
-        self.sync(&file)?;
+        let (segment, report) = (location.segment, RepairReport::default());
+        let mut patient = Patient { file: &*file, segment, binding: &known.binding, end, report };
+        let written = patient.set(location.offset + HEADER_LEN as u32, &record, Damage::Record(header.kind));
+        if !patient.report.healed.is_empty() {
+            self.sync(&file)?;
+        }
+        written?;
         // What was rotten in it may be why it has no parity yet.
         if self.active.as_ref().is_none_or(|active| active.id != location.segment) {
             self.unsealed.insert(location.segment);

@@ -275,7 +275,14 @@ fn a_rewrite_takes_only_the_exact_bytes() {
     wrong[3] ^= 1;
     assert!(matches!(log.rewrite_in_place(*location, &wrong), Err(LogError::Damaged { .. })));
     assert!(matches!(log.rewrite_in_place(*location, &bytes[1..]), Err(LogError::Damaged { .. })));
+    disk.take_written();
     log.rewrite_in_place(*location, bytes).unwrap();
+    assert_eq!(disk.take_written(), [], "what stands there may be of a batch that a crash would tear");
+    let (name, at) = (location.segment.file_name(), location.offset as usize + 24 + 3);
+    corrupt(&disk, name.as_str(), at, at + 1, 0);
+    disk.take_written();
+    log.rewrite_in_place(*location, bytes).unwrap();
+    assert_eq!(disk.take_written(), [(name.to_string(), at / SECTOR)]);
     assert_eq!(disk.files(), sample.disk.files());
 }
 
