@@ -368,25 +368,24 @@ fn apply_hole<D: Disk>(index: &mut Index<D>, id: BlobId, hole: &BlobRow) -> Resu
 /// Liveness is judged here and not when a version is purged: the rows of purged owners simply no longer count.
 pub(super) fn is_referenced<D: Disk>(index: &Index<D>, target: Target) -> Result<bool, IndexError> {
     // PA
-    let looked_at = if planted(Bug::SharedSealCollected) { 1 } else { usize::MAX };
-    for owner in owners(index, target)?.into_iter().take(looked_at) {
-        let alive = match owner {
-            Owner::Blob(id) => index.get::<Blobs>(&id)?.is_some_and(|row| !row.purged),
+    let mut alive = Ok(false);
+    // A chunk of zeros may have a million owners: the first that is alive will do.
+    each_owner(index, target, &mut |owner| {
+        alive = match owner {
+            Owner::Blob(id) => index.get::<Blobs>(&id).map(|row| row.is_some_and(|row| !row.purged)),
             // A page is owned by versions only, so this descends once.
-            Owner::Page(id) => is_referenced(index, Target::Page(id))?,
+            Owner::Page(id) => is_referenced(index, Target::Page(id)),
         };
-        if alive {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+        matches!(alive, Ok(false)) && !planted(Bug::SharedSealCollected)
+    })?;
+    alive
 }
 
 /// The versions that refer to a seal or to a page of references, and are not purged.
 pub(super) fn live_owners<D: Disk>(index: &Index<D>, target: Target) -> Result<Vec<BlobId>, IndexError> {
     // PA
     let mut live = Vec::new();
-    for owner in owners(index, target)? {
+    for owner in owners(index, target, usize::MAX)? {
         match owner {
             Owner::Blob(id) if index.get::<Blobs>(&id)?.is_some_and(|row| !row.purged) => live.push(id),
             Owner::Blob(_) => {}
@@ -400,11 +399,14 @@ pub(super) fn live_owners<D: Disk>(index: &Index<D>, target: Target) -> Result<V
 /// The pages of references that name a seal.
 pub(super) fn pages_naming<D: Disk>(index: &Index<D>, seal: SealId) -> Result<Vec<RefPageId>, IndexError> {
     // PA
-    let page = |owner| match owner {
-        Owner::Page(page) => Some(page),
-        Owner::Blob(_) => None,
-    };
-    Ok(owners(index, Target::Seal(seal))?.into_iter().filter_map(page).collect())
+    let mut pages = Vec::new();
+    each_owner(index, Target::Seal(seal), &mut |owner| {
+        if let Owner::Page(page) = owner {
+            pages.push(page);
+        }
+        true
+    })?;
+    Ok(pages)
 }
 
 /// Whether a version that is not purged refers to a page of references that the index has never seen.
@@ -427,25 +429,43 @@ pub(super) fn lacks_page<D: Disk>(index: &Index<D>) -> Result<bool, IndexError> 
     Ok(false)
 }
 
-fn owners<D: Disk>(index: &Index<D>, target: Target) -> Result<Vec<Owner>, IndexError> {
+/// Visits who refers to a seal or to a page of references, alive or not, until `visit` says `false`.
+fn each_owner<D: Disk>(
+    index: &Index<D>,
+    target: Target,
+    visit: &mut dyn FnMut(Owner) -> bool,
+) -> Result<(), IndexError> {
     // PA
-    let mut found = Vec::new();
     let prefix = target.prefix();
     let from = Bound::Included(prefix.as_slice());
     index.scan::<References>(from, Bound::Unbounded, Direction::Forward, &mut |reference: Reference, ()| {
-        if reference.target == target {
-            found.push(reference.owner);
-        }
-        reference.target == target
+        reference.target == target && visit(reference.owner)
+    })
+}
+
+/// Up to `limit` of those who refer to a seal or to a page of references.
+fn owners<D: Disk>(index: &Index<D>, target: Target, limit: usize) -> Result<Vec<Owner>, IndexError> {
+    let mut found = Vec::new();
+    each_owner(index, target, &mut |owner| {
+        found.push(owner);
+        found.len() < limit
     })?;
     Ok(found)
 }
 
+/// References that are forgotten in one go.
+const FORGOTTEN_AT_ONCE: usize = 1024;
+
 /// Forgets who referred to what is collected.
 pub(super) fn forget_references<D: Disk>(index: &mut Index<D>, target: Target) -> Result<(), IndexError> {
     // PA
-    for owner in owners(index, target)? {
-        index.remove::<References>(&Reference { target, owner });
+    loop {
+        let some = owners(index, target, FORGOTTEN_AT_ONCE)?;
+        if some.is_empty() {
+            return Ok(());
+        }
+        for owner in some {
+            index.remove::<References>(&Reference { target, owner });
+        }
     }
-    Ok(())
 }

@@ -17,6 +17,9 @@ use crate::store::{Location, SegmentId};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Records that are named as damaged; where there are more, the rest goes unnamed.
+const DAMAGED_LEN: usize = 4096;
+
 /// The state of a replay.
 pub(super) struct Replay<'a, D: Disk> {
     index: &'a mut Index<D>,
@@ -107,9 +110,15 @@ impl<'a, D: Disk> Replay<'a, D> {
         };
         if let Err(why) = outcome {
             self.undecoded.insert(place.segment);
-            self.damaged.push(format!("{place}: {why}"));
+            self.note_damage(format!("{place}: {why}"));
         }
         Ok(())
+    }
+
+    fn note_damage(&mut self, what: String) {
+        if self.damaged.len() < DAMAGED_LEN {
+            self.damaged.push(what);
+        }
     }
 
     fn blob(&mut self, record: &BlobRecord, place: Location) -> Result<(), IndexError> {
@@ -124,7 +133,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             // What the header says is enough to know what is alive.
             Ok(None) => BodySummary::unknown(),
             Err(why) => {
-                self.damaged.push(format!("version {id} at {place}: {why}"));
+                self.note_damage(format!("version {id} at {place}: {why}"));
                 // Another copy may be known whose body opens. A header that nobody signed says nothing.
                 let signed = self.keys.is_some_and(|keys| record.header.verify_by(keys.scheme()).is_ok());
                 if !signed || self.index.get::<Blobs>(&id)?.is_some() {
