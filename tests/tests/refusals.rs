@@ -179,7 +179,8 @@ fn an_index_made_anew_in_service_passes_over_no_segment() {
     all_are_there(&mut open(&disk, limits()).0, 60);
 }
 
-/// A batch that was refused is disowned by the next commit. Where that cannot be read, a look at the log shows the batch.
+/// A batch that was refused is cut off, or disowned by the next commit. Where that cannot be read, a look at the log must not
+/// show the batch.
 #[test]
 fn what_was_refused_stays_so_though_the_commit_that_says_it_is_refused_for_a_while() {
     let mut told = 0;

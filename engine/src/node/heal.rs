@@ -47,6 +47,8 @@ pub(super) struct Looks {
     damaged: Vec<DamagedRange>,
     /// What was healed on the way.
     pub(super) healed: Vec<DamagedRange>,
+    /// Whether one of them cut off what no commit covered: those that follow find nothing to cut.
+    pub(super) cut: bool,
 }
 
 impl Looks {
@@ -158,6 +160,11 @@ impl Heal {
         } else if self.lost.len() < LOST_LEN {
             self.lost.insert(seal);
         }
+    }
+
+    /// A segment that was repaired to no avail can be read: there was nothing to repair.
+    pub(super) fn give_hope(&mut self, segment: SegmentId) {
+        self.hopeless.remove(&segment);
     }
 
     /// Lets segments be repaired again that were repaired to no avail.
@@ -345,10 +352,10 @@ impl<D: Disk> Engine<D> {
                 Ok(_) => {
                     self.heal.hopeless.insert(segment);
                 }
+                // By chance, perhaps.
                 Err(error) => {
                     let failure = self.log_failure(error);
                     tracing::warn!(%segment, %failure, "a segment cannot be repaired");
-                    self.heal.hopeless.insert(segment);
                 }
             }
         }

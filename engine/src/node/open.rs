@@ -258,6 +258,7 @@ impl<D: Disk> Engine<D> {
                 Err(error) => return Err(OpenFailure::Open(error.into())),
             };
             looks.healed.extend(recovery.mended.iter().copied());
+            looks.cut |= is_cut(&recovery);
             // What a crash tore of the parity alone is no damage to speak of.
             if !recovery.damaged.is_empty() {
                 looks.healed.extend(recovery.healed.iter().copied());
@@ -311,7 +312,7 @@ impl<D: Disk> Engine<D> {
         let position = log.position();
         let (incarnation, sequences) = match (&checkpoint, &note) {
             (Some(known), _) if planted(Bug::DotsReused) => (known.incarnation, known.sequences.clone()),
-            (Some(known), _) if replayed == 0 && !is_cut(&recovery) && known.position == position => {
+            (Some(known), _) if replayed == 0 && !looks.cut && known.position == position => {
                 (known.incarnation, known.sequences.clone())
             }
             (None, Some(note)) if keys.is_none() => (note.incarnation, BTreeMap::new()),
@@ -373,13 +374,8 @@ impl<D: Disk> Engine<D> {
         for (place, outcome) in mended.chain(found) {
             engine.outputs.push_back(Output::Event(Event::Integrity(Damage { place, outcome })));
         }
-        let opened = Opened {
-            index_rebuilt: false,
-            replayed,
-            torn: recovery.torn.is_some() || recovery.uncommitted_bytes > 0,
-            kept_in_place: recovery.kept_in_place,
-            damaged,
-        };
+        let opened =
+            Opened { index_rebuilt: false, replayed, torn: looks.cut, kept_in_place: recovery.kept_in_place, damaged };
         Ok((engine, opened))
     }
 

@@ -114,10 +114,14 @@ impl<D: Disk> Engine<D> {
 
     fn read_record(&mut self, id: BlobId, row: &BlobRow) -> Result<BlobRecord, Failure> {
         // PA
-        match self.read_record_at(id, row) {
-            Err(_) if self.heal_segments([row.location.segment]) => self.read_record_at(id, row),
-            result => result,
+        let read = self.read_record_at(id, row);
+        if read.is_ok() {
+            return read;
         }
+        let segment = row.location.segment;
+        self.heal_segments([segment]);
+        // Also where there was nothing to heal: it may have been misread.
+        self.read_record_at(id, row).inspect(|_| self.heal.give_hope(segment))
     }
 
     fn read_record_at(&self, id: BlobId, row: &BlobRow) -> Result<BlobRecord, Failure> {
