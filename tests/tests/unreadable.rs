@@ -10,7 +10,7 @@ use ouroboros_engine::node::{DamageOutcome, Limits, PurgeTarget, Reply, Request,
 use ouroboros_engine::seal::Coding;
 use ouroboros_engine::store::Location;
 use ouroboros_engine::store::log::{Log, LogOptions, RecordKind};
-use ouroboros_sim::disk::{Damage, FaultPlan, FaultyDisk};
+use ouroboros_sim::disk::{Damage, Fault, FaultPlan, FaultyDisk};
 use ouroboros_sim::local::{Local, config, keyring};
 
 /// Changes a byte in the payload of the first record of a kind.
@@ -111,14 +111,21 @@ fn scrub(node: &mut Local<FaultyDisk>) -> ScrubReport {
 }
 
 /// The index was made while the disk refused more slices of a seal than its parity covers. A scrub must not say of them that
-/// they are nothing: no row of the index knows them, and without them there is nothing to be had.
+/// they are nothing: no row of the index knows them, and without them there is nothing to be had. Nor must a compaction.
 #[test]
 fn slices_that_the_disk_refused_are_there_once_it_gives_them_again() {
+    for compacts in [false, true] {
+        slices_are_there_again(compacts);
+    }
+}
+
+fn slices_are_there_again(compacts: bool) {
     let bytes = noise(1, 600_000);
     let disk = FaultyDisk::new(FaultPlan::new(1));
     let config = config(&keyring(1), Coding::new(2, 1).unwrap(), node::CHUNKER);
     let mut node = Local::create(disk.clone(), config, keyring(1), tight(), 7).unwrap();
     put(&mut node, "v", bytes.clone());
+    let beside = put(&mut node, "beside", noise(3, 100));
     node.close().unwrap();
     let disk = disk.restart();
     for name in disk.list(Volume::Index).unwrap() {
@@ -148,18 +155,24 @@ fn slices_that_the_disk_refused_are_there_once_it_gives_them_again() {
         let file = disk.open(Volume::Blocks, name, OpenMode::Write).unwrap();
         file.write_at(sector * SECTOR, &[bytes]).unwrap();
     }
-    scrub(&mut node);
+    if compacts {
+        node.ask(Request::Purge(PurgeTarget::Version(beside.id))).unwrap();
+        node.ask(Request::Compact).unwrap();
+    } else {
+        scrub(&mut node);
+    }
     assert!(get(&mut node, "v").unwrap() == bytes);
 }
 
 /// Who has lost a version and stores its content once more must not be told that it is there already.
 #[test]
 fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
-    for reopens in [false, true] {
+    for (reopens, compacts) in [(false, false), (true, false), (false, true)] {
         let disk = MemoryDisk::new();
         let mut node = create(&disk, tight());
         let bytes = noise(1, 60_000);
         put(&mut node, "first", bytes.clone());
+        put(&mut node, "beside", noise(3, 100));
         node.set_time(60_000_000_000, 60_000);
         node.settle();
         // Most of the slices, and not the record of the version.
@@ -173,9 +186,39 @@ fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
             node = Local::open(disk.clone(), keyring(1), tight(), 9).unwrap().0;
         }
         get(&mut node, "first").unwrap_err();
+        if compacts {
+            // One slice of it is sound, and moves.
+            node.ask(Request::Purge(PurgeTarget::Key(key("beside")))).unwrap();
+            node.ask(Request::Compact).unwrap();
+        }
         put(&mut node, "second", bytes.clone());
         assert!(get(&mut node, "second").unwrap() == bytes);
         // It is the same content.
         assert!(get(&mut node, "first").unwrap() == bytes);
+    }
+}
+
+/// Whichever read of the disk gives other bytes than stand there: nobody is told of damage.
+#[test]
+fn a_version_that_is_misread_once_is_read_again() {
+    for len in [100, 60_000] {
+        let bytes = noise(1, len);
+        let disk = FaultyDisk::new(FaultPlan::new(1));
+        let config = config(&keyring(1), Coding::new(2, 1).unwrap(), node::CHUNKER);
+        let mut node = Local::create(disk.clone(), config, keyring(1), tight(), 7).unwrap();
+        put(&mut node, "v", bytes.clone());
+        node.close().unwrap();
+        for read in 0.. {
+            let disk = disk.restart();
+            let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+            let before = disk.operations_so_far();
+            disk.inject(before + read, Fault::FlippedRead);
+            let got = get(&mut node, "v").unwrap_or_else(|error| panic!("{len} bytes, read {read}: {error:?}"));
+            assert!(got == bytes, "{len} bytes, read {read}");
+            if disk.operations_so_far() <= before + read {
+                assert!(read > 0);
+                break;
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ use super::facts::{BlobFacts, Novelty, apply_blob, apply_ref_page, apply_tombsto
 use super::gather::ScopedChunk;
 use super::job::MadeBlob;
 use super::policy::Policy;
+use super::purge::Orphans;
 use super::request::{Event, Failure, Reply, RequestId, Written};
 use super::upkeep::Moved;
 use super::upload::UploadId;
@@ -48,13 +49,17 @@ pub(super) enum Staged {
 pub(super) struct Batch {
     /// Versions whose records can be logged.
     pub(super) ready: Vec<(UploadId, MadeBlob)>,
-    /// Seals whose slices are in the log, not yet committed.
+    /// Seals whose slices are in the log, not yet committed: of some, slices that were moved stand beside others that were not.
     pub(super) seals: BTreeMap<SealId, SealRow>,
+    /// Those of which every slice was written.
+    pub(super) whole: BTreeSet<SealId>,
     /// Where chunks are to be found.
     pub(super) chunks: BTreeMap<ScopedChunk, ChunkRow>,
     pub(super) staged: Vec<Staged>,
     /// Replies that wait for the commit.
     pub(super) replies: Vec<(RequestId, Reply)>,
+    /// What the versions refer to that the batch purges: seals, and pages of references.
+    pub(super) orphans: Orphans,
     /// Bytes appended since the last commit.
     pub(super) len: u64,
     /// In which segments.
@@ -100,7 +105,7 @@ impl<D: Disk> Engine<D> {
     /// next not: it is written again too.
     fn has_living_seal(&self, seal: &SealId) -> Result<bool, Failure> {
         // PA
-        if self.window.contains_whole(seal) || self.batch.seals.get(seal).is_some_and(whole) {
+        if self.window.contains_whole(seal) || self.batch.whole.contains(seal) {
             return Ok(true);
         }
         let is_lost = self.heal.lost.contains(seal);
@@ -142,6 +147,7 @@ impl<D: Disk> Engine<D> {
             let row = self.batch.seals.entry(placed.seal).or_insert_with(|| SealRow::new(&placed.slice.header));
             row.place(&placed.slice.header, location);
         }
+        self.batch.whole.extend(seals.iter().filter(|waiting| waiting.is_whole()).map(|waiting| waiting.seal));
         Ok(())
     }
 
@@ -227,7 +233,8 @@ impl<D: Disk> Engine<D> {
             position = self.settle_log().unwrap_or(position);
         }
         let batch = std::mem::take(&mut self.batch);
-        batch.seals.iter().filter(|(_, row)| whole(row)).for_each(|(seal, _)| self.heal.note_lost(*seal, false));
+        batch.whole.iter().for_each(|seal| self.heal.note_lost(*seal, false));
+        self.upkeep.collect_later(batch.orphans);
         self.since_checkpoint += batch.len;
         self.humour.committed();
         if planted(Bug::CheckpointTooEarly) {
@@ -351,7 +358,7 @@ impl<D: Disk> Engine<D> {
         self.window = Window::default();
         let batch = std::mem::take(&mut self.batch);
         if !planted(Bug::AbandonedBatchKept) {
-            self.discard(batch.content, failure);
+            self.discard(batch.content);
         }
         self.config.coding = self.durable_coding();
         self.note.removals = self.durable_removals;
@@ -363,16 +370,10 @@ impl<D: Disk> Engine<D> {
     }
 
     /// What was given up takes no room for longer than it must: on a disk that is full, what comes next may be the deletion
-    /// that makes some.
-    fn discard(&mut self, given_up: BTreeMap<SegmentId, u64>, failure: &Failure) {
+    /// that makes some. Nor has the next commit to say of it that it never was, which nobody knows where that rots.
+    fn discard(&mut self, given_up: BTreeMap<SegmentId, u64>) {
         // PA
-        let gone = match failure {
-            Failure::Full => self.log.reclaim(),
-            _ => {
-                self.log.abandon();
-                BTreeSet::new()
-            }
-        };
+        let gone = self.log.reclaim();
         for (segment, len) in given_up {
             if !gone.contains(&segment) {
                 self.upkeep.mark_dead(segment, len);

@@ -18,6 +18,45 @@ use crate::store::log::RecordKind;
 use core::ops::Bound;
 use std::collections::BTreeSet;
 
+/// Most seals that are remembered to be collected; the sweep of a compaction finds the others.
+const ORPHANS_LEN: usize = 64 << 10;
+
+/// What purged versions referred to: to be collected, unless others do.
+#[derive(Debug, Default)]
+pub(super) struct Orphans {
+    pub(super) seals: BTreeSet<SealId>,
+    pub(super) pages: BTreeSet<RefPageId>,
+}
+
+impl Orphans {
+    fn add(&mut self, seals: &[SealId], pages: &[RefPageId]) {
+        for seal in seals {
+            if self.seals.len() < ORPHANS_LEN {
+                self.seals.insert(*seal);
+            }
+        }
+        for page in pages {
+            if self.pages.len() < ORPHANS_LEN {
+                self.pages.insert(*page);
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.seals.is_empty() && self.pages.is_empty()
+    }
+
+    /// Adds those of others.
+    pub(super) fn append(&mut self, others: Self) {
+        if self.is_empty() {
+            *self = others;
+            return;
+        }
+        let (seals, pages): (Vec<_>, Vec<_>) = (others.seals.into_iter().collect(), others.pages.into_iter().collect());
+        self.add(&seals, &pages);
+    }
+}
+
 impl<D: Disk> Engine<D> {
     pub(super) fn purge(&mut self, now: Now, request: RequestId, target: &PurgeTarget) {
         match self.stage_purge(now, target) {
@@ -36,7 +75,7 @@ impl<D: Disk> Engine<D> {
         for (id, _) in &versions {
             if let Ok(record) = self.read_blob(*id) {
                 let header = record.header.header();
-                self.upkeep.collect_later(&header.seals, &header.ref_pages);
+                self.batch.orphans.add(&header.seals, &header.ref_pages);
             }
         }
         let keys = self.keys.clone().ok_or(Failure::NoKeys)?;
@@ -147,13 +186,13 @@ impl<D: Disk> Engine<D> {
 
     /// Collects what nothing alive refers to any more; returns how many seals that were. Their bytes go with the next
     /// compaction of their segments.
-    pub(super) fn collect(&mut self, seals: &[SealId], pages: &[RefPageId]) -> Result<u64, Failure> {
+    pub(super) fn collect(&mut self, orphans: Orphans) -> Result<u64, Failure> {
         // PA
         if self.references_are_hidden()? {
             return Ok(0);
         }
-        let mut candidates = seals.to_vec();
-        for &page in pages {
+        let mut candidates: Vec<SealId> = orphans.seals.into_iter().collect();
+        for page in orphans.pages {
             if self.puts.pins_page(&page)
                 || is_referenced(&self.index, Target::Page(page)).map_err(|error| self.index_failure(error))?
             {
@@ -172,6 +211,7 @@ impl<D: Disk> Engine<D> {
             }
             let Some(row) = self.seal_row(&seal)? else { continue };
             self.index.remove::<Seals>(&seal);
+            self.heal.note_lost(seal, false);
             forget_references(&mut self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))?;
             for location in row.slices.into_iter().flatten() {
                 self.upkeep.mark_dead(location.segment, u64::from(location.len));

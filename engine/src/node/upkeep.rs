@@ -3,18 +3,20 @@
 mod compact;
 mod scrub;
 mod seals;
+mod sweep;
 
 pub(super) use compact::Moved;
 
 use super::heal::NOT_MADE_ANEW;
 use super::job::JobOutcome;
+use super::purge::Orphans;
 use super::request::{
     CompactReport, Damage, DamageOutcome, Failure, RecodeReport, Reply, RequestId, ScrubReport, Stats,
 };
 use super::whims::Whim;
 use super::{Activity, Engine, Health, JobContext};
 use crate::env::Disk;
-use crate::id::{RefPageId, SealId};
+use crate::id::SealId;
 use crate::seal::Coding;
 use crate::store::index::{Blobs, Direction, Keys, SealRow, Seals, Tombstones};
 use crate::store::log::SegmentInfo;
@@ -128,7 +130,7 @@ pub(super) struct Upkeep {
     /// Something appended waits for its commit before the task goes on.
     uncommitted: bool,
     to_mend: BTreeSet<SealId>,
-    to_collect: (Vec<SealId>, Vec<RefPageId>),
+    to_collect: Orphans,
     /// How often the task was begun again because the index failed it.
     restarts: u8,
     /// Dead bytes by segment, as far as this process has seen them die.
@@ -152,9 +154,8 @@ impl Upkeep {
         self.to_mend.len()
     }
 
-    pub(super) fn collect_later(&mut self, seals: &[SealId], pages: &[RefPageId]) {
-        self.to_collect.0.extend_from_slice(seals);
-        self.to_collect.1.extend_from_slice(pages);
+    pub(super) fn collect_later(&mut self, orphans: Orphans) {
+        self.to_collect.append(orphans);
     }
 
     pub(super) fn mark_dead(&mut self, segment: SegmentId, len: u64) {
@@ -213,9 +214,9 @@ impl<D: Disk> Engine<D> {
     /// A commit has succeeded: what waited for it goes on, and what died with it is collected.
     pub(super) fn committed(&mut self) {
         self.upkeep.uncommitted = false;
-        let (seals, pages) = std::mem::take(&mut self.upkeep.to_collect);
-        if !(seals.is_empty() && pages.is_empty())
-            && let Err(failure) = self.collect(&seals, &pages)
+        let orphans = std::mem::take(&mut self.upkeep.to_collect);
+        if !orphans.is_empty()
+            && let Err(failure) = self.collect(orphans)
         {
             tracing::warn!(%failure, "dead seals stay until the next compaction");
         }

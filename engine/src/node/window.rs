@@ -21,7 +21,8 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    fn is_whole(&self) -> bool {
+    /// Whether these are all slices of the seal.
+    pub(super) fn is_whole(&self) -> bool {
         let Some(first) = self.slices.first() else { return false };
         let indexes: BTreeSet<u8> = self.slices.iter().map(|slice| slice.header.index().0).collect();
         let coding = first.header.coding();

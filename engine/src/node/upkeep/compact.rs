@@ -5,6 +5,7 @@
 //! record but a slice's payload; that is left to a job, for a slice that was misread must not outlive the sound one.
 
 use super::UpkeepJob;
+use super::sweep::Sweep;
 use crate::blob::{BlobRecord, RefPage};
 use crate::codec::Canonical;
 use crate::deletion::TombstoneRecord;
@@ -21,14 +22,11 @@ use crate::seal::{SealedSlice, SliceError, SliceHeader};
 use crate::store::index::{
     Blobs, Direction, Index, IndexError, IndexName, RefPages, SealRow, Seals, Table, Target, Tombstones,
 };
-use crate::store::log::{RecordKind, RecordView};
+use crate::store::log::{DamagedRange, RecordKind, RecordView};
 use crate::store::{Location, SegmentId};
 use bytes::Bytes;
 use core::ops::{Bound, ControlFlow};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// Rows looked at in one step of the sweep.
-const SWEEP_STEP: usize = 2048;
 
 /// A record that now stands elsewhere.
 #[derive(Debug)]
@@ -76,14 +74,6 @@ pub(in crate::node) struct Stage {
     remade: u64,
 }
 
-#[derive(Debug, Default)]
-enum Sweep {
-    #[default]
-    Start,
-    After(SealId),
-    Done,
-}
-
 #[derive(Debug)]
 struct Victim {
     segment: SegmentId,
@@ -91,8 +81,16 @@ struct Victim {
     seen: u64,
     /// Whether a note was copied. Those that are moved are all the same.
     noted: bool,
-    /// Whether something could not be read. What is alive and counted would be missed; a note would not.
-    damaged: bool,
+    /// What could not be read. What is alive and counted would be missed; a note would not.
+    damaged: Vec<DamagedRange>,
+    /// Whether anything of it was copied.
+    copied: bool,
+}
+
+impl Victim {
+    fn new(segment: SegmentId) -> Self {
+        Self { segment, next: 0, seen: 0, noted: false, damaged: Vec::new(), copied: false }
+    }
 }
 
 impl Stage {
@@ -109,7 +107,7 @@ impl Stage {
 
     pub(super) fn activity(&self) -> Activity {
         match (&self.swept, &self.victims) {
-            (Sweep::Start | Sweep::After(_), _) => Activity::Sweeping,
+            (Sweep::Start | Sweep::After(_) | Sweep::Chunks(_), _) => Activity::Sweeping,
             (Sweep::Done, None) => Activity::ChoosingSegments,
             (Sweep::Done, Some(_)) => Activity::MovingRecords,
         }
@@ -139,7 +137,7 @@ impl<D: Disk> Engine<D> {
             // A segment that was partly moved holds what the index did not know then.
             stage.begin_anew(self.heal.remade);
         }
-        if self.sweep_step(report, stage)? {
+        if self.sweep_step(report, &mut stage.swept)? {
             return Ok(true);
         }
         if stage.victims.is_none() {
@@ -148,7 +146,7 @@ impl<D: Disk> Engine<D> {
         let mut victim = match stage.current.take() {
             Some(victim) => victim,
             None => match stage.victims.as_mut().and_then(VecDeque::pop_front) {
-                Some(segment) => Victim { segment, next: 0, seen: 0, noted: false, damaged: false },
+                Some(segment) => Victim::new(segment),
                 None => return Ok(false),
             },
         };
@@ -156,6 +154,8 @@ impl<D: Disk> Engine<D> {
             stage.current = Some(victim);
             return Ok(true);
         }
+        // What the index never saw would be taken for dead, where the disk gives it again.
+        self.readable_again(victim.segment, &victim.damaged);
         let expected = stage.live.get(&victim.segment).copied().unwrap_or(0);
         if victim.seen < expected {
             tracing::warn!(segment = %victim.segment, "kept: not all of its live records could be read");
@@ -167,7 +167,7 @@ impl<D: Disk> Engine<D> {
                 tracing::warn!(segment = %victim.segment, "kept: it says of what is in others that it never was");
                 return Ok(true);
             }
-            if let Some(policy) = self.policy.as_ref().filter(|_| victim.damaged && !victim.noted) {
+            if let Some(policy) = self.policy.as_ref().filter(|_| !victim.damaged.is_empty() && !victim.noted) {
                 let note = policy.encode();
                 self.append(RecordKind::Note, false, &[&note])?;
             }
@@ -175,10 +175,16 @@ impl<D: Disk> Engine<D> {
             if !planted(Bug::SegmentGoesFirst) {
                 self.commit_or_fail()?;
             }
-            // They had parity where they stood. One rotten sector of a tombstone, and what was purged would be back (P3).
-            self.settle_log();
+            // They had parity where they stood. One rotten sector of a tombstone, and what was purged would be back (P3). The
+            // segment goes another time, when all in it is dead.
+            if self.settle_log().is_none() && victim.copied {
+                tracing::warn!(segment = %victim.segment, "kept: what was copied from it has no parity yet");
+                let dead = self.content.get(&victim.segment).copied().unwrap_or(0);
+                self.upkeep.mark_dead(victim.segment, dead);
+                return Ok(true);
+            }
             // That may have been when the index was found damaged.
-            if stage.remade != self.heal.remade {
+            if stage.remade != self.heal.remade || !self.index_is_sound() {
                 return Ok(true);
             }
             if self.keys.is_none() {
@@ -197,46 +203,6 @@ impl<D: Disk> Engine<D> {
         self.batch.forced = true;
         self.upkeep.uncommitted = true;
         Ok(true)
-    }
-
-    /// Collects seals that nothing refers to, a few at a time; false once that is done.
-    fn sweep_step(&mut self, report: &mut CompactReport, stage: &mut Stage) -> Result<bool, Failure> {
-        // PA
-        let from = match &stage.swept {
-            Sweep::Done => return Ok(false),
-            Sweep::Start => {
-                // Nor would what is not committed be swept: the seals of an upload that failed, for instance.
-                self.commit_for_upkeep()?;
-                if self.references_are_hidden()? {
-                    stage.swept = Sweep::Done;
-                    return Ok(false);
-                }
-                self.sweep_pages(report)?;
-                Bound::Unbounded
-            }
-            Sweep::After(seal) => Bound::Excluded(seal),
-        };
-        let rows = self
-            .index
-            .range::<Seals>(from, Bound::Unbounded, Direction::Forward, SWEEP_STEP)
-            .map_err(|error| self.index_failure(error))?;
-        let seals: Vec<SealId> = rows.into_iter().map(|(seal, _)| seal).collect();
-        stage.swept = seals.last().map_or(Sweep::Done, |seal| Sweep::After(*seal));
-        report.seals_collected += self.collect(&seals, &[])?;
-        Ok(true)
-    }
-
-    fn sweep_pages(&mut self, report: &mut CompactReport) -> Result<(), Failure> {
-        // PA
-        let mut pages = Vec::new();
-        self.index
-            .scan::<RefPages>(Bound::Unbounded, Bound::Unbounded, Direction::Forward, &mut |page, _| {
-                pages.push(page);
-                true
-            })
-            .map_err(|error| self.index_failure(error))?;
-        report.seals_collected += self.collect(&[], &pages)?;
-        Ok(())
     }
 
     /// What is alive in which segment, by the index; and so which segments are worth the work.
@@ -380,7 +346,8 @@ impl<D: Disk> Engine<D> {
         }
         let report = scanned.map_err(|error| self.log_failure(error))?;
         victim.next = report.next;
-        victim.damaged |= !report.damaged.is_empty();
+        victim.damaged.extend(report.damaged);
+        victim.copied |= !found.is_empty();
         if planted(Bug::CompactionDropsLive) {
             found.pop();
         }

@@ -115,7 +115,8 @@ impl<D: Disk> Engine<D> {
             mended.slices.retain(|slice| stands(slice).is_some());
         }
         if result.is_ok() || row == *read {
-            self.heal.note_lost(seal, result.is_err());
+            // What nothing refers to is sealed again all the same.
+            self.heal.note_lost(seal, result.is_err() && self.is_needed(seal)?);
         }
         let (place, outcome) = match result {
             Err(error) if self.is_needed(seal)? && !self.is_sealed_again(seal, read)? => {
@@ -255,13 +256,14 @@ impl<D: Disk> Engine<D> {
         // PA
         match result {
             Ok(slices) => {
-                if let Some(row) = self.seal_row(&seal)? {
-                    for location in row.slices.into_iter().flatten() {
-                        self.upkeep.mark_dead(location.segment, u64::from(location.len));
-                    }
+                // It was collected meanwhile.
+                let Some(row) = self.seal_row(&seal)? else { return Ok(()) };
+                for location in row.slices.into_iter().flatten() {
+                    self.upkeep.mark_dead(location.segment, u64::from(location.len));
                 }
                 // The row starts anew: slices of two codings never stand in one.
                 self.batch.seals.remove(&seal);
+                self.batch.whole.remove(&seal);
                 self.window.add(seal, slices);
                 self.batch.forced = true;
                 if self.window.len() >= self.limits.window_len {
