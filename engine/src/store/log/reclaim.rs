@@ -31,6 +31,7 @@ impl<D: Disk> Log<D> {
             && let Err(error) = self.take_back(first, owed.is_some(), &mut gone)
         {
             tracing::debug!(%error, "a part of a batch that was given up stays until it is compacted");
+            self.rest = Rest::Unproven;
         }
         // Parity that stays right behind a commit goes on waiting for its proof: nothing else may follow it.
         let stays = self.active.as_ref().is_some_and(|active| active.id == self.durable.segment);

@@ -85,6 +85,10 @@ impl<D: Disk> Log<D> {
         let record = [payload, padding(header.len)].concat();
         let (segment, report) = (location.segment, RepairReport::default());
         let mut patient = Patient { file: &*file, segment, binding: &known.binding, end, report };
+        if planted(Bug::MisreadWrittenOver) {
+            write_over(&*file, u64::from(location.offset) + HEADER_LEN as u64, &record)?;
+            self.sync(&file)?;
+        }
         let written = patient.set(location.offset + HEADER_LEN as u32, &record, Damage::Record(header.kind));
         if !patient.report.healed.is_empty() {
             self.sync(&file)?;
@@ -238,8 +242,25 @@ impl<F: DiskFile> Patient<'_, F> {
         Ok(lists)
     }
 
+    /// Whether a list stands in one of its places, at another look: one that was misread, as another that stood there before,
+    /// would have what is sound written over.
+    fn stands(&self, list: &ParityList) -> Result<bool, LogError> {
+        // PA
+        let payload = list.encode();
+        for offset in [list.first_list, list.second_list] {
+            let record = self.record(RecordKind::ParityList, offset, &payload);
+            if self.get(offset, record.len())?.is_some_and(|found| found == record) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn heal_group(&mut self, list: &ParityList) -> Result<(), LogError> {
         // PA
+        if !self.stands(list)? {
+            return Ok(());
+        }
         let (block_len, stripes) = (list.block_len as usize, list.stripes as usize);
         let mut data = Vec::with_capacity(list.data_len() as usize);
         for (offset, len) in &list.extents {
@@ -321,13 +342,18 @@ impl<F: DiskFile> Patient<'_, F> {
         Ok(())
     }
 
-    /// Writes a whole record that is known byte for byte.
-    fn write_record(&mut self, kind: RecordKind, offset: u32, payload: &[u8]) -> Result<(), LogError> {
-        // PA
+    /// A whole record as it stands at `offset`.
+    fn record(&self, kind: RecordKind, offset: u32, payload: &[u8]) -> Vec<u8> {
         let len = payload.len() as u32;
         let header = RecordHeader::of(kind, RecordFlags::NONE, len, &[payload]);
         let head = header.encode(self.binding, offset);
-        let record = [head.as_slice(), payload, padding(len)].concat();
+        [head.as_slice(), payload, padding(len)].concat()
+    }
+
+    /// Writes a whole record that is known byte for byte.
+    fn write_record(&mut self, kind: RecordKind, offset: u32, payload: &[u8]) -> Result<(), LogError> {
+        // PA
+        let record = self.record(kind, offset, payload);
         self.set(offset, &record, Damage::Record(kind))
     }
 
@@ -340,14 +366,29 @@ impl<F: DiskFile> Patient<'_, F> {
             let zeros = padding(header.len);
             if header.flags.is_spread() && !zeros.is_empty() {
                 let at = offset.saturating_add(HEADER_LEN as u32).saturating_add(header.len);
-                self.set(at, zeros, Damage::Record(header.kind))?;
+                // The header may have been misread.
+                let head = header.encode(self.binding, offset);
+                if self.get(offset, HEADER_LEN)?.is_some_and(|found| found == head) {
+                    self.set(at, zeros, Damage::Record(header.kind))?;
+                }
             }
         }
         Ok(())
     }
 
-    /// Makes the footer again if it is the only thing wrong.
+    /// Makes the footer again if it is the only thing wrong, at two looks.
     fn heal_footer(&mut self) -> Result<(), LogError> {
+        // PA
+        let Some((at, payload)) = self.footer()? else { return Ok(()) };
+        let record = self.record(RecordKind::Footer, at, &payload);
+        if self.get(at, record.len())?.is_none_or(|found| found != record) && self.footer()? == Some((at, payload)) {
+            self.set(at, &record, Damage::Record(RecordKind::Footer))?;
+        }
+        Ok(())
+    }
+
+    /// What the footer is, and where, by the records before it; `None` if there is none, or other damage.
+    fn footer(&self) -> Result<Option<(u32, Vec<u8>)>, LogError> {
         // PA
         let mut footer = Footer::default();
         let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
@@ -359,16 +400,13 @@ impl<F: DiskFile> Patient<'_, F> {
                     continue;
                 }
                 Item::Damaged { from, to, .. } if to == self.end => from,
-                Item::Damaged { .. } => return Ok(()),
+                Item::Damaged { .. } => return Ok(None),
             };
             let payload = footer.encode();
             let record_len = super::record::record_len(payload.len() as u32);
-            if u64::from(at) + record_len == u64::from(self.end) {
-                self.write_record(RecordKind::Footer, at, &payload)?;
-            }
-            return Ok(());
+            return Ok((u64::from(at) + record_len == u64::from(self.end)).then_some((at, payload)));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Names what is still damaged, and says whether there is a footer.
