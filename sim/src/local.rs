@@ -8,7 +8,7 @@ use ouroboros_engine::id::{EngineRng, Secret};
 use ouroboros_engine::keys::{Keyring, MasterSecret};
 use ouroboros_engine::node::{
     Access, Engine, Event, Failure, Job, JobDone, JobId, JobOutcome, Limits, OpenError, OpenOptions, Opened, Reply,
-    Request, RequestId, StoreConfig,
+    Request, RequestId, StoreConfig, Whims,
 };
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression, Scratch};
 use std::cell::Cell;
@@ -256,6 +256,14 @@ impl<D: Disk> Local<D> {
     /// What happened since it was last asked.
     pub fn events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.host.events)
+    }
+
+    /// The same with whims.
+    #[must_use]
+    pub fn with_whims(self, whims: Whims) -> Self {
+        let (mut engine, clock, network) = self.driver.into_parts();
+        engine.set_whims(whims);
+        Self { driver: Driver::new(engine, clock, network), ..self }
     }
 
     /// The engine, to look at.

@@ -64,6 +64,8 @@ pub(super) struct Batch {
     pub(super) len: u64,
     /// In which segments.
     pub(super) content: BTreeMap<SegmentId, u64>,
+    /// It holds what a compaction has moved.
+    pub(super) moves: bool,
     /// Commit even if nobody waits.
     pub(super) forced: bool,
     /// Bring the index's file up to the log right after.
@@ -90,12 +92,11 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn known_chunk(&self, name: &ScopedChunk) -> Result<Option<(SealId, Secret)>, Failure> {
         // PA
-        if let Some(row) = self.batch.chunks.get(name) {
-            return Ok(Some((row.seal_id, row.secret.clone())));
-        }
-        let Some(row) = self.index.get::<Chunks>(name).map_err(|error| self.index_failure(error))? else {
-            return Ok(None);
+        let known = match self.batch.chunks.get(name) {
+            Some(row) => Some(row.clone()),
+            None => self.index.get::<Chunks>(name).map_err(|error| self.index_failure(error))?,
         };
+        let Some(row) = known else { return Ok(None) };
         let known = self.has_living_seal(&row.seal_id)? || planted(Bug::DeadSealReused);
         Ok(known.then_some((row.seal_id, row.secret)))
     }
@@ -222,6 +223,11 @@ impl<D: Disk> Engine<D> {
                 self.batch.staged.push(Staged::Blob(Box::new(facts)));
             }
         }
+        if self.batch.moves {
+            // It had parity where it stood, and goes from there. One rotten sector of a tombstone, and what was purged would be
+            // back (P3).
+            self.log.cover().map_err(|error| self.log_failure(error))?;
+        }
         let mut position = match early {
             Some(position) => position,
             None => self.commit_log()?,
@@ -234,6 +240,9 @@ impl<D: Disk> Engine<D> {
         }
         let batch = std::mem::take(&mut self.batch);
         batch.whole.iter().for_each(|seal| self.heal.note_lost(*seal, false));
+        if planted(Bug::LostSealReused) {
+            batch.seals.keys().for_each(|seal| self.heal.note_lost(*seal, false));
+        }
         self.upkeep.collect_later(batch.orphans);
         self.since_checkpoint += batch.len;
         self.humour.committed();

@@ -36,6 +36,8 @@ pub(super) struct WantedPage {
     pub(super) request: RequestId,
     side: usize,
     place: usize,
+    /// Its segments were mended before.
+    again: bool,
 }
 
 fn reply_of(changes: impl IntoIterator<Item = crate::dag::Change>) -> Reply {
@@ -88,16 +90,7 @@ impl<D: Disk> Engine<D> {
         for (side, of) in comparison.sides.iter().enumerate() {
             let Some(place) = of.references.iter().position(|(depth, _)| *depth > 0) else { continue };
             let reference = of.references[place].1.clone();
-            let page = WantedPage { request, side, place };
-            match self.fetch(&reference.seal_id, true) {
-                Ok(fetched) => {
-                    let slices = fetched.slices;
-                    let job = Job::OpenChunk { seal: reference.seal_id, secret: reference.secret, slices };
-                    self.run(JobContext::DiffPage(page), job);
-                }
-                Err(failure) => self.fail_diff(request, failure),
-            }
-            return;
+            return self.fetch_page(WantedPage { request, side, place, again: false }, reference);
         }
         let Some(comparison) = self.comparisons.remove(&request) else { return };
         let [a, b] =
@@ -105,12 +98,45 @@ impl<D: Disk> Engine<D> {
         self.reply(request, reply_of(diff_chunks(&a, &b)));
     }
 
+    /// Sends for a page, once more after what parity can do if it takes that.
+    fn fetch_page(&mut self, mut page: WantedPage, reference: ChunkRef) {
+        loop {
+            match self.fetch(&reference.seal_id, true) {
+                Ok(fetched) => {
+                    if !fetched.unreadable.is_empty() {
+                        self.note_damage(reference.seal_id, &fetched.unreadable);
+                    }
+                    let slices = fetched.slices;
+                    let job = Job::OpenChunk { seal: reference.seal_id, secret: reference.secret, slices };
+                    return self.run(JobContext::DiffPage(page), job);
+                }
+                Err(_) if !page.again => {
+                    self.heal_seal(&reference.seal_id);
+                    page.again = true;
+                }
+                Err(failure) => return self.fail_diff(page.request, failure),
+            }
+        }
+    }
+
     pub(super) fn diff_page(&mut self, page: WantedPage, result: Result<(Bytes, Vec<SliceIndex>), String>) {
+        let Some(comparison) = self.comparisons.get(&page.request) else { return };
+        let (depth, reference) = comparison.sides[page.side].references[page.place].clone();
+        let opened = match result {
+            Err(_) if !page.again => {
+                self.heal_seal(&reference.seal_id);
+                return self.fetch_page(WantedPage { again: true, ..page }, reference);
+            }
+            Err(why) => Err(why),
+            Ok((plain, bad)) => {
+                if !bad.is_empty() {
+                    self.note_damage(reference.seal_id, &bad);
+                }
+                ChunkList::open(&plain, &reference, depth).map_err(|error| error.to_string())
+            }
+        };
         let Some(comparison) = self.comparisons.get_mut(&page.request) else { return };
         let references = &mut comparison.sides[page.side].references;
-        let (depth, reference) = references[page.place].clone();
-        let opened =
-            result.and_then(|(plain, _)| ChunkList::open(&plain, &reference, depth).map_err(|error| error.to_string()));
         match opened {
             Ok(list) if references.len() + list.chunks.len() <= MAX_CHUNKS => {
                 let below = list.chunks.into_iter().map(|chunk| (depth - 1, chunk));

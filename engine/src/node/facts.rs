@@ -9,7 +9,7 @@ use crate::planted::{Bug, planted};
 use crate::store::Location;
 use crate::store::index::{
     BlobRow, Blobs, Child, Children, Direction, Index, IndexError, KeyRow, Keys, Names, Owner, RefPageRow, RefPages,
-    Reference, References, Target, TombstoneRow, Tombstones, VersionKey, Versions,
+    Reference, References, TableKey, Target, TombstoneRow, Tombstones, VersionKey, Versions,
 };
 use core::ops::Bound;
 use std::collections::BTreeSet;
@@ -370,7 +370,7 @@ pub(super) fn is_referenced<D: Disk>(index: &Index<D>, target: Target) -> Result
     // PA
     let mut alive = Ok(false);
     // A chunk of zeros may have a million owners: the first that is alive will do.
-    each_owner(index, target, &mut |owner| {
+    each_owner(index, target, None, &mut |owner| {
         alive = match owner {
             Owner::Blob(id) => index.get::<Blobs>(&id).map(|row| row.is_some_and(|row| !row.purged)),
             // A page is owned by versions only, so this descends once.
@@ -385,7 +385,7 @@ pub(super) fn is_referenced<D: Disk>(index: &Index<D>, target: Target) -> Result
 pub(super) fn live_owners<D: Disk>(index: &Index<D>, target: Target) -> Result<Vec<BlobId>, IndexError> {
     // PA
     let mut live = Vec::new();
-    for owner in owners(index, target, usize::MAX)? {
+    for owner in owners(index, target, None, usize::MAX)? {
         match owner {
             Owner::Blob(id) if index.get::<Blobs>(&id)?.is_some_and(|row| !row.purged) => live.push(id),
             Owner::Blob(_) => {}
@@ -400,7 +400,7 @@ pub(super) fn live_owners<D: Disk>(index: &Index<D>, target: Target) -> Result<V
 pub(super) fn pages_naming<D: Disk>(index: &Index<D>, seal: SealId) -> Result<Vec<RefPageId>, IndexError> {
     // PA
     let mut pages = Vec::new();
-    each_owner(index, Target::Seal(seal), &mut |owner| {
+    each_owner(index, Target::Seal(seal), None, &mut |owner| {
         if let Owner::Page(page) = owner {
             pages.push(page);
         }
@@ -429,24 +429,34 @@ pub(super) fn lacks_page<D: Disk>(index: &Index<D>) -> Result<bool, IndexError> 
     Ok(false)
 }
 
-/// Visits who refers to a seal or to a page of references, alive or not, until `visit` says `false`.
+/// Visits who refers to a seal or to a page of references, alive or not, behind `after`, until `visit` says `false`.
 fn each_owner<D: Disk>(
     index: &Index<D>,
     target: Target,
+    after: Option<Owner>,
     visit: &mut dyn FnMut(Owner) -> bool,
 ) -> Result<(), IndexError> {
     // PA
-    let prefix = target.prefix();
-    let from = Bound::Included(prefix.as_slice());
+    let (prefix, last) = (target.prefix(), after.map(|owner| Reference { target, owner }));
+    let last = last.as_ref().map(TableKey::to_bytes);
+    let from = match &last {
+        Some(last) => Bound::Excluded(last.as_ref()),
+        None => Bound::Included(prefix.as_slice()),
+    };
     index.scan::<References>(from, Bound::Unbounded, Direction::Forward, &mut |reference: Reference, ()| {
         reference.target == target && visit(reference.owner)
     })
 }
 
-/// Up to `limit` of those who refer to a seal or to a page of references.
-fn owners<D: Disk>(index: &Index<D>, target: Target, limit: usize) -> Result<Vec<Owner>, IndexError> {
+/// Up to `limit` of those who refer to a seal or to a page of references, behind `after`.
+fn owners<D: Disk>(
+    index: &Index<D>,
+    target: Target,
+    after: Option<Owner>,
+    limit: usize,
+) -> Result<Vec<Owner>, IndexError> {
     let mut found = Vec::new();
-    each_owner(index, target, &mut |owner| {
+    each_owner(index, target, after, &mut |owner| {
         found.push(owner);
         found.len() < limit
     })?;
@@ -459,11 +469,11 @@ const FORGOTTEN_AT_ONCE: usize = 1024;
 /// Forgets who referred to what is collected.
 pub(super) fn forget_references<D: Disk>(index: &mut Index<D>, target: Target) -> Result<(), IndexError> {
     // PA
+    let mut last = None;
     loop {
-        let some = owners(index, target, FORGOTTEN_AT_ONCE)?;
-        if some.is_empty() {
-            return Ok(());
-        }
+        let some = owners(index, target, last, FORGOTTEN_AT_ONCE)?;
+        let Some(&owner) = some.last() else { return Ok(()) };
+        last = Some(owner);
         for owner in some {
             index.remove::<References>(&Reference { target, owner });
         }

@@ -12,9 +12,9 @@ use super::unread::{Unread, unread};
 use super::{Engine, Health, Output};
 use crate::env::{Disk, DiskFailure};
 use crate::id::{EngineRng, SealId};
-use crate::store::SegmentId;
 use crate::store::index::IndexError;
 use crate::store::log::{self, DamagedRange, Log, LogError};
+use crate::store::{Location, SegmentId};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const ATTEMPTS: u8 = 3;
 /// How often the log is looked at, at most, while looks differ in what they could not read.
 const LOOKS: u8 = 4;
+/// Records for which a repair was in vain that are remembered.
+const HOPELESS_LEN: usize = 4096;
 /// Seals that are remembered as lost.
 const LOST_LEN: usize = 4096;
 
@@ -75,8 +77,8 @@ pub(super) struct Heal {
     asked: BTreeMap<RequestId, (Request, u8)>,
     /// Questions to be asked again, and what is answered if that cannot be.
     again: Vec<(RequestId, Request, u8, Reply)>,
-    /// Segments that were repaired to no avail.
-    hopeless: BTreeSet<SegmentId>,
+    /// Records whose segments were repaired for them to no avail, by where they begin.
+    hopeless: BTreeSet<(SegmentId, u32)>,
     /// Part of the checkpoint.
     pub(super) unread: Vec<Unread>,
     /// Segments whose files are missing or hold nothing that can be read.
@@ -162,9 +164,17 @@ impl Heal {
         }
     }
 
-    /// A segment that was repaired to no avail can be read: there was nothing to repair.
-    pub(super) fn give_hope(&mut self, segment: SegmentId) {
-        self.hopeless.remove(&segment);
+    /// A record can be read for which its segment was repaired to no avail: there was nothing to repair.
+    pub(super) fn give_hope(&mut self, place: Location) {
+        self.hopeless.remove(&(place.segment, place.offset));
+    }
+
+    fn give_up_hope(&mut self, segment: SegmentId, offsets: &[u32]) {
+        // Where there are as many, another repair is the lesser evil.
+        if self.hopeless.len() >= HOPELESS_LEN {
+            self.hopeless.clear();
+        }
+        self.hopeless.extend(offsets.iter().map(|offset| (segment, *offset)));
     }
 
     /// Lets segments be repaired again that were repaired to no avail.
@@ -335,12 +345,18 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    /// Restores what parity can restore in these segments; whether that was anything. Each is tried once in vain.
-    pub(super) fn heal_segments(&mut self, segments: impl IntoIterator<Item = SegmentId>) -> bool {
+    /// Restores what parity can restore in the segments of these records; whether that was anything. It is tried once in
+    /// vain for each of them.
+    pub(super) fn heal_places(&mut self, places: impl IntoIterator<Item = Location>) -> bool {
         // PA
+        let mut segments: BTreeMap<SegmentId, Vec<u32>> = BTreeMap::new();
+        for place in places {
+            segments.entry(place.segment).or_default().push(place.offset);
+        }
         let mut any = false;
-        for segment in segments {
-            if self.health != Health::Good || self.heal.hopeless.contains(&segment) {
+        for (segment, mut offsets) in segments {
+            offsets.retain(|offset| !self.heal.hopeless.contains(&(segment, *offset)));
+            if self.health != Health::Good || offsets.is_empty() {
                 continue;
             }
             match self.log.repair(segment) {
@@ -349,9 +365,7 @@ impl<D: Disk> Engine<D> {
                     self.repaired(segment);
                     self.tell_healed(&report.healed);
                 }
-                Ok(_) => {
-                    self.heal.hopeless.insert(segment);
-                }
+                Ok(_) => self.heal.give_up_hope(segment, &offsets),
                 // By chance, perhaps.
                 Err(error) => {
                     let failure = self.log_failure(error);
@@ -365,13 +379,19 @@ impl<D: Disk> Engine<D> {
     /// Restores what the slices of a seal lie in; whether that changed anything.
     pub(super) fn heal_seal(&mut self, seal: &SealId) -> bool {
         let Ok(Some(row)) = self.seal_row(seal) else { return false };
-        let segments: BTreeSet<SegmentId> = row.slices.iter().flatten().map(|slice| slice.segment).collect();
-        self.heal_segments(segments)
+        self.heal_places(row.slices.into_iter().flatten())
+    }
+
+    /// A seal can be read for which repairs were in vain.
+    pub(super) fn seal_reads(&mut self, seal: &SealId) {
+        if let Ok(Some(row)) = self.seal_row(seal) {
+            row.slices.into_iter().flatten().for_each(|slice| self.heal.give_hope(slice));
+        }
     }
 
     /// Something in a segment was restored. If the index never saw it, the index is made anew.
     pub(super) fn repaired(&mut self, segment: SegmentId) {
-        self.heal.hopeless.remove(&segment);
+        self.heal.hopeless.retain(|(hopeless, _)| *hopeless != segment);
         if self.heal.unread.iter().any(|place| place.segment == segment) {
             self.distrust_index();
         }

@@ -18,7 +18,7 @@ use crate::store::log::RecordKind;
 use core::ops::Bound;
 use std::collections::BTreeSet;
 
-/// Most seals that are remembered to be collected; the sweep of a compaction finds the others.
+/// Most seals that are remembered to be collected, and most pages; a sweep finds the others.
 const ORPHANS_LEN: usize = 64 << 10;
 
 /// What purged versions referred to: to be collected, unless others do.
@@ -26,6 +26,8 @@ const ORPHANS_LEN: usize = 64 << 10;
 pub(super) struct Orphans {
     pub(super) seals: BTreeSet<SealId>,
     pub(super) pages: BTreeSet<RefPageId>,
+    /// There were more.
+    pub(super) more: bool,
 }
 
 impl Orphans {
@@ -33,11 +35,15 @@ impl Orphans {
         for seal in seals {
             if self.seals.len() < ORPHANS_LEN {
                 self.seals.insert(*seal);
+            } else {
+                self.more |= !self.seals.contains(seal);
             }
         }
         for page in pages {
             if self.pages.len() < ORPHANS_LEN {
                 self.pages.insert(*page);
+            } else {
+                self.more |= !self.pages.contains(page);
             }
         }
     }
@@ -52,6 +58,7 @@ impl Orphans {
             *self = others;
             return;
         }
+        self.more |= others.more;
         let (seals, pages): (Vec<_>, Vec<_>) = (others.seals.into_iter().collect(), others.pages.into_iter().collect());
         self.add(&seals, &pages);
     }

@@ -118,10 +118,12 @@ impl<D: Disk> Engine<D> {
         if read.is_ok() {
             return read;
         }
-        let segment = row.location.segment;
-        self.heal_segments([segment]);
-        // Also where there was nothing to heal: it may have been misread.
-        self.read_record_at(id, row).inspect(|_| self.heal.give_hope(segment))
+        // It may have been misread.
+        let again = self.read_record_at(id, row);
+        if again.is_ok() || !self.heal_places([row.location]) {
+            return again;
+        }
+        self.read_record_at(id, row)
     }
 
     fn read_record_at(&self, id: BlobId, row: &BlobRow) -> Result<BlobRecord, Failure> {
@@ -183,7 +185,7 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    fn got(&mut self, found: Found, body: Body) -> Result<Got, Failure> {
+    fn got(&mut self, found: Found, mut body: Body) -> Result<Got, Failure> {
         let blob = found.id;
         let known = BodySummary::of(&body);
         if (known.gone, known.len) != (found.row.gone, found.row.len) {
@@ -201,7 +203,8 @@ impl<D: Disk> Engine<D> {
             Content::Chunks { .. } => None,
             Content::Packed { .. } => unreachable!("the job that opens bodies unpacks them"),
         };
-        let attributes = body.attributes.clone();
+        // To read the content nobody needs them again.
+        let attributes = std::mem::take(&mut body.attributes);
         if inline.is_none() {
             self.keep_body(blob, Arc::new(body));
         }
@@ -209,10 +212,12 @@ impl<D: Disk> Engine<D> {
     }
 
     fn keep_body(&mut self, blob: BlobId, body: Arc<Body>) {
-        let len = match &body.content {
-            Content::Chunks { chunks, .. } => chunks.len() * size_of::<ChunkRef>() + body.name.len() + 256,
-            content => content.len().unwrap_or(0) as usize + 512,
+        let content = match &body.content {
+            Content::Chunks { chunks, .. } => chunks.len() * size_of::<ChunkRef>(),
+            content => content.len().unwrap_or(0) as usize,
         };
+        let attributes: usize = body.attributes.iter().map(|(name, value)| name.len() + value.len() + 64).sum();
+        let len = content + body.name.len() + attributes + 512;
         self.reads.bodies.put(blob, body, len, self.limits.body_cache_len);
     }
 
@@ -334,7 +339,11 @@ impl<D: Disk> Engine<D> {
         let fetched = loop {
             match self.fetch(&seal, effort != Effort::Enough) {
                 Ok(fetched) => break fetched,
-                Err(_) if effort != Effort::Healed && self.heal_seal(&seal) => effort = Effort::Healed,
+                // Once more also where there was nothing to heal: some of it may have been misread.
+                Err(_) if effort != Effort::Healed => {
+                    self.heal_seal(&seal);
+                    effort = Effort::Healed;
+                }
                 Err(failure) => {
                     self.fail_read(id, failure);
                     return false;
@@ -414,6 +423,9 @@ impl<D: Disk> Engine<D> {
             Ok((plain, bad)) => {
                 if !bad.is_empty() {
                     self.note_damage(seal, &bad);
+                }
+                if effort == Effort::Healed {
+                    self.seal_reads(&seal);
                 }
                 if let Err(failure) = self.take_chunk(id, at, start, depth, &reference, plain) {
                     return self.fail_read(id, failure);
@@ -500,7 +512,7 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    fn note_damage(&mut self, seal: SealId, bad: &[SliceIndex]) {
+    pub(super) fn note_damage(&mut self, seal: SealId, bad: &[SliceIndex]) {
         let place = format!("seal {seal}: slices {bad:?}");
         self.outputs.push_back(Output::Event(Event::Integrity(Damage { place, outcome: DamageOutcome::Healable })));
         if self.health == Health::Good {

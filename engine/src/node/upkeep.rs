@@ -85,13 +85,9 @@ impl Task {
                 report: RecodeReport::default(),
                 walk: seals::Walk::default(),
             },
-            Self::Compact { request, report, .. } => {
+            Self::Compact { request, report, stage } => {
                 let report = CompactReport { bytes_before: report.bytes_before, ..CompactReport::default() };
-                let stage = match request {
-                    Some(_) => compact::Stage::default(),
-                    None => compact::Stage::mostly_dead(),
-                };
-                Self::Compact { request: *request, report, stage }
+                Self::Compact { request: *request, report, stage: stage.anew() }
             }
             Self::Close { request } => Self::Close { request: *request },
         })
@@ -131,6 +127,8 @@ pub(super) struct Upkeep {
     uncommitted: bool,
     to_mend: BTreeSet<SealId>,
     to_collect: Orphans,
+    /// There was more to collect than is remembered.
+    to_sweep: bool,
     /// How often the task was begun again because the index failed it.
     restarts: u8,
     /// Dead bytes by segment, as far as this process has seen them die.
@@ -215,6 +213,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn committed(&mut self) {
         self.upkeep.uncommitted = false;
         let orphans = std::mem::take(&mut self.upkeep.to_collect);
+        self.upkeep.to_sweep |= orphans.more;
         if !orphans.is_empty()
             && let Err(failure) = self.collect(orphans)
         {
@@ -227,9 +226,9 @@ impl<D: Disk> Engine<D> {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
             let stage = compact::Stage::default();
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
-        } else if !busy && self.mostly_dead().next().is_some() {
+        } else if !busy && (self.upkeep.to_sweep || self.mostly_dead().next().is_some()) {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
-            let stage = compact::Stage::mostly_dead();
+            let stage = compact::Stage::mostly_dead(std::mem::take(&mut self.upkeep.to_sweep));
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
         }
         self.start_mending();

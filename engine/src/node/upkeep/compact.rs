@@ -66,6 +66,8 @@ fn follow<T: Table, D: Disk>(
 #[derive(Debug, Default)]
 pub(in crate::node) struct Stage {
     only_mostly_dead: bool,
+    /// Whether it sweeps all the same.
+    sweeps: bool,
     swept: Sweep,
     victims: Option<VecDeque<SegmentId>>,
     live: BTreeMap<SegmentId, u64>,
@@ -83,26 +85,29 @@ struct Victim {
     noted: bool,
     /// What could not be read. What is alive and counted would be missed; a note would not.
     damaged: Vec<DamagedRange>,
-    /// Whether anything of it was copied.
-    copied: bool,
 }
 
 impl Victim {
     fn new(segment: SegmentId) -> Self {
-        Self { segment, next: 0, seen: 0, noted: false, damaged: Vec::new(), copied: false }
+        Self { segment, next: 0, seen: 0, noted: false, damaged: Vec::new() }
     }
 }
 
 impl Stage {
-    /// Only what is mostly dead, and without looking for more that might be.
-    pub(super) fn mostly_dead() -> Self {
-        Self { only_mostly_dead: true, swept: Sweep::Done, ..Self::default() }
+    /// Only what is mostly dead; without looking for more that might be, unless it `sweeps`.
+    pub(super) fn mostly_dead(sweeps: bool) -> Self {
+        let swept = if sweeps { Sweep::Start } else { Sweep::Done };
+        Self { only_mostly_dead: true, sweeps, swept, ..Self::default() }
+    }
+
+    /// The same from the start.
+    pub(super) fn anew(&self) -> Self {
+        if self.only_mostly_dead { Self::mostly_dead(self.sweeps) } else { Self::default() }
     }
 
     /// From the start, by another index.
     fn begin_anew(&mut self, remade: u64) {
-        let stage = if self.only_mostly_dead { Self::mostly_dead() } else { Self::default() };
-        *self = Self { remade, ..stage };
+        *self = Self { remade, ..self.anew() };
     }
 
     pub(super) fn activity(&self) -> Activity {
@@ -175,16 +180,10 @@ impl<D: Disk> Engine<D> {
             if !planted(Bug::SegmentGoesFirst) {
                 self.commit_or_fail()?;
             }
-            // They had parity where they stood. One rotten sector of a tombstone, and what was purged would be back (P3). The
-            // segment goes another time, when all in it is dead.
-            if self.settle_log().is_none() && victim.copied {
-                tracing::warn!(segment = %victim.segment, "kept: what was copied from it has no parity yet");
-                let dead = self.content.get(&victim.segment).copied().unwrap_or(0);
-                self.upkeep.mark_dead(victim.segment, dead);
-                return Ok(true);
-            }
+            self.settle_log();
             // That may have been when the index was found damaged.
             if stage.remade != self.heal.remade || !self.index_is_sound() {
+                stage.current = Some(victim);
                 return Ok(true);
             }
             if self.keys.is_none() {
@@ -273,7 +272,7 @@ impl<D: Disk> Engine<D> {
     fn disowned_by(&mut self, segment: SegmentId) -> Result<Option<BTreeSet<SegmentId>>, Failure> {
         // PA
         let mut known = self.log.disowned_by(segment).map_err(|error| self.log_failure(error))?;
-        if known.is_none() && self.heal_segments([segment]) {
+        if known.is_none() && self.heal_places([Location { segment, offset: 0, len: 0 }]) {
             known = self.log.disowned_by(segment).map_err(|error| self.log_failure(error))?;
         }
         Ok(known)
@@ -347,7 +346,6 @@ impl<D: Disk> Engine<D> {
         let report = scanned.map_err(|error| self.log_failure(error))?;
         victim.next = report.next;
         victim.damaged.extend(report.damaged);
-        victim.copied |= !found.is_empty();
         if planted(Bug::CompactionDropsLive) {
             found.pop();
         }
@@ -366,6 +364,7 @@ impl<D: Disk> Engine<D> {
                 },
                 Live::Other(kind, payload, moved) => {
                     let location = self.append(kind, false, &[&payload])?;
+                    self.batch.moves = true;
                     self.batch.staged.extend(moved.map(|moved| Staged::Moved(moved.to(location))));
                 }
             }
@@ -401,6 +400,7 @@ impl<D: Disk> Engine<D> {
             let Some(row) = self.seal_row(&seal)?.filter(|row| row.is_coded_as(&slice.header)) else { continue };
             if row.slices.get(usize::from(slice.header.index().0)) == Some(&Some(place)) {
                 self.batch.seals.insert(seal, row);
+                self.batch.moves = true;
                 self.window.add_moved(seal, vec![slice]);
             }
         }

@@ -102,17 +102,19 @@ impl<D: Disk> Engine<D> {
             report.seals += 1;
         }
         let mut result = result;
-        // Coded anew since its slices were read: one of the former coding would stand for all there is.
+        let stands =
+            |row: &SealRow, slice: &SealedSlice| row.slices.get(usize::from(slice.header.index().0)).copied().flatten();
         if let Ok(mended) = &mut result {
-            mended.slices.retain(|slice| row.is_coded_as(&slice.header));
+            // Coded anew since its slices were read: one of the former coding would stand for all there is. And of what stands
+            // elsewhere since, or was missing then, nothing was read.
+            mended.slices.retain(|slice| row.is_coded_as(&slice.header) && stands(&row, slice) == stands(read, slice));
         }
         if let Ok(mended) = &mut result
             && !mended.slices.is_empty()
-            && !self.is_needed(seal)?
+            && (self.is_written_again(&seal) || !self.is_needed(seal)?)
         {
             // Of a seal that was collected, some slices may be gone with their segments: nobody misses them.
-            let stands = |slice: &SealedSlice| row.slices.get(usize::from(slice.header.index().0)).copied().flatten();
-            mended.slices.retain(|slice| stands(slice).is_some());
+            mended.slices.retain(|slice| stands(&row, slice).is_some());
         }
         if result.is_ok() || row == *read {
             // What nothing refers to is sealed again all the same.
@@ -173,7 +175,12 @@ impl<D: Disk> Engine<D> {
     /// is with what is left of a seal that was collected, when a value of the same content comes in.
     fn is_sealed_again(&self, seal: SealId, read: &SealRow) -> Result<bool, Failure> {
         // PA
-        Ok(self.window.contains_whole(&seal) || self.seal_row(&seal)?.is_some_and(|row| row != *read))
+        Ok(self.is_written_again(&seal) || self.seal_row(&seal)?.is_some_and(|row| row != *read))
+    }
+
+    /// Whether all slices of a seal are about to be committed.
+    fn is_written_again(&self, seal: &SealId) -> bool {
+        self.window.contains_whole(seal) || self.batch.whole.contains(seal)
     }
 
     /// Puts a slice back where it stood, byte for byte; or anywhere, if that place does not take it.
@@ -185,7 +192,7 @@ impl<D: Disk> Engine<D> {
             let record = [header.as_slice(), &slice.payload].concat();
             let mut rewritten = self.log.rewrite_in_place(location, &record);
             // Its header may be what is damaged; that is under group parity.
-            if rewritten.is_err() && self.heal_segments([location.segment]) {
+            if rewritten.is_err() && self.heal_places([location]) {
                 rewritten = self.log.rewrite_in_place(location, &record);
             }
             match rewritten {

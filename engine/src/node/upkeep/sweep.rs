@@ -44,6 +44,7 @@ impl<D: Disk> Engine<D> {
             Sweep::Chunks(last) => {
                 let next = self.sweep_chunks(*last)?;
                 *swept = next.map_or(Sweep::Done, |last| Sweep::Chunks(Some(last)));
+                self.checkpoint_if_due(self.log.position());
                 return Ok(true);
             }
         };
@@ -54,6 +55,8 @@ impl<D: Disk> Engine<D> {
         let seals: Vec<SealId> = rows.into_iter().map(|(seal, _)| seal).collect();
         *swept = seals.last().map_or(Sweep::Chunks(None), |seal| Sweep::After(*seal));
         report.seals_collected += self.collect(Orphans { seals: seals.into_iter().collect(), ..Orphans::default() })?;
+        // What is forgotten comes together in memory, and no commit may come.
+        self.checkpoint_if_due(self.log.position());
         Ok(true)
     }
 

@@ -14,7 +14,7 @@ pub(super) struct IndexFile<F> {
     /// None after a failure.
     pub(super) tree: Option<Tree>,
     /// The B-tree was verified after an unclean end, and nothing was flushed to it since: what it has noted down of its free
-    /// pages is not of this state, so going back verifies it once more.
+    /// pages may not be of this state, and then going back verifies it once more.
     pub(super) repaired: bool,
 }
 
@@ -114,8 +114,13 @@ impl<F: DiskFile> IndexFile<F> {
         }
         self.paged.set_mode(Mode::Abandoned);
         drop(self.tree.take());
-        self.paged.rewind(self.repaired);
-        self.tree = Some(Tree::open(&self.paged, cache_bytes, !self.repaired)?);
+        self.paged.rewind(false);
+        let mut opened = Tree::open(&self.paged, cache_bytes, true);
+        if self.repaired && self.paged.failure().is_none() && matches!(opened, Err(IndexError::Damaged(_))) {
+            self.paged.rewind(true);
+            opened = Tree::open(&self.paged, cache_bytes, false);
+        }
+        self.tree = Some(opened?);
         Ok(())
     }
 }
