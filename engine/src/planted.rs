@@ -73,8 +73,6 @@ bugs! {
     RotCovered: 6, "what a scrub heals is healed by the next one, too";
     /// The parity of a deletion is not written with it: one rotten sector brings back what was purged.
     TombstoneUncovered: 3, "a purged version is found again after rot and a crash";
-    /// What a disk that was full made the log take back stays in the file, behind what is written there next.
-    TakenBackStays: 1, "read-back, and the look at the log at the end, after a full disk";
     /// Of several groups of parity those stay that were written when the disk was full: the log takes all for covered.
     GroupKeptAlone: 1, "read-back after a full disk and rot";
 
@@ -138,8 +136,6 @@ bugs! {
     MendWritesNothing: 1, "read-back after rot, a scrub and more rot";
     /// A seal that is lost counts as whole again once a slice of it has moved.
     LostSealReused: 1, "read-back of a value put after its equal was lost";
-    /// A slice is written again where it stands, also where it was only misread.
-    MisreadWrittenOver: 7, "read-back after a misread and a crash: an acknowledged write is gone";
     /// What is healed in a segment is not synced.
     RepairNotSynced: 7, "the rules of the disk: a client is answered before what was healed is synced";
     /// Rotten parity stays as it is.

@@ -15,6 +15,7 @@ mod config;
 mod diff;
 mod draft;
 mod facts;
+mod fetch;
 mod gather;
 mod heal;
 mod held;

@@ -4,15 +4,15 @@ use super::cache::Cache;
 use super::facts::BodySummary;
 use super::history::version_of;
 use super::job::Job;
-use super::request::{Damage, DamageOutcome, Event, Failure, Got, Reply, RequestId, Select};
-use super::{Engine, Health, JobContext, Output};
+use super::request::{Failure, Got, Reply, RequestId, Select};
+use super::{Engine, JobContext};
 use crate::blob::{BlobRecord, Body, ChunkList, ChunkRef, Content};
 use crate::env::Disk;
 use crate::id::{BlobId, SealId};
 use crate::names::KeyName;
 use crate::planted::{Bug, planted};
 use crate::seal::{SealedSlice, SliceIndex};
-use crate::store::index::{BlobRow, IndexError, SealRow};
+use crate::store::index::{BlobRow, IndexError};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -45,13 +45,6 @@ enum Effort {
     All,
     /// All slices, after parity did what it can for where they lie.
     Healed,
-}
-
-/// Slices of a seal, and those that could not be read.
-#[derive(Debug, Default)]
-pub(super) struct Fetched {
-    pub(super) slices: Vec<SealedSlice>,
-    pub(super) unreadable: Vec<SliceIndex>,
 }
 
 #[derive(Debug)]
@@ -365,53 +358,6 @@ impl<D: Disk> Engine<D> {
         self.run(JobContext::Chunk { read: id, at }, job);
     }
 
-    /// Reads slices of a seal: the data slices, and as many more as it takes if some are missing; or all.
-    pub(super) fn fetch(&self, seal: &SealId, all: bool) -> Result<Fetched, Failure> {
-        // PA
-        let Some(row) = self.seal_row(seal)? else {
-            return Err(Failure::Damaged { place: format!("seal {seal}: no slice of it is known") });
-        };
-        let Fetched { mut slices, mut unreadable } = Fetched::default();
-        let mut trouble = None;
-        for (index, location) in row.slices.iter().enumerate() {
-            if !all && slices.len() >= usize::from(row.data) {
-                break;
-            }
-            match self.fetch_slice(seal, index, &row) {
-                Ok(Some(slice)) => slices.push(slice),
-                Ok(None) => {}
-                Err(why) => {
-                    tracing::warn!(%seal, index, ?location, %why, "a slice cannot be read");
-                    unreadable.push(SliceIndex(index as u8));
-                    trouble = Some(why);
-                }
-            }
-        }
-        if slices.len() < usize::from(row.data) {
-            let why = trouble.unwrap_or_else(|| "slices are missing".into());
-            let (found, needed) = (slices.len(), row.data);
-            return Err(Failure::Damaged {
-                place: format!("seal {seal}: {found} slices can be read, {needed} are needed; the last trouble: {why}"),
-            });
-        }
-        Ok(Fetched { slices, unreadable })
-    }
-
-    pub(super) fn fetch_slice(
-        &self,
-        seal: &SealId,
-        index: usize,
-        row: &SealRow,
-    ) -> Result<Option<SealedSlice>, String> {
-        let Some(location) = row.slices.get(index).copied().flatten() else { return Ok(None) };
-        let payload = self.log.read(location).map_err(|error| error.to_string())?;
-        let slice = SealedSlice::from_record(payload).map_err(|error| format!("{location}: {error}"))?;
-        if slice.header.seal_id() != *seal || usize::from(slice.header.index().0) != index {
-            return Err(format!("{location}: the slice of another seal stands in its place"));
-        }
-        Ok(Some(slice))
-    }
-
     pub(super) fn chunk_opened(&mut self, id: ReadId, at: u64, result: Result<(Bytes, Vec<SliceIndex>), String>) {
         // PA
         let Some(read) = self.reads.reads.get_mut(&id) else { return };
@@ -509,15 +455,6 @@ impl<D: Disk> Engine<D> {
         if let Some(read) = self.reads.reads.remove(&id) {
             let failure = self.live_blob(read.blob).err().unwrap_or(failure);
             self.reply(read.request, Reply::Failed(failure));
-        }
-    }
-
-    pub(super) fn note_damage(&mut self, seal: SealId, bad: &[SliceIndex]) {
-        let place = format!("seal {seal}: slices {bad:?}");
-        self.outputs.push_back(Output::Event(Event::Integrity(Damage { place, outcome: DamageOutcome::Healable })));
-        if self.health == Health::Good {
-            self.upkeep.mend_later(seal);
-            self.start_mending();
         }
     }
 }

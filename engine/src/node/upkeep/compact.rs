@@ -180,7 +180,6 @@ impl<D: Disk> Engine<D> {
             if !planted(Bug::SegmentGoesFirst) {
                 self.commit_or_fail()?;
             }
-            self.settle_log();
             // That may have been when the index was found damaged.
             if stage.remade != self.heal.remade || !self.index_is_sound() {
                 stage.current = Some(victim);

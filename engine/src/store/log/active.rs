@@ -7,7 +7,6 @@ use super::segment::Binding;
 use super::upkeep::cover_record;
 use super::{LogError, RecordKind, SegmentId};
 use crate::env::DiskFile;
-use crate::planted::{Bug, planted};
 use std::sync::Arc;
 
 /// Payloads of this length are written straight from the caller's memory.
@@ -139,7 +138,7 @@ impl<F: DiskFile> Active<F> {
 
     /// Takes back what was appended from `offset` on; what of it is in the file goes before anything else is written.
     pub(super) fn rewind(&mut self, offset: u32) {
-        self.uncut |= offset < self.written && !planted(Bug::TakenBackStays);
+        self.uncut |= offset < self.written;
         self.buffer.truncate(offset.saturating_sub(self.written) as usize);
         self.written = self.written.min(offset);
     }

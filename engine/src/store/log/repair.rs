@@ -85,10 +85,6 @@ impl<D: Disk> Log<D> {
         let record = [payload, padding(header.len)].concat();
         let (segment, report) = (location.segment, RepairReport::default());
         let mut patient = Patient { file: &*file, segment, binding: &known.binding, end, report };
-        if planted(Bug::MisreadWrittenOver) {
-            write_over(&*file, u64::from(location.offset) + HEADER_LEN as u64, &record)?;
-            self.sync(&file)?;
-        }
         let written = patient.set(location.offset + HEADER_LEN as u32, &record, Damage::Record(header.kind));
         if !patient.report.healed.is_empty() {
             self.sync(&file)?;
