@@ -132,6 +132,9 @@ impl<D: Disk> Engine<D> {
                 if !bad.is_empty() {
                     self.note_damage(reference.seal_id, &bad);
                 }
+                if page.again {
+                    self.seal_reads(&reference.seal_id);
+                }
                 ChunkList::open(&plain, &reference, depth).map_err(|error| error.to_string())
             }
         };

@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const ATTEMPTS: u8 = 3;
 /// How often the log is looked at, at most, while looks differ in what they could not read.
 const LOOKS: u8 = 4;
+/// Records of a segment for which repairs were in vain, until it is left as it is: each repair reads all of it.
+const HOPELESS_RECORDS: usize = 32;
 /// Records for which a repair was in vain that are remembered.
 const HOPELESS_LEN: usize = 4096;
 /// Seals that are remembered as lost.
@@ -167,6 +169,11 @@ impl Heal {
     /// A record can be read for which its segment was repaired to no avail: there was nothing to repair.
     pub(super) fn give_hope(&mut self, place: Location) {
         self.hopeless.remove(&(place.segment, place.offset));
+    }
+
+    /// Whether a segment was repaired for so many of its records in vain that nobody tries again before the next scrub.
+    fn is_hopeless(&self, segment: SegmentId) -> bool {
+        self.hopeless.range((segment, 0)..=(segment, u32::MAX)).take(HOPELESS_RECORDS).count() == HOPELESS_RECORDS
     }
 
     fn give_up_hope(&mut self, segment: SegmentId, offsets: &[u32]) {
@@ -356,7 +363,7 @@ impl<D: Disk> Engine<D> {
         let mut any = false;
         for (segment, mut offsets) in segments {
             offsets.retain(|offset| !self.heal.hopeless.contains(&(segment, *offset)));
-            if self.health != Health::Good || offsets.is_empty() {
+            if self.health != Health::Good || offsets.is_empty() || self.heal.is_hopeless(segment) {
                 continue;
             }
             match self.log.repair(segment) {

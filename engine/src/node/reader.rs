@@ -112,11 +112,11 @@ impl<D: Disk> Engine<D> {
             return read;
         }
         // It may have been misread.
-        let again = self.read_record_at(id, row);
-        if again.is_ok() || !self.heal_places([row.location]) {
-            return again;
+        let mut again = self.read_record_at(id, row);
+        if again.is_err() && self.heal_places([row.location]) {
+            again = self.read_record_at(id, row);
         }
-        self.read_record_at(id, row)
+        again.inspect(|_| self.heal.give_hope(row.location))
     }
 
     fn read_record_at(&self, id: BlobId, row: &BlobRow) -> Result<BlobRecord, Failure> {

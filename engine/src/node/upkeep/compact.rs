@@ -175,11 +175,15 @@ impl<D: Disk> Engine<D> {
             if let Some(policy) = self.policy.as_ref().filter(|_| !victim.damaged.is_empty() && !victim.noted) {
                 let note = policy.encode();
                 self.append(RecordKind::Note, false, &[&note])?;
+                self.batch.moves = true;
             }
             // The copies first: the batch may have begun in the segment that goes.
             if !planted(Bug::SegmentGoesFirst) {
                 self.commit_or_fail()?;
             }
+            // What moved had rested where it stood. Two sectors side by side, of this commit and of the next, must not be all that
+            // says that it was committed.
+            self.settle_log();
             // That may have been when the index was found damaged.
             if stage.remade != self.heal.remade || !self.index_is_sound() {
                 stage.current = Some(victim);

@@ -120,6 +120,9 @@ impl<D: Disk> Engine<D> {
             // What nothing refers to is sealed again all the same.
             self.heal.note_lost(seal, result.is_err() && self.is_needed(seal)?);
         }
+        if result.is_ok() {
+            self.seal_reads(&seal);
+        }
         let (place, outcome) = match result {
             Err(error) if self.is_needed(seal)? && !self.is_sealed_again(seal, read)? => {
                 if let Some(report) = &mut report {
