@@ -176,7 +176,11 @@ impl Rules {
         // opening that fails to heal it leaves the one or the other, too.
         let range = offset..end;
         let opening = !self.in_service && end <= file.bytes.len() as u64;
-        let same = || end <= file.synced && file.bytes.get(offset as usize..end as usize) == Some(bytes);
+        // Zeros stand for what cannot be read, and is healed next.
+        let same = || {
+            let stood = file.bytes.get(offset as usize..end as usize).filter(|_| end <= file.synced);
+            stood.is_some_and(|stood| stood.iter().zip(bytes).all(|(stood, new)| stood == new || *new == 0))
+        };
         let heals = !file.dirty.touches(&range) && !file.doubtful.touches(&range) && (opening || done && same());
         let known = file.told.min(end);
         let kept = usize::try_from(known.saturating_sub(offset)).unwrap_or(0);
