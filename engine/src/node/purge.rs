@@ -31,21 +31,9 @@ pub(super) struct Orphans {
 }
 
 impl Orphans {
-    fn add(&mut self, seals: &[SealId], pages: &[RefPageId]) {
-        for seal in seals {
-            if self.seals.len() < ORPHANS_LEN {
-                self.seals.insert(*seal);
-            } else {
-                self.more |= !self.seals.contains(seal);
-            }
-        }
-        for page in pages {
-            if self.pages.len() < ORPHANS_LEN {
-                self.pages.insert(*page);
-            } else {
-                self.more |= !self.pages.contains(page);
-            }
-        }
+    fn add(&mut self, seals: impl IntoIterator<Item = SealId>, pages: impl IntoIterator<Item = RefPageId>) {
+        let fit = [remember(&mut self.seals, seals), remember(&mut self.pages, pages)];
+        self.more |= fit.contains(&false);
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -54,14 +42,22 @@ impl Orphans {
 
     /// Adds those of others.
     pub(super) fn append(&mut self, others: Self) {
-        if self.is_empty() {
-            *self = others;
-            return;
-        }
         self.more |= others.more;
-        let (seals, pages): (Vec<_>, Vec<_>) = (others.seals.into_iter().collect(), others.pages.into_iter().collect());
-        self.add(&seals, &pages);
+        self.add(others.seals, others.pages);
     }
+}
+
+/// Adds what there is room for. Whether that was all.
+fn remember<T: Ord>(kept: &mut BTreeSet<T>, more: impl IntoIterator<Item = T>) -> bool {
+    let mut fit = true;
+    for one in more {
+        if kept.len() < ORPHANS_LEN {
+            kept.insert(one);
+        } else {
+            fit &= kept.contains(&one);
+        }
+    }
+    fit
 }
 
 impl<D: Disk> Engine<D> {
@@ -82,7 +78,7 @@ impl<D: Disk> Engine<D> {
         for (id, _) in &versions {
             if let Ok(record) = self.read_blob(*id) {
                 let header = record.header.header();
-                self.batch.orphans.add(&header.seals, &header.ref_pages);
+                self.batch.orphans.add(header.seals.iter().copied(), header.ref_pages.iter().copied());
             }
         }
         let keys = self.keys.clone().ok_or(Failure::NoKeys)?;

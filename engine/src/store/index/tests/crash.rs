@@ -3,6 +3,8 @@ use super::{create, open, rng};
 use crate::store::index::{Direction, Index, IndexError, Meta};
 use core::ops::Bound;
 
+type Rows = Vec<(Vec<u8>, Vec<u8>)>;
+
 fn key(n: u64) -> Vec<u8> {
     format!("key {n:04}").into_bytes()
 }
@@ -17,8 +19,19 @@ fn fill(index: &mut Index<TestDisk>, round: u64) {
     }
 }
 
-fn rows(index: &Index<TestDisk>) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn rows(index: &Index<TestDisk>) -> Rows {
     index.range::<Meta>(Bound::Unbounded, Bound::Unbounded, Direction::Forward, usize::MAX).unwrap()
+}
+
+/// What is left of an index that was flushed once and not closed, and its rows.
+fn flushed_once() -> (Vec<u8>, Rows) {
+    let disk = TestDisk::default();
+    let mut index = create(&disk);
+    fill(&mut index, 0);
+    index.flush(&[0]).unwrap();
+    let rows = rows(&index);
+    drop(index);
+    (disk.bytes(), rows)
 }
 
 #[test]
@@ -98,13 +111,7 @@ fn crashed_twice(start: &[u8]) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_disk_that_fills_up_at_any_write_of_the_first_flush_after_a_crash_costs_no_more_than_the_flush() {
-    let disk = TestDisk::default();
-    let mut index = create(&disk);
-    fill(&mut index, 0);
-    index.flush(&[0]).unwrap();
-    drop(index);
-
-    let starts = crashed_twice(&disk.bytes());
+    let starts = crashed_twice(&flushed_once().0);
     assert!(starts.len() > 5, "{}", starts.len());
     for (crash, start) in starts.iter().enumerate() {
         for full_at in 1.. {
@@ -129,13 +136,7 @@ fn a_disk_that_fills_up_at_any_write_of_the_first_flush_after_a_crash_costs_no_m
 
 #[test]
 fn a_crash_during_a_clean_close_costs_nothing_but_the_verification() {
-    let disk = TestDisk::default();
-    let mut index = create(&disk);
-    fill(&mut index, 0);
-    index.flush(&[0]).unwrap();
-    let want = rows(&index);
-    drop(index);
-    let start = disk.bytes();
+    let (start, want) = flushed_once();
     let mut rng = rng(78);
     for crash_at in 1.. {
         let disk = TestDisk::with(&start);
