@@ -173,21 +173,30 @@ pub(super) fn parity_after<D: Disk>(
     Ok(groups.into_iter().map(|(start, _)| start).collect())
 }
 
-/// What the disk refuses to read at the end, if no more than the proof can have stood there: then the log ends with the
-/// commit before, whose batch has to be whole.
+/// What the disk refuses to read behind the last commit, where no other can have stood there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// The proof, and parity before it perhaps.
+    Proof(DamagedRange),
+    /// Parity whose proof was taken back.
+    Parity,
+}
+
+/// What the disk refuses to read at the end, if no more than parity and the proof can have stood there: then the log ends with
+/// the commit before, whose batch has to be whole.
 ///
 /// Of a log without a checkpoint this is known by the parity that stands right behind the last commit, and by the file's
-/// end, which is where the proof would have ended: behind a commit there is never parity but with a proof, or before a footer
-/// (see [`make_room`](super::Log::make_room) and [`cover`](super::Log::cover)).
+/// end, which is where the proof would have ended, or have begun: behind a commit there is never parity but with a proof, or
+/// before a footer (see [`make_room`](super::Log::make_room) and [`cover`](super::Log::cover)).
 ///
 /// # Errors
 /// [`LogError::Disk`].
-pub(super) fn unreadable_proof<D: Disk>(
+pub(super) fn unread_end<D: Disk>(
     inventory: &Inventory,
     handles: &Handles<D>,
     tail: &Tail,
     verify: &dyn Fn(RecordKind, &[u8]) -> bool,
-) -> Result<Option<DamagedRange>, LogError> {
+) -> Result<Option<Unread>, LogError> {
     // PA
     let FoundCommit { at: last, commit } = &tail.last;
     let id = last.segment;
@@ -199,25 +208,30 @@ pub(super) fn unreadable_proof<D: Disk>(
     };
     let file = handles.get(id)?;
     let mut scanner = Scanner::new(&*file, &present.binding, last.end, present.len);
-    let (mut list, mut refused_to) = (None, 0);
+    // Where the group ends whose list was read last, and how far the disk refused.
+    let (mut group_end, mut refused_to) = (None, 0);
     while let Some(item) = scanner.next()? {
         match show(&mut scanner, id, item, true)? {
             Shown::Record(view) if view.kind == RecordKind::ParityList => match ParityList::decode(view.payload) {
-                Ok(found) => list = Some((found, view.location.len)),
+                Ok(list) => group_end = Some(u64::from(list.second_list) + record_len(view.location.len)),
                 Err(_) => return Ok(None),
             },
             Shown::Record(view) if view.kind == RecordKind::Parity => {}
             // Before the parity there may have been a batch.
-            Shown::Damaged(range) if range.what.is_refusal() && list.is_some() => refused_to = range.to,
+            Shown::Damaged(range) if range.what.is_refusal() && group_end.is_some() => refused_to = range.to,
             _ => return Ok(None),
         }
     }
     // The second list may be in the same sector.
-    let Some((list, list_len)) = list else { return Ok(None) };
-    let Ok(from) = u32::try_from(u64::from(list.second_list) + record_len(list_len)) else { return Ok(None) };
+    let Some(from) = group_end.and_then(|end| u32::try_from(end).ok()) else { return Ok(None) };
     let proof = Commit { proven: *last, first: Point { segment: id, offset: from }, ..commit.clone() };
     let end = u64::from(from) + record_len(proof.encode_at(from).len() as u32);
-    let is_proof = refused_to == present.len && end == u64::from(present.len);
-    let range = DamagedRange { segment: id, from, to: present.len, what: Damage::Unreadable };
-    Ok((is_proof && examine(inventory, handles, &tail.last, verify)?.whole).then_some(range))
+    let unread = if present.len == from {
+        Unread::Parity
+    } else if refused_to == present.len && end == u64::from(present.len) {
+        Unread::Proof(DamagedRange { segment: id, from, to: present.len, what: Damage::Unreadable })
+    } else {
+        return Ok(None);
+    };
+    Ok(examine(inventory, handles, &tail.last, verify)?.whole.then_some(unread))
 }

@@ -10,7 +10,7 @@ use super::handles::Handles;
 use super::inventory::Inventory;
 use super::parity::RECORDS_OF_GROUP;
 use super::place::{Damage, Point};
-use super::proof::{lost_proof, parity_after, unreadable_proof};
+use super::proof::{Unread, lost_proof, parity_after, unread_end};
 use super::record::{HEADER_LEN, RecordHeader, record_len};
 use super::replay::{dead_between, dead_bytes, replay};
 use super::rest::Rest;
@@ -152,7 +152,7 @@ impl<D: Disk> Log<D> {
         inventory.refuses_nothing_behind(tail.last.at.segment)?;
         let unread = match &tail.refused {
             Some(refused) if tail.last.at.start_point() <= refused.at => {
-                match unreadable_proof(&inventory, &handles, &tail, &verify)? {
+                match unread_end(&inventory, &handles, &tail, &verify)? {
                     None => return Err(refused.error.clone().into()),
                     unread => unread,
                 }
@@ -164,7 +164,10 @@ impl<D: Disk> Log<D> {
             store: Some(inventory.store),
             config: inventory.config.clone(),
             unreadable: inventory.unreadable.keys().copied().collect(),
-            mended: unread.iter().copied().collect(),
+            mended: match unread {
+                Some(Unread::Proof(range)) => vec![range],
+                Some(Unread::Parity) | None => Vec::new(),
+            },
             ..Recovery::default()
         };
         let mut lost_proof = lost_proof(&inventory, &handles, &tail, from)?;

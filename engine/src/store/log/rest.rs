@@ -52,7 +52,7 @@ impl<D: Disk> Log<D> {
     pub fn is_settled(&self) -> bool {
         // PA
         // Parity of nothing but a proof stands before a footer or not at all: where it cannot be read, it would not be known
-        // for a proof (see `unreadable_proof`).
+        // for a proof (see `unread_end`).
         self.rest == Rest::Proven(self.durable) && self.batch.records == 0 && self.ends_there() && !self.list_outdated
     }
 

@@ -119,6 +119,8 @@ impl<D: Disk> Log<D> {
                     bytes += u64::from(present.len - last.end);
                 }
                 file.truncate(u64::from(last.end))?;
+                // A checkpoint may pass over it before anything else is synced in this file, and nobody looks there again.
+                file.sync()?;
             }
         }
         inventory.segments.retain(|id, _| *id <= last.segment);

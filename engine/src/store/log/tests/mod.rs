@@ -4,6 +4,7 @@
 mod basics;
 mod crash;
 mod crash_disk;
+mod cut_end;
 mod faults;
 mod healed;
 mod late_parity;
