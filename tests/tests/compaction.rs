@@ -182,3 +182,24 @@ fn one_rotten_sector_costs_nothing(disk: &FaultyDisk, what: &str) {
         node::get(&mut node, "go").unwrap_err();
     }
 }
+
+/// A version that is purged alone while its key is has two deletions: each is moved, and neither keeps its segment, nor what
+/// was to go with it.
+#[test]
+fn what_is_purged_twice_at_once_goes_with_the_first_compaction() {
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let mut node = create(&disk, Limits { upkeep_step_len: 1, ..tight() });
+    for number in 0..2 {
+        put(&mut node, "twice", noise(number, 3000));
+    }
+    let last = put(&mut node, "twice", noise(2, 3000)).id;
+    let purges = [PurgeTarget::Key(key("twice")), PurgeTarget::Version(last)];
+    let ids = node.send_all(purges.map(Request::Purge).into());
+    node.settle();
+    let purged: Vec<Reply> = ids.into_iter().filter_map(|id| node.take(id)).collect();
+    assert!(matches!(purged[..], [Reply::Purged { versions: 3 }, Reply::Purged { versions: 1 }]), "{purged:?}");
+    let first = disk.files(Volume::Blocks).remove(0).0;
+    node.ask(Request::Compact).unwrap();
+    put(&mut node, "next", noise(3, 10));
+    assert!(disk.contents(Volume::Blocks, &first).is_none(), "what was purged is still there");
+}
