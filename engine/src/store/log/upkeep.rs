@@ -136,10 +136,12 @@ impl<D: Disk> Log<D> {
             return Ok(Sealing::NotNow);
         }
         // What was copied elsewhere may still stand behind its end, and must not shine through what is written there.
-        let end = u64::from(segment.len);
-        let cut = left.file.len().and_then(|len| if len > end { left.file.truncate(end) } else { Ok(()) });
-        if let Err(error) = cut {
-            return self.not_now(id, error);
+        let end = left.written;
+        if let Err(error) = left.cut() {
+            return match error {
+                LogError::Disk(error) => self.not_now(id, error),
+                error => Err(error),
+            };
         }
         let sealed = seal(&mut left).and_then(|()| Ok(left.file.sync()?));
         match sealed {
@@ -152,8 +154,9 @@ impl<D: Disk> Log<D> {
                 // Not even a crash may bring a part of it back: once compaction has removed the segment whose first commit
                 // says that nothing of this one counts from here on, it would be taken for damaged history.
                 self.unsealed.insert(id);
-                left.file.truncate(u64::from(segment.len))?;
+                left.file.truncate(u64::from(end))?;
                 left.file.sync()?;
+                self.note_len(id, end);
                 Ok(Sealing::NotNow)
             }
         }
@@ -277,23 +280,50 @@ pub(super) struct TakenUp {
 /// Reads a segment that goes on being written: its directory, and what of it parity does not cover yet. Parity that is made
 /// of rotten bytes would restore them whenever they were healed, so nothing is taken up that does not verify.
 ///
+/// Parity at the end of a segment that has no footer is of a process that did not get so far: whether all of its groups were
+/// written, nobody can say. It belongs to no batch, so it goes, and is made again.
+///
 /// # Errors
 /// [`LogError::Disk`].
 pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Result<TakenUp, LogError> {
     // PA
     const DAMAGED: TakenUp = TakenUp { intact: false, covered: false };
     let mut uncovered = Vec::new();
+    // Where the parity behind the last other record begins, and where the last group ends of which a list is there.
+    let (mut parity, mut group_end) = (None, 0);
     let (file, binding) = (active.file.clone(), active.binding.clone());
     let mut scanner = Scanner::new(&*file, &binding, FIRST_RECORD, active.written);
     while let Some(item) = scanner.next()? {
-        let Item::Record(offset, header) = item else { return Ok(DAMAGED) };
-        active.footer.add(&header);
-        // Parity is written between records and covers all that stand before it.
-        if header.kind.is_upkeep() {
-            uncovered.clear();
-        } else {
+        let (offset, header) = match item {
+            Item::Record(offset, header) => (offset, header),
+            // What a crash tore of it is no damage.
+            Item::Damaged { to, refused: None, .. } if parity.is_some() && u64::from(to) <= group_end => continue,
+            Item::Damaged { .. } => return Ok(DAMAGED),
+        };
+        if !header.kind.is_upkeep() {
+            // Parity is written between records and covers all that stand before it.
+            if parity.take().is_some() {
+                uncovered.clear();
+                group_end = 0;
+            }
             uncovered.push((offset, header));
+        } else {
+            parity.get_or_insert((offset, active.footer.mark()));
+            if header.kind == RecordKind::ParityList
+                && let Some(payload) = scanner.payload(offset, header.len)?
+                && header.checks(payload)
+                && let Ok(list) = ParityList::decode(payload)
+            {
+                group_end = group_end.max(u64::from(list.second_list) + record_len(header.len));
+            }
         }
+        active.footer.add(&header);
+    }
+    if active.footer.is_sealed() {
+        uncovered.clear();
+    } else if let Some((start, footer)) = parity {
+        active.footer.reset(footer);
+        active.rewind(start);
     }
     let covered = uncovered.len() <= 1 && uncovered.iter().all(|(_, header)| header.kind == RecordKind::Commit);
     for (offset, header) in uncovered {

@@ -21,6 +21,8 @@ pub(super) enum Survival {
 pub(super) enum Fault {
     /// It stops for good, half way through a write.
     Crash,
+    /// Writes: it stops for good before one.
+    Stop,
     /// Writes: a part is written, then the disk is full.
     Full,
     /// Syncs: nothing becomes durable, now or by later syncs.
@@ -176,7 +178,7 @@ impl CrashDisk {
             return Ok(None);
         }
         state.hit = true;
-        state.crashed = fault == Fault::Crash;
+        state.crashed = matches!(fault, Fault::Crash | Fault::Stop);
         Ok(Some(fault))
     }
 }
@@ -304,10 +306,12 @@ impl DiskFile for CrashFile {
 
     fn write_at(&self, offset: u64, parts: &[&[u8]]) -> Result<(), DiskError> {
         let bytes = parts.concat();
-        let fault = self.disk.step("write", &self.name, |fault| matches!(fault, Fault::Crash | Fault::Full));
+        let fault =
+            self.disk.step("write", &self.name, |fault| matches!(fault, Fault::Crash | Fault::Stop | Fault::Full));
         let failure = match fault? {
             None if self.put(offset as usize, &bytes) == bytes.len() => return Ok(()),
             None => DiskFailure::Full,
+            Some(Fault::Stop) => DiskFailure::Crashed,
             Some(fault) => {
                 self.put(offset as usize, &bytes[..bytes.len() / 2]);
                 if fault == Fault::Full { DiskFailure::Full } else { DiskFailure::Crashed }

@@ -93,3 +93,55 @@ fn parity_that_was_cut_off_does_not_come_back_torn_behind_a_checkpoint() {
     }
     assert!(cuts > 20, "{cuts}");
 }
+
+/// Parity of several groups, and of more than fits into one write, is given to the segment that a killed process leaves. The
+/// opening that does so is struck in turn.
+#[test]
+fn a_segment_gets_all_of_its_parity_wherever_an_opening_that_gave_it_was_struck() {
+    let options = LogOptions { segment_len: 512 << 10, parity_group_len: 64 << 10, ..SMALL };
+    let open = |disk: &CrashDisk| {
+        let mut rng = super::basics::rng();
+        Log::open(disk.clone(), options, None, &mut rng, |_, _| true, &mut |_| Ok(())).map(|(log, _)| log)
+    };
+    let mut struck = 0;
+    let faults = [Fault::Stop, Fault::Crash, Fault::FailSync, Fault::Full];
+    for (len, fault) in [50_000, 100_000].into_iter().flat_map(|len| faults.map(|fault| (len, fault))) {
+        let disk = CrashDisk::default();
+        let mut log =
+            Log::create(disk.clone(), options, StoreId([3; 32]), b"config", &mut super::basics::rng(), |_, _| true)
+                .unwrap();
+        for number in 0..2 {
+            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, len)]).unwrap();
+            log.commit(b"a note").unwrap();
+        }
+        drop(log);
+        for at in 0.. {
+            let during = disk.after_crash(Survival::Everything);
+            during.plan(at, fault);
+            drop(open(&during));
+            if !during.hit() {
+                break;
+            }
+            for survival in [Survival::Nothing, Survival::Everything, Survival::Some(1), Survival::Some(2)] {
+                let disk = during.after_crash(survival);
+                open(&disk).unwrap().close().unwrap();
+                struck += 1;
+                for (name, bytes) in disk.files() {
+                    for sector in (FIRST_RECORD as usize / SECTOR..bytes.len().div_ceil(SECTOR)).step_by(11) {
+                        let rotten = disk.after_crash(Survival::Everything);
+                        let file = rotten.open(Volume::Blocks, &FileName::new(name.clone()).unwrap(), OpenMode::Write);
+                        let byte = [bytes[sector * SECTOR] ^ 1];
+                        file.unwrap().write_at((sector * SECTOR) as u64, &[&byte]).unwrap();
+                        let at = format!("{len} bytes, {fault:?} at {at}, {survival:?}, {name} sector {sector}");
+                        let mut log = open(&rotten).expect(&at);
+                        for segment in log.segments() {
+                            let lost = log.repair(segment.id).unwrap().lost;
+                            assert!(lost.is_empty(), "{at}: {lost:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(struck > 20, "{struck}");
+}
