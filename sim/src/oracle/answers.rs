@@ -15,10 +15,10 @@ impl Oracle {
         if let Reply::Failed(failure) = reply
             && (excuse.covers(failure) || self.beyond)
         {
-            return Ok(());
+            return self.check_excused(request, failure, excuse);
         }
         // After a fault something may be hidden until a scrub; the oracle's own questions see to that.
-        let single = single && !self.beyond && !excuse.faulted;
+        let single = single && !self.beyond && !excuse.struck;
         match (request, reply) {
             (Request::Get(wanted), Reply::Got(results)) => {
                 demand!(P2, wanted.len() == results.len(), "{} answers to {}", results.len(), describe(task));
@@ -124,6 +124,30 @@ impl Oracle {
         Ok(())
     }
 
+    /// Even what was done to the node does not excuse everything: a disk that takes no more writes is read, and what has
+    /// rotted within the redundancy is made good on the way.
+    fn check_excused(&self, request: &Request, failure: &Failure, excuse: Excuse) -> Result<(), Broken> {
+        if self.beyond {
+            return Ok(());
+        }
+        let upkeep = matches!(request, Request::Scrub { .. } | Request::Recode(_) | Request::Compact | Request::Close);
+        demand!(P10, upkeep || *failure != Failure::Full, "{request:.200?} was refused by a full disk");
+        demand!(
+            P2,
+            upkeep || !matches!(failure, Failure::Disk(_)),
+            "{request:.200?} needs no writes, and failed: {failure}"
+        );
+        let asked: &[&BlobId] = match request {
+            Request::GetVersion(id) | Request::Read { blob: id, .. } => &[id],
+            Request::Diff { from, to } => &[from, to],
+            _ => &[],
+        };
+        let live = !asked.is_empty() && asked.iter().all(|id| self.model.live(**id).is_some());
+        let healed = matches!(failure, Failure::Damaged { .. }) && !excuse.struck;
+        demand!(P1, !(live && healed), "{request:.200?} failed within the redundancy: {failure}");
+        Ok(())
+    }
+
     fn check_got(
         &self,
         expected: Result<BlobId, Failure>,
@@ -132,7 +156,15 @@ impl Oracle {
         excuse: Excuse,
     ) -> Result<(), Broken> {
         let got = match got {
-            Err(failure) if excuse.covers(failure) || self.beyond => return Ok(()),
+            Err(failure) if excuse.covers(failure) || self.beyond => {
+                let healed = matches!(failure, Failure::Damaged { .. }) && !excuse.struck && !self.beyond;
+                demand!(
+                    P1,
+                    !(single && healed && expected.is_ok()),
+                    "{expected:?} failed within the redundancy: {failure}"
+                );
+                return Ok(());
+            }
             Err(failure) if single => {
                 let right = expected.as_ref().err() == Some(failure);
                 demand!(P1, right, "{failure:?} instead of {expected:?}");

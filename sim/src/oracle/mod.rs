@@ -152,11 +152,17 @@ impl fmt::Display for Violation {
 pub(crate) struct Broken {
     pub(crate) promise: Promise,
     pub(crate) what: String,
+    /// The answer that broke it, if it was a refusal.
+    pub(crate) failure: Option<Failure>,
 }
 
 impl Broken {
     pub(crate) fn new(promise: Promise, what: impl Into<String>) -> Self {
-        Self { promise, what: what.into() }
+        Self { promise, what: what.into(), failure: None }
+    }
+
+    pub(crate) fn because(self, failure: Failure) -> Self {
+        Self { failure: Some(failure), ..self }
     }
 }
 
@@ -195,6 +201,8 @@ impl Want {
 pub(crate) struct Excuse {
     /// Faults struck the disk since the node was opened: what it was asked may have failed for that.
     pub(crate) faulted: bool,
+    /// The same, of faults alone: what has merely rotted is made good for whoever asks, and nobody is to notice.
+    pub(crate) struck: bool,
     /// Writes went elsewhere, or nowhere, once: the index that is asked may lack a page since.
     pub(crate) misplaced: bool,
     /// The power failed: damage to what nobody was told of may be reported, but nothing may be called lost.

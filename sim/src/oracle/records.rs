@@ -10,6 +10,7 @@ use ouroboros_engine::deletion::TombstoneRecord;
 use ouroboros_engine::env::FileName;
 use ouroboros_engine::id::{Dot, EngineRng, SealId};
 use ouroboros_engine::seal::{SealedSlice, SliceHeader};
+use ouroboros_engine::store::Location;
 use ouroboros_engine::store::log::{Damage, DamagedRange, Log, LogOptions, RecordKind, RecordView};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
@@ -120,6 +121,20 @@ pub(crate) fn check_records(disk: &FaultyDisk) -> Result<(), Broken> {
         }
     }
     Ok(())
+}
+
+/// The first record in a log that holds something of a client's, if there is one.
+///
+/// # Errors
+/// P7 when the log does not open.
+pub(crate) fn remains(disk: &FaultyDisk) -> Result<Option<(RecordKind, Location)>, Broken> {
+    let mut found = None;
+    let opened = open(disk, &mut |record| {
+        if matches!(record.kind, RecordKind::Blob | RecordKind::Slice | RecordKind::RefPage) {
+            found.get_or_insert((record.kind, record.location));
+        }
+    });
+    opened.map(|_| found)
 }
 
 /// Opens a copy of a log, and shows what is in it; of slices the headers.

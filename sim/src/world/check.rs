@@ -3,16 +3,12 @@
 use super::restart::Stop;
 use super::trace::What;
 use super::{Pumped, World};
-use crate::oracle::{Broken, Excuse, Held, Promise, Shown, Sight, records};
-use crate::sometimes::Sometimes;
+use crate::oracle::{Broken, Excuse, Held, Promise, Shown, Sight};
 use crate::story::Told;
-use crate::tape::place::FINALE;
 use crate::workload::Task;
-use bytes::Bytes;
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::names::KeyName;
-use ouroboros_engine::node::{DamageOutcome, Failure, ListRequest, Reply, Request, Version};
-use std::cmp::Reverse;
+use ouroboros_engine::node::{Failure, ListRequest, Reply, Request, Version};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How often a question is asked again that met damage.
@@ -75,11 +71,13 @@ impl World {
     }
 
     /// What the node says when it must not fail.
-    fn must(&mut self, node: usize, request: &Request, promise: Promise) -> Result<Reply, Broken> {
+    pub(super) fn must(&mut self, node: usize, request: &Request, promise: Promise) -> Result<Reply, Broken> {
         match self.ask_firmly(node, request) {
             Ok(reply) => Ok(reply),
             Err(Stop::Broken(broken)) => Err(broken),
-            Err(Stop::Failed(failure)) => Err(Broken::new(promise, format!("{request:.120?} failed: {failure}"))),
+            Err(Stop::Failed(failure)) => {
+                Err(Broken::new(promise, format!("{request:.120?} failed: {failure}")).because(failure))
+            }
         }
     }
 
@@ -104,13 +102,16 @@ impl World {
                 }
                 Err(Stop::Broken(broken)) => return Err(broken),
                 Err(Stop::Failed(_)) if self.budget.beyond => return Ok(all),
+                Err(Stop::Failed(failure)) => {
+                    return Err(Broken::new(promise, format!("{key} has no history: {failure}")).because(failure));
+                }
                 other => return Err(Broken::new(promise, format!("{other:.200?} is no history of {key}"))),
             }
         }
     }
 
     /// Everything a version holds.
-    fn content(&mut self, node: usize, id: BlobId, promise: Promise) -> Result<Held, Broken> {
+    pub(super) fn content(&mut self, node: usize, id: BlobId, promise: Promise) -> Result<Held, Broken> {
         let got = match self.must(node, &Request::GetVersion(id), promise)? {
             Reply::Got(mut results) if results.len() == 1 => results.remove(0),
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer for {id}"))),
@@ -152,7 +153,11 @@ impl World {
         }
         let (mut shown, mut histories) = match self.survey(node, &keys, promise) {
             // Its index was spoiled after its disk had failed it: who may not write cannot make it anew.
-            Err(_) if self.nodes[node].read_only && self.nodes[node].has_faults() => {
+            Err(broken)
+                if matches!(broken.failure, Some(Failure::Index(_)))
+                    && self.nodes[node].read_only
+                    && self.nodes[node].has_faults() =>
+            {
                 self.tell(node, Told::Oracle, || "a process that only reads cannot: it is started anew".to_owned());
                 self.stop_and_restart(node, false, None)?;
                 if self.nodes[node].process.is_none() {
@@ -299,131 +304,5 @@ impl World {
             }
             other => Err(Broken::new(Promise::P2, format!("{other:.200?} is no listing"))),
         }
-    }
-
-    /// The faults have stopped: everything heals, everything is there, and all work ends.
-    pub(super) fn finish(&mut self, node: usize) -> Result<(), Broken> {
-        self.nodes[node].begin(Some(FINALE));
-        let disk = self.nodes[node].disk.clone();
-        self.nodes[node].tight_index = 0;
-        if self.budget.beyond {
-            return self.plaintext.check(&disk);
-        }
-        if self.nodes[node].read_only || self.nodes[node].has_faults() {
-            self.stop_and_restart(node, false, None)?;
-        }
-        self.look(node, &[], true, Excuse::default())?;
-        if self.nodes[node].oracle.turned_up > 0 {
-            self.counts.reached(Sometimes::MaybeTurnedUp);
-        }
-        if !self.nodes[node].oracle.maybe.is_empty() {
-            self.counts.reached(Sometimes::MaybeGone);
-        }
-        self.nodes[node].oracle.settle();
-        let it = &self.nodes[node];
-        if let Some(rot) = it.rot.as_ref().filter(|_| !it.torn && it.harm() == 0) {
-            records::check_slices(&it.disk, &|name, bytes| rot.touches(name, bytes))?;
-        }
-        self.heal(node)?;
-        if self.nodes[node].rotted_before {
-            records::check_records(&self.nodes[node].disk)?;
-        }
-        if records::check(&self.nodes[node].disk)? > 0 {
-            self.counts.reached(Sometimes::PagesNamed);
-        }
-        match self.must(node, &Request::Compact, Promise::P6)? {
-            Reply::Compacted(_) => {}
-            other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),
-        }
-        self.nodes[node].over = true;
-        self.look(node, &[], true, Excuse::default())?;
-        self.stats(node)?;
-        self.rest(node)?;
-        self.plaintext.check(&self.nodes[node].disk)
-    }
-
-    /// A scrub heals what is rotten, and the next one, if there was anything, finds nothing.
-    pub(super) fn heal(&mut self, node: usize) -> Result<(), Broken> {
-        if self.scrub(node, false)? {
-            self.scrub(node, true)?;
-        }
-        self.nodes[node].rotten = false;
-        self.nodes[node].rot = None;
-        self.nodes[node].torn = false;
-        Ok(())
-    }
-
-    /// A scrub that repairs. Whether it found anything.
-    fn scrub(&mut self, node: usize, again: bool) -> Result<bool, Broken> {
-        let report = match self.must(node, &Request::Scrub { repair: true }, Promise::P6)? {
-            Reply::Scrubbed(report) => report,
-            other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to a scrub"))),
-        };
-        let left = report.damage.iter().find(|damage| {
-            // What nothing refers to is left as it is until a compaction.
-            matches!(damage.outcome, DamageOutcome::Lost | DamageOutcome::Healable)
-                || again && damage.outcome != DamageOutcome::Harmless
-        });
-        if let Some(damage) = left {
-            return Err(Broken::new(Promise::P6, format!("a scrub that repairs leaves damage: {damage:?}")));
-        }
-        let it = &self.nodes[node];
-        if report.damage.is_empty()
-            && let Some(rot) = it.rot.as_ref().filter(|rot| rot.is_there(&it.disk))
-            && records::is_of_log(&it.disk, rot.name(), rot.start())
-        {
-            return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot}")));
-        }
-        if !report.lost.is_empty() {
-            return Err(Broken::new(Promise::P1, format!("a scrub calls versions lost: {:?}", report.lost)));
-        }
-        Ok(!report.damage.is_empty())
-    }
-
-    fn stats(&mut self, node: usize) -> Result<(), Broken> {
-        let Reply::Stats(stats) = self.must(node, &Request::Stats, Promise::P6)? else {
-            return Err(Broken::new(Promise::P2, "no figures come"));
-        };
-        let model = &self.nodes[node].oracle.model;
-        let keys: BTreeSet<&KeyName> = model.live_versions().map(|(_, version)| &version.key).collect();
-        let conflicts = keys.iter().filter(|key| model.heads(key).len() > 1).count() as u64;
-        let versions = model.live_versions().count() as u64;
-        let len = |content: &Option<Bytes>| content.as_ref().map_or(0, |content| content.len() as u64);
-        let logical: u64 = model.live_versions().map(|(_, version)| len(&version.content)).sum();
-        let expected = (keys.len() as u64, versions, conflicts, Some(logical), 0);
-        let found = (stats.keys, stats.versions, stats.conflicts, stats.logical_bytes, stats.degraded_seals);
-        if found != expected {
-            let what = format!("keys, versions, conflicts, bytes, degraded seals are {found:?}, not {expected:?}");
-            return Err(Broken::new(Promise::P6, what));
-        }
-        if stats.tombstones < model.tombstones() {
-            return Err(Broken::new(Promise::P3, "a deletion is forgotten"));
-        }
-        Ok(())
-    }
-
-    /// Idle means idle: within a minute nothing is left to do.
-    fn rest(&mut self, node: usize) -> Result<(), Broken> {
-        // What was called for by earlier lives, or called for anew since, never happens.
-        let heap = std::mem::take(&mut self.heap);
-        self.heap = heap.into_iter().filter(|Reverse((at, _, happening))| self.is_due(*at, happening)).collect();
-        self.nodes.iter_mut().for_each(|node| node.pending = 0);
-        for Reverse((_, _, happening)) in &self.heap {
-            if let Some(node) = happening.of() {
-                self.nodes[node].pending += 1;
-            }
-        }
-        let until = self.now + 60_000_000_000;
-        self.pump(node, |world| world.heap.peek().is_some_and(|next| next.0.0 > until))?;
-        let it = &self.nodes[node];
-        if it.pending > 0 || !it.jobs.is_empty() || !it.open.is_empty() {
-            let what = format!(
-                "a minute after the last request there are {} jobs and {} requests",
-                it.jobs.len(),
-                it.open.len()
-            );
-            return Err(Broken::new(Promise::P6, what));
-        }
-        Ok(())
     }
 }

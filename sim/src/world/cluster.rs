@@ -55,7 +55,7 @@ impl World {
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(process)));
             }
         }
-        result.err().map(|Broken { promise, what }| {
+        result.err().map(|Broken { promise, what, .. }| {
             let node = self.about;
             self.tell(node, Told::Broken, || format!("BROKEN: {promise} {what}"));
             Violation { promise, what, at_virtual_ns: self.now, node: node as u8 }

@@ -9,6 +9,7 @@ mod budget;
 mod check;
 mod cluster;
 mod detail;
+mod ending;
 mod machine;
 mod node;
 mod restart;
@@ -245,7 +246,9 @@ impl World {
         if held <= limit {
             return Ok(());
         }
-        let bound = limit + self.nodes[node].tasks.iter().map(|task| task.holds).sum::<usize>();
+        let it = &self.nodes[node];
+        let last = if it.over { ending::LAST_STREAM_LEN } else { 0 };
+        let bound = limit + it.tasks.iter().map(|task| task.holds).sum::<usize>() + last;
         if held <= bound {
             return Ok(());
         }
@@ -331,6 +334,11 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// What the next request will be called.
+    const fn next_request(&self) -> RequestId {
+        RequestId(self.next_request)
     }
 
     /// Puts a request into a node's mailbox.

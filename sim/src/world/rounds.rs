@@ -128,6 +128,7 @@ impl World {
         let misplacing = [Fault::LostWrite, Fault::MisdirectedWrite, Fault::MisdirectedWriteElsewhere];
         Excuse {
             faulted,
+            struck: it.has_faults(),
             misplaced: misplacing.into_iter().any(|fault| counts.of(fault) > 0),
             torn,
             rotted: it.rotted_before,
@@ -310,8 +311,13 @@ impl World {
                     Some(Reply::Data(pieces)) if !expected.starts_with(&pieces.concat()) => {
                         return Err(Broken::new(Promise::P2, format!("version {blob} holds other bytes")));
                     }
-                    // Where the log rots and the disk fails, any reason will do.
-                    Some(_) => {}
+                    Some(Reply::Data(_)) => {}
+                    // Where the disk fails as well, any reason will do.
+                    Some(_) if self.nodes[node].has_faults() || self.budget.beyond => {}
+                    Some(other) => {
+                        let what = format!("version {blob} cannot be read within the redundancy: {other:.200?}");
+                        return Err(Broken::new(Promise::P1, what));
+                    }
                 }
             }
         }
