@@ -387,15 +387,18 @@ impl<F: DiskFile> Patient<'_, F> {
     fn footer(&self) -> Result<Option<(u32, Vec<u8>)>, LogError> {
         // PA
         let mut footer = Footer::default();
+        // It is written behind parity; what is damaged behind anything else may be the last commit.
+        let mut behind_parity = false;
         let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
         while let Some(item) = scanner.next()? {
             let at = match item {
                 Item::Record(offset, header) if header.kind == RecordKind::Footer => offset,
                 Item::Record(_, header) => {
                     footer.add(&header);
+                    behind_parity = header.kind == RecordKind::ParityList;
                     continue;
                 }
-                Item::Damaged { from, to, .. } if to == self.end => from,
+                Item::Damaged { from, to, .. } if to == self.end && behind_parity => from,
                 Item::Damaged { .. } => return Ok(None),
             };
             let payload = footer.encode();

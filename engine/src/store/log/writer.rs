@@ -62,6 +62,7 @@ impl<D: Disk> Log<D> {
             self.prove()?;
         }
         self.ensure_active()?;
+        self.flush_full_parity()?;
         if self.list_outdated {
             self.put_list()?;
         }
@@ -118,6 +119,21 @@ impl<D: Disk> Log<D> {
         self.note_len(at.segment, at.end);
         self.delete_condemned();
         Ok(at)
+    }
+
+    /// Writes the parity that is due with the batch under way. For more records room is made, and that does it; a batch of one
+    /// never gets there, and nothing that came by such batches would be covered before the log rests.
+    fn flush_full_parity(&mut self) -> Result<(), LogError> {
+        // PA
+        let is_due = |active: &Active<D::File>| active.cover.is_full() && !active.is_sealed();
+        if self.batch.lasting == 0 || !self.active.as_ref().is_some_and(is_due) {
+            return Ok(());
+        }
+        match self.flush_parity() {
+            // The batch may still fit where its parity does not.
+            Err(LogError::Disk(error)) if error.failure == DiskFailure::Full => Ok(()),
+            flushed => flushed,
+        }
     }
 
     /// Forgets the batch under way: no later commit covers it, and so it never was. Its bytes stay in their segments as

@@ -116,7 +116,8 @@ fn a_proof_of_several_groups_counts_only_if_each_of_them_can_be_made_whole() {
     for lost in 0..2 {
         let disk = MemoryDisk::new();
         let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
-        let blob = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 6000)]).unwrap();
+        // It is the commit that does not fit into the first group.
+        let blob = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 3700)]).unwrap();
         let commit = log.commit(b"note").unwrap();
         log.settle().unwrap();
         drop(log);
@@ -137,4 +138,20 @@ fn a_proof_of_several_groups_counts_only_if_each_of_them_can_be_made_whole() {
             assert_eq!(log.repair(segment.id).unwrap().lost, [], "group {lost}");
         }
     }
+}
+
+/// Batches of one record never have room made in them: what they have brought is covered all the same, but for the last of it.
+#[test]
+fn small_batches_get_their_parity_while_the_log_goes_on() {
+    let disk = CrashDisk::default();
+    let options = LogOptions { segment_len: 1 << 20, ..SMALL };
+    let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    for number in 0..200 {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 900)]).unwrap();
+        log.commit(b"").unwrap();
+    }
+    let (name, bytes) = disk.files().pop_last().unwrap();
+    let parity = (0..bytes.len()).step_by(8).filter(|at| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == 19);
+    let (groups, most) = (parity.count(), bytes.len() / options.parity_group_len as usize);
+    assert!(groups * 2 > most, "{groups} groups in {} bytes of {name}", bytes.len());
 }
