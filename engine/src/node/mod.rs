@@ -117,6 +117,16 @@ enum JobContext {
     Upkeep(UpkeepJob),
 }
 
+impl JobContext {
+    /// Whether it is for somebody who reads.
+    const fn only_reads(&self) -> bool {
+        match self {
+            Self::Get(_) | Self::Read { .. } | Self::Chunk { .. } | Self::Diff { .. } | Self::DiffPage(_) => true,
+            Self::Cut(_) | Self::Seal { .. } | Self::Make(_) | Self::Copy(_) | Self::Upkeep(_) => false,
+        }
+    }
+}
+
 /// Whether the node takes writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Health {
@@ -158,7 +168,7 @@ pub struct Engine<D: Disk> {
     jobs: BTreeMap<JobId, JobContext>,
     next_job: u64,
     outputs: VecDeque<Output>,
-    /// When something last happened.
+    /// When something was last written, or was under way to be.
     active: Instant,
 }
 
@@ -178,7 +188,10 @@ impl<D: Disk> Engine<D> {
 
     /// A client asks.
     pub fn handle_request(&mut self, now: Now, id: RequestId, request: Request) {
-        self.active = now.instant;
+        // Who only reads keeps no last write from its parity.
+        if !request.only_reads() {
+            self.active = now.instant;
+        }
         if self.health == Health::Closed {
             return self.reply(id, Reply::Failed(Failure::Closed));
         }
@@ -257,8 +270,10 @@ impl<D: Disk> Engine<D> {
 
     /// A job has finished. Outcomes of work that was given up meanwhile are ignored.
     pub fn handle_job_done(&mut self, now: Now, done: JobDone) {
-        self.active = now.instant;
         let Some(context) = self.jobs.remove(&done.id) else { return };
+        if !context.only_reads() {
+            self.active = now.instant;
+        }
         match (context, done.outcome) {
             (JobContext::Cut(upload), JobOutcome::Cut { chunks, carry }) => self.cut_done(upload, chunks, carry),
             (JobContext::Cut(upload), JobOutcome::Packed { content, saved }) => self.packed(upload, content, saved),
