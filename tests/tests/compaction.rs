@@ -5,7 +5,7 @@ mod node;
 
 use node::{CHUNKER, key, noise, put, tight, value};
 use ouroboros_engine::env::{Disk, Volume};
-use ouroboros_engine::node::{Limits, PurgeTarget, PutSource, Reply, Request, Whims};
+use ouroboros_engine::node::{Limits, PurgeTarget, PutSource, Reply, Request, Stats, Whims};
 use ouroboros_engine::seal::Coding;
 use ouroboros_sim::disk::{CrashVariant, Damage, Fault, FaultPlan, FaultyDisk};
 use ouroboros_sim::local::{Local, config, keyring};
@@ -202,4 +202,47 @@ fn what_is_purged_twice_at_once_goes_with_the_first_compaction() {
     node.ask(Request::Compact).unwrap();
     put(&mut node, "next", noise(3, 10));
     assert!(disk.contents(Volume::Blocks, &first).is_none(), "what was purged is still there");
+}
+
+fn stats(node: &mut Local<FaultyDisk>) -> Stats {
+    let Reply::Stats(stats) = node.ask(Request::Stats).unwrap() else { panic!("no figures") };
+    stats
+}
+
+/// The process that purged was killed before it had collected what nothing refers to any more; the next does so unasked.
+#[test]
+fn what_was_purged_right_before_a_crash_goes_unasked() {
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let mut node = create(&disk, tight());
+    put(&mut node, "go", noise(1, 50_000));
+    let id = node.send(Request::Purge(PurgeTarget::Key(key("go"))));
+    // Killed with the answer.
+    while node.take(id).is_none() {
+        node.step();
+    }
+    drop(node);
+    let (mut node, _) = Local::open(disk.restart(), keyring(1), tight(), 8).unwrap();
+    assert!(stats(&mut node).seals > 0, "the purge has collected them");
+    put(&mut node, "next", noise(2, 10));
+    node.settle();
+    assert_eq!(stats(&mut node).seals, 0);
+}
+
+/// The records of versions that were purged are dead, too: small values are nothing else.
+#[test]
+fn small_values_that_were_purged_make_room_unasked() {
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let mut node = create(&disk, Limits { segment_len: 64 << 10, ..tight() });
+    for number in 0..60 {
+        put(&mut node, &format!("small/{number}"), noise(number, 3000));
+    }
+    let mut full = disk.files(Volume::Blocks);
+    // The last is still written to.
+    full.pop();
+    for number in 0..60 {
+        node.ask(Request::Purge(PurgeTarget::Key(key(&format!("small/{number}"))))).unwrap();
+    }
+    node.settle();
+    let left: Vec<_> = full.iter().filter(|(name, _)| disk.contents(Volume::Blocks, name).is_some()).collect();
+    assert!(full.len() > 3 && left.is_empty(), "of {full:?} there are {left:?}");
 }

@@ -109,8 +109,8 @@ impl<D: Disk> Engine<D> {
         if self.window.contains_whole(seal) || self.batch.whole.contains(seal) {
             return Ok(true);
         }
-        let is_lost = self.heal.lost.contains(seal);
-        Ok(!is_lost && self.seal_row(seal)?.is_some_and(|row| whole(&row)) && self.is_needed(*seal)?)
+        let in_doubt = self.heal.may_be_lost(seal) || self.upkeep.is_to_mend(seal);
+        Ok(!in_doubt && self.seal_row(seal)?.is_some_and(|row| whole(&row)) && self.is_needed(*seal)?)
     }
 
     pub(super) fn seal_row(&self, seal: &SealId) -> Result<Option<SealRow>, Failure> {

@@ -166,6 +166,12 @@ impl Heal {
         }
     }
 
+    /// Whether a seal is among those, or may be: there is no end to what can be lost, and there is one to what is remembered.
+    pub(super) fn may_be_lost(&self, seal: &SealId) -> bool {
+        // PA
+        self.lost.contains(seal) || self.lost.len() >= LOST_LEN
+    }
+
     /// A record can be read for which its segment was repaired to no avail: there was nothing to repair.
     pub(super) fn give_hope(&mut self, place: Location) {
         self.hopeless.remove(&(place.segment, place.offset));
@@ -316,7 +322,7 @@ impl<D: Disk> Engine<D> {
                     error => Failure::Disk(error.to_string()),
                 })?;
             let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));
-            let undecoded = std::mem::take(&mut replay.undecoded);
+            let (undecoded, purges) = (std::mem::take(&mut replay.undecoded), replay.purges);
             // Also where nothing can be healed because writing has stopped: it may have been misread. And slices, too: nobody
             // would look again for one that the index does not know.
             if looks.again(&mut self.log, &damaged) {
@@ -328,6 +334,7 @@ impl<D: Disk> Engine<D> {
                 *self.content.entry(*segment).or_default() += len;
             }
             self.heal.remade += 1;
+            self.upkeep.sweep_later(purges);
             self.policy = policy.or(self.policy.take());
             self.heal.unread = unread(&damaged);
             (self.heal.undecoded, self.heal.damaged) = (undecoded, segments_of(&damaged));

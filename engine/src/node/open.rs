@@ -274,7 +274,7 @@ impl<D: Disk> Engine<D> {
             }
             break (log, recovery, replay);
         };
-        let Replay { clock, policy, mut content, replayed, mut damaged, undecoded, .. } = replay;
+        let Replay { clock, policy, mut content, replayed, mut damaged, undecoded, purges, .. } = replay;
         for (segment, bytes) in &recovery.dead_bytes {
             *content.entry(*segment).or_default() += bytes;
         }
@@ -360,6 +360,7 @@ impl<D: Disk> Engine<D> {
             outputs: VecDeque::new(),
             active: now.instant,
         };
+        engine.upkeep.sweep_later(purges);
         if replayed > 0 || from != Some(position) {
             match engine.write_checkpoint(position) {
                 Err(Failure::Full) => {

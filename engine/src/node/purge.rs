@@ -12,11 +12,11 @@ use crate::deletion::{Purged, SignedTombstone, Tombstone, TombstoneRecord};
 use crate::env::{Disk, Now};
 use crate::id::{BlobId, KeyHash, RefPageId, SealId};
 use crate::planted::{Bug, planted};
-use crate::store::Location;
 use crate::store::index::{BlobRow, Direction, RefPages, Seals, Target, Versions};
 use crate::store::log::RecordKind;
+use crate::store::{Location, SegmentId};
 use core::ops::Bound;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most seals that are remembered to be collected, and most pages; a sweep finds the others.
 const ORPHANS_LEN: usize = 64 << 10;
@@ -28,6 +28,8 @@ pub(super) struct Orphans {
     pub(super) pages: BTreeSet<RefPageId>,
     /// There were more.
     pub(super) more: bool,
+    /// Bytes of their own records, by segment.
+    pub(super) dead: BTreeMap<SegmentId, u64>,
 }
 
 impl Orphans {
@@ -43,6 +45,9 @@ impl Orphans {
     /// Adds those of others.
     pub(super) fn append(&mut self, others: Self) {
         self.more |= others.more;
+        for (segment, len) in others.dead {
+            *self.dead.entry(segment).or_default() += len;
+        }
         self.add(others.seals, others.pages);
     }
 }
@@ -75,7 +80,9 @@ impl<D: Disk> Engine<D> {
         let (key_hash, versions) = self.purged_versions(target)?;
         // What they refer to, while their records can still be found. A record that is damaged names nothing; the
         // sweep of the next compaction finds what only it referred to.
-        for (id, _) in &versions {
+        for (id, row) in &versions {
+            let place = row.location;
+            *self.batch.orphans.dead.entry(place.segment).or_default() += u64::from(place.len);
             if let Ok(record) = self.read_blob(*id) {
                 let header = record.header.header();
                 self.batch.orphans.add(header.seals.iter().copied(), header.ref_pages.iter().copied());

@@ -338,6 +338,7 @@ impl<D: Disk> Engine<D> {
                     effort = Effort::Healed;
                 }
                 Err(failure) => {
+                    self.give_up_seal(id, seal);
                     self.fail_read(id, failure);
                     return false;
                 }
@@ -395,7 +396,25 @@ impl<D: Disk> Engine<D> {
             Some(effort) => {
                 self.fetch_chunk(id, at, (start, depth, reference), effort);
             }
-            None => self.fail_read(id, Failure::Damaged { place: format!("version {blob}: {why}") }),
+            None => {
+                self.give_up_seal(id, seal);
+                self.fail_read(id, Failure::Damaged { place: format!("version {blob}: {why}") });
+            }
+        }
+    }
+
+    /// A seal is not to be had, whatever was tried: who brings the content of its version once more must not be told that it is
+    /// there. All that the version is made of is looked at with the next commit, and may be whole then.
+    fn give_up_seal(&mut self, read: ReadId, seal: SealId) {
+        // PA
+        if !self.is_needed(seal).unwrap_or(false) {
+            return;
+        }
+        self.heal.note_lost(seal, true);
+        self.upkeep.mend_later(seal);
+        let version = self.reads.reads.get(&read).map(|read| read.blob);
+        if let Some(Ok(record)) = version.map(|version| self.read_blob(version)) {
+            record.header.header().seals.iter().for_each(|seal| self.upkeep.mend_later(*seal));
         }
     }
 

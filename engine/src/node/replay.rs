@@ -32,6 +32,8 @@ pub(super) struct Replay<'a, D: Disk> {
     pub(super) damaged: Vec<String>,
     /// Where records stand that are what was written and are not understood.
     pub(super) undecoded: BTreeSet<SegmentId>,
+    /// Versions were purged. What they referred to may not have been collected by the process that did so.
+    pub(super) purges: bool,
 }
 
 impl<'a, D: Disk> Replay<'a, D> {
@@ -47,6 +49,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             replayed: 0,
             damaged: Vec::new(),
             undecoded: BTreeSet::new(),
+            purges: false,
         }
     }
 
@@ -95,6 +98,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             RecordKind::Tombstone => match TombstoneRecord::decode(payload) {
                 Ok(record) => {
                     self.clock = self.clock.max(record.signed.tombstone().created);
+                    self.purges = true;
                     return apply_tombstone(self.index, &record, place);
                 }
                 Err(error) => Err(error.to_string()),

@@ -127,7 +127,7 @@ pub(super) struct Upkeep {
     uncommitted: bool,
     to_mend: BTreeSet<SealId>,
     to_collect: Orphans,
-    /// There was more to collect than is remembered.
+    /// There is, or may be, more to collect than is remembered.
     to_sweep: bool,
     /// How often the task was begun again because the index failed it.
     restarts: u8,
@@ -147,6 +147,11 @@ impl Upkeep {
         }
     }
 
+    /// Whether a seal waits to be mended: of what nobody has looked at yet it is not known that it is whole.
+    pub(super) fn is_to_mend(&self, seal: &SealId) -> bool {
+        self.to_mend.contains(seal)
+    }
+
     /// Seals that wait to be mended.
     pub(super) fn to_mend(&self) -> usize {
         self.to_mend.len()
@@ -154,6 +159,11 @@ impl Upkeep {
 
     pub(super) fn collect_later(&mut self, orphans: Orphans) {
         self.to_collect.append(orphans);
+    }
+
+    /// The next commit begins a sweep if there may be anything to collect.
+    pub(super) fn sweep_later(&mut self, may: bool) {
+        self.to_sweep |= may;
     }
 
     pub(super) fn mark_dead(&mut self, segment: SegmentId, len: u64) {
@@ -212,12 +222,16 @@ impl<D: Disk> Engine<D> {
     /// A commit has succeeded: what waited for it goes on, and what died with it is collected.
     pub(super) fn committed(&mut self) {
         self.upkeep.uncommitted = false;
-        let orphans = std::mem::take(&mut self.upkeep.to_collect);
+        let mut orphans = std::mem::take(&mut self.upkeep.to_collect);
         self.upkeep.to_sweep |= orphans.more;
+        for (segment, len) in std::mem::take(&mut orphans.dead) {
+            self.upkeep.mark_dead(segment, len);
+        }
         if !orphans.is_empty()
             && let Err(failure) = self.collect(orphans)
         {
-            tracing::warn!(%failure, "dead seals stay until the next compaction");
+            tracing::warn!(%failure, "dead seals stay until the next sweep");
+            self.upkeep.to_sweep = true;
         }
         let compacting = |task: &Task| matches!(task, Task::Compact { .. });
         let mut tasks = self.upkeep.task.iter().chain(&self.upkeep.queue);
