@@ -10,6 +10,7 @@ use ouroborosdb::engine::names::KeyName;
 use ouroborosdb::engine::node::PutOptions;
 use ouroborosdb::entropy::os_seed;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
@@ -25,7 +26,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     db.close()?;
 
     // A hundred kilobytes of noise in the middle of the log: a scratch on the disk.
-    let segment = std::fs::read_dir(&blocks)?.next().ok_or("no segment")??.path();
+    let mut files = std::fs::read_dir(&blocks)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let is_segment = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "log");
+    let segment = files.find(is_segment).ok_or("no segment")?;
     let file = std::fs::File::options().write(true).open(&segment)?;
     let middle = file.metadata()?.len() / 2;
     let noise: Vec<u8> = (0..25).flat_map(|_| rng.bytes::<4096>()).collect();

@@ -15,13 +15,13 @@ use ouroboros_engine::env::{Clock, Instant};
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the adapters need of the machine they run on. Its [`Clock`] gives the time.
 pub trait Env: Clock + Clone + Debug + Send + Sync + 'static {
     /// Its directories and files.
     type Files: Files;
-    /// The right to be the only one with a store open, until it is dropped.
+    /// The right to be the only one that uses a directory for a store, until it is dropped.
     type Lock: Debug + Send + 'static;
     /// A task that was started.
     type Task: Task;
@@ -36,7 +36,7 @@ pub trait Env: Clock + Clone + Debug + Send + Sync + 'static {
     /// The directories and files.
     fn files(&self) -> Self::Files;
 
-    /// Makes sure that nobody else has the store in a directory open.
+    /// Makes sure that nobody else uses a directory for a store. Asked for each directory of a store, and never twice for the same.
     ///
     /// # Errors
     /// [`LockError`].
@@ -129,6 +129,12 @@ pub trait Files: Clone + Debug + Send + Sync + 'static {
 
     /// Whether there is a file at a path.
     fn is_file(&self, path: &Path) -> bool;
+
+    /// The one absolute path of something that is there, however it was called: without links and dots.
+    ///
+    /// # Errors
+    /// The system's.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
 
     /// Makes a directory in one that is there, for its owner alone if `private`.
     ///

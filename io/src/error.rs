@@ -17,7 +17,21 @@ pub enum Error {
     /// There is a store in the directory already.
     #[error("there is a store in {} already", .0.display())]
     StoreExists(PathBuf),
-    /// Another process has the store open.
+    /// A store cannot be made where there is a log already: it may be another store's, whose description lies elsewhere.
+    #[error(
+        "{} holds a log already, and nothing in {} says that it is this store's: open the store that it belongs to, or choose \
+         another directory for the log of this one; if the description of the log's store is lost, write that anew, as {}",
+        blocks.display(),
+        store.display(),
+        store.join("ouroboros.toml").display()
+    )]
+    LogExists {
+        /// The directory of the log.
+        blocks: PathBuf,
+        /// The directory of the store that was to be made.
+        store: PathBuf,
+    },
+    /// Another process has the store open, or one of its directories.
     #[error(transparent)]
     InUse(#[from] LockError),
     /// The store could not be opened.

@@ -28,6 +28,7 @@
 //! Streams, concurrent versions and merges, snapshots, deletion, scrubbing and the async form each have an example that runs:
 //! `cargo run -p ouroborosdb --example embed` (`stream`, `history`, `merge`, `snapshots`, `deletion`, `scrub`, `asynchronous`).
 
+mod claim;
 pub mod clock;
 mod db;
 pub mod disk;

@@ -1,10 +1,10 @@
-//! One process per store.
+//! One process per store, and per directory that a store keeps anything in.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// The name of the lock file inside the store's directory.
+/// The name of the lock file inside each directory of a store. The engine leaves it alone: no file of its own is called so.
 pub const LOCK_FILE: &str = "lock";
 
 /// Why a store could not be locked.
@@ -22,6 +22,22 @@ pub enum LockError {
         /// The other process, as far as it has said.
         process: Option<u32>,
     },
+    /// Another process has a directory of the store, through the description of another store.
+    #[error(
+        "the store {} cannot be opened: {}, which its description names, is in use for another store by {}. Two stores cannot \
+         share a directory: end that process, and if both are to stay, give each a directory of its own in its ouroboros.toml",
+        store.display(),
+        directory.display(),
+        process.map_or_else(|| "another process".to_owned(), |process| format!("process {process}"))
+    )]
+    Shared {
+        /// The store's own directory.
+        store: PathBuf,
+        /// The one that is in use.
+        directory: PathBuf,
+        /// The other process, as far as it has said.
+        process: Option<u32>,
+    },
     /// The lock file could not be opened, or its file system knows no locks.
     #[error("cannot lock {}: {source}", path.display())]
     Io {
@@ -32,14 +48,24 @@ pub enum LockError {
     },
 }
 
-/// The right to be the only process with a store open. Given back on drop, and by the system if the process dies.
+impl LockError {
+    /// What it means that one of a store's further directories is in use, though the store itself is not.
+    pub(crate) fn shared_by(self, store: &Path) -> Self {
+        match self {
+            Self::InUse { store: directory, process } => Self::Shared { store: store.to_owned(), directory, process },
+            error => error,
+        }
+    }
+}
+
+/// The right to be the only process that uses a directory for a store. Given back on drop, and by the system if the process dies.
 #[derive(Debug)]
 pub struct StoreLock {
     file: File,
 }
 
 impl StoreLock {
-    /// Locks the store in `directory`, which must exist.
+    /// Locks a store's `directory`, which must exist.
     ///
     /// # Errors
     /// [`LockError`].

@@ -56,7 +56,8 @@ fn everybody_reads_their_own_writes() {
 
 /// Turns over a byte of the first record of this kind in the log.
 fn damage(store: &Path, kind: u8) {
-    let segment = std::fs::read_dir(store.join("blocks")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    let files = std::fs::read_dir(store.join("blocks")).unwrap().map(|entry| entry.unwrap().path());
+    let segment = files.filter(|file| file.extension().is_some_and(|extension| extension == "log")).min().unwrap();
     let mut bytes = std::fs::read(&segment).unwrap();
     let at = (8192..bytes.len()).step_by(8).find(|at| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == kind);
     bytes[at.unwrap() + 60] ^= 0xff;

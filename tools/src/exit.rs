@@ -75,7 +75,7 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
             | Refusal::WouldReturn { .. }
             | Refusal::Closed => Exit::Failed,
         },
-        Error::InUse(LockError::InUse { .. }) => Exit::InUse,
+        Error::InUse(LockError::InUse { .. } | LockError::Shared { .. }) => Exit::InUse,
         Error::Open(OpenError::WrongKeys { .. }) | Error::NoKeyring => Exit::Keys,
         Error::Open(OpenError::Config(_)) => Exit::Damaged,
         Error::KeyName(_) => Exit::Usage,

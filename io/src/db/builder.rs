@@ -1,15 +1,17 @@
 //! Where a store lies and how to open it.
 
 use super::{Client, Db, Maintenance, Open};
+use crate::claim;
 use crate::disk::{FileDisk, RealFiles, create_directory};
 use crate::entropy::{NoEntropy, os_seed};
-use crate::env::Env;
+use crate::env::{Env, Files};
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::machine::Machine;
 use crate::mailbox::Mailbox;
 use crate::planted::{Mistake, planted};
 use crate::runtime::{self, EventSink, Running, Waiting};
+use ouroboros_engine::env::{Disk, Volume};
 use ouroboros_engine::keys::Keyring;
 use ouroboros_engine::node::{Access, Engine, Limits, OpenError, OpenOptions, Opened, Profile, StoreConfig};
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
@@ -123,7 +125,7 @@ impl Builder {
     /// Makes a new store.
     ///
     /// # Errors
-    /// [`Error::StoreExists`] and others.
+    /// [`Error::StoreExists`], [`Error::LogExists`] and others.
     pub fn create(self) -> Result<Db, Error> {
         self.create_in(Machine::new())
     }
@@ -131,7 +133,7 @@ impl Builder {
     /// Makes a new store elsewhere than on the machine.
     ///
     /// # Errors
-    /// [`Error::StoreExists`] and others.
+    /// [`Error::StoreExists`], [`Error::LogExists`] and others.
     pub fn create_in<E: Env>(self, env: E) -> Result<Db, Error> {
         self.make_directory(&env)?;
         let lock = env.lock(&self.directory)?;
@@ -149,11 +151,18 @@ impl Builder {
 
     /// Makes the store, or, with `finish`, finishes one whose making was cut short before it had a description.
     fn make<E: Env>(self, env: E, lock: E::Lock, finish: bool) -> Result<Db, Error> {
-        // PA
+        // PA: no log is adopted that may be another description's.
         let layout = Layout::new(self.blocks.as_deref(), self.index.as_deref())?;
         let keyring = self.keys()?;
         let files = env.files();
         let disk = FileDisk::create_in(files.clone(), layout.blocks(&self.directory), layout.index(&self.directory))?;
+        let locks = self.lock_halves(&env, lock, &layout)?;
+        let (own, blocks) = (canonical(&files, &self.directory)?, canonical(&files, disk.directory(Volume::Blocks))?);
+        let inside = blocks.starts_with(&own);
+        let ours = inside || claim::is_of(&files, &blocks, &own)?;
+        if !ours && claim::is_bare(&disk.list(Volume::Blocks)?) {
+            claim::make(&files, &blocks, &own)?;
+        }
         let config = StoreConfig {
             realm: keyring.realm_id(),
             chunker: self.chunker,
@@ -164,14 +173,35 @@ impl Builder {
         let options = OpenOptions { access: Access::Keys(keyring), limits: self.limits.clone(), seed: seed(&env)? };
         let (engine, opened) = match Engine::create(disk.clone(), config, options.clone(), env.now()) {
             Ok(engine) => (engine, Opened::default()),
-            Err(OpenError::Exists) if finish => Engine::open(disk, options, env.now())?,
-            Err(OpenError::Exists) => return Err(Error::StoreExists(self.directory)),
+            Err(OpenError::Exists) if finish && ours => Engine::open(disk, options, env.now())?,
+            Err(OpenError::Exists) => return Err(Error::LogExists { blocks, store: self.directory }),
             Err(error) => return Err(error.into()),
         };
         // Last: only a whole store has a description.
         layout.write(&files, &self.directory)?;
+        if !inside {
+            claim::settle(&files, &blocks);
+        }
         let directories = layout.directories(&self.directory);
-        Ok(Db { client: self.start(engine, env, lock, opened, directories)? })
+        Ok(Db { client: self.start(engine, env, locks, opened, directories)? })
+    }
+
+    /// Locks the directories of the log and of the index too, unless they are the one that is locked already.
+    fn lock_halves<E: Env>(&self, env: &E, own: E::Lock, layout: &Layout) -> Result<Vec<E::Lock>, Error> {
+        // PA: two descriptions may name one log, and the locks beside them know nothing of each other.
+        let files = env.files();
+        let mut locked = vec![canonical(&files, &self.directory)?];
+        let mut locks = vec![own];
+        for directory in [layout.blocks(&self.directory), layout.index(&self.directory)] {
+            let place = canonical(&files, &directory)?;
+            if !locked.contains(&place) {
+                locks.push(env.lock(&directory).map_err(|error| error.shared_by(&self.directory))?);
+                locked.push(place);
+            }
+        }
+        // They are given back in this order: whoever gets the store's own finds the others free.
+        locks.reverse();
+        Ok(locks)
     }
 
     /// Opens a store.
@@ -227,19 +257,21 @@ impl Builder {
         let layout = Layout::read(&files, &self.directory)?;
         // An index directory that was deleted is a cache that was cleared.
         let disk = FileDisk::create_in(files, layout.blocks(&self.directory), layout.index(&self.directory))?;
+        let locks = self.lock_halves(&env, lock, &layout)?;
         let options = OpenOptions { access, limits: self.limits.clone(), seed: seed(&env)? };
         let (engine, opened) = Engine::open(disk, options, env.now()).map_err(|error| match error {
             OpenError::NoStore => Error::NoStore(self.directory.clone()),
             error => error.into(),
         })?;
         let directories = layout.directories(&self.directory);
-        self.start(engine, env, lock, opened, directories)
+        self.start(engine, env, locks, opened, directories)
     }
 
-    /// Opens the store, or makes it if there is none. A store whose making was cut short by a crash is finished.
+    /// Opens the store, or makes it if there is none. A store whose making was cut short by a crash is finished; a log outside of
+    /// the store's directory that may be another store's is not taken for its own.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error::LogExists`], [`Error::InUse`] and others.
     pub fn open_or_create(self) -> Result<Db, Error> {
         let env = Machine::new();
         if Layout::exists(&env.files(), &self.directory) {
@@ -269,7 +301,7 @@ impl Builder {
         self,
         engine: Engine<FileDisk<E::Files>>,
         env: E,
-        lock: E::Lock,
+        locks: Vec<E::Lock>,
         opened: Opened,
         directories: [PathBuf; 3],
     ) -> Result<Arc<Client>, Error> {
@@ -290,7 +322,7 @@ impl Builder {
             ended,
             may_block: E::THREADS,
             next: AtomicU64::new(1),
-            open: Mutex::new(Some(Open { join, lock: Box::new(lock) })),
+            open: Mutex::new(Some(Open { join, locks: Box::new(locks) })),
             pieces: super::stream::Pieces::new(&self.limits),
             limits: self.limits,
             opened,
@@ -298,6 +330,12 @@ impl Builder {
         };
         Ok(Arc::new(client))
     }
+}
+
+/// The one name of a directory that is there.
+fn canonical(files: &impl Files, directory: &Path) -> Result<PathBuf, Error> {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    files.canonical(directory).map_err(|error| Error::io(format!("looking for {}", directory.display()), error))
 }
 
 /// Where the engine's randomness begins.

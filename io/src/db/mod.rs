@@ -73,7 +73,7 @@ pub(crate) struct Open {
     /// Waits until nothing is left of the engine's task.
     join: Box<dyn FnOnce() -> bool + Send>,
     /// Given back by being dropped.
-    lock: Box<dyn Any + Send>,
+    locks: Box<dyn Any + Send>,
 }
 
 /// The place that is kept for an answer. Given up if its request was not sent: nobody would answer it.
@@ -187,7 +187,7 @@ impl Client {
         }
     }
 
-    /// Waits for the end of the engine's task, which is at its end, and lets go of the lock.
+    /// Waits for the end of the engine's task, which is at its end, and lets go of the locks.
     async fn end_async(&self) -> Result<(), Error> {
         let in_order = if planted(Mistake::EndAssumed) {
             futures_lite::future::yield_now().await;
@@ -199,11 +199,11 @@ impl Client {
         self.let_go(in_order, open)
     }
 
-    /// Lets go of the lock once nothing is left of the engine's task, which is at its end.
+    /// Lets go of the locks once nothing is left of the engine's task, which is at its end.
     fn let_go(&self, in_order: bool, open: Option<Open>) -> Result<(), Error> {
-        let Some(Open { join, lock }) = open else { return Ok(()) };
+        let Some(Open { join, locks }) = open else { return Ok(()) };
         let joined = join();
-        drop(lock);
+        drop(locks);
         if in_order && joined {
             return Ok(());
         }
@@ -458,7 +458,7 @@ impl Db {
 
     maintenance::blocking_upkeep!();
 
-    /// Closes the store in an orderly way and lets go of its lock. What is under way fails; this and other clones get
+    /// Closes the store in an orderly way and lets go of its locks. What is under way fails; this and other clones get
     /// [`Error::Closed`] from then on.
     ///
     /// # Errors

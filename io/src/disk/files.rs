@@ -5,7 +5,7 @@ use crate::env::{Files, Opening, RawFile};
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The file system of the machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +45,10 @@ impl Files for RealFiles {
 
     fn is_file(&self, path: &Path) -> bool {
         path.is_file()
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
     }
 
     fn create_directory(&self, path: &Path, private: bool) -> io::Result<()> {

@@ -84,6 +84,10 @@ impl Files for MemoryFiles {
         locked(&self.tree).files.contains_key(path)
     }
 
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
+
     fn create_directory(&self, path: &Path, _private: bool) -> io::Result<()> {
         if locked(&self.tree).directories.insert(path.to_owned()) {
             Ok(())

@@ -15,9 +15,9 @@ use ouroborosdb::entropy::NoEntropy;
 use ouroborosdb::env::{Env, Notice, Task};
 use ouroborosdb::lock::LockError;
 use ouroborosdb::planted::{Mistake, plant};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// Seeds of a clean run.
@@ -30,7 +30,7 @@ const EPOCH_MILLIS: u64 = 4_102_444_800_000;
 #[derive(Clone, Debug)]
 struct Simulated {
     files: MemoryFiles,
-    held: Arc<AtomicBool>,
+    held: Arc<Mutex<BTreeSet<PathBuf>>>,
     random: Arc<Mutex<EngineRng>>,
     wrong: Wrong,
 }
@@ -54,11 +54,11 @@ impl Clock for Simulated {
 
 /// Notes when the store is let go of while its engine still has files open.
 #[derive(Debug)]
-struct Held(Simulated);
+struct Held(Simulated, PathBuf);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.held.store(false, Ordering::SeqCst);
+        self.0.held.lock().unwrap().remove(&self.1);
         let open = self.0.files.open_files();
         if open > 0 && !std::thread::panicking() {
             self.0.wrong.note(format!("the store was let go of with {open} of its files open"));
@@ -87,10 +87,10 @@ impl Env for Simulated {
     }
 
     fn lock(&self, directory: &Path) -> Result<Held, LockError> {
-        if self.held.swap(true, Ordering::SeqCst) {
+        if !self.held.lock().unwrap().insert(directory.to_owned()) {
             return Err(LockError::InUse { store: directory.to_owned(), process: None });
         }
-        Ok(Held(self.clone()))
+        Ok(Held(self.clone(), directory.to_owned()))
     }
 
     fn seed(&self) -> Result<[u8; 32], NoEntropy> {

@@ -93,6 +93,11 @@ impl Files for TurmoilFiles {
         resolve(path).is_ok() && shim::metadata(path).is_ok_and(|metadata| metadata.is_file())
     }
 
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        resolve(path)?;
+        Ok(path.to_owned())
+    }
+
     fn create_directory(&self, path: &Path, private: bool) -> io::Result<()> {
         resolve(path)?;
         // turmoil says "other" where a system says which.
@@ -144,7 +149,7 @@ impl RawFile for TurmoilFile {
 #[derive(Clone, Debug)]
 struct Simulated {
     files: TurmoilFiles,
-    held: Arc<AtomicBool>,
+    held: Arc<Mutex<BTreeSet<PathBuf>>>,
     /// The power fails just now.
     failing: Arc<AtomicBool>,
     random: Arc<Mutex<EngineRng>>,
@@ -177,11 +182,11 @@ impl Clock for Simulated {
 
 /// Notes when the store is let go of while its engine still has files open, unless it was the power that failed.
 #[derive(Debug)]
-struct Held(Simulated);
+struct Held(Simulated, PathBuf);
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.0.held.store(false, Ordering::SeqCst);
+        self.0.held.lock().unwrap().remove(&self.1);
         let open = self.0.files.open.load(Ordering::SeqCst);
         if open > 0 && !std::thread::panicking() && !self.0.failing.load(Ordering::SeqCst) {
             self.0.wrong.note(format!("the store was let go of with {open} of its files open"));
@@ -210,10 +215,10 @@ impl Env for Simulated {
     }
 
     fn lock(&self, directory: &Path) -> Result<Held, LockError> {
-        if self.held.swap(true, Ordering::SeqCst) {
+        if !self.held.lock().unwrap().insert(directory.to_owned()) {
             return Err(LockError::InUse { store: directory.to_owned(), process: None });
         }
-        Ok(Held(self.clone()))
+        Ok(Held(self.clone(), directory.to_owned()))
     }
 
     fn seed(&self) -> Result<[u8; 32], NoEntropy> {
