@@ -66,7 +66,7 @@ fn disk_error(operation: &'static str, volume: Volume, file: impl ToString, erro
 }
 
 /// Calls again while the system says that a signal came in between.
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -111,6 +111,22 @@ impl<F: Files> FileDisk<F> {
         &self.directories[volume as usize]
     }
 
+    /// The disk of a store that is there: the directory of its log must be. The index's is made where it is missing, since an
+    /// index directory that was deleted is a cache that was cleared.
+    ///
+    /// # Errors
+    /// [`DiskError`] of the directory that is missing or could not be made.
+    pub fn open_in(files: F, blocks: PathBuf, index: PathBuf) -> Result<Self, DiskError> {
+        // PA: an empty directory in place of a log that lies on a disk not mounted looks like a store that is gone.
+        let is_there = |directory: &Path| match uninterrupted(|| files.is_directory(directory))? {
+            true => Ok(()),
+            false => Err(io::Error::from(ErrorKind::NotFound)),
+        };
+        is_there(&blocks).map_err(|error| disk_error("open", Volume::Blocks, ".", &error))?;
+        create_directory(&files, &index, true).map_err(|error| disk_error("open", Volume::Index, ".", &error))?;
+        Ok(Self { files, directories: Arc::new([blocks, index]) })
+    }
+
     fn path(&self, volume: Volume, name: &FileName) -> PathBuf {
         self.directory(volume).join(name.as_str())
     }
@@ -119,8 +135,13 @@ impl<F: Files> FileDisk<F> {
 /// Makes `path` and what is missing above it, for its owner alone if `private`, each name made durable.
 pub(crate) fn create_directory<F: Files>(files: &F, path: &Path, private: bool) -> io::Result<()> {
     // PA: a store whose directory's name was not synced is lost as a whole.
-    let is_there = |path: &Path| path.as_os_str().is_empty() || files.is_directory(path) || files.is_file(path);
-    let missing: Vec<&Path> = path.ancestors().take_while(|ancestor| !is_there(ancestor)).collect();
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty()) {
+        if uninterrupted(|| files.exists(ancestor))? {
+            break;
+        }
+        missing.push(ancestor);
+    }
     for directory in missing.into_iter().rev() {
         match files.create_directory(directory, private) {
             // Another process was faster.
@@ -132,7 +153,11 @@ pub(crate) fn create_directory<F: Files>(files: &F, path: &Path, private: bool) 
             uninterrupted(|| files.sync_directory(parent))?;
         }
     }
-    if files.is_directory(path) { Ok(()) } else { Err(io::Error::from(ErrorKind::NotADirectory)) }
+    if path.as_os_str().is_empty() || uninterrupted(|| files.is_directory(path))? {
+        Ok(())
+    } else {
+        Err(io::Error::from(ErrorKind::NotADirectory))
+    }
 }
 
 /// Reads a whole file, which is short.

@@ -124,11 +124,17 @@ pub trait Files: Clone + Debug + Send + Sync + 'static {
     /// The system's.
     fn names(&self, directory: &Path) -> io::Result<Vec<OsString>>;
 
-    /// Whether there is a directory at a path.
-    fn is_directory(&self, path: &Path) -> bool;
+    /// Whether there is anything at a path, be it a link that leads nowhere.
+    ///
+    /// # Errors
+    /// The system's, unless it says that there is nothing: a disk that does not answer is no proof of that.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// Whether there is a file at a path.
-    fn is_file(&self, path: &Path) -> bool;
+    /// Whether there is a directory at a path, or where a link there leads.
+    ///
+    /// # Errors
+    /// As for [`Self::exists`].
+    fn is_directory(&self, path: &Path) -> io::Result<bool>;
 
     /// The one absolute path of something that is there, however it was called: without links and dots.
     ///

@@ -14,6 +14,19 @@ pub enum Error {
     /// There is no store in the directory.
     #[error("there is no store in {}; `ouroboros init` or a first write makes one", .0.display())]
     NoStore(PathBuf),
+    /// There is a store, but its log is not where its description says.
+    #[error(
+        "the log of the store {} is not in {}: if that lies on a disk of its own, the disk may not be mounted; mount it, or put \
+         the log back, then try again. Nothing was made in its place",
+        store.display(),
+        blocks.display()
+    )]
+    LogMissing {
+        /// The store's own directory.
+        store: PathBuf,
+        /// The directory of its log.
+        blocks: PathBuf,
+    },
     /// There is a store in the directory already.
     #[error("there is a store in {} already", .0.display())]
     StoreExists(PathBuf),

@@ -1,6 +1,6 @@
 //! The store's description: where its two halves lie. A short text, so that a person can mend it.
 
-use crate::disk::{read_whole, write_all};
+use crate::disk::{read_whole, uninterrupted, write_all};
 use crate::env::{Files, Opening, RawFile};
 use crate::error::Error;
 use crate::planted::{Mistake, planted};
@@ -35,8 +35,10 @@ impl Layout {
     }
 
     /// Whether a directory has a description.
-    pub(crate) fn exists(files: &impl Files, directory: &Path) -> bool {
-        files.is_file(&directory.join(FILE))
+    pub(crate) fn exists(files: &impl Files, directory: &Path) -> Result<bool, Error> {
+        let file = directory.join(FILE);
+        uninterrupted(|| files.exists(&file))
+            .map_err(|error| Error::io(format!("looking for {}", file.display()), error))
     }
 
     pub(crate) fn blocks(&self, directory: &Path) -> PathBuf {
@@ -57,7 +59,10 @@ impl Layout {
         let read = files.open(&file, Opening::Read).and_then(|file| read_whole(&file));
         let text = match read.and_then(|bytes| String::from_utf8(bytes).map_err(|_| ErrorKind::InvalidData.into())) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(Error::NoStore(directory.to_owned())),
+            // A link that leads nowhere is no missing description.
+            Err(error) if error.kind() == ErrorKind::NotFound && !Self::exists(files, directory)? => {
+                return Err(Error::NoStore(directory.to_owned()));
+            }
             Err(error) => return Err(Error::io(format!("reading {}", file.display()), error)),
         };
         let why = |why: String| Error::Description { file: file.clone(), why };
@@ -104,6 +109,21 @@ mod tests {
         assert_eq!(layout.index(directory.path()), directory.path().join("index"));
         std::fs::write(directory.path().join(FILE), "format = 9\nblocks = \"b\"\nindex = \"i\"\n").unwrap();
         assert!(matches!(Layout::read(&RealFiles, directory.path()), Err(Error::Description { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_what_is_not_there_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(!Layout::exists(&RealFiles, directory.path()).unwrap());
+        assert!(!Layout::exists(&RealFiles, &directory.path().join("nowhere")).unwrap());
+        // A link in a circle: the system cannot say what is there.
+        let circle = directory.path().join("circle");
+        std::os::unix::fs::symlink(&circle, &circle).unwrap();
+        assert!(matches!(Layout::exists(&RealFiles, &circle), Err(Error::Io { .. })));
+        std::os::unix::fs::symlink("/nowhere/at/all", directory.path().join(FILE)).unwrap();
+        assert!(Layout::exists(&RealFiles, directory.path()).unwrap());
+        assert!(matches!(Layout::read(&RealFiles, directory.path()), Err(Error::Io { .. })));
     }
 
     #[test]

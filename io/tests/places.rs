@@ -107,7 +107,7 @@ fn a_log_of_another_store_is_not_adopted() {
     for made in [places.on_large("second").open_or_create(), places.on_large("second").create()] {
         let refused = made.unwrap_err();
         assert!(matches!(&refused, Error::LogExists { blocks, .. } if blocks.ends_with("large/blocks")), "{refused}");
-        assert!(!Builder::is_store(&places.store("second")));
+        assert!(!Builder::is_store(&places.store("second")).unwrap());
     }
     assert_eq!(builder(&places.store("first")).open().unwrap().get_bytes(&key()).unwrap(), "value");
 }
@@ -118,7 +118,7 @@ fn a_store_whose_making_was_cut_short_is_finished_wherever_its_log_is() {
     let building = |name: &str| if name == "far" { places.on_large(name) } else { builder(&places.store(name)) };
     for name in ["near", "far"] {
         places.cut_short(name, building(name));
-        assert!(!Builder::is_store(&places.store(name)));
+        assert!(!Builder::is_store(&places.store(name)).unwrap());
         let db = building(name).open_or_create().unwrap();
         db.put(&key(), name, PutOptions::default()).unwrap();
         db.close().unwrap();
@@ -133,4 +133,51 @@ fn a_store_whose_making_was_cut_short_is_nobody_elses() {
     places.cut_short("first", places.on_large("first"));
     assert!(matches!(places.on_large("second").open_or_create(), Err(Error::LogExists { .. })));
     places.on_large("first").open_or_create().unwrap();
+}
+
+/// A store on a disk that is not mounted, or where only the place to mount it at is there.
+#[test]
+fn a_log_that_is_not_there_is_no_missing_store_and_nothing_is_made_in_its_place() {
+    let places = Places::new();
+    let db = places.on_large("store").create().unwrap();
+    db.put(&key(), "value", PutOptions::default()).unwrap();
+    db.close().unwrap();
+    let (disk, elsewhere) = (places.store("large"), places.store("elsewhere"));
+    fs::rename(&disk, &elsewhere).unwrap();
+    let missing = |opened: Result<Db, Error>| {
+        let refused = opened.unwrap_err();
+        assert!(matches!(&refused, Error::LogMissing { blocks, .. } if *blocks == places.large), "{refused}");
+        assert!(refused.to_string().contains("may not be mounted"), "{refused}");
+    };
+    let store = places.store("store");
+    missing(builder(&store).open());
+    missing(builder(&store).open_or_create());
+    assert!(!disk.exists());
+    fs::create_dir_all(&places.large).unwrap();
+    missing(builder(&store).open());
+    fs::remove_dir_all(&disk).unwrap();
+    fs::rename(&elsewhere, &disk).unwrap();
+    // The index is a cache, wherever it lay.
+    fs::remove_dir_all(store.join("index")).unwrap();
+    assert_eq!(builder(&store).open().unwrap().get_bytes(&key()).unwrap(), "value");
+}
+
+/// The description lies elsewhere, behind a link, and cannot be read just now.
+#[cfg(unix)]
+#[test]
+fn a_description_that_cannot_be_read_is_not_replaced() {
+    let places = Places::new();
+    let store = places.store("store");
+    builder(&store).create().unwrap().close().unwrap();
+    let (description, elsewhere) = (store.join(DESCRIPTION), places.store("elsewhere"));
+    fs::rename(&description, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(places.store("not mounted"), &description).unwrap();
+    let unreadable = |opened: Result<Db, Error>| assert!(matches!(opened, Err(Error::Io { .. })), "{opened:?}");
+    unreadable(builder(&store).open());
+    unreadable(builder(&store).open_or_create());
+    assert!(matches!(builder(&store).create(), Err(Error::StoreExists(_))));
+    assert!(fs::symlink_metadata(&description).unwrap().is_symlink());
+    fs::remove_file(&description).unwrap();
+    fs::rename(&elsewhere, &description).unwrap();
+    builder(&store).open().unwrap();
 }

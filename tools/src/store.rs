@@ -63,17 +63,17 @@ impl Place {
     }
 
     /// Whether there is a store.
-    pub(crate) fn has_store(&self) -> bool {
-        Builder::is_store(&self.store)
+    pub(crate) fn has_store(&self) -> Outcome<bool> {
+        Ok(Builder::is_store(&self.store)?)
     }
 
-    /// Whether something else is in the store's place. What a crash left of the making of a store is nothing else.
+    /// Whether something is in the store's place, where there is no store. What a crash left of the making of a store is nothing else.
     fn is_taken(&self) -> bool {
         let own = [LOCK_FILE, "blocks", "index", "ouroboros.toml.new"];
         let foreign = |entry: std::io::Result<std::fs::DirEntry>| {
             entry.is_ok_and(|entry| !own.iter().any(|name| entry.file_name() == *name))
         };
-        !self.has_store() && std::fs::read_dir(&self.store).is_ok_and(|mut entries| entries.any(foreign))
+        std::fs::read_dir(&self.store).is_ok_and(|mut entries| entries.any(foreign))
     }
 
     /// Opens the keyring with the passphrase that is given, typed, or empty.
@@ -165,7 +165,7 @@ impl Place {
     }
 
     fn need_store(&self) -> Outcome {
-        if self.has_store() {
+        if self.has_store()? {
             return Ok(());
         }
         Err(Failure::new(Exit::Failed, format!("there is no store in {}", self.store.display())).advise(
@@ -175,7 +175,7 @@ impl Place {
 
     /// Opens the store, or makes it and says so. A store whose making was cut short is finished.
     pub(crate) fn open_or_create(&self, globals: &Globals, out: &mut Output, steps: &Steps) -> Outcome<Db> {
-        if self.has_store() {
+        if self.has_store()? {
             return self.open(globals, steps);
         }
         self.create(globals, NewStore::default(), out, steps).map(|(db, _)| db)
@@ -190,8 +190,9 @@ impl Place {
         steps: &Steps,
     ) -> Outcome<(Db, RealmId)> {
         // PA
-        if self.has_store() || self.is_taken() {
-            let what = if self.has_store() { "holds a store already" } else { "is not empty" };
+        let has_store = self.has_store()?;
+        if has_store || self.is_taken() {
+            let what = if has_store { "holds a store already" } else { "is not empty" };
             return Err(Failure::new(Exit::Failed, format!("{} {what}", self.store.display()))
                 .advise("use the store that is there, or choose another place: --store DIR"));
         }

@@ -11,7 +11,7 @@ use crate::machine::Machine;
 use crate::mailbox::Mailbox;
 use crate::planted::{Mistake, planted};
 use crate::runtime::{self, EventSink, Running, Waiting};
-use ouroboros_engine::env::{Disk, Volume};
+use ouroboros_engine::env::{Disk, DiskFailure, Volume};
 use ouroboros_engine::keys::Keyring;
 use ouroboros_engine::node::{Access, Engine, Limits, OpenError, OpenOptions, Opened, Profile, StoreConfig};
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
@@ -137,7 +137,7 @@ impl Builder {
     pub fn create_in<E: Env>(self, env: E) -> Result<Db, Error> {
         self.make_directory(&env)?;
         let lock = env.lock(&self.directory)?;
-        if Layout::exists(&env.files(), &self.directory) {
+        if Layout::exists(&env.files(), &self.directory)? {
             return Err(Error::StoreExists(self.directory));
         }
         self.make(env, lock, false)
@@ -207,7 +207,7 @@ impl Builder {
     /// Opens a store.
     ///
     /// # Errors
-    /// [`Error::NoStore`], [`Error::InUse`] and others.
+    /// [`Error::NoStore`], [`Error::LogMissing`], [`Error::InUse`] and others.
     pub fn open(self) -> Result<Db, Error> {
         self.open_in(Machine::new())
     }
@@ -215,7 +215,7 @@ impl Builder {
     /// Opens a store elsewhere than on the machine.
     ///
     /// # Errors
-    /// [`Error::NoStore`], [`Error::InUse`] and others.
+    /// [`Error::NoStore`], [`Error::LogMissing`], [`Error::InUse`] and others.
     pub fn open_in<E: Env>(self, env: E) -> Result<Db, Error> {
         let access = Access::Keys(self.keys()?);
         Ok(Db { client: self.open_with(env, access)? })
@@ -243,24 +243,30 @@ impl Builder {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoStore`], [`Error::InUse`] and others.
+    /// [`Error::NoStore`], [`Error::LogMissing`], [`Error::InUse`] and others.
     pub fn open_keyless(self) -> Result<Maintenance, Error> {
         Ok(Maintenance::new(self.open_with(Machine::new(), Access::Keyless)?))
     }
 
     fn open_with<E: Env>(self, env: E, access: Access) -> Result<Arc<Client>, Error> {
         let files = env.files();
-        if !Layout::exists(&files, &self.directory) {
+        if !Layout::exists(&files, &self.directory)? {
             return Err(Error::NoStore(self.directory));
         }
         let lock = env.lock(&self.directory)?;
         let layout = Layout::read(&files, &self.directory)?;
-        // An index directory that was deleted is a cache that was cleared.
-        let disk = FileDisk::create_in(files, layout.blocks(&self.directory), layout.index(&self.directory))?;
+        let blocks = layout.blocks(&self.directory);
+        let missing = || Error::LogMissing { store: self.directory.clone(), blocks: blocks.clone() };
+        let disk = match FileDisk::open_in(files, blocks.clone(), layout.index(&self.directory)) {
+            Err(error) if (error.volume, &error.failure) == (Volume::Blocks, &DiskFailure::NotFound) => {
+                return Err(missing());
+            }
+            opened => opened?,
+        };
         let locks = self.lock_halves(&env, lock, &layout)?;
         let options = OpenOptions { access, limits: self.limits.clone(), seed: seed(&env)? };
         let (engine, opened) = Engine::open(disk, options, env.now()).map_err(|error| match error {
-            OpenError::NoStore => Error::NoStore(self.directory.clone()),
+            OpenError::NoStore => missing(),
             error => error.into(),
         })?;
         let directories = layout.directories(&self.directory);
@@ -274,12 +280,12 @@ impl Builder {
     /// [`Error::LogExists`], [`Error::InUse`] and others.
     pub fn open_or_create(self) -> Result<Db, Error> {
         let env = Machine::new();
-        if Layout::exists(&env.files(), &self.directory) {
+        if Layout::exists(&env.files(), &self.directory)? {
             return self.open();
         }
         self.make_directory(&env)?;
         let lock = env.lock(&self.directory)?;
-        if Layout::exists(&env.files(), &self.directory) {
+        if Layout::exists(&env.files(), &self.directory)? {
             // Another process was faster, and has ended already.
             drop(lock);
             return self.open();
@@ -288,8 +294,10 @@ impl Builder {
     }
 
     /// Whether there is a store in a directory.
-    #[must_use]
-    pub fn is_store(directory: &Path) -> bool {
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the system cannot say.
+    pub fn is_store(directory: &Path) -> Result<bool, Error> {
         Layout::exists(&RealFiles, directory)
     }
 

@@ -3,8 +3,8 @@
 use super::positioned;
 use crate::env::{Files, Opening, RawFile};
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// The file system of the machine.
@@ -39,12 +39,12 @@ impl Files for RealFiles {
         Ok(names)
     }
 
-    fn is_directory(&self, path: &Path) -> bool {
-        path.is_dir()
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        found(fs::symlink_metadata(path)).map(|found| found.is_some())
     }
 
-    fn is_file(&self, path: &Path) -> bool {
-        path.is_file()
+    fn is_directory(&self, path: &Path) -> io::Result<bool> {
+        found(fs::metadata(path)).map(|found| found.is_some_and(|metadata| metadata.is_dir()))
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
@@ -76,6 +76,16 @@ impl Files for RealFiles {
     #[cfg(not(unix))]
     fn sync_directory(&self, _path: &Path) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// None if the system says that there is nothing; what else it says is no answer to that.
+fn found(answer: io::Result<Metadata>) -> io::Result<Option<Metadata>> {
+    // PA: who takes a disk that does not answer for an empty one makes a new store over the description of the old.
+    match answer {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -76,12 +76,12 @@ impl Files for MemoryFiles {
         Ok(inside.filter_map(|path| path.file_name().map(ToOwned::to_owned)).collect())
     }
 
-    fn is_directory(&self, path: &Path) -> bool {
-        path.parent().is_none() || locked(&self.tree).directories.contains(path)
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.is_directory(path)? || locked(&self.tree).files.contains_key(path))
     }
 
-    fn is_file(&self, path: &Path) -> bool {
-        locked(&self.tree).files.contains_key(path)
+    fn is_directory(&self, path: &Path) -> io::Result<bool> {
+        Ok(path.parent().is_none() || locked(&self.tree).directories.contains(path))
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {

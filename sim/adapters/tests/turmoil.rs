@@ -85,12 +85,12 @@ impl Files for TurmoilFiles {
         Ok(names)
     }
 
-    fn is_directory(&self, path: &Path) -> bool {
-        resolve(path).is_ok() && shim::metadata(path).is_ok_and(|metadata| metadata.is_dir())
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(resolve(path).is_ok() && shim::metadata(path).is_ok())
     }
 
-    fn is_file(&self, path: &Path) -> bool {
-        resolve(path).is_ok() && shim::metadata(path).is_ok_and(|metadata| metadata.is_file())
+    fn is_directory(&self, path: &Path) -> io::Result<bool> {
+        Ok(resolve(path).is_ok() && shim::metadata(path).is_ok_and(|metadata| metadata.is_dir()))
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
