@@ -123,7 +123,11 @@ impl<F: Files> FileDisk<F> {
             false => Err(io::Error::from(ErrorKind::NotFound)),
         };
         is_there(&blocks).map_err(|error| disk_error("open", Volume::Blocks, ".", &error))?;
-        create_directory(&files, &index, true).map_err(|error| disk_error("open", Volume::Index, ".", &error))?;
+        let made = match is_there(&index) {
+            Err(error) if error.kind() == ErrorKind::NotFound => create_directory(&files, &index, true),
+            there => there,
+        };
+        made.map_err(|error| disk_error("open", Volume::Index, ".", &error))?;
         Ok(Self { files, directories: Arc::new([blocks, index]) })
     }
 
@@ -132,31 +136,52 @@ impl<F: Files> FileDisk<F> {
     }
 }
 
-/// Makes `path` and what is missing above it, for its owner alone if `private`, each name made durable.
+/// Makes `path` and what is missing above it, for its owner alone if `private`. Its name is made durable, and every name on the
+/// way to it.
 pub(crate) fn create_directory<F: Files>(files: &F, path: &Path, private: bool) -> io::Result<()> {
-    // PA: a store whose directory's name was not synced is lost as a whole.
-    let mut missing = Vec::new();
-    for ancestor in path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty()) {
-        if uninterrupted(|| files.exists(ancestor))? {
-            break;
-        }
-        missing.push(ancestor);
+    // PA: a store whose directory's name was not synced is lost as a whole. That a directory is there says nothing of its
+    // name: whoever made it may have been killed before the sync.
+    let mut way: Vec<&Path> = path.ancestors().take_while(|ancestor| !ancestor.as_os_str().is_empty()).collect();
+    let mut missing = 0;
+    while missing < way.len() && !uninterrupted(|| files.exists(way[missing]))? {
+        missing += 1;
     }
-    for directory in missing.into_iter().rev() {
-        match files.create_directory(directory, private) {
-            // Another process was faster.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            result => result?,
-        }
-        let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    way.reverse();
+    let there = way.len() - missing;
+    for (depth, directory) in way.into_iter().enumerate() {
+        let made = depth >= there
+            && match files.create_directory(directory, private) {
+                // Another process was faster.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+                result => result.map(|()| true)?,
+            };
+        let Some(parent) = directory.parent() else { continue };
         if !planted(Mistake::ParentNotSynced) {
-            uninterrupted(|| files.sync_directory(parent))?;
+            if made { sync_names(files, parent)? } else { sync_old_names(files, parent)? }
         }
     }
     if path.as_os_str().is_empty() || uninterrupted(|| files.is_directory(path))? {
         Ok(())
     } else {
         Err(io::Error::from(ErrorKind::NotADirectory))
+    }
+}
+
+/// Makes the names in a directory durable.
+fn sync_names(files: &impl Files, directory: &Path) -> io::Result<()> {
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    uninterrupted(|| files.sync_directory(directory))
+}
+
+/// The same where others may have made them long ago, in a directory that may not be ours to sync.
+pub(crate) fn sync_old_names(files: &impl Files, directory: &Path) -> io::Result<()> {
+    use ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    match sync_names(files, directory) {
+        Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported) => {
+            tracing::debug!(directory = %directory.display(), %error, "a directory above a store cannot be synced");
+            Ok(())
+        }
+        synced => synced,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Client, Db, Maintenance, Open};
 use crate::claim;
-use crate::disk::{FileDisk, RealFiles, create_directory};
+use crate::disk::{FileDisk, RealFiles, create_directory, sync_old_names};
 use crate::entropy::{NoEntropy, os_seed};
 use crate::env::{Env, Files};
 use crate::error::Error;
@@ -255,6 +255,9 @@ impl Builder {
         }
         let lock = env.lock(&self.directory)?;
         let layout = Layout::read(&files, &self.directory)?;
+        // Whoever gave the description its name may have been killed before the sync.
+        sync_old_names(&files, &self.directory)
+            .map_err(|error| Error::io(format!("syncing {}", self.directory.display()), error))?;
         let blocks = layout.blocks(&self.directory);
         let missing = || Error::LogMissing { store: self.directory.clone(), blocks: blocks.clone() };
         let disk = match FileDisk::open_in(files, blocks.clone(), layout.index(&self.directory)) {
