@@ -3,7 +3,7 @@
 //! A log outside its store's own directory may belong to any description. While one is being made none names it yet, so
 //! that a making cut short could not be told from a log that is somebody else's; the note tells them apart.
 
-use crate::disk::{read_whole, write_all};
+use crate::disk::{read_whole, sync_names, write_all};
 use crate::env::{Files, Opening, RawFile};
 use crate::error::Error;
 use crate::lock::LOCK_FILE;
@@ -26,7 +26,7 @@ pub(crate) fn make(files: &impl Files, blocks: &Path, store: &Path) -> Result<()
         let file = files.open(&note, Opening::Replace)?;
         write_all(&file, 0, &[store.as_os_str().as_encoded_bytes()])?;
         file.sync_all()?;
-        files.sync_directory(blocks)
+        sync_names(files, blocks)
     };
     write().map_err(|error| Error::io(format!("writing {}", note.display()), error))
 }

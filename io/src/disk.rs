@@ -18,9 +18,18 @@ pub use files::RealFiles;
 ///
 /// Files are made readable by their owner alone (0600), directories too (0700).
 #[derive(Clone, Debug)]
-pub struct FileDisk<F = RealFiles> {
+pub struct FileDisk<F: Files = RealFiles> {
     files: F,
-    directories: Arc<[PathBuf; 2]>,
+    // Of the log and of the index, open as long as the disk is: to open one for a sync fails when the process has too many
+    // files open, and the log, which cannot go on after a sync that failed, would be given up although none has.
+    directories: Arc<[Directory<F>; 2]>,
+}
+
+/// A directory, and what it takes to sync it.
+#[derive(Debug)]
+struct Directory<F: Files> {
+    path: PathBuf,
+    handle: F::Directory,
 }
 
 /// An open file of a [`FileDisk`].
@@ -76,13 +85,8 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
 }
 
 impl FileDisk {
-    /// The disk in two directories that exist. They may be the same only if the caller's names never clash.
-    #[must_use]
-    pub fn new(blocks: PathBuf, index: PathBuf) -> Self {
-        Self { files: RealFiles, directories: Arc::new([blocks, index]) }
-    }
-
-    /// Makes the directories where they are missing, for their owner alone, and makes their names durable.
+    /// Makes the directories where they are missing, for their owner alone, and makes their names durable. They may be the same
+    /// only if the caller's names never clash.
     ///
     /// # Errors
     /// [`DiskError`] of the directory that could not be made.
@@ -97,18 +101,26 @@ impl<F: Files> FileDisk<F> {
     /// # Errors
     /// [`DiskError`] of the directory that could not be made.
     pub fn create_in(files: F, blocks: PathBuf, index: PathBuf) -> Result<Self, DiskError> {
-        let disk = Self { files, directories: Arc::new([blocks, index]) };
-        for volume in [Volume::Blocks, Volume::Index] {
-            create_directory(&disk.files, disk.directory(volume), true)
-                .map_err(|error| disk_error("open", volume, ".", &error))?;
+        for (volume, path) in [(Volume::Blocks, &blocks), (Volume::Index, &index)] {
+            create_directory(&files, path, true).map_err(|error| disk_error("open", volume, ".", &error))?;
         }
-        Ok(disk)
+        Self::over(files, blocks, index)
+    }
+
+    /// The disk in two directories that are there.
+    fn over(files: F, blocks: PathBuf, index: PathBuf) -> Result<Self, DiskError> {
+        let open = |volume, path: PathBuf| match uninterrupted(|| files.open_directory(&path)) {
+            Ok(handle) => Ok(Directory { path, handle }),
+            Err(error) => Err(disk_error("open", volume, ".", &error)),
+        };
+        let directories = Arc::new([open(Volume::Blocks, blocks)?, open(Volume::Index, index)?]);
+        Ok(Self { files, directories })
     }
 
     /// The directory of a volume.
     #[must_use]
     pub fn directory(&self, volume: Volume) -> &Path {
-        &self.directories[volume as usize]
+        &self.directories[volume as usize].path
     }
 
     /// The disk of a store that is there: the directory of its log must be. The index's is made where it is missing, since an
@@ -128,7 +140,7 @@ impl<F: Files> FileDisk<F> {
             there => there,
         };
         made.map_err(|error| disk_error("open", Volume::Index, ".", &error))?;
-        Ok(Self { files, directories: Arc::new([blocks, index]) })
+        Self::over(files, blocks, index)
     }
 
     fn path(&self, volume: Volume, name: &FileName) -> PathBuf {
@@ -167,10 +179,11 @@ pub(crate) fn create_directory<F: Files>(files: &F, path: &Path, private: bool) 
     }
 }
 
-/// Makes the names in a directory durable.
-fn sync_names(files: &impl Files, directory: &Path) -> io::Result<()> {
+/// Makes the names in a directory durable, which nobody has open.
+pub(crate) fn sync_names(files: &impl Files, directory: &Path) -> io::Result<()> {
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    uninterrupted(|| files.sync_directory(directory))
+    let directory = uninterrupted(|| files.open_directory(directory))?;
+    uninterrupted(|| files.sync_directory(&directory))
 }
 
 /// The same where others may have made them long ago, in a directory that may not be ours to sync.
@@ -239,7 +252,7 @@ impl<F: Files> Disk for FileDisk<F> {
         if planted(Mistake::DirectoryNotSynced) {
             return Ok(());
         }
-        uninterrupted(|| self.files.sync_directory(self.directory(volume)))
+        uninterrupted(|| self.files.sync_directory(&self.directories[volume as usize].handle))
             .map_err(|error| disk_error("sync", volume, ".", &error))
     }
 }

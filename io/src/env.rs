@@ -111,6 +111,8 @@ pub enum Opening {
 pub trait Files: Clone + Debug + Send + Sync + 'static {
     /// An open file.
     type File: RawFile;
+    /// An open directory.
+    type Directory: Debug + Send + Sync + 'static;
 
     /// Opens a file.
     ///
@@ -160,11 +162,17 @@ pub trait Files: Clone + Debug + Send + Sync + 'static {
     /// The system's.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Opens a directory, to sync it.
+    ///
+    /// # Errors
+    /// The system's.
+    fn open_directory(&self, path: &Path) -> io::Result<Self::Directory>;
+
     /// Makes the names in a directory durable.
     ///
     /// # Errors
     /// The system's.
-    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+    fn sync_directory(&self, directory: &Self::Directory) -> io::Result<()>;
 }
 
 /// An open file of [`Files`]. Each method is one call of the system, and does as little of what it was asked as that may.

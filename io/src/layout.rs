@@ -1,6 +1,6 @@
 //! The store's description: where its two halves lie. A short text, so that a person can mend it.
 
-use crate::disk::{read_whole, uninterrupted, write_all};
+use crate::disk::{read_whole, sync_names, uninterrupted, write_all};
 use crate::env::{Files, Opening, RawFile};
 use crate::error::Error;
 use crate::planted::{Mistake, planted};
@@ -87,7 +87,7 @@ impl Layout {
                 file.sync_all()?;
             }
             files.rename(&draft, &directory.join(FILE))?;
-            if planted(Mistake::RenameNotSynced) { Ok(()) } else { files.sync_directory(directory) }
+            if planted(Mistake::RenameNotSynced) { Ok(()) } else { sync_names(files, directory) }
         };
         write().map_err(|error| Error::io(format!("writing {}", directory.join(FILE).display()), error))
     }

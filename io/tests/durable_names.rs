@@ -1,10 +1,13 @@
 //! Which directories are synced, on a machine that writes it down.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
 use ouroborosdb::disk::RealFiles;
 use ouroborosdb::engine::env::{Clock, Instant, Now};
 use ouroborosdb::engine::id::EngineRng;
 use ouroborosdb::engine::keys::Keyring;
+use ouroborosdb::engine::names::KeyName;
+use ouroborosdb::engine::node::{Limits, PutOptions};
 use ouroborosdb::entropy::NoEntropy;
 use ouroborosdb::env::{Env, Files, Notice, Opening};
 use ouroborosdb::lock::{LockError, StoreLock};
@@ -13,6 +16,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -23,6 +27,8 @@ struct Watched {
     synced: Arc<Mutex<Vec<PathBuf>>>,
     /// The directory that refuses to be synced, and how.
     refuses: Arc<Mutex<Option<(PathBuf, ErrorKind)>>>,
+    /// No directory can be opened any more: the process has too many files open.
+    too_many: Arc<AtomicBool>,
 }
 
 impl Watched {
@@ -38,6 +44,7 @@ impl Watched {
 
 impl Files for Watched {
     type File = File;
+    type Directory = (PathBuf, File);
 
     fn open(&self, path: &Path, how: Opening) -> io::Result<File> {
         RealFiles.open(path, how)
@@ -71,14 +78,21 @@ impl Files for Watched {
         RealFiles.remove(path)
     }
 
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+    fn open_directory(&self, path: &Path) -> io::Result<(PathBuf, File)> {
+        if self.too_many.load(Ordering::SeqCst) {
+            return Err(io::Error::other("too many open files"));
+        }
+        Ok((path.to_owned(), File::open(path)?))
+    }
+
+    fn sync_directory(&self, (path, directory): &(PathBuf, File)) -> io::Result<()> {
         if let Some((directory, how)) = &*self.refuses.lock().unwrap()
             && directory == path
         {
             return Err((*how).into());
         }
-        RealFiles.sync_directory(path)?;
-        self.synced.lock().unwrap().push(path.to_owned());
+        directory.sync_all()?;
+        self.synced.lock().unwrap().push(path.clone());
         Ok(())
     }
 }
@@ -186,4 +200,28 @@ fn only_what_others_made_may_refuse_to_be_synced() {
     assert!(matches!(failed, Err(Error::Io { .. })), "a disk that fails is no directory of others");
     let places = Places::new();
     assert!(matches!(made(parent_of_own(&places), denied, &places), Err(Error::Io { .. })));
+}
+
+/// The names of new segments are made durable also when the process may open nothing more than it has.
+#[test]
+fn too_many_open_files_keep_no_segment_from_being_made_durable() {
+    let places = Places::new();
+    let machine = Watched::default();
+    let limits = Limits { segment_len: 1 << 20, ..Limits::default() };
+    let db = places.builder().limits(limits).create_in(machine.clone()).unwrap();
+    machine.too_many.store(true, Ordering::SeqCst);
+    machine.synced.lock().unwrap().clear();
+    let mut rng = EngineRng::from_seed([6; 32]);
+    for number in 0..8 {
+        let value: Vec<u8> = (0..128).flat_map(|_| rng.bytes::<4096>()).collect();
+        db.put(&KeyName::new(format!("key {number}")).unwrap(), value, PutOptions::default()).unwrap();
+    }
+    let blocks = &places.directories[1];
+    let segments = fs::read_dir(blocks).unwrap().filter(|entry| {
+        let path = entry.as_ref().unwrap().path();
+        path.extension().is_some_and(|extension| extension == "log")
+    });
+    assert!(segments.count() > 2);
+    assert!(machine.has_synced(blocks));
+    db.close().unwrap();
 }

@@ -13,6 +13,10 @@ pub struct RealFiles;
 
 impl Files for RealFiles {
     type File = File;
+    #[cfg(unix)]
+    type Directory = File;
+    #[cfg(not(unix))]
+    type Directory = ();
 
     fn open(&self, path: &Path, how: Opening) -> io::Result<File> {
         let mut options = OpenOptions::new();
@@ -68,13 +72,23 @@ impl Files for RealFiles {
     }
 
     #[cfg(unix)]
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+    fn open_directory(&self, path: &Path) -> io::Result<File> {
+        File::open(path)
+    }
+
+    #[cfg(unix)]
+    fn sync_directory(&self, directory: &File) -> io::Result<()> {
+        directory.sync_all()
     }
 
     // Directories cannot be opened as files elsewhere; NTFS journals their entries by itself.
     #[cfg(not(unix))]
-    fn sync_directory(&self, _path: &Path) -> io::Result<()> {
+    fn open_directory(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[cfg(not(unix))]
+    fn sync_directory(&self, (): &()) -> io::Result<()> {
         Ok(())
     }
 }

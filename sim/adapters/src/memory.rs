@@ -50,6 +50,7 @@ impl Drop for MemoryHandle {
 
 impl Files for MemoryFiles {
     type File = MemoryHandle;
+    type Directory = ();
 
     fn open(&self, path: &Path, how: Opening) -> io::Result<MemoryHandle> {
         let mut tree = locked(&self.tree);
@@ -107,7 +108,11 @@ impl Files for MemoryFiles {
         locked(&self.tree).files.remove(path).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    fn sync_directory(&self, _path: &Path) -> io::Result<()> {
+    fn open_directory(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_directory(&self, (): &()) -> io::Result<()> {
         Ok(())
     }
 }

@@ -59,6 +59,7 @@ fn resolve(path: &Path) -> io::Result<()> {
 
 impl Files for TurmoilFiles {
     type File = TurmoilFile;
+    type Directory = PathBuf;
 
     fn open(&self, path: &Path, how: Opening) -> io::Result<TurmoilFile> {
         let mut options = shim::OpenOptions::new();
@@ -115,7 +116,12 @@ impl Files for TurmoilFiles {
         shim::remove_file(path)
     }
 
-    fn sync_directory(&self, path: &Path) -> io::Result<()> {
+    fn open_directory(&self, path: &Path) -> io::Result<PathBuf> {
+        resolve(path)?;
+        Ok(path.to_owned())
+    }
+
+    fn sync_directory(&self, path: &PathBuf) -> io::Result<()> {
         shim::sync_dir(path)
     }
 }
