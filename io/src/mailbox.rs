@@ -136,6 +136,17 @@ impl Mailbox {
         !self.lock().finished.is_empty()
     }
 
+    /// Wakes the engine's task, for what was kept or left by who turned the loop and goes on no more.
+    pub(crate) fn wake(&self) {
+        self.arrived.notify(1);
+    }
+
+    /// Hears of what the engine's task would.
+    #[cfg(test)]
+    pub(crate) fn listen(&self) -> event_listener::EventListener {
+        self.arrived.listen()
+    }
+
     /// Everything that has arrived. Only for who turns the loop: what is taken is handled in the order in which it came.
     pub(crate) fn take(&self, inputs: &mut Vec<Input>) {
         let mut state = self.lock();

@@ -34,6 +34,11 @@ impl Waiting {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 
+    /// Whether an answer is outstanding.
+    fn holds(&self, id: RequestId) -> bool {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+    }
+
     /// How many wait.
     #[cfg(planted)]
     pub(crate) fn len(&self) -> usize {
@@ -175,6 +180,26 @@ struct Loop<E: Env> {
 }
 
 impl<E: Env> Loop<E> {
+    fn new(
+        engine: Engine<FileDisk<E::Files>>,
+        env: &E,
+        threads: NonZeroUsize,
+        mailbox: Arc<Mailbox>,
+        waiting: Arc<Waiting>,
+        events: EventSink,
+    ) -> std::io::Result<Self> {
+        let results = mailbox.clone();
+        let deliver = move |id, result: Result<JobOutcome, JobPanicked>| {
+            results.finish(done(JobId(id), result));
+        };
+        let run = |scratch: &mut Scratch, job: Job| job.run(scratch);
+        let pool = JobPool::in_env(env, threads, threads.get() * JOBS_AHEAD, run, deliver)?;
+        let (backlog, scratch) = (VecDeque::new(), Scratch::new());
+        let host = WorkerHost { pool, backlog, waiting, events, closed: false, mailbox: mailbox.clone(), scratch };
+        let driver = Driver::new(engine, Time(env.clone()), NoNetwork);
+        Ok(Self { driver, host, mailbox, inputs: Vec::new() })
+    }
+
     /// Handles everything that has arrived, and then `last`.
     fn turn(&mut self, last: Option<Input>) {
         self.mailbox.take(&mut self.inputs);
@@ -210,11 +235,16 @@ impl<E: Env> Ask for SharedLoop<E> {
         let mailbox = at_rest.mailbox.clone();
         let turned = catch_unwind(AssertUnwindSafe(|| {
             at_rest.turn(Some(Input::Request(id, request)));
-            // Light jobs are done already; the turn that takes them has the answer.
-            while mailbox.has_finished() && !at_rest.is_over() {
+            // Light jobs are done already; the turn that takes them has the answer. Once it is given, this thread is its
+            // caller's again, however much of others' goes on.
+            while at_rest.host.waiting.holds(id) && mailbox.has_finished() && !at_rest.is_over() {
                 at_rest.turn(None);
             }
         }));
+        // What is left was not announced, or to somebody who found the loop taken.
+        if mailbox.has_finished() {
+            mailbox.wake();
+        }
         if turned.is_err() {
             // A defect, and the client's thread is not to pay for it: the engine ends as if its own task had panicked.
             tracing::error!("the engine panicked");
@@ -274,20 +304,11 @@ pub(crate) fn start<E: Env>(
     waiting: Arc<Waiting>,
     events: EventSink,
 ) -> std::io::Result<Running> {
-    let results = mailbox.clone();
-    let deliver = move |id, result: Result<JobOutcome, JobPanicked>| {
-        results.finish(done(JobId(id), result));
-    };
-    let run = |scratch: &mut Scratch, job: Job| job.run(scratch);
-    let pool = JobPool::in_env(&env, threads, threads.get() * JOBS_AHEAD, run, deliver)?;
-    let (backlog, scratch) = (VecDeque::new(), Scratch::new());
+    let turning = Loop::new(engine, &env, threads, mailbox.clone(), waiting.clone(), events)?;
     let ended = Arc::new(Ended::default());
     let how = Ended::PANICKED;
-    let ending = Ending { mailbox: mailbox.clone(), waiting: waiting.clone(), ended: ended.clone(), how };
-    let host = WorkerHost { pool, backlog, waiting, events, closed: false, mailbox: mailbox.clone(), scratch };
-    let driver = Driver::new(engine, Time(env.clone()), NoNetwork);
-    let inputs = Vec::new();
-    let shared_loop = Arc::new(SharedLoop(Mutex::new(Some(Loop { driver, host, mailbox: mailbox.clone(), inputs }))));
+    let ending = Ending { mailbox: mailbox.clone(), waiting, ended: ended.clone(), how };
+    let shared_loop = Arc::new(SharedLoop(Mutex::new(Some(turning))));
     let (turned, its_env) = (shared_loop.clone(), env.clone());
     let task = env.spawn("ouroboros-engine".into(), async move {
         // Dropped when the engine panics, too: nobody waits for a task that is gone.
@@ -297,3 +318,6 @@ pub(crate) fn start<E: Env>(
     })?;
     Ok(Running { asked: shared_loop, ended, join: Box::new(move || task.join()) })
 }
+
+#[cfg(test)]
+mod tests;
