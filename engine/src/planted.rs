@@ -83,7 +83,6 @@ bugs! {
     IndexAheadOfLog: 2, "a put that was told to have failed can be read";
     /// The checkpoint is written before the index has learnt of the batch that it names.
     CheckpointTooEarly: 7, "read-back after a crash: an acknowledged write is gone";
-    /// An index that has not seen the last removal of a segment is believed.
     /// After a torn end, sequence numbers go on from the checkpoint, and name two records alike.
     DotsReused: 3, "no two versions have the same dot";
     /// A page of the index is believed although a later write to it was lost.

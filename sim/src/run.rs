@@ -8,9 +8,10 @@ use crate::scenario::{At, NodeId, Step};
 use crate::schedule::Schedule;
 use crate::sometimes::SometimesCounts;
 use crate::story::Entry;
+use crate::swarm::Swarm;
 use crate::table::FaultTable;
 use crate::tape::{Choices, Tape};
-use crate::world::{MAX_NODES, Setting, TraceEvent, TraceHash, World};
+use crate::world::{self, MAX_NODES, Setting, TraceEvent, TraceHash, World};
 use core::time::Duration;
 use ouroboros_engine::planted::Bug;
 use std::collections::BTreeMap;
@@ -40,6 +41,16 @@ enum Source {
     Seed,
     Choices(Choices),
     Bytes(Vec<u8>),
+}
+
+impl Source {
+    fn tape(&self, seed: u64) -> Tape {
+        match self {
+            Self::Seed => Tape::random(seed),
+            Self::Choices(choices) => Tape::replay(choices.clone()),
+            Self::Bytes(input) => Tape::bytes(input),
+        }
+    }
 }
 
 /// What a run was.
@@ -178,15 +189,17 @@ impl Sim {
         self
     }
 
+    /// What the run will be like.
+    #[must_use]
+    pub fn swarm(&self) -> Swarm {
+        world::swarm(&self.setting, &self.source.tape(self.setting.seed))
+    }
+
     /// Runs.
     #[must_use]
     pub fn run(self) -> Report {
         let Self { setting, source } = self;
-        let tape = match source {
-            Source::Seed => Tape::random(setting.seed),
-            Source::Choices(choices) => Tape::replay(choices),
-            Source::Bytes(input) => Tape::bytes(&input),
-        };
+        let tape = source.tape(setting.seed);
         #[cfg(feature = "planted")]
         let planting = setting.planted.map(ouroboros_engine::planted::plant);
         let mut world = World::new(setting.clone(), tape.clone());

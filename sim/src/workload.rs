@@ -444,8 +444,10 @@ impl Workload {
         let mut attributes = Attributes::new();
         let attribute = slot.below(Field::Attribute, 4).saturating_sub(1);
         if attribute > 0 {
-            // A short name and one byte are never refused.
-            let _fits = attributes.set("note", vec![attribute as u8]);
+            // A short name and a few bytes are never refused.
+            let mut note = VALUE_MARKER.to_vec();
+            note.push(attribute as u8);
+            let _fits = attributes.set("note", note);
         }
         let mut want = Want { attributes: attributes.clone(), ..Want::of(key.clone()) };
         if let Base::Versions(parents) = &base {

@@ -232,6 +232,24 @@ impl Oracle {
         }
         self.maybe = unknown;
         self.maybe_purges = maybe_purges;
+        if let [task] = tasks
+            && !self.beyond
+            && !sight.excuse.struck
+        {
+            self.check_told_heads(task)?;
+        }
+        Ok(())
+    }
+
+    /// Who wrote one version alone was told the heads that its key has since.
+    fn check_told_heads(&self, task: &Task) -> Result<(), Broken> {
+        let (Some(Reply::Put(results)), [want]) = (&task.reply, &task.wants[..]) else { return Ok(()) };
+        let [Ok(written)] = &results[..] else { return Ok(()) };
+        let mut told = written.heads.clone();
+        let mut heads = self.model.heads(&want.key);
+        told.sort_unstable();
+        heads.sort_unstable();
+        demand!(P5, told == heads, "the heads of {} are {heads:?}, and who wrote was told {told:?}", want.key);
         Ok(())
     }
 
@@ -301,9 +319,13 @@ impl Oracle {
                 let right = id == removal && (tasks.len() > 1 || named && before.would_return(*id));
                 demand!(P3, right, "{id} could be purged");
             }
-            (PurgeTarget::Key(key), Reply::Purged { .. }) => {
-                let left = before.history(key).iter().any(|(_, id)| self.model.live(*id).is_some());
+            (PurgeTarget::Key(key), Reply::Purged { versions }) => {
+                let history = before.history(key);
+                let left = history.iter().any(|(_, id)| self.model.live(*id).is_some());
                 demand!(P3, !left, "{key} was purged, and not all of it is gone");
+                let alone = tasks.len() == 1 && !excuse.struck && self.maybe.is_empty();
+                let told = *versions == history.len() as u64;
+                demand!(P3, !alone || told, "{key} had {} versions, and {versions} were purged", history.len());
             }
             (PurgeTarget::Version(id), Reply::Failed(Failure::NoSuchVersion(other))) => {
                 demand!(P1, id == other && self.model.live(*id).is_none(), "{id} is not found, and was never purged");

@@ -170,7 +170,7 @@ impl World {
         };
         // A record of the log that was misread while the index was made anew is hidden until a scrub: an engine that
         // cannot read a record cannot know whose it is.
-        // The same is true of a deletion that was misread (open finding, sim/README.md).
+        // The same is true of a deletion that was misread.
         let oracle = &self.nodes[node].oracle;
         let unsure = oracle.misses(tasks, &keys, &shown) || oracle.shows_purged(&shown);
         let mut again = self.nodes[node].has_faults();
@@ -208,6 +208,10 @@ impl World {
             self.read_back(node, &histories)?;
             self.listing(node)?;
             self.keep_copy(node);
+            let it = &mut self.nodes[node];
+            if !it.has_faults() && !it.rotten {
+                it.oracle.settle();
+            }
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub const MAX_NODES: u8 = 16;
 
 /// What a run is like.
-pub(super) fn swarm(setting: &Setting, tape: &Tape) -> Swarm {
+pub(crate) fn swarm(setting: &Setting, tape: &Tape) -> Swarm {
     let mut swarm = Swarm::draw(tape, setting.nodes);
     if setting.calm {
         swarm.calm();

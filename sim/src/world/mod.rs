@@ -23,12 +23,13 @@ mod traffic;
 
 pub(crate) use budget::Budget;
 pub use cluster::MAX_NODES;
+pub(crate) use cluster::swarm;
 pub(crate) use setting::{Counts, Ending, Setting};
 pub use trace::{CHECKPOINT, TraceEvent, TraceHash};
 
 use crate::disk::Fault;
 use crate::network::{Arrival, Port, SimNetwork};
-use crate::oracle::{Broken, Plaintext, Promise, bounds};
+use crate::oracle::{Broken, Plaintext, Promise, bounds, demand};
 use crate::probe::ledger::Ledger;
 use crate::scenario::{At, Step};
 use crate::sometimes::Sometimes;
@@ -90,7 +91,7 @@ impl core::fmt::Debug for World {
 
 impl World {
     pub(crate) fn new(setting: Setting, tape: Tape) -> Self {
-        let swarm = cluster::swarm(&setting, &tape);
+        let swarm = swarm(&setting, &tape);
         let mut steps = setting.steps.clone();
         steps.sort_by_key(|(at, _)| *at);
         let rolls_back = swarm.disruptions[Disruption::RollBack as usize] > 0;
@@ -257,7 +258,12 @@ impl World {
 
     fn answered(&mut self, node: usize, id: RequestId, reply: Reply) -> Result<(), Broken> {
         let it = &mut self.nodes[node];
-        it.open.remove(&id);
+        demand!(
+            P9,
+            it.open.remove(&id),
+            "request {} is answered, and it was before or never came: {reply:.200?}",
+            id.0
+        );
         let disk_failed = |failure: &Failure| matches!(failure, Failure::Disk(_));
         it.read_only |= match &reply {
             Reply::Failed(failure) => disk_failed(failure),
@@ -287,8 +293,10 @@ impl World {
                 return Ok(());
             }
             if task.awaited.remove(&id) {
-                if let Reply::Failed(failure) = &reply {
-                    task.stumbled.get_or_insert_with(|| failure.clone());
+                match &reply {
+                    Reply::Ready => {}
+                    Reply::Failed(failure) => drop(task.stumbled.get_or_insert_with(|| failure.clone())),
+                    other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to a stream"))),
                 }
                 if task.patient && task.awaited.is_empty() && !task.sends.is_empty() {
                     self.counts.reached(Sometimes::StreamWaited);

@@ -53,13 +53,13 @@ enum Command {
         /// One JSON object a seed.
         #[arg(long)]
         json: bool,
-        /// Says what the seed is like before it runs.
-        #[arg(long)]
+        /// Says what the seed is like before it runs; of one seed.
+        #[arg(long, conflicts_with = "seeds")]
         explain: bool,
         /// Prints what struck while a node did what.
         #[arg(long)]
         table: bool,
-        /// Prints how often each state was reached that must be; exits with 1 if one never was.
+        /// Prints how often each state was reached that must be; exits with 1 if one never was by many seeds.
         #[arg(long)]
         sometimes: bool,
         /// Writes the seed's story as a page.

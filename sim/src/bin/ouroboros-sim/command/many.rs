@@ -12,6 +12,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+/// A year of 365.25 days, in nanoseconds.
+const YEAR_NS: u128 = 31_557_600_000_000_000;
+
 #[derive(Default)]
 struct Tally {
     seeds: u64,
@@ -76,14 +79,14 @@ impl Tally {
         let millis = elapsed.as_millis().max(1);
         let per_second = |count: u64| u128::from(count) * 1000 / millis;
         format!(
-            "{} seeds in {}.{} s: {} seeds/s, {} events/s, {} operations, {} virtual hours",
+            "{} seeds in {}.{} s: {} seeds/s, {} events/s, {} operations, {} virtual years",
             self.seeds,
             millis / 1000,
             millis / 100 % 10,
             per_second(self.seeds),
             per_second(self.events),
             self.operations,
-            self.virtual_ns / 3_600_000_000_000
+            self.virtual_ns / YEAR_NS
         )
     }
 }
@@ -130,6 +133,10 @@ fn many(seeds: Range<u64>, time: Option<Duration>, jobs: usize, show: Show, worl
         if show.table {
             let (table, network) = (table_json(&tally.table), network_json(&tally.network));
             println!("{}", serde_json::json!({ "seeds": tally.seeds, "table": table, "network": network }));
+        }
+        if show.sometimes {
+            let never: Vec<&str> = never.iter().map(|what| what.text()).collect();
+            println!("{}", serde_json::json!({ "seeds": tally.seeds, "never": never }));
         }
     } else {
         tally.print(show, &never);

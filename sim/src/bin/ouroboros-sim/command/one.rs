@@ -6,7 +6,6 @@ use ouroboros_sim::schedule::Schedule;
 use ouroboros_sim::shrink;
 use ouroboros_sim::swarm::Swarm;
 use ouroboros_sim::table::FaultTable;
-use ouroboros_sim::tape::Tape;
 use ouroboros_sim::{Report, Sim, story};
 use std::path::{Path, PathBuf};
 
@@ -57,7 +56,7 @@ fn write_page(report: &Report, html: Option<&Path>) -> Result<(), u8> {
 
 pub(super) fn run(seed: u64, show: Show, explained: bool, html: Option<&Path>, world: &WorldArguments) -> u8 {
     if explained {
-        explain(seed, world.nodes);
+        print_swarm(seed, &world.sim(seed).swarm());
     }
     let report = world.sim(seed).told(html.is_some()).run();
     if let Err(code) = write_page(&report, html) {
@@ -185,6 +184,10 @@ pub(super) fn shrink(file: Option<&Path>, seed: Option<u64>, limit: u64, world: 
 }
 
 pub(super) fn explain(seed: u64, nodes: u8) -> u8 {
-    print!("seed {seed}\n{}", Swarm::draw(&Tape::random(seed), nodes));
+    print_swarm(seed, &Sim::new(seed).nodes(nodes).swarm());
     FINE
+}
+
+fn print_swarm(seed: u64, swarm: &Swarm) {
+    print!("seed {seed}\n{swarm}");
 }
