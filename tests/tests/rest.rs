@@ -5,15 +5,22 @@ mod shelf;
 
 use ouroboros_engine::node::{Put, PutOptions, PutSource, Request, Select};
 use ouroboros_sim::disk::{FaultPlan, FaultyDisk};
+use ouroboros_sim::local::Local;
 
-/// They are covered by parity once the node has rested, and the log is left alone while it rests on.
-#[test]
-fn a_node_that_rests_covers_its_last_writes_once() {
+/// A node whose last write has no parity yet.
+fn just_written() -> (FaultyDisk, Local<FaultyDisk>) {
     let disk = FaultyDisk::new(FaultPlan::new(7));
     let mut node = shelf::create(&disk, shelf::limits());
     node.set_time(1_000_000_000, 1_700_000_000_000);
     let source = PutSource::Value(shelf::content(500, 1));
     node.ask(Request::Put(vec![Put { key: shelf::key("last"), source, options: PutOptions::default() }])).unwrap();
+    (disk, node)
+}
+
+/// They are covered by parity once the node has rested, and the log is left alone while it rests on.
+#[test]
+fn a_node_that_rests_covers_its_last_writes_once() {
+    let (disk, mut node) = just_written();
     let before = disk.used_bytes();
     let mut rest_until = |seconds: u64| {
         node.set_time(seconds * 1_000_000_000, 1_700_000_000_000);
@@ -29,11 +36,7 @@ fn a_node_that_rests_covers_its_last_writes_once() {
 /// Whoever only reads does not keep the last writes without parity.
 #[test]
 fn reading_keeps_no_write_from_its_parity() {
-    let disk = FaultyDisk::new(FaultPlan::new(7));
-    let mut node = shelf::create(&disk, shelf::limits());
-    node.set_time(1_000_000_000, 1_700_000_000_000);
-    let source = PutSource::Value(shelf::content(500, 1));
-    node.ask(Request::Put(vec![Put { key: shelf::key("last"), source, options: PutOptions::default() }])).unwrap();
+    let (disk, mut node) = just_written();
     let before = disk.used_bytes();
     for seconds in [6, 9, 12] {
         node.set_time(seconds * 1_000_000_000, 1_700_000_000_000);

@@ -1,11 +1,32 @@
 //! What was cut off the end of a log, and what stands there if a later sync fails or a crash undoes it.
 
 use super::super::*;
-use super::basics::{SMALL, create, open_from, payload};
+use super::basics::{SMALL, STORE, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
 use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 
 const SECTOR: usize = 512;
+
+/// A copy of a disk in which a bit of a sector has rotted.
+fn with_rot(disk: &CrashDisk, name: &str, sector: usize) -> CrashDisk {
+    let rotten = disk.after_crash(Survival::Everything);
+    let file = rotten.open(Volume::Blocks, &FileName::new(name.to_owned()).unwrap(), OpenMode::Write).unwrap();
+    let at = (sector * SECTOR) as u64;
+    let mut byte = [0];
+    file.read_at(at, &mut byte).unwrap();
+    file.write_at(at, &[&[byte[0] ^ 1]]).unwrap();
+    rotten
+}
+
+/// A log of a few batches of one record of so many bytes.
+fn written(disk: &CrashDisk, options: LogOptions, batches: usize, len: usize) -> Log<CrashDisk> {
+    let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    for number in 0..batches {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, len)]).unwrap();
+        log.commit(b"a note").unwrap();
+    }
+    log
+}
 
 /// Found by the simulator (seed 51348023). The proof was in a sector that could not be read, the opening that made it again
 /// could not sync it and took it back, and from then on nothing said that no batch had stood there.
@@ -14,12 +35,7 @@ fn a_proof_that_could_not_be_made_again_keeps_no_log_shut() {
     let mut failed = 0;
     for len in [1, 150, 200, 600, 3000, 15_000, 16_000, 16_100, 20_000] {
         let disk = CrashDisk::default();
-        let mut log = create(&disk);
-        for number in 0..3 {
-            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, len)]).unwrap();
-            log.commit(b"a note").unwrap();
-        }
-        let proof = log.close().unwrap();
+        let proof = written(&disk, SMALL, 3, len).close().unwrap();
         let (name, bytes) = disk.files().pop_last().unwrap();
         for sector in FIRST_RECORD as usize / SECTOR..bytes.len().div_ceil(SECTOR) {
             for (at, from) in (0..6).flat_map(|at| [(at, Some(proof)), (at, None)]) {
@@ -53,13 +69,7 @@ fn parity_that_was_cut_off_does_not_come_back_torn_behind_a_checkpoint() {
     for (crash_at, seed) in (0..6).flat_map(|at| (0..6).map(move |seed| (at, seed))) {
         let disk = CrashDisk::default();
         let options = LogOptions { write_buffer_len: 512, ..SMALL };
-        let mut log =
-            Log::create(disk.clone(), options, StoreId([3; 32]), b"config", &mut super::basics::rng(), |_, _| true)
-                .unwrap();
-        for number in 0..2 {
-            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2000)]).unwrap();
-            log.commit(b"a note").unwrap();
-        }
+        let mut log = written(&disk, options, 2, 2000);
         disk.plan(crash_at, Fault::Crash);
         let _ = log.roll();
         drop(log);
@@ -77,10 +87,7 @@ fn parity_that_was_cut_off_does_not_come_back_torn_behind_a_checkpoint() {
             cuts += 1;
             for (name, bytes) in disk.files() {
                 for sector in FIRST_RECORD as usize / SECTOR..bytes.len().div_ceil(SECTOR) {
-                    let rotten = disk.after_crash(Survival::Everything);
-                    let file = rotten.open(Volume::Blocks, &FileName::new(name.clone()).unwrap(), OpenMode::Write);
-                    let byte = [bytes[sector * SECTOR] ^ 1];
-                    file.unwrap().write_at((sector * SECTOR) as u64, &[&byte]).unwrap();
+                    let rotten = with_rot(&disk, &name, sector);
                     let at = format!("crash {crash_at}, seed {seed}, full {full_at}, {name} sector {sector}");
                     let (mut log, ..) = open_from(&rotten, Some(checkpoint)).expect(&at);
                     for segment in log.segments() {
@@ -100,21 +107,13 @@ fn parity_that_was_cut_off_does_not_come_back_torn_behind_a_checkpoint() {
 fn a_segment_gets_all_of_its_parity_wherever_an_opening_that_gave_it_was_struck() {
     let options = LogOptions { segment_len: 512 << 10, parity_group_len: 64 << 10, ..SMALL };
     let open = |disk: &CrashDisk| {
-        let mut rng = super::basics::rng();
-        Log::open(disk.clone(), options, None, &mut rng, |_, _| true, &mut |_| Ok(())).map(|(log, _)| log)
+        Log::open(disk.clone(), options, None, &mut rng(), |_, _| true, &mut |_| Ok(())).map(|(log, _)| log)
     };
     let mut struck = 0;
     let faults = [Fault::Stop, Fault::Crash, Fault::FailSync, Fault::Full];
     for (len, fault) in [50_000, 100_000].into_iter().flat_map(|len| faults.map(|fault| (len, fault))) {
         let disk = CrashDisk::default();
-        let mut log =
-            Log::create(disk.clone(), options, StoreId([3; 32]), b"config", &mut super::basics::rng(), |_, _| true)
-                .unwrap();
-        for number in 0..2 {
-            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, len)]).unwrap();
-            log.commit(b"a note").unwrap();
-        }
-        drop(log);
+        drop(written(&disk, options, 2, len));
         for at in 0.. {
             let during = disk.after_crash(Survival::Everything);
             during.plan(at, fault);
@@ -128,10 +127,7 @@ fn a_segment_gets_all_of_its_parity_wherever_an_opening_that_gave_it_was_struck(
                 struck += 1;
                 for (name, bytes) in disk.files() {
                     for sector in (FIRST_RECORD as usize / SECTOR..bytes.len().div_ceil(SECTOR)).step_by(11) {
-                        let rotten = disk.after_crash(Survival::Everything);
-                        let file = rotten.open(Volume::Blocks, &FileName::new(name.clone()).unwrap(), OpenMode::Write);
-                        let byte = [bytes[sector * SECTOR] ^ 1];
-                        file.unwrap().write_at((sector * SECTOR) as u64, &[&byte]).unwrap();
+                        let rotten = with_rot(&disk, &name, sector);
                         let at = format!("{len} bytes, {fault:?} at {at}, {survival:?}, {name} sector {sector}");
                         let mut log = open(&rotten).expect(&at);
                         for segment in log.segments() {
