@@ -412,21 +412,31 @@ pub(super) fn pages_naming<D: Disk>(index: &Index<D>, seal: SealId) -> Result<Ve
 /// Whether a version that is not purged refers to a page of references that the index has never seen.
 pub(super) fn lacks_page<D: Disk>(index: &Index<D>) -> Result<bool, IndexError> {
     // PA
-    let mut named = Vec::new();
-    let prefix = Target::Page(RefPageId::from_bytes([0; 32])).prefix();
-    let from = Bound::Included(prefix.as_slice());
-    index.scan::<References>(from, Bound::Unbounded, Direction::Forward, &mut |reference: Reference, ()| {
-        let Target::Page(page) = reference.target else { return false };
-        named.push((page, reference.owner));
-        true
-    })?;
-    for (page, owner) in named {
-        let Owner::Blob(version) = owner else { continue };
-        if index.get::<RefPages>(&page)?.is_none() && index.get::<Blobs>(&version)?.is_some_and(|row| !row.purged) {
-            return Ok(true);
+    let first = Target::Page(RefPageId::from_bytes([0; 32])).prefix();
+    let mut last: Option<Reference> = None;
+    loop {
+        let behind = last.as_ref().map(TableKey::to_bytes);
+        let from = match &behind {
+            Some(last) => Bound::Excluded(last.as_ref()),
+            None => Bound::Included(first.as_slice()),
+        };
+        let mut named = Vec::new();
+        index.scan::<References>(from, Bound::Unbounded, Direction::Forward, &mut |reference: Reference, ()| {
+            let Target::Page(page) = reference.target else { return false };
+            last = Some(reference);
+            named.push((page, reference.owner));
+            named.len() < REFERENCES_AT_ONCE
+        })?;
+        for (page, owner) in &named {
+            let Owner::Blob(version) = owner else { continue };
+            if index.get::<RefPages>(page)?.is_none() && index.get::<Blobs>(version)?.is_some_and(|row| !row.purged) {
+                return Ok(true);
+            }
+        }
+        if named.len() < REFERENCES_AT_ONCE {
+            return Ok(false);
         }
     }
-    Ok(false)
 }
 
 /// Visits who refers to a seal or to a page of references, alive or not, behind `after`, until `visit` says `false`.
@@ -463,15 +473,15 @@ fn owners<D: Disk>(
     Ok(found)
 }
 
-/// References that are forgotten in one go.
-const FORGOTTEN_AT_ONCE: usize = 1024;
+/// References that are looked at, or forgotten, in one go.
+const REFERENCES_AT_ONCE: usize = 1024;
 
 /// Forgets who referred to what is collected.
 pub(super) fn forget_references<D: Disk>(index: &mut Index<D>, target: Target) -> Result<(), IndexError> {
     // PA
     let mut last = None;
     loop {
-        let some = owners(index, target, last, FORGOTTEN_AT_ONCE)?;
+        let some = owners(index, target, last, REFERENCES_AT_ONCE)?;
         let Some(&owner) = some.last() else { return Ok(()) };
         last = Some(owner);
         for owner in some {

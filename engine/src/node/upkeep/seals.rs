@@ -19,7 +19,7 @@ use crate::store::log::RecordKind;
 use core::ops::Bound;
 use std::collections::BTreeSet;
 
-/// Seals handled in one step.
+/// Seals handled in one step, at most; fewer where they are large (`Limits::upkeep_step_len`).
 const STEP: usize = 16;
 
 /// A walk over some seals, or over all of them in the order of their ids.
@@ -38,14 +38,16 @@ impl Walk {
 impl<D: Disk> Engine<D> {
     fn next_seals(&self, walk: &mut Walk) -> Result<Vec<(SealId, SealRow)>, Failure> {
         // PA
-        let mut found = Vec::new();
+        let slices_len = |row: &SealRow| row.slices.iter().flatten().map(|slice| u64::from(slice.len)).sum::<u64>();
+        let (mut found, mut len) = (Vec::new(), 0);
         match &mut walk.chosen {
             Some(chosen) => {
                 while let Some(seal) = chosen.pop_first() {
                     if let Some(row) = self.seal_row(&seal)? {
+                        len += slices_len(&row);
                         found.push((seal, row));
                     }
-                    if found.len() == STEP {
+                    if found.len() == STEP || len >= self.limits.upkeep_step_len {
                         break;
                     }
                 }
@@ -59,6 +61,11 @@ impl<D: Disk> Engine<D> {
                     .index
                     .range::<Seals>(from, Bound::Unbounded, Direction::Forward, STEP)
                     .map_err(|error| self.index_failure(error))?;
+                let enough = found.iter().position(|(_, row)| {
+                    len += slices_len(row);
+                    len >= self.limits.upkeep_step_len
+                });
+                found.truncate(enough.map_or(STEP, |last| last + 1));
                 walk.last = found.last().map(|(seal, _)| *seal).or(walk.last);
             }
         }
