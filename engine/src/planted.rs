@@ -147,6 +147,8 @@ bugs! {
     // Secrets and budgets.
     /// The path in a public header is the key's name itself.
     NameInClear: 8, "the marker in key names is on no disk";
+    /// Whoever reads is never asked to wait.
+    ReadsUnbounded: 9, "the bounds on what a node holds";
     /// Streams are never asked to wait.
     StreamsNeverWait: 9, "the bytes that a node holds, against its limits";
     /// Uploads are taken without a limit.

@@ -45,6 +45,7 @@ pub mod planted;
 mod planted;
 pub mod pool;
 mod runtime;
+mod turns;
 
 pub use db::{AsyncDb, AsyncMaintenance, AsyncUpload, Builder, Db, Maintenance, SNAPSHOTS};
 pub use error::Error;

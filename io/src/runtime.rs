@@ -6,6 +6,7 @@ use crate::machine::Machine;
 use crate::mailbox::Mailbox;
 use crate::planted::{Mistake, planted};
 use crate::pool::{JobPanicked, JobPool, Refused, guarded};
+use crate::turns::Turn;
 use event_listener::{Event as Bell, Listener};
 use ouroboros_engine::env::{Clock, Driver, Host, Input, NoNetwork, Now};
 use ouroboros_engine::node::{Engine, Event, Job, JobDone, JobId, JobOutcome, Reply, Request, RequestId};
@@ -19,19 +20,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Jobs queued for each worker: enough that none waits for the engine thread.
 const JOBS_AHEAD: usize = 16;
 
+/// Somebody who waits for an answer.
+#[derive(Debug)]
+struct Waiter {
+    sender: oneshot::Sender<Reply>,
+    /// Ends with the answer, whoever takes that and when.
+    _turn: Option<Turn>,
+}
+
 /// Who waits for which answer.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    senders: Mutex<BTreeMap<RequestId, oneshot::Sender<Reply>>>,
+    senders: Mutex<BTreeMap<RequestId, Waiter>>,
 }
 
 impl Waiting {
-    pub(crate) fn insert(&self, id: RequestId, sender: oneshot::Sender<Reply>) {
-        self.senders.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+    /// Who waits for the answer, and the turn that ends with it.
+    pub(crate) fn insert(&self, id: RequestId, sender: oneshot::Sender<Reply>, turn: Option<Turn>) {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Waiter { sender, _turn: turn });
     }
 
     pub(crate) fn take(&self, id: RequestId) -> Option<oneshot::Sender<Reply>> {
-        self.senders.lock().unwrap_or_else(PoisonError::into_inner).remove(&id)
+        let taken = self.senders.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        taken.map(|waiter| waiter.sender)
     }
 
     /// Whether an answer is outstanding.

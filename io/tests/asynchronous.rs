@@ -138,3 +138,31 @@ fn an_asynchronous_close_lets_go_of_the_store() {
     let again = Db::builder().directory(directory.path()).keyring(keyring).open().unwrap();
     assert_eq!(again.get_bytes(&key).unwrap(), "value");
 }
+
+/// More readers than may ask at once, some of whom go away: each gets its bytes, in whatever order they are polled, and nobody is
+/// told to come again.
+#[test]
+fn more_readers_than_may_ask_at_once_wait_for_each_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let keyring = Keyring::generate(&mut EngineRng::from_seed([5; 32]));
+    let limits = Limits { requests: 2, inflight_len: 400 << 10, ..Profile::Mobile.limits() };
+    let db = Db::builder().directory(directory.path()).keyring(keyring).limits(limits).create().unwrap();
+    let key = KeyName::new("long").unwrap();
+    let bytes: Vec<u8> = (0..2_000_000u32).map(|at| (at.wrapping_mul(at) >> 7) as u8).collect();
+    db.put(&key, bytes.clone(), PutOptions::default()).unwrap();
+    let got = db.get(&key, Select::Winner).unwrap();
+    let asynchronous = db.asynchronous();
+    let ranges: Vec<_> = (0..40u64).map(|number| number * 40_000..number * 40_000 + 300_000).collect();
+    let reads = ranges.iter().map(|range| Box::pin(asynchronous.read(&got, range.clone())));
+    let mut reads: Vec<_> = reads.map(Some).collect();
+    for (number, read) in reads.iter_mut().enumerate() {
+        if block_on(poll_once(read.as_mut().unwrap())).is_some() || number % 3 == 0 {
+            *read = None;
+        }
+    }
+    for (read, range) in reads.into_iter().zip(ranges).rev() {
+        let Some(read) = read else { continue };
+        let expected = &bytes[range.start as usize..range.end as usize];
+        assert!(block_on(read).unwrap().concat() == expected, "{range:?}");
+    }
+}

@@ -414,7 +414,7 @@ impl Swarm {
             storm: STORMS.get((knob(Knob::Storm, 2 * STORMS.len() as u64 + 1) as usize).wrapping_sub(1)).copied(),
             burst: 1 + knob(Knob::Burst, 4),
             limits: Limits {
-                requests: pick(Knob::Requests, &[256, 32, 8]) as usize,
+                requests: pick(Knob::Requests, &[256, 32, 8, 2]) as usize,
                 uploads: pick(Knob::Uploads, &[64, 1, 2]) as usize,
                 inflight_len: pick(Knob::Inflight, &[1 << 20, 1, 5000, 100_000]) as usize,
                 read_len: pick(Knob::ReadLen, &[1 << 20, 700, 10_000]).max(least_read),

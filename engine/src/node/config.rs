@@ -43,11 +43,12 @@ impl Canonical for StoreConfig {
 /// How much a node may use at once. Reaching a limit is answered with back-pressure or a clear failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests under way before [`Failure::Busy`](super::Failure::Busy).
+    /// Questions that are read for, or wait for that, before [`Failure::Busy`](super::Failure::Busy); and tasks of upkeep that wait.
     pub requests: usize,
     /// Versions on their way in before [`Failure::Busy`](super::Failure::Busy).
     pub uploads: usize,
-    /// Bytes of contents on their way in before streams are asked to wait. Each open stream may hold one piece and the
+    /// Bytes of contents on their way out before questions wait for each other: one that is larger is read for alone. And, beside
+    /// that, bytes of contents on their way in before streams are asked to wait. Each open stream may hold one piece and the
     /// beginning of one chunk beyond, or those that wait for each other's memory would wait for ever.
     pub inflight_len: usize,
     /// Bytes of one [`Request::Read`](super::Request::Read).

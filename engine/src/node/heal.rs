@@ -274,8 +274,13 @@ impl<D: Disk> Engine<D> {
             Some((request, attempts)) if attempts < ATTEMPTS && reply.blames_index() => {
                 self.heal.again.push((id, request, attempts + 1, reply));
             }
-            _ => self.outputs.push_back(Output::Reply { id, reply }),
+            _ => self.deliver(id, reply),
         }
+    }
+
+    fn deliver(&mut self, id: RequestId, reply: Reply) {
+        self.questions.release(id);
+        self.outputs.push_back(Output::Reply { id, reply });
     }
 
     /// Sees to it that the index can be believed, and asks again what it could not answer.
@@ -292,8 +297,7 @@ impl<D: Disk> Engine<D> {
             if let Some(failure) = failed {
                 tracing::error!(%failure, "the index could not be made anew");
                 self.distrust_index();
-                let replies = again.into_iter().map(|(id, _, _, reply)| Output::Reply { id, reply });
-                return self.outputs.extend(replies);
+                return again.into_iter().for_each(|(id, _, _, reply)| self.deliver(id, reply));
             }
             self.heal.trouble.set(Trouble::None);
             for (id, request, attempts, _) in again {

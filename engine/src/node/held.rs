@@ -27,6 +27,10 @@ pub struct Held {
     pub refused: bool,
     /// How many bytes of them have come since it first did not: twice `index_overlay_len`, and what was under way.
     pub backlog_len: usize,
+    /// Questions that are read for, or wait for that: at most `requests`.
+    pub questions: usize,
+    /// Bytes of contents on their way out: `inflight_len`.
+    pub reads_len: usize,
     /// Seals that wait to be mended: at most 4,096.
     pub to_mend: usize,
     /// Jobs given out and not yet done.
@@ -46,6 +50,8 @@ impl<D: Disk> Engine<D> {
             window_len: self.window.len(),
             batch_len: self.batch.len,
             cached_len: self.reads.cached_len(),
+            questions: self.questions.len(),
+            reads_len: self.questions.charged(),
             rows_len: self.index.pending_bytes(),
             refused: self.index.is_refused(),
             backlog_len: self.index.backlog(),

@@ -42,6 +42,13 @@ impl Request {
         matches!(self.kind(), Kind::Question | Kind::Figures)
     }
 
+    /// Whether memory is held for it until it is answered: of these no more than [`Limits::requests`](super::Limits::requests)
+    /// are taken at once.
+    #[must_use]
+    pub const fn holds_memory(&self) -> bool {
+        matches!(self, Self::Get(_) | Self::GetVersion(_) | Self::Read { .. } | Self::Diff { .. })
+    }
+
     /// Whether a node without keys cannot do it.
     pub(super) const fn needs_keys(&self) -> bool {
         matches!(self.kind(), Kind::Question | Kind::Change)

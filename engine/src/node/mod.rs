@@ -27,6 +27,7 @@ mod open;
 mod policy;
 mod purge;
 mod put;
+mod questions;
 mod reader;
 mod replay;
 mod request;
@@ -163,6 +164,7 @@ pub struct Engine<D: Disk> {
     batch: Batch,
     puts: Puts,
     reads: Reads,
+    questions: questions::Questions,
     comparisons: Comparisons,
     upkeep: Upkeep,
     jobs: BTreeMap<JobId, JobContext>,
@@ -217,15 +219,16 @@ impl<D: Disk> Engine<D> {
             Request::PutEnd { stream } => self.put_end(id, stream),
             Request::PutAbort { stream } => self.put_abort(id, stream),
             Request::Purge(target) => self.purge(now, id, &target),
+            Request::Scrub { .. } | Request::Recode(_) | Request::Compact if self.upkeep_is_full() => {
+                self.reply(id, Reply::Failed(Failure::Busy));
+            }
             Request::Scrub { repair } => self.start_scrub(id, repair),
             Request::Recode(coding) => self.start_recode(id, coding),
             Request::Compact => self.start_compact(id),
             Request::Close => self.close(id),
-            question => self.answer_question(id, question),
+            question => self.admit_question(id, question),
         }
-        self.heal_index();
-        self.make_full_drafts(now);
-        self.unblock_streams();
+        self.go_on(now);
     }
 
     /// Answers what changes nothing.
@@ -299,7 +302,13 @@ impl<D: Disk> Engine<D> {
             (JobContext::Upkeep(job), outcome) => self.upkeep_job_done(job, outcome),
             (context, outcome) => unreachable!("{outcome:?} is no outcome for {context:?}"),
         }
+        self.go_on(now);
+    }
+
+    /// What an input may have made room for.
+    fn go_on(&mut self, now: Now) {
         self.heal_index();
+        self.admit_waiting();
         self.make_full_drafts(now);
         self.unblock_streams();
     }
@@ -308,6 +317,7 @@ impl<D: Disk> Engine<D> {
     pub fn handle_timeout(&mut self, now: Now) {
         self.continue_upkeep();
         self.heal_index();
+        self.admit_waiting();
         self.make_drafts(now);
         self.unblock_streams();
         if self.rests() && now.instant >= self.active.after(REST_AFTER) {

@@ -5,6 +5,7 @@ use super::batch::Batch;
 use super::heal::{Heal, Looks};
 use super::policy::Policy;
 use super::put::Puts;
+use super::questions::Questions;
 use super::reader::Reads;
 use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure};
@@ -353,6 +354,7 @@ impl<D: Disk> Engine<D> {
             batch: Batch::default(),
             puts: Puts::default(),
             reads: Reads::default(),
+            questions: Questions::default(),
             comparisons: BTreeMap::new(),
             upkeep: Upkeep::default(),
             jobs: BTreeMap::new(),

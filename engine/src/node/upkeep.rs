@@ -191,6 +191,11 @@ impl Upkeep {
 }
 
 impl<D: Disk> Engine<D> {
+    /// Whether as many tasks wait as may.
+    pub(super) fn upkeep_is_full(&self) -> bool {
+        self.upkeep.queue.len() >= self.limits.requests.max(1)
+    }
+
     pub(super) fn start_scrub(&mut self, request: RequestId, repair: bool) {
         self.upkeep.enqueue(Task::Scrub {
             request,

@@ -11,6 +11,7 @@ use crate::machine::Machine;
 use crate::mailbox::Mailbox;
 use crate::planted::{Mistake, planted};
 use crate::runtime::{self, EventSink, Running, Waiting};
+use crate::turns::Turns;
 use ouroboros_engine::env::{Disk, DiskFailure, Volume};
 use ouroboros_engine::keys::Keyring;
 use ouroboros_engine::node::{Access, Engine, Limits, OpenError, OpenOptions, Opened, Profile, StoreConfig};
@@ -329,6 +330,7 @@ impl Builder {
         let client = Client {
             mailbox,
             waiting,
+            turns: Turns::new(self.limits.requests),
             shared_loop: asked,
             ended,
             may_block: E::THREADS,

@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::mailbox::Mailbox;
 use crate::planted::{Mistake, planted};
 use crate::runtime::{Ask, Ended, Waiting};
+use crate::turns::{Turn, Turns};
 use bytes::Bytes;
 use ouroboros_engine::env::Input;
 use ouroboros_engine::id::{BlobId, Hlc};
@@ -49,6 +50,7 @@ pub struct Db {
 pub(crate) struct Client {
     mailbox: Arc<Mailbox>,
     waiting: Arc<Waiting>,
+    turns: Arc<Turns>,
     shared_loop: Arc<dyn Ask>,
     ended: Arc<Ended>,
     /// Whether a thread may wait for the engine: see [`Env::THREADS`](crate::env::Env::THREADS).
@@ -99,16 +101,16 @@ impl Drop for Place<'_> {
 }
 
 impl Client {
-    fn enqueue(&self) -> (Place<'_>, oneshot::Receiver<Reply>) {
+    fn enqueue(&self, turn: Option<Turn>) -> (Place<'_>, oneshot::Receiver<Reply>) {
         let id = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, receiver) = oneshot::channel();
-        self.waiting.insert(id, sender);
+        self.waiting.insert(id, sender, turn);
         (Place { waiting: &self.waiting, id, sent: false }, receiver)
     }
 
     /// Sends a request; the answer is waited for elsewhere.
     pub(crate) fn send(&self, request: Request) -> Result<(RequestId, oneshot::Receiver<Reply>), Error> {
-        let (place, receiver) = self.enqueue();
+        let (place, receiver) = self.enqueue(request.holds_memory().then(|| self.turns.take()));
         let id = place.id;
         self.mailbox.send(Input::Request(id, request)).map_err(|_| Error::Closed)?;
         place.keep();
@@ -117,7 +119,7 @@ impl Client {
 
     /// Gives a stream up, waiting neither for room nor for an answer.
     pub(crate) fn abort(&self, stream: RequestId) {
-        let (place, _nobody_waits) = self.enqueue();
+        let (place, _nobody_waits) = self.enqueue(None);
         // The store may be closed already; then there is nothing left to forget.
         if self.mailbox.push(Input::Request(place.id, Request::PutAbort { stream })).is_ok() {
             place.keep();
@@ -125,7 +127,7 @@ impl Client {
     }
 
     pub(crate) fn ask(&self, request: Request) -> Result<Reply, Error> {
-        let (place, receiver) = self.enqueue();
+        let (place, receiver) = self.enqueue(request.holds_memory().then(|| self.turns.take()));
         let id = place.id;
         // A question is answered on this thread if the engine is at rest.
         let request = if request.only_reads() { self.shared_loop.try_ask(id, request) } else { Err(request) };
@@ -137,7 +139,8 @@ impl Client {
     }
 
     pub(crate) async fn send_async(&self, request: Request) -> Result<(RequestId, oneshot::Receiver<Reply>), Error> {
-        let (place, receiver) = self.enqueue();
+        let turn = if request.holds_memory() { Some(self.turns.take_async().await) } else { None };
+        let (place, receiver) = self.enqueue(turn);
         let id = place.id;
         self.mailbox.send_async(Input::Request(id, request)).await.map_err(|_| Error::Closed)?;
         place.keep();

@@ -43,7 +43,7 @@ impl AtRest {
 
     fn wait_for(&self, id: u64) -> oneshot::Receiver<Reply> {
         let (sender, receiver) = oneshot::channel();
-        self.waiting.insert(RequestId(id), sender);
+        self.waiting.insert(RequestId(id), sender, None);
         receiver
     }
 }

@@ -53,6 +53,8 @@ pub(crate) fn check(before: Moment, after: Moment, limits: &Limits) -> Result<()
     let batch_len = usize::try_from(held.batch_len).unwrap_or(usize::MAX);
     within("bytes not committed", batch_len, limits.batch_len as usize + TURN_LEN)?;
     within("bytes of what was opened lately", held.cached_len, 2 * limits.body_cache_len)?;
+    within("questions under way", held.questions, limits.requests.max(1))?;
+    within("bytes on their way out", held.reads_len, limits.inflight_len)?;
     within("seals to mend", held.to_mend, MEND_LEN)?;
     within("outputs that nobody took", held.outputs, 0)?;
     if limits.index_in_memory {
@@ -90,6 +92,8 @@ mod tests {
             Held { batch_len: 1 << 30, ..sound },
             Held { cached_len: 201, ..sound },
             Held { to_mend: 5000, ..sound },
+            Held { questions: limits.requests + 1, ..sound },
+            Held { reads_len: limits.inflight_len + 1, ..sound },
             Held { outputs: 1, ..sound },
             Held { refused: false, backlog_len: 0, rows_len: 1 << 20, ..sound },
             Held { backlog_len: 1 << 20, ..sound },

@@ -1,0 +1,91 @@
+//! Turns: so many questions are with the engine at once, and who has another waits for an answer to one of them. The engine
+//! would answer `Busy`.
+//!
+//! A turn ends when the engine answers, not when somebody takes the answer: whoever reads and writes at once may stand waiting to
+//! write, and holds nothing that anybody waits for.
+
+use event_listener::{Event, Listener as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    free: Mutex<usize>,
+    given_back: Event,
+}
+
+/// One of them. Given back on drop.
+#[derive(Debug)]
+pub(crate) struct Turn(Arc<Turns>);
+
+impl Turns {
+    pub(crate) fn new(count: usize) -> Arc<Self> {
+        Arc::new(Self { free: Mutex::new(count.max(1)), given_back: Event::new() })
+    }
+
+    fn try_take(self: &Arc<Self>) -> Option<Turn> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        *free = free.checked_sub(1)?;
+        Some(Turn(self.clone()))
+    }
+
+    /// Waits for one on this thread.
+    pub(crate) fn take(self: &Arc<Self>) -> Turn {
+        loop {
+            if let Some(turn) = self.try_take() {
+                return turn;
+            }
+            let given_back = self.given_back.listen();
+            if let Some(turn) = self.try_take() {
+                return turn;
+            }
+            given_back.wait();
+        }
+    }
+
+    /// Waits for one without holding a thread.
+    pub(crate) async fn take_async(self: &Arc<Self>) -> Turn {
+        loop {
+            if let Some(turn) = self.try_take() {
+                return turn;
+            }
+            let given_back = self.given_back.listen();
+            if let Some(turn) = self.try_take() {
+                return turn;
+            }
+            given_back.await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        // All who wait are told: the first may be a future that nobody polls at the moment.
+        self.0.given_back.notify(usize::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_lite::future::{block_on, poll_once};
+
+    #[test]
+    fn who_waits_gets_what_is_given_back_though_another_went_away() {
+        let turns = Turns::new(2);
+        let (first, second) = (turns.take(), turns.take());
+        let mut gone = Box::pin(turns.take_async());
+        let mut waits = Box::pin(turns.take_async());
+        let mut waits_too = Box::pin(turns.take_async());
+        block_on(async {
+            assert!(poll_once(&mut gone).await.is_none());
+            assert!(poll_once(&mut waits).await.is_none());
+            assert!(poll_once(&mut waits_too).await.is_none());
+        });
+        drop((first, second));
+        drop(gone);
+        block_on(async { drop((waits.await, waits_too.await)) });
+        assert_eq!(*turns.free.lock().unwrap(), 2);
+    }
+}
