@@ -290,17 +290,24 @@ pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Re
     const DAMAGED: TakenUp = TakenUp { intact: false, covered: false };
     let mut uncovered = Vec::new();
     // Where the parity behind the last other record begins, and where the last group ends of which a list is there.
-    let (mut parity, mut group_end) = (None, 0);
+    let (mut parity, mut group_end, mut torn) = (None, 0, false);
     let (file, binding) = (active.file.clone(), active.binding.clone());
     let mut scanner = Scanner::new(&*file, &binding, FIRST_RECORD, active.written);
     while let Some(item) = scanner.next()? {
         let (offset, header) = match item {
             Item::Record(offset, header) => (offset, header),
             // What a crash tore of it is no damage.
-            Item::Damaged { to, refused: None, .. } if parity.is_some() && u64::from(to) <= group_end => continue,
+            Item::Damaged { to, refused: None, .. } if parity.is_some() && u64::from(to) <= group_end => {
+                torn = true;
+                continue;
+            }
             Item::Damaged { .. } => return Ok(DAMAGED),
         };
         if !header.kind.is_upkeep() {
+            // It has rotted: it was whole when this came to stand behind it.
+            if torn {
+                return Ok(DAMAGED);
+            }
             // Parity is written between records and covers all that stand before it.
             if parity.take().is_some() {
                 uncovered.clear();

@@ -2,6 +2,7 @@
 
 use super::active::Active;
 use super::commit::{Batch, Commit, MAX_NOTE_LEN};
+use super::parity::Cover;
 use super::place::Point;
 use super::record::{HEADER_LEN, RecordHeader, record_len};
 use super::rest::Rest;
@@ -19,6 +20,21 @@ const NAME_ATTEMPTS: usize = 16;
 
 /// How often it is tried to cut off a commit whose sync failed.
 const WITHDRAWALS: usize = 3;
+
+/// How the active segment and the batch stood before something was appended that may be taken back.
+struct Mark {
+    end: u32,
+    footer: (u32, usize),
+    cover: Cover,
+    batch: Batch,
+}
+
+impl Mark {
+    fn of<F: DiskFile>(active: &Active<F>, batch: &Batch) -> Self {
+        let (end, footer, cover) = (active.end(), active.footer.mark(), active.cover.clone());
+        Self { end, footer, cover, batch: batch.clone() }
+    }
+}
 
 impl<D: Disk> Log<D> {
     /// Appends one record, whose payload is `parts` one after the other. It can be read at once, and is durable after
@@ -62,10 +78,23 @@ impl<D: Disk> Log<D> {
             self.prove()?;
         }
         self.ensure_active()?;
-        self.flush_full_parity()?;
         if self.list_outdated {
             self.put_list()?;
         }
+        let before = self.flush_full_parity()?;
+        match (self.put_commit(note), before) {
+            // The batch may still fit where its parity does not.
+            (Err(LogError::Disk(error)), Some(before)) if error.failure == DiskFailure::Full => {
+                self.return_to(before);
+                self.put_commit(note)
+            }
+            (committed, _) => committed,
+        }
+    }
+
+    /// Writes the commit record, and makes it durable with all before it.
+    fn put_commit(&mut self, note: &[u8]) -> Result<LogPosition, LogError> {
+        // PA
         let proves = self.rest == Rest::Owed && self.batch.lasting == 0;
         let Some(active) = &mut self.active else { unreachable!("just ensured") };
         let here = Point { segment: active.id, offset: active.end() };
@@ -121,19 +150,33 @@ impl<D: Disk> Log<D> {
         Ok(at)
     }
 
-    /// Writes the parity that is due with the batch under way. For more records room is made, and that does it; a batch of one
-    /// never gets there, and nothing that came by such batches would be covered before the log rests.
-    fn flush_full_parity(&mut self) -> Result<(), LogError> {
+    /// Writes the parity that is due with the batch under way, and says what was there before. For more records room is made, and
+    /// that does it; a batch of one never gets there, and nothing that came by such batches would be covered before the log rests.
+    fn flush_full_parity(&mut self) -> Result<Option<Mark>, LogError> {
         // PA
-        let is_due = |active: &Active<D::File>| active.cover.is_full() && !active.is_sealed();
-        if self.batch.lasting == 0 || !self.active.as_ref().is_some_and(is_due) {
-            return Ok(());
-        }
+        let is_due = |active: &&Active<D::File>| active.cover.is_full() && !active.is_sealed();
+        let Some(active) = self.active.as_ref().filter(is_due).filter(|_| self.batch.lasting > 0) else {
+            return Ok(None);
+        };
+        let before = Mark::of(active, &self.batch);
         match self.flush_parity() {
-            // The batch may still fit where its parity does not.
-            Err(LogError::Disk(error)) if error.failure == DiskFailure::Full => Ok(()),
-            flushed => flushed,
+            Ok(()) => Ok(Some(before)),
+            Err(LogError::Disk(error)) if error.failure == DiskFailure::Full => Ok(None),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Takes back what was appended to the active segment since.
+    fn return_to(&mut self, before: Mark) {
+        // PA
+        let Some(active) = &mut self.active else { unreachable!("what is appended to is kept") };
+        active.rewind(before.end);
+        active.footer.reset(before.footer);
+        active.cover = before.cover;
+        if let Err(error) = active.cut() {
+            tracing::debug!(%error, "what was taken back goes before the next write");
+        }
+        self.batch = before.batch;
     }
 
     /// Forgets the batch under way: no later commit covers it, and so it never was. Its bytes stay in their segments as
@@ -272,18 +315,10 @@ impl<D: Disk> Log<D> {
         let Some(active) = self.active.as_ref().filter(|active| !active.is_sealed()) else {
             return self.ensure_active();
         };
-        let (end, footer, cover) = (active.end(), active.footer.mark(), active.cover.clone());
-        let batch = self.batch.clone();
+        let before = Mark::of(active, &self.batch);
         if let Err(error) = self.put_footer() {
             // Behind parity without a footer nothing but its proof may stand.
-            let Some(active) = &mut self.active else { unreachable!("put keeps it") };
-            active.rewind(end);
-            active.footer.reset(footer);
-            active.cover = cover;
-            if let Err(error) = active.cut() {
-                tracing::debug!(%error, "what was taken back goes before the next write");
-            }
-            self.batch = batch;
+            self.return_to(before);
             return Err(error);
         }
         let Some(active) = &mut self.active else { unreachable!("put keeps it") };
