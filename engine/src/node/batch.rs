@@ -109,7 +109,7 @@ impl<D: Disk> Engine<D> {
         if self.window.contains_whole(seal) || self.batch.whole.contains(seal) {
             return Ok(true);
         }
-        let in_doubt = self.heal.may_be_lost(seal) || self.upkeep.is_to_mend(seal);
+        let in_doubt = self.heal.may_be_lost(seal) || self.upkeep.doubts(seal);
         Ok(!in_doubt && self.seal_row(seal)?.is_some_and(|row| whole(&row)) && self.is_needed(*seal)?)
     }
 

@@ -278,6 +278,12 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// Answers a question that is not asked, nor again.
+    pub(super) fn refuse(&mut self, id: RequestId, failure: Failure) {
+        self.heal.asked.remove(&id);
+        self.deliver(id, Reply::Failed(failure));
+    }
+
     fn deliver(&mut self, id: RequestId, reply: Reply) {
         self.questions.release(id);
         self.outputs.push_back(Output::Reply { id, reply });

@@ -343,7 +343,7 @@ impl<D: Disk> Engine<D> {
         self.health == Health::Good
             && (uncommitted || !self.is_covered())
             && !self.wants_commit()
-            && self.jobs.is_empty()
+            && self.jobs.values().all(JobContext::only_reads)
             && (!uncommitted || self.upkeep.activity().is_none())
     }
 

@@ -199,6 +199,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn collect(&mut self, orphans: Orphans) -> Result<u64, Failure> {
         // PA
         if self.references_are_hidden()? {
+            self.upkeep.sweep_when_seen();
             return Ok(0);
         }
         let mut candidates: Vec<SealId> = orphans.seals.into_iter().collect();

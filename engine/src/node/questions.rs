@@ -6,14 +6,14 @@
 //! started question waits for jobs and nothing else, and there is always one that is started: nothing here can wait for a stream
 //! that waits for memory, nor the other way round.
 
-use super::request::{Failure, Reply, Request, RequestId};
+use super::request::{Failure, Request, RequestId};
 use super::{Engine, Health};
 use crate::env::Disk;
 use crate::planted::{Bug, planted};
 use std::collections::{BTreeMap, VecDeque};
 
-/// What is taken to be held for each version that is opened by a lookup, in bytes: its record and what is in it.
-const LOOKUP_LEN: usize = 16 << 10;
+/// What is held for each version that is opened, in bytes: its record, and what is in it. Few have so much.
+const VERSION_LEN: usize = 64 << 10;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -60,12 +60,16 @@ impl<D: Disk> Engine<D> {
         let cost = match request {
             Request::Read { range, .. } => {
                 let len = range.end.saturating_sub(range.start).min(self.limits.read_len);
-                usize::try_from(len).unwrap_or(limit)
+                // Of the chunks at both ends more is read than is wanted, and of each all its slices if need be.
+                let len =
+                    usize::try_from(len).unwrap_or(limit).saturating_add(2 * self.config.chunker.max_len as usize);
+                let (data, all) = (usize::from(self.config.coding.data()), self.config.coding.total());
+                len.saturating_mul(all) / data.max(1) + VERSION_LEN
             }
-            Request::Get(wanted) => wanted.len().saturating_mul(LOOKUP_LEN),
-            Request::GetVersion(_) => LOOKUP_LEN,
-            // All references of both sides, whatever that is.
-            _ => limit,
+            Request::Get(wanted) => wanted.len().saturating_mul(VERSION_LEN),
+            Request::GetVersion(_) => VERSION_LEN,
+            // All references of both sides, whatever that is; the other half is for who reads meanwhile.
+            _ => limit / 2,
         };
         cost.min(limit)
     }
@@ -76,7 +80,7 @@ impl<D: Disk> Engine<D> {
             return self.answer_question(id, request);
         }
         if self.questions.len() >= self.limits.requests.max(1) {
-            return self.reply(id, Reply::Failed(Failure::Busy));
+            return self.refuse(id, Failure::Busy);
         }
         let cost = self.cost_of(&request);
         if self.questions.waiting.is_empty() && self.questions.admit(id, cost, self.limits.inflight_len) {
@@ -95,7 +99,7 @@ impl<D: Disk> Engine<D> {
                 _ => None,
             };
             if let Some(failure) = refused {
-                self.reply(id, Reply::Failed(failure));
+                self.refuse(id, failure);
                 continue;
             }
             let cost = self.cost_of(&request);

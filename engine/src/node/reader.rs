@@ -54,6 +54,8 @@ struct Read {
     range: Range<u64>,
     pieces: BTreeMap<u64, Piece>,
     fetching: usize,
+    /// Why it comes to nothing; what is still being fetched for it is waited for.
+    failed: Option<Failure>,
 }
 
 /// A request for versions, as far as it is answered.
@@ -290,7 +292,7 @@ impl<D: Disk> Engine<D> {
         let range = range.start.min(len)..range.end.min(len);
         let id = ReadId(self.reads.next);
         self.reads.next += 1;
-        let mut read = Read { request, blob, range, pieces: BTreeMap::new(), fetching: 0 };
+        let mut read = Read { request, blob, range, pieces: BTreeMap::new(), fetching: 0, failed: None };
         read.expand(0, depth, chunks);
         self.reads.reads.insert(id, read);
         self.continue_read(id);
@@ -362,6 +364,10 @@ impl<D: Disk> Engine<D> {
     pub(super) fn chunk_opened(&mut self, id: ReadId, at: u64, result: Result<(Bytes, Vec<SliceIndex>), String>) {
         // PA
         let Some(read) = self.reads.reads.get_mut(&id) else { return };
+        if let Some(failure) = read.failed.take() {
+            read.fetching -= 1;
+            return self.fail_read(id, failure);
+        }
         let Some(Piece::Fetching { start, depth, reference, effort }) = read.pieces.remove(&at) else { return };
         read.fetching -= 1;
         let blob = read.blob;
@@ -407,14 +413,14 @@ impl<D: Disk> Engine<D> {
     /// there. All that the version is made of is looked at with the next commit, and may be whole then.
     fn give_up_seal(&mut self, read: ReadId, seal: SealId) {
         // PA
-        if !self.is_needed(seal).unwrap_or(false) {
+        if self.heal.may_be_lost(&seal) || !self.is_needed(seal).unwrap_or(false) {
             return;
         }
         self.heal.note_lost(seal, true);
-        self.upkeep.mend_later(seal);
+        self.upkeep.doubt(seal);
         let version = self.reads.reads.get(&read).map(|read| read.blob);
         if let Some(Ok(record)) = version.map(|version| self.read_blob(version)) {
-            record.header.header().seals.iter().for_each(|seal| self.upkeep.mend_later(*seal));
+            record.header.header().seals.iter().for_each(|seal| self.upkeep.doubt(*seal));
         }
     }
 
@@ -470,7 +476,15 @@ impl<D: Disk> Engine<D> {
         self.reply(read.request, reply);
     }
 
+    /// Fails a read, once nothing that is held for it is under way any more.
     fn fail_read(&mut self, id: ReadId, failure: Failure) {
+        let Some(read) = self.reads.reads.get_mut(&id) else { return };
+        read.pieces.clear();
+        let failure = read.failed.take().unwrap_or(failure);
+        if read.fetching > 0 {
+            read.failed = Some(failure);
+            return;
+        }
         if let Some(read) = self.reads.reads.remove(&id) {
             let failure = self.live_blob(read.blob).err().unwrap_or(failure);
             self.reply(read.request, Reply::Failed(failure));

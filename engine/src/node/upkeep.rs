@@ -126,9 +126,13 @@ pub(super) struct Upkeep {
     /// Something appended waits for its commit before the task goes on.
     uncommitted: bool,
     to_mend: BTreeSet<SealId>,
+    /// Of these it is not known that they are whole, until they have been looked at.
+    doubted: BTreeSet<SealId>,
     to_collect: Orphans,
     /// There is, or may be, more to collect than is remembered.
     to_sweep: bool,
+    /// What was to be collected was not, for what refers to it could not be read.
+    owes_sweep: bool,
     /// How often the task was begun again because the index failed it.
     restarts: u8,
     /// Dead bytes by segment, as far as this process has seen them die.
@@ -147,9 +151,22 @@ impl Upkeep {
         }
     }
 
-    /// Whether a seal waits to be mended: of what nobody has looked at yet it is not known that it is whole.
-    pub(super) fn is_to_mend(&self, seal: &SealId) -> bool {
-        self.to_mend.contains(seal)
+    /// A seal may be lost: it is looked at with the next commit.
+    pub(super) fn doubt(&mut self, seal: SealId) {
+        if self.doubted.len() < MEND_LEN {
+            self.doubted.insert(seal);
+        }
+        self.mend_later(seal);
+    }
+
+    /// It was looked at.
+    pub(super) fn settle_doubt(&mut self, seal: &SealId) {
+        self.doubted.remove(seal);
+    }
+
+    /// Whether nobody has looked at a seal yet since it was in doubt.
+    pub(super) fn doubts(&self, seal: &SealId) -> bool {
+        self.doubted.contains(seal)
     }
 
     /// Seals that wait to be mended.
@@ -159,6 +176,11 @@ impl Upkeep {
 
     pub(super) fn collect_later(&mut self, orphans: Orphans) {
         self.to_collect.append(orphans);
+    }
+
+    /// A sweep is due when everything can be read again.
+    pub(super) fn sweep_when_seen(&mut self) {
+        self.owes_sweep = true;
     }
 
     /// The next commit begins a sweep if there may be anything to collect.
@@ -191,9 +213,10 @@ impl Upkeep {
 }
 
 impl<D: Disk> Engine<D> {
-    /// Whether as many tasks wait as may.
+    /// Whether as many tasks wait as may be asked for.
     pub(super) fn upkeep_is_full(&self) -> bool {
-        self.upkeep.queue.len() >= self.limits.requests.max(1)
+        let asked_for = self.upkeep.queue.iter().filter(|task| task.request().is_some());
+        asked_for.count() >= self.limits.requests.max(1)
     }
 
     pub(super) fn start_scrub(&mut self, request: RequestId, repair: bool) {
@@ -236,6 +259,11 @@ impl<D: Disk> Engine<D> {
             && let Err(failure) = self.collect(orphans)
         {
             tracing::warn!(%failure, "dead seals stay until the next sweep");
+            self.upkeep.to_sweep = true;
+        }
+        // Only where that is known without a look at the index: this is asked with every commit.
+        if self.upkeep.owes_sweep && !self.heal.may_hide_references(self.keys.is_some()) {
+            self.upkeep.owes_sweep = false;
             self.upkeep.to_sweep = true;
         }
         let compacting = |task: &Task| matches!(task, Task::Compact { .. });

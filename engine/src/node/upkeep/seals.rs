@@ -103,6 +103,7 @@ impl<D: Disk> Engine<D> {
         mut report: Option<&mut ScrubReport>,
     ) -> Result<(), Failure> {
         // PA
+        self.upkeep.settle_doubt(&seal);
         let Some(row) = self.seal_row(&seal)? else { return Ok(()) };
         if let Some(report) = &mut report {
             // Its bytes were counted where they stand in the log.
