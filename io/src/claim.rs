@@ -6,16 +6,15 @@
 use crate::disk::{read_whole, sync_names, write_all};
 use crate::env::{Files, Opening, RawFile};
 use crate::error::Error;
-use crate::lock::LOCK_FILE;
 use ouroboros_engine::env::FileName;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 const FILE: &str = "making";
 
-/// Whether a directory with these files may be claimed: nobody's log is in it.
-pub(crate) fn is_bare(names: &[FileName]) -> bool {
-    names.iter().all(|name| [LOCK_FILE, FILE].contains(&name.as_str()))
+/// Whether there are files of a log among these.
+pub(crate) fn holds_log(names: &[FileName]) -> bool {
+    names.iter().any(|name| name.as_str().starts_with("seg-"))
 }
 
 /// Notes down, durably, that the log that is to come in `blocks` is made by `store`.

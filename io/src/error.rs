@@ -17,11 +17,25 @@ pub enum Error {
     /// There is a store, but its log is not where its description says.
     #[error(
         "the log of the store {} is not in {}: if that lies on a disk of its own, the disk may not be mounted; mount it, or put \
-         the log back, then try again. Nothing was made in its place",
+         the log back, or say in {} where it is now. Nothing was made in its place",
         store.display(),
-        blocks.display()
+        blocks.display(),
+        store.join("ouroboros.toml").display()
     )]
     LogMissing {
+        /// The store's own directory.
+        store: PathBuf,
+        /// The directory of its log.
+        blocks: PathBuf,
+    },
+    /// There are files of a log, and none of them says what log that is.
+    #[error(
+        "{} holds files of the log of the store {}, and none of them can be read as one: check the disk, or bring them back from \
+         a backup",
+        blocks.display(),
+        store.display()
+    )]
+    LogUnreadable {
         /// The store's own directory.
         store: PathBuf,
         /// The directory of its log.
@@ -33,10 +47,12 @@ pub enum Error {
     /// A store cannot be made where there is a log already: it may be another store's, whose description lies elsewhere.
     #[error(
         "{} holds a log already, and nothing in {} says that it is this store's: open the store that it belongs to, or choose \
-         another directory for the log of this one; if the description of the log's store is lost, write that anew, as {}",
+         another directory for the log of this one; if the description of the log's store is lost, write that anew, as {}, in three \
+         lines: format = 1, blocks = {:?}, index = \"index\"",
         blocks.display(),
         store.display(),
-        store.join("ouroboros.toml").display()
+        store.join("ouroboros.toml").display(),
+        blocks.to_string_lossy()
     )]
     LogExists {
         /// The directory of the log.

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Turns {
+    count: usize,
     free: Mutex<usize>,
     given_back: Event,
 }
@@ -20,7 +21,7 @@ pub(crate) struct Turn(Arc<Turns>);
 
 impl Turns {
     pub(crate) fn new(count: usize) -> Arc<Self> {
-        Arc::new(Self { free: Mutex::new(count.max(1)), given_back: Event::new() })
+        Arc::new(Self { count: count.max(1), free: Mutex::new(count.max(1)), given_back: Event::new() })
     }
 
     fn try_take(self: &Arc<Self>) -> Option<Turn> {
@@ -60,9 +61,13 @@ impl Turns {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        // All who wait are told: the first may be a future that nobody polls at the moment.
-        self.0.given_back.notify(usize::MAX);
+        let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
+        *free += 1;
+        // As many are told as can go on. One of them may be a future that nobody polls at the moment: so that the others do not
+        // wait for it, all are told once nobody has a turn any more.
+        let told = if *free == self.0.count { usize::MAX } else { *free };
+        drop(free);
+        self.0.given_back.notify(told);
     }
 }
 

@@ -155,6 +155,11 @@ fn a_log_that_is_not_there_is_no_missing_store_and_nothing_is_made_in_its_place(
     assert!(!disk.exists());
     fs::create_dir_all(&places.large).unwrap();
     missing(builder(&store).open());
+    // A file on a mount point, and nothing can be mounted there.
+    assert_eq!(fs::read_dir(&places.large).unwrap().count(), 0);
+    fs::write(places.large.join("seg-0000000000000001.log"), [0; 9000]).unwrap();
+    let unreadable = builder(&store).open().unwrap_err();
+    assert!(matches!(unreadable, Error::LogUnreadable { .. }), "{unreadable}");
     fs::remove_dir_all(&disk).unwrap();
     fs::rename(&elsewhere, &disk).unwrap();
     // The index is a cache, wherever it lay.

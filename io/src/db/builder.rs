@@ -161,7 +161,7 @@ impl Builder {
         let (own, blocks) = (canonical(&files, &self.directory)?, canonical(&files, disk.directory(Volume::Blocks))?);
         let inside = blocks.starts_with(&own);
         let ours = inside || claim::is_of(&files, &blocks, &own)?;
-        if !ours && claim::is_bare(&disk.list(Volume::Blocks)?) {
+        if !ours && !claim::holds_log(&disk.list(Volume::Blocks)?) {
             claim::make(&files, &blocks, &own)?;
         }
         let config = StoreConfig {
@@ -267,10 +267,14 @@ impl Builder {
             }
             opened => opened?,
         };
+        // Nothing is to stand on a mount point, not even a lock.
+        if !claim::holds_log(&disk.list(Volume::Blocks)?) {
+            return Err(missing());
+        }
         let locks = self.lock_halves(&env, lock, &layout)?;
         let options = OpenOptions { access, limits: self.limits.clone(), seed: seed(&env)? };
         let (engine, opened) = Engine::open(disk, options, env.now()).map_err(|error| match error {
-            OpenError::NoStore => missing(),
+            OpenError::NoStore => Error::LogUnreadable { store: self.directory.clone(), blocks: blocks.clone() },
             error => error.into(),
         })?;
         let directories = layout.directories(&self.directory);
@@ -348,7 +352,9 @@ impl Builder {
 /// The one name of a directory that is there.
 fn canonical(files: &impl Files, directory: &Path) -> Result<PathBuf, Error> {
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-    files.canonical(directory).map_err(|error| Error::io(format!("looking for {}", directory.display()), error))
+    // Some file systems have no such name; then the two may be one, and are taken for two.
+    let canonical = files.canonical(directory).or_else(|_| std::path::absolute(directory));
+    canonical.map_err(|error| Error::io(format!("looking for {}", directory.display()), error))
 }
 
 /// Where the engine's randomness begins.
