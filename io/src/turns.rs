@@ -4,7 +4,7 @@
 //! A turn ends when the engine answers, not when somebody takes the answer: whoever reads and writes at once may stand waiting to
 //! write, and holds nothing that anybody waits for.
 
-use event_listener::{Event, Listener as _};
+use event_listener::{Event, EventListener, Listener as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// See the module's text.
@@ -30,31 +30,33 @@ impl Turns {
         Some(Turn(self.clone()))
     }
 
+    /// One of them, or what to wait for before it is worth another attempt.
+    fn take_or_listen(self: &Arc<Self>) -> Result<Turn, EventListener> {
+        if let Some(turn) = self.try_take() {
+            return Ok(turn);
+        }
+        let given_back = self.given_back.listen();
+        // One that was given back before anybody listened.
+        self.try_take().ok_or(given_back)
+    }
+
     /// Waits for one on this thread.
     pub(crate) fn take(self: &Arc<Self>) -> Turn {
         loop {
-            if let Some(turn) = self.try_take() {
-                return turn;
+            match self.take_or_listen() {
+                Ok(turn) => return turn,
+                Err(given_back) => given_back.wait(),
             }
-            let given_back = self.given_back.listen();
-            if let Some(turn) = self.try_take() {
-                return turn;
-            }
-            given_back.wait();
         }
     }
 
     /// Waits for one without holding a thread.
     pub(crate) async fn take_async(self: &Arc<Self>) -> Turn {
         loop {
-            if let Some(turn) = self.try_take() {
-                return turn;
+            match self.take_or_listen() {
+                Ok(turn) => return turn,
+                Err(given_back) => given_back.await,
             }
-            let given_back = self.given_back.listen();
-            if let Some(turn) = self.try_take() {
-                return turn;
-            }
-            given_back.await;
         }
     }
 }

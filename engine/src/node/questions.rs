@@ -64,7 +64,7 @@ impl<D: Disk> Engine<D> {
                 let len =
                     usize::try_from(len).unwrap_or(limit).saturating_add(2 * self.config.chunker.max_len as usize);
                 let (data, all) = (usize::from(self.config.coding.data()), self.config.coding.total());
-                len.saturating_mul(all) / data.max(1) + VERSION_LEN
+                (len.saturating_mul(all) / data.max(1)).saturating_add(VERSION_LEN)
             }
             Request::Get(wanted) => wanted.len().saturating_mul(VERSION_LEN),
             Request::GetVersion(_) => VERSION_LEN,
