@@ -1,15 +1,12 @@
 //! P7 and P10, by enumeration: a crash, and a full disk, at every operation that changes the disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-use ouroboros_sim::crash::{
-    Depth, Done, Script, Store, Subsets, enumerate_crashes, enumerate_crashes_while, enumerate_fills,
-};
+use ouroboros_sim::crash::{Depth, Done, Script, Store, Subsets, enumerate_crashes, enumerate_fills};
 
 const SLICE: Script =
     Script { seed: 1, stages: 2, groups: 10, keys: 6, longest: 120_000, keyless: false, store: Store::Usual };
 const FULL: Script =
-    Script { seed: 8, stages: 6, groups: 27, keys: 16, longest: 64_000, keyless: false, store: Store::Usual };
-const TORN_INDEX: Script = Script { seed: 7, groups: 23, ..FULL };
+    Script { seed: 7, stages: 6, groups: 23, keys: 16, longest: 64_000, keyless: false, store: Store::Usual };
 const FILLS: Script =
     Script { seed: 7, stages: 6, groups: 12, keys: 10, longest: 120_000, keyless: false, store: Store::Usual };
 const DEEP: Script =
@@ -42,17 +39,6 @@ fn acknowledged_versions_survive_a_crash_at_every_operation_and_purged_ones_stay
 #[ignore = "takes minutes: `cargo long` runs it"]
 fn acknowledged_versions_survive_a_crash_at_every_operation_in_full() {
     in_full(&FULL, &Depth::FULL);
-}
-
-/// The records of the index's pages are longer than a sector: a write of one that a crash tears may spoil the beginning of the
-/// next, which was durable. After an unclean end the opening verifies all of them. But the first flush of a process writes pages
-/// while the clean mark of the process before still stands, so the opening after a crash in it trusts them, and the first
-/// reader finds the damage. Nothing is lost: the index is made anew while the store is open, and says so.
-#[test]
-#[ignore = "an open finding: a clean mark is to be taken back, durably, before the first page is written"]
-fn a_page_of_the_index_that_a_crash_tore_is_found_by_the_opening() {
-    let found = enumerate_crashes_while(&TORN_INDEX, &Depth::FULL, Some(1203), 0, &|_| true).unwrap();
-    assert!(found.violations.is_empty(), "{found}");
 }
 
 #[test]

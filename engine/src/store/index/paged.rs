@@ -328,6 +328,7 @@ impl<F: DiskFile> PagedFile<F> {
     /// Writes whole pages from page `first` on, in one call to the disk.
     fn write_pages(&self, first: u64, data: &[u8]) -> Result<(), PageFailure> {
         // PA
+        self.take_back_clean_mark()?;
         let count = (data.len() / PAGE_LEN) as u64;
         let counter = self.take_counters(count);
         let mut records = vec![0; count as usize * STRIDE];
@@ -340,6 +341,33 @@ impl<F: DiskFile> PagedFile<F> {
             self.remember(first + at, fingerprint);
         }
         Ok(self.file.write_at(page_offset(first), &[&records])?)
+    }
+
+    /// Makes the last header durable without its clean mark, before the first page is written behind it.
+    ///
+    /// A record is longer than a sector, so a write of one that a crash tears may spoil the beginning of the next, which
+    /// was durable. With the mark gone the next opening verifies every page.
+    fn take_back_clean_mark(&self) -> Result<(), PageFailure> {
+        // PA
+        let unmarked = {
+            let state = self.state();
+            if state.durable.map.is_none() {
+                return Ok(());
+            }
+            Slot { sequence: state.durable.sequence + 1, map: None, ..state.durable.clone() }
+        };
+        unmarked.write(&self.file, &self.cipher, self.take_counters(1))?;
+        self.sync_file()?;
+        self.state().durable = unmarked;
+        Ok(())
+    }
+
+    fn sync_file(&self) -> Result<(), PageFailure> {
+        // PA
+        self.file.sync().map_err(|error| {
+            self.state().sync_failed = true;
+            error.into()
+        })
     }
 
     fn take_counters(&self, count: u64) -> u64 {
@@ -403,10 +431,7 @@ impl<F: DiskFile> PagedFile<F> {
             let counter = self.take_counters(1);
             slot.write(&self.file, &self.cipher, counter)?;
         }
-        if let Err(error) = self.file.sync() {
-            self.state().sync_failed = true;
-            return Err(error.into());
-        }
+        self.sync_file()?;
         if let Some(slot) = next {
             let mut state = self.state();
             state.header_dirty = state.header != slot.header || state.len != slot.len;

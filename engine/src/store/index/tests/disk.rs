@@ -67,7 +67,7 @@ impl TestDisk {
     }
 
     /// What the disk holds after the crash: of the unsynced sectors, those that `keep` says, each whole or, where it
-    /// says so, torn in the middle.
+    /// says so, torn in the middle or, from 128 on, unreadable as a whole, with what is beside the write.
     pub(super) fn after_crash(&self, keep: &mut dyn FnMut() -> u8) -> Self {
         let mut bytes = self.bytes();
         let faults = self.faults.lock().unwrap();
@@ -81,7 +81,13 @@ impl TestDisk {
             while at < end {
                 let next = ((at / SECTOR + 1) * SECTOR).min(end);
                 let part = &after[at - *offset as usize..next - *offset as usize];
-                let kept = match keep() % 4 {
+                let fate = keep();
+                if fate >= 128 && fate % 4 == 0 {
+                    let sector = at / SECTOR * SECTOR;
+                    let end = bytes.len().min(sector + SECTOR);
+                    bytes[sector..end].fill(0x5a);
+                }
+                let kept = match fate % 4 {
                     0 => 0,
                     1 => part.len() / 2,
                     _ => part.len(),
