@@ -111,6 +111,8 @@ struct Checkpoint {
     unread: Vec<Unread>,
     /// Seals of which too few slices are left.
     lost: BTreeSet<SealId>,
+    /// There may be something that nothing refers to any more.
+    to_sweep: bool,
 }
 
 impl Limits {
@@ -362,7 +364,7 @@ impl<D: Disk> Engine<D> {
             outputs: VecDeque::new(),
             active: now.instant,
         };
-        engine.upkeep.sweep_later(purges);
+        engine.upkeep.sweep_later(purges || checkpoint.is_some_and(|known| known.to_sweep));
         if replayed > 0 || from != Some(position) {
             match engine.write_checkpoint(position) {
                 Err(Failure::Full) => {
@@ -394,6 +396,7 @@ impl<D: Disk> Engine<D> {
             content: self.content.clone(),
             unread: self.heal.unread.clone(),
             lost: self.heal.lost.clone(),
+            to_sweep: self.upkeep.may_have_to_sweep(),
         };
         let bytes = match borsh::to_vec(&checkpoint) {
             Ok(bytes) => bytes,

@@ -131,6 +131,8 @@ pub(super) struct Upkeep {
     to_collect: Orphans,
     /// There is, or may be, more to collect than is remembered.
     to_sweep: bool,
+    /// A sweep was begun and has not come to its end.
+    sweeps: bool,
     /// What was to be collected was not, for what refers to it could not be read.
     owes_sweep: bool,
     /// How often the task was begun again because the index failed it.
@@ -186,6 +188,16 @@ impl Upkeep {
     /// The next commit begins a sweep if there may be anything to collect.
     pub(super) fn sweep_later(&mut self, may: bool) {
         self.to_sweep |= may;
+    }
+
+    /// A sweep came to its end.
+    fn swept(&mut self) {
+        self.sweeps = false;
+    }
+
+    /// Whether a node that opens what is durable now is to sweep.
+    pub(super) fn may_have_to_sweep(&self) -> bool {
+        self.to_sweep || self.sweeps || self.owes_sweep || self.to_collect.more || !self.to_collect.is_empty()
     }
 
     pub(super) fn mark_dead(&mut self, segment: SegmentId, len: u64) {
@@ -275,7 +287,9 @@ impl<D: Disk> Engine<D> {
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
         } else if !busy && (self.upkeep.to_sweep || self.mostly_dead().next().is_some()) {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
-            let stage = compact::Stage::mostly_dead(std::mem::take(&mut self.upkeep.to_sweep));
+            let sweeps = std::mem::take(&mut self.upkeep.to_sweep);
+            self.upkeep.sweeps |= sweeps;
+            let stage = compact::Stage::mostly_dead(sweeps);
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
         }
         self.start_mending();

@@ -44,6 +44,9 @@ impl<D: Disk> Engine<D> {
             Sweep::Chunks(last) => {
                 let next = self.sweep_chunks(*last)?;
                 *swept = next.map_or(Sweep::Done, |last| Sweep::Chunks(Some(last)));
+                if matches!(swept, Sweep::Done) {
+                    self.upkeep.swept();
+                }
                 self.checkpoint_if_due(self.log.position());
                 return Ok(true);
             }
