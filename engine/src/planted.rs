@@ -101,6 +101,8 @@ bugs! {
     CompactionDropsLive: 4, "read-back after a compaction";
     /// A purged version's record is copied by every compaction, and never goes.
     PurgeLeavesCopy: 3, "the log does not shrink after everything was purged and compacted";
+    /// Pages of references are never collected, and keep all that they name.
+    PagesKept: 3, "no seal is left once everything was purged and compacted";
     /// A removal may be purged as soon as something follows it: once that is purged too, what was removed is back.
     RemovalUnguarded: 3, "what a removal hid is never a head";
     /// Whether a seal is alive is asked of the first version that refers to it alone.
@@ -121,6 +123,10 @@ bugs! {
     ConcurrentHeadLost: 5, "the heads of a key against the model";
     /// A wall clock that goes back is believed.
     ClockGoesBack: 5, "the winner of a key is the last write, whatever the wall clock does";
+    /// Who puts a version is told of no other head of its key.
+    OtherHeadsUntold: 5, "the heads that a put is told of against the model";
+    /// A question that an index made anew answers was answered before, with the failure.
+    AnsweredTwice: 2, "each request is answered once";
     /// The versions made by one job are handed back to the wrong puts.
     OutcomesSwapped: 2, "each put is told the id of a version of its own key";
 
@@ -149,6 +155,8 @@ bugs! {
     NameInClear: 8, "the marker in key names is on no disk";
     /// Whoever reads is never asked to wait.
     ReadsUnbounded: 9, "the bounds on what a node holds";
+    /// What an upload still held when it was given up is held against all that follow.
+    FailureChargedForEver: 9, "the bytes that a node holds when it has rested";
     /// Streams are never asked to wait.
     StreamsNeverWait: 9, "the bytes that a node holds, against its limits";
     /// Uploads are taken without a limit.

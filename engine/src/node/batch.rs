@@ -335,7 +335,10 @@ impl<D: Disk> Engine<D> {
             for staged in staged {
                 match staged {
                     Staged::Blob(facts) => {
-                        let heads = apply_blob(index, &facts, Novelty::Made)?.unwrap_or_default();
+                        let mut heads = apply_blob(index, &facts, Novelty::Made)?.unwrap_or_default();
+                        if planted(Bug::OtherHeadsUntold) {
+                            heads.retain(|head| *head == facts.id);
+                        }
                         written.insert(facts.id, Written { id: facts.id, created: facts.row.created, heads });
                     }
                     Staged::RefPage(id, page, location) => apply_ref_page(index, id, &page, location)?,

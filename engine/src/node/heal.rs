@@ -12,6 +12,7 @@ use super::unread::{Unread, unread};
 use super::{Engine, Health, Output};
 use crate::env::{Disk, DiskFailure};
 use crate::id::{EngineRng, SealId};
+use crate::planted::{Bug, planted};
 use crate::store::index::IndexError;
 use crate::store::log::{self, DamagedRange, Log, LogError};
 use crate::store::{Location, SegmentId};
@@ -272,6 +273,9 @@ impl<D: Disk> Engine<D> {
     pub(super) fn reply(&mut self, id: RequestId, reply: Reply) {
         match self.heal.asked.remove(&id) {
             Some((request, attempts)) if attempts < ATTEMPTS && reply.blames_index() => {
+                if planted(Bug::AnsweredTwice) {
+                    self.deliver(id, reply.clone());
+                }
                 self.heal.again.push((id, request, attempts + 1, reply));
             }
             _ => self.deliver(id, reply),

@@ -204,7 +204,8 @@ impl<D: Disk> Engine<D> {
         }
         let mut candidates: Vec<SealId> = orphans.seals.into_iter().collect();
         for page in orphans.pages {
-            if self.puts.pins_page(&page)
+            if planted(Bug::PagesKept)
+                || self.puts.pins_page(&page)
                 || is_referenced(&self.index, Target::Page(page)).map_err(|error| self.index_failure(error))?
             {
                 continue;

@@ -310,6 +310,9 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn fail_upload(&mut self, id: UploadId, failure: Failure) {
         if let Some(upload) = self.drop_upload(id) {
+            if planted(Bug::FailureChargedForEver) {
+                self.puts.charged += upload.charged;
+            }
             self.put_done(upload.ticket, Err(failure));
         }
     }
