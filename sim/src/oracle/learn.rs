@@ -69,18 +69,21 @@ impl Oracle {
         live.map(|(id, version)| (*id, &version.key))
     }
 
-    /// Whether something is shown that was purged.
-    pub(crate) fn shows_purged(&self, shown: &Shown) -> bool {
-        shown.keys().any(|id| self.model.versions.get(id).is_some_and(|version| version.purged))
+    /// Whether something is shown that was purged, before or by these operations.
+    pub(crate) fn shows_purged(&self, tasks: &[Task], shown: &Shown) -> bool {
+        let before = |id: &BlobId| self.model.versions.get(id).is_some_and(|version| version.purged);
+        let just_now = |target: &PurgeTarget| match target {
+            PurgeTarget::Key(key) => self.model.history(key).iter().any(|(_, id)| shown.contains_key(id)),
+            PurgeTarget::Version(id) => shown.contains_key(id),
+        };
+        shown.keys().any(before) || told_purges(tasks).any(just_now)
     }
 
     /// Whether something that was acknowledged is not shown.
     pub(crate) fn misses(&self, tasks: &[Task], keys: &BTreeSet<KeyName>, shown: &Shown) -> bool {
         // What was purged just now is missed rightly; what may have been is better looked for.
-        let told = |task: &&Task| matches!(task.reply, Some(Reply::Purged { .. }));
-        let purges = || tasks.iter().filter(told).filter_map(|task| task.purge.as_ref());
         let purged = |id: &BlobId, key: &KeyName| {
-            purges().any(|target| match target {
+            told_purges(tasks).any(|target| match target {
                 PurgeTarget::Key(other) => other == key,
                 PurgeTarget::Version(other) => other == id,
             })
@@ -339,6 +342,12 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+/// What was purged, as the answers say.
+fn told_purges(tasks: &[Task]) -> impl Iterator<Item = &PurgeTarget> {
+    let told = |task: &&Task| matches!(task.reply, Some(Reply::Purged { .. }));
+    tasks.iter().filter(told).filter_map(|task| task.purge.as_ref())
 }
 
 fn is_uncertain_purge(task: &Task, excuse: Excuse) -> bool {

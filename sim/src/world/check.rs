@@ -172,7 +172,7 @@ impl World {
         // cannot read a record cannot know whose it is.
         // The same is true of a deletion that was misread.
         let oracle = &self.nodes[node].oracle;
-        let unsure = oracle.misses(tasks, &keys, &shown) || oracle.shows_purged(&shown);
+        let unsure = oracle.misses(tasks, &keys, &shown) || oracle.shows_purged(tasks, &shown);
         let mut again = self.nodes[node].has_faults();
         if unsure && again {
             again = false;
@@ -255,8 +255,16 @@ impl World {
         if self.nodes[node].process.is_none() {
             return Ok((Shown::new(), Vec::new()));
         }
-        if let Err(Stop::Broken(broken)) = self.ask(node, Request::Scrub { repair: true }) {
-            return Err(broken);
+        match self.ask(node, Request::Scrub { repair: true }) {
+            Err(Stop::Broken(broken)) => return Err(broken),
+            // Its log takes nothing more since a sync failed, and nobody had been told.
+            Err(Stop::Failed(Failure::Disk(_))) if self.nodes[node].has_faults() => {
+                self.stop_and_restart(node, false, None)?;
+                if self.nodes[node].process.is_none() {
+                    return Ok((Shown::new(), Vec::new()));
+                }
+            }
+            _ => {}
         }
         self.survey(node, keys, promise)
     }
