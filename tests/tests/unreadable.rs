@@ -164,44 +164,93 @@ fn slices_are_there_again(compacts: bool) {
     assert!(get(&mut node, "v").unwrap() == bytes);
 }
 
+/// What comes between a loss and the put of the same content.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Between {
+    Read,
+    Scrub,
+    ScrubAndClose,
+    ScrubAndKill,
+    ScrubAndCompact,
+}
+
 /// Who has lost a version and stores its content once more must not be told that it is there already.
 #[test]
 fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
-    for (scrubs, reopens, compacts) in
-        [(true, false, false), (true, true, false), (true, false, true), (false, false, false)]
-    {
+    use Between::{Read, Scrub, ScrubAndClose, ScrubAndCompact, ScrubAndKill};
+    for between in [Read, Scrub, ScrubAndClose, ScrubAndKill, ScrubAndCompact] {
         let disk = MemoryDisk::new();
         let mut node = create(&disk, tight());
         let bytes = noise(1, 60_000);
         put(&mut node, "first", bytes.clone());
         put(&mut node, "beside", noise(3, 100));
-        node.set_time(60_000_000_000, 60_000);
-        node.settle();
+        node.close().unwrap();
+        node = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap().0;
         // Most of the slices, and not the record of the version.
-        let name = disk.list(Volume::Blocks).unwrap().remove(0);
-        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
-        file.write_at(14_000, &[&vec![0xa5; 50_000]]).unwrap();
-        if scrubs {
+        spoil(&disk, 0, 14_000, 50_000);
+        if between != Read {
             let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else {
                 panic!("no scrub")
             };
             assert_eq!(report.lost.len(), 1);
         }
-        if reopens {
-            node.close().unwrap();
-            node = Local::open(disk.clone(), keyring(1), tight(), 9).unwrap().0;
-        }
-        get(&mut node, "first").unwrap_err();
-        if compacts {
-            // One slice of it is sound, and moves.
-            node.ask(Request::Purge(PurgeTarget::Key(key("beside")))).unwrap();
-            node.ask(Request::Compact).unwrap();
+        match between {
+            Read => drop(get(&mut node, "first").unwrap_err()),
+            Scrub => {}
+            ScrubAndClose => {
+                node.close().unwrap();
+                node = Local::open(disk.clone(), keyring(1), tight(), 9).unwrap().0;
+            }
+            ScrubAndKill => {
+                drop(node);
+                node = Local::open(disk.clone(), keyring(1), tight(), 9).unwrap().0;
+            }
+            ScrubAndCompact => {
+                // One slice of it is sound, and moves.
+                node.ask(Request::Purge(PurgeTarget::Key(key("beside")))).unwrap();
+                node.ask(Request::Compact).unwrap();
+            }
         }
         put(&mut node, "second", bytes.clone());
-        assert!(get(&mut node, "second").unwrap() == bytes);
+        assert!(get(&mut node, "second").unwrap() == bytes, "{between:?}");
         // It is the same content.
-        assert!(get(&mut node, "first").unwrap() == bytes);
+        assert!(get(&mut node, "first").unwrap() == bytes, "{between:?}");
     }
+}
+
+fn spoil(disk: &MemoryDisk, file: usize, start: u64, len: usize) {
+    let name = disk.list(Volume::Blocks).unwrap().remove(file);
+    let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+    file.write_at(start, &[&vec![0xa5; len]]).unwrap();
+}
+
+/// The same of a version with so many seals that pages of references name them.
+#[test]
+fn a_long_version_of_which_a_read_found_a_part_lost_is_sealed_again_when_it_is_put_again() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, tight());
+    let bytes = noise(1, PAGED);
+    put(&mut node, "first", bytes.clone());
+    spoil(&disk, 1, 10_000, 400_000);
+    get(&mut node, "first").unwrap_err();
+    put(&mut node, "second", bytes.clone());
+    assert!(get(&mut node, "second").unwrap() == bytes);
+}
+
+/// The same where a whole segment is gone, and nobody has looked yet at what it held.
+#[test]
+fn content_of_a_segment_that_is_gone_is_sealed_again_when_it_is_put_again() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, tight());
+    let bytes = noise(1, 60_000);
+    put(&mut node, "first", bytes.clone());
+    put(&mut node, "others", noise(2, 2_000_000));
+    node.close().unwrap();
+    disk.remove(Volume::Blocks, &disk.list(Volume::Blocks).unwrap()[0]).unwrap();
+    let (mut node, opened) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    assert!(!opened.index_rebuilt && !opened.damaged.is_empty(), "{opened:?}");
+    put(&mut node, "second", bytes.clone());
+    assert!(get(&mut node, "second").unwrap() == bytes);
 }
 
 /// Whichever read of the disk gives other bytes than stand there: nobody is told of damage.

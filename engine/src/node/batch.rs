@@ -109,8 +109,15 @@ impl<D: Disk> Engine<D> {
         if self.window.contains_whole(seal) || self.batch.whole.contains(seal) {
             return Ok(true);
         }
-        let in_doubt = self.heal.may_be_lost(seal) || self.upkeep.doubts(seal);
-        Ok(!in_doubt && self.seal_row(seal)?.is_some_and(|row| whole(&row)) && self.is_needed(*seal)?)
+        let in_doubt = self.heal.lost.may_include(seal) || self.upkeep.doubts(seal);
+        Ok(!in_doubt && self.seal_row(seal)?.is_some_and(|row| self.is_whole(&row)) && self.is_needed(*seal)?)
+    }
+
+    /// Whether all slices of a seal have a place, and none of them in a segment that is not there.
+    fn is_whole(&self, row: &SealRow) -> bool {
+        // PA
+        let absent = |place: &Location| self.log.absent().any(|segment| segment == place.segment);
+        row.slices.iter().all(|slice| slice.as_ref().is_some_and(|place| !absent(place)))
     }
 
     pub(super) fn seal_row(&self, seal: &SealId) -> Result<Option<SealRow>, Failure> {
@@ -239,9 +246,9 @@ impl<D: Disk> Engine<D> {
             position = self.settle_log().unwrap_or(position);
         }
         let batch = std::mem::take(&mut self.batch);
-        batch.whole.iter().for_each(|seal| self.heal.note_lost(*seal, false));
+        batch.whole.iter().for_each(|seal| self.heal.lost.remove(seal));
         if planted(Bug::LostSealReused) {
-            batch.seals.keys().for_each(|seal| self.heal.note_lost(*seal, false));
+            batch.seals.keys().for_each(|seal| self.heal.lost.remove(seal));
         }
         self.upkeep.collect_later(batch.orphans);
         self.since_checkpoint += batch.len;
@@ -403,9 +410,4 @@ impl<D: Disk> Engine<D> {
             self.upkeep.forget_dead(segment);
         }
     }
-}
-
-/// Whether it is known where every slice is.
-fn whole(row: &SealRow) -> bool {
-    row.slices.iter().all(Option::is_some)
 }

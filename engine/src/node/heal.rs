@@ -6,6 +6,7 @@
 //! * What could not be read when the index was made is remembered: a key that is not found may be there.
 
 use super::access::IndexPlace;
+use super::losses::Losses;
 use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure, Reply, Request, RequestId};
 use super::unread::{Unread, unread};
@@ -27,8 +28,6 @@ const LOOKS: u8 = 4;
 const HOPELESS_RECORDS: usize = 32;
 /// Records for which a repair was in vain that are remembered.
 const HOPELESS_LEN: usize = 4096;
-/// Seals that are remembered as lost.
-const LOST_LEN: usize = 4096;
 
 /// What is wrong with the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,9 +89,8 @@ pub(super) struct Heal {
     undecoded: BTreeSet<SegmentId>,
     /// Segments in which anything was damaged when the index was made.
     damaged: BTreeSet<SegmentId>,
-    /// Seals of which a look at all their slices has found too few: what is sealed anew does not refer to them. Part of the
-    /// checkpoint, too.
-    pub(super) lost: BTreeSet<SealId>,
+    /// Part of the checkpoint, too.
+    pub(super) lost: Losses,
     /// How often the index was made anew since the store was opened.
     pub(super) remade: u64,
 }
@@ -104,7 +102,7 @@ impl Heal {
         gone: Vec<String>,
         undecoded: BTreeSet<SegmentId>,
         damaged: &[DamagedRange],
-        lost: BTreeSet<SealId>,
+        lost: Losses,
     ) -> Self {
         let damaged = segments_of(damaged);
         Self { unread, gone, undecoded, damaged, lost, ..Self::default() }
@@ -155,22 +153,6 @@ impl Heal {
             }
         }
         self.unread.retain(|place| place.from < place.to);
-    }
-
-    /// Too few slices of a seal can be read, or enough.
-    pub(super) fn note_lost(&mut self, seal: SealId, is_lost: bool) {
-        // PA
-        if !is_lost {
-            self.lost.remove(&seal);
-        } else if self.lost.len() < LOST_LEN {
-            self.lost.insert(seal);
-        }
-    }
-
-    /// Whether a seal is among those, or may be: there is no end to what can be lost, and there is one to what is remembered.
-    pub(super) fn may_be_lost(&self, seal: &SealId) -> bool {
-        // PA
-        self.lost.contains(seal) || self.lost.len() >= LOST_LEN
     }
 
     /// A record can be read for which its segment was repaired to no avail: there was nothing to repair.

@@ -22,6 +22,7 @@ mod held;
 mod history;
 mod job;
 mod kind;
+mod losses;
 mod note;
 mod open;
 mod policy;

@@ -3,6 +3,7 @@
 use super::access::{Access, IndexPlace, clear_passing_index, needed};
 use super::batch::Batch;
 use super::heal::{Heal, Looks};
+use super::losses::Losses;
 use super::policy::Policy;
 use super::put::Puts;
 use super::questions::Questions;
@@ -16,7 +17,7 @@ use super::window::Window;
 use super::{Engine, Health, Limits, Note, Output, StoreConfig};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, DiskFailure, Now};
-use crate::id::{EngineRng, HlcClock, Incarnation, NodeId, Partition, RealmId, SealId, Sequence};
+use crate::id::{EngineRng, HlcClock, Incarnation, NodeId, Partition, RealmId, Sequence};
 use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
@@ -24,7 +25,7 @@ use crate::store::index::{Index, IndexError, IndexName};
 use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, Recovery, StoreId};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// How to open a store.
@@ -109,8 +110,7 @@ struct Checkpoint {
     content: BTreeMap<SegmentId, u64>,
     /// What the index could not be told, because it could not be read.
     unread: Vec<Unread>,
-    /// Seals of which too few slices are left.
-    lost: BTreeSet<SealId>,
+    lost: Losses,
     /// There may be something that nothing refers to any more.
     to_sweep: bool,
 }

@@ -223,7 +223,7 @@ impl<D: Disk> Engine<D> {
             }
             let Some(row) = self.seal_row(&seal)? else { continue };
             self.index.remove::<Seals>(&seal);
-            self.heal.note_lost(seal, false);
+            self.heal.lost.remove(&seal);
             forget_references(&mut self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))?;
             for location in row.slices.into_iter().flatten() {
                 self.upkeep.mark_dead(location.segment, u64::from(location.len));

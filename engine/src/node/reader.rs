@@ -413,15 +413,30 @@ impl<D: Disk> Engine<D> {
     /// there. All that the version is made of is looked at with the next commit, and may be whole then.
     fn give_up_seal(&mut self, read: ReadId, seal: SealId) {
         // PA
-        if self.heal.may_be_lost(&seal) || !self.is_needed(seal).unwrap_or(false) {
+        if self.heal.lost.may_include(&seal) || !self.is_needed(seal).unwrap_or(false) {
             return;
         }
-        self.heal.note_lost(seal, true);
-        self.upkeep.doubt(seal);
+        self.note_lost(seal);
         let version = self.reads.reads.get(&read).map(|read| read.blob);
-        if let Some(Ok(record)) = version.map(|version| self.read_blob(version)) {
-            record.header.header().seals.iter().for_each(|seal| self.upkeep.doubt(*seal));
+        if !version.is_some_and(|version| self.doubt_all_of(version)) && self.heal.lost.overlook() {
+            tracing::warn!(
+                "too much may be lost: until a scrub has looked at all of it, what is written refers to none of it"
+            );
+            self.batch.checkpoint = true;
         }
+    }
+
+    /// Has everything looked at that a version is made of. False if that is more than can be in doubt, or is not known.
+    fn doubt_all_of(&mut self, version: BlobId) -> bool {
+        // PA
+        let Ok(record) = self.read_blob(version) else { return false };
+        let header = record.header.header();
+        let known = header.seals.iter().all(|seal| self.upkeep.doubt(*seal));
+        known
+            && header.ref_pages.iter().all(|page| {
+                let page = self.ref_page(*page);
+                page.is_ok_and(|page| page.seals.iter().all(|seal| self.upkeep.doubt(*seal)))
+            })
     }
 
     fn take_chunk(

@@ -153,12 +153,20 @@ impl Upkeep {
         }
     }
 
-    /// A seal may be lost: it is looked at with the next commit.
-    pub(super) fn doubt(&mut self, seal: SealId) {
-        if self.doubted.len() < MEND_LEN {
+    /// Whether a set of seals takes in one more.
+    fn has_room(seals: &BTreeSet<SealId>, seal: &SealId) -> bool {
+        seals.len() < MEND_LEN || seals.contains(seal)
+    }
+
+    /// A seal may be lost: it is looked at with the next commit. False where no more can be in doubt.
+    pub(super) fn doubt(&mut self, seal: SealId) -> bool {
+        // PA
+        let has_room = Self::has_room(&self.doubted, &seal) && Self::has_room(&self.to_mend, &seal);
+        if has_room {
             self.doubted.insert(seal);
+            self.to_mend.insert(seal);
         }
-        self.mend_later(seal);
+        has_room
     }
 
     /// It was looked at.

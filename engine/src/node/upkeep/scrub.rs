@@ -74,10 +74,14 @@ impl<D: Disk> Engine<D> {
             }
             Stage::Segments(segments) => match segments.pop_front() {
                 Some(segment) => left.extend(self.scrub_segment(segment, repair, report)?),
-                None => *stage = Stage::Seals(Walk::default()),
+                None => {
+                    self.heal.lost.count();
+                    *stage = Stage::Seals(Walk::default());
+                }
             },
             Stage::Seals(walk) => {
                 if planted(Bug::ScrubSkipsSeals) || !self.mend_step(walk, repair)? {
+                    self.heal.lost.counted();
                     *stage = Stage::Versions(None);
                 }
             }

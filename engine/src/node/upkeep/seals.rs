@@ -11,7 +11,7 @@ use crate::node::facts::{is_referenced, live_owners};
 use crate::node::job::{Job, Mended};
 use crate::node::policy::Policy;
 use crate::node::request::{Damage, DamageOutcome, Event, Failure, RecodeReport, ScrubReport};
-use crate::node::{Engine, Output};
+use crate::node::{Engine, Health, Output};
 use crate::planted::{Bug, planted};
 use crate::seal::{AssembleError, Coding, Layout, SealedSlice};
 use crate::store::index::{Direction, SealRow, Seals, Target};
@@ -36,16 +36,20 @@ impl Walk {
 }
 
 impl<D: Disk> Engine<D> {
-    fn next_seals(&self, walk: &mut Walk) -> Result<Vec<(SealId, SealRow)>, Failure> {
+    fn next_seals(&mut self, walk: &mut Walk) -> Result<Vec<(SealId, SealRow)>, Failure> {
         // PA
         let slices_len = |row: &SealRow| row.slices.iter().flatten().map(|slice| u64::from(slice.len)).sum::<u64>();
         let (mut found, mut len) = (Vec::new(), 0);
         match &mut walk.chosen {
             Some(chosen) => {
                 while let Some(seal) = chosen.pop_first() {
-                    if let Some(row) = self.seal_row(&seal)? {
-                        len += slices_len(&row);
-                        found.push((seal, row));
+                    match self.seal_row(&seal)? {
+                        Some(row) => {
+                            len += slices_len(&row);
+                            found.push((seal, row));
+                        }
+                        // It was collected since.
+                        None => self.upkeep.settle_doubt(&seal),
                     }
                     if found.len() == STEP || len >= self.limits.upkeep_step_len {
                         break;
@@ -126,7 +130,12 @@ impl<D: Disk> Engine<D> {
         }
         if result.is_ok() || row == *read {
             // What nothing refers to is sealed again all the same.
-            self.heal.note_lost(seal, result.is_err() && self.is_needed(seal)?);
+            if result.is_err() && self.is_needed(seal)? {
+                self.note_lost(seal);
+                self.upkeep.uncommitted |= self.batch.forced;
+            } else {
+                self.heal.lost.remove(&seal);
+            }
         }
         if result.is_ok() {
             self.seal_reads(&seal);
@@ -173,6 +182,14 @@ impl<D: Disk> Engine<D> {
             report.damage.push(damage);
         }
         Ok(())
+    }
+
+    /// Too few slices of a seal can be read: the next process knows that, too.
+    pub(in crate::node) fn note_lost(&mut self, seal: SealId) {
+        // PA
+        if self.heal.lost.add(seal) && self.health == Health::Good {
+            (self.batch.checkpoint, self.batch.forced) = (true, true);
+        }
     }
 
     /// Whether anything alive refers to a seal, or is about to.

@@ -1,0 +1,97 @@
+//! Seals that cannot be had back: what is sealed anew does not refer to them.
+
+use crate::id::SealId;
+use borsh::{BorshDeserialize, BorshSerialize};
+use std::collections::BTreeSet;
+
+/// Seals that are remembered as lost.
+const LOST_LEN: usize = 4096;
+
+/// Seals of which a look at all their slices has found too few. Part of the checkpoint.
+///
+/// There is no end to what can be lost, and there is one to what is remembered: where there is more, every seal may be lost
+/// until a scrub has looked at all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(super) struct Losses {
+    seals: BTreeSet<SealId>,
+    /// There are, or may be, more than are remembered.
+    more: bool,
+    /// So it was found since the scrub under way began.
+    #[borsh(skip)]
+    more_since: bool,
+}
+
+impl Losses {
+    /// Too few slices of a seal can be read. Whether that was not known.
+    pub(super) fn add(&mut self, seal: SealId) -> bool {
+        // PA
+        if self.seals.contains(&seal) {
+            return false;
+        }
+        if self.seals.len() < LOST_LEN {
+            return self.seals.insert(seal);
+        }
+        self.overlook()
+    }
+
+    /// Enough of a seal can be read, or nobody needs it.
+    pub(super) fn remove(&mut self, seal: &SealId) {
+        self.seals.remove(seal);
+    }
+
+    /// Some seals may be lost and are not remembered. Whether that was not known.
+    pub(super) fn overlook(&mut self) -> bool {
+        // PA
+        self.more_since = true;
+        !std::mem::replace(&mut self.more, true)
+    }
+
+    /// Whether a seal is lost, or may be.
+    pub(super) fn may_include(&self, seal: &SealId) -> bool {
+        // PA
+        self.more || self.seals.contains(seal)
+    }
+
+    /// A scrub begins to look at all seals.
+    pub(super) fn count(&mut self) {
+        self.more_since = false;
+    }
+
+    /// It has looked at all of them: what is lost is remembered, unless there was too much.
+    pub(super) fn counted(&mut self) {
+        // PA
+        self.more = self.more_since;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LOST_LEN, Losses};
+    use crate::id::SealId;
+
+    fn seal(number: usize) -> SealId {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        SealId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn what_was_not_remembered_may_be_lost_until_a_scrub_has_counted_everything() {
+        let mut losses = Losses::default();
+        losses.count();
+        (0..LOST_LEN).for_each(|number| assert!(losses.add(seal(number))));
+        assert!(!losses.may_include(&seal(LOST_LEN)));
+        assert!(losses.add(seal(LOST_LEN)));
+        assert!(!losses.add(seal(LOST_LEN + 1)), "it is known that there are more");
+        losses.remove(&seal(0));
+        assert!(losses.may_include(&seal(LOST_LEN)), "one that was mended made it forget the others");
+        losses.counted();
+        assert!(losses.may_include(&seal(LOST_LEN)), "the scrub itself could not remember all");
+
+        (0..100).for_each(|number| losses.remove(&seal(number)));
+        losses.count();
+        losses.add(seal(LOST_LEN));
+        losses.counted();
+        assert!(losses.may_include(&seal(LOST_LEN)) && !losses.may_include(&seal(LOST_LEN + 1)));
+    }
+}
