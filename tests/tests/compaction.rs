@@ -234,6 +234,71 @@ fn what_was_purged_right_before_crashes_goes_unasked() {
     assert_eq!(stats(&mut node).seals, 0);
 }
 
+/// A compaction that nobody asked for was cut short by a crash, and so were the processes after it; the next one ends it.
+#[test]
+fn a_compaction_that_crashes_cut_short_is_ended_unasked() {
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let mut node = create(&disk, tight());
+    put(&mut node, "go", noise(1, 4_000_000));
+    put(&mut node, "keep", noise(2, 100));
+    node.close().unwrap();
+    let dead = disk.files(Volume::Blocks);
+    let mut disk = disk.restart();
+    let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    let there =
+        |disk: &FaultyDisk| dead.iter().filter(|(name, _)| disk.contents(Volume::Blocks, name).is_some()).count();
+    node.send(Request::Purge(PurgeTarget::Key(key("go"))));
+    while there(&disk) == dead.len() {
+        assert!(node.step(), "nothing is compacted");
+    }
+    drop(node);
+    for _ in 0..2 {
+        disk = disk.restart();
+        drop(Local::open(disk.clone(), keyring(1), tight(), 9).unwrap());
+    }
+    let disk = disk.restart();
+    let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 9).unwrap();
+    let left = there(&disk);
+    assert!(left > 2, "{left} of {} are left", dead.len());
+    put(&mut node, "next", noise(3, 10));
+    node.settle();
+    // The last is still written to.
+    assert!(there(&disk) <= 1, "{} of {left} are left", there(&disk));
+}
+
+/// What the index says of chunks, with which whoever has the keys can tell what was purged, goes with them unasked.
+#[test]
+fn chunks_of_what_was_purged_are_forgotten_unasked() {
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let mut node = create(&disk, tight());
+    for number in 0..160 {
+        put(&mut node, "k", noise(number, 60_000));
+        node.ask(Request::Purge(PurgeTarget::Key(key("k")))).unwrap();
+        node.settle();
+    }
+    let len = disk.used_bytes_of(Volume::Index);
+    assert!(len < 700_000, "{len} bytes");
+}
+
+/// What was sealed for an upload that comes to nothing goes unasked.
+#[test]
+fn what_was_sealed_for_an_upload_that_was_given_up_goes_unasked() {
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let mut node = create(&disk, tight());
+    let stream = node.send(Request::PutOpen(Box::new(value("stream", PutSource::Stream))));
+    for number in 0..20 {
+        node.ask(Request::PutData { stream, data: noise(number, 100_000) }).unwrap();
+    }
+    node.ask(Request::PutAbort { stream }).unwrap();
+    for number in 0..3 {
+        put(&mut node, &format!("next/{number}"), noise(number + 50, 10));
+        node.settle();
+    }
+    assert_eq!(stats(&mut node).seals, 0);
+    let len = disk.used_bytes_of(Volume::Blocks);
+    assert!(len < 1_000_000, "{len} bytes");
+}
+
 /// The records of versions that were purged are dead, too: small values are nothing else.
 #[test]
 fn small_values_that_were_purged_make_room_unasked() {

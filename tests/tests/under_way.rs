@@ -221,6 +221,20 @@ fn a_copy_outlives_its_source_whenever_that_is_purged() {
     }
 }
 
+/// What jobs still hold of an upload that was given up is held against the budget until they are done.
+#[test]
+fn an_upload_that_is_given_up_pays_for_what_jobs_hold_of_it() {
+    let mut node = create(&MemoryDisk::new(), tight());
+    for round in 1..=3 {
+        let stream = node.send(Request::PutOpen(Box::new(value("v", PutSource::Stream))));
+        node.send(Request::PutData { stream, data: noise(round, 50_000) });
+        node.send(Request::PutAbort { stream });
+        assert_eq!(node.engine().held().contents_len, 50_000 * usize::from(round));
+    }
+    node.settle();
+    assert_eq!(node.engine().held().contents_len, 0);
+}
+
 #[test]
 fn a_copy_outlives_its_source_also_if_what_nobody_has_is_swept_before_it_is_made() {
     let bytes = noise(1, PAGED);

@@ -115,7 +115,10 @@ impl<D: Disk> Engine<D> {
             return upkeep;
         }
         let reads = |context: &JobContext| {
-            !matches!(context, JobContext::Cut(_) | JobContext::Seal { .. } | JobContext::Make(_) | JobContext::Copy(_))
+            !matches!(
+                context,
+                JobContext::Cut { .. } | JobContext::Seal { .. } | JobContext::Make(_) | JobContext::Copy(_)
+            )
         };
         if !self.puts.uploads.is_empty() {
             Activity::Uploading

@@ -155,7 +155,14 @@ impl<D: Disk> Engine<D> {
             let row = self.batch.seals.entry(placed.seal).or_insert_with(|| SealRow::new(&placed.slice.header));
             row.place(&placed.slice.header, location);
         }
-        self.batch.whole.extend(seals.iter().filter(|waiting| waiting.is_whole()).map(|waiting| waiting.seal));
+        for waiting in seals.iter().filter(|waiting| waiting.is_whole()) {
+            // What stood in its place and was not good enough is dead.
+            let before = self.index.get::<Seals>(&waiting.seal).ok().flatten();
+            for place in before.iter().flat_map(|row| row.slices.iter().flatten()) {
+                *self.batch.orphans.dead.entry(place.segment).or_default() += u64::from(place.len);
+            }
+            self.batch.whole.insert(waiting.seal);
+        }
         Ok(())
     }
 

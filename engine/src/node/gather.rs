@@ -44,7 +44,8 @@ impl<D: Disk> Engine<D> {
             if small.len() > INLINE_LEN {
                 upload.cutting = true;
                 let (scope, compression) = (upload.scope.clone(), self.config.compression);
-                return self.run(JobContext::Cut(id), Job::Pack { scope, plain: small, compression });
+                let context = JobContext::Cut { upload: id, len: small.len() };
+                return self.run(context, Job::Pack { scope, plain: small, compression });
             }
             upload.content = Some(Content::Inline(small));
         } else if !upload.cutting && !upload.cut_all && (upload.ended || !upload.pieces.is_empty()) {
@@ -67,8 +68,10 @@ impl<D: Disk> Engine<D> {
         let end = upload.ended && upload.pieces.is_empty();
         upload.cutting = true;
         upload.cut_all = end;
-        let job = Job::Cut { scope: upload.scope.clone(), carry: std::mem::take(&mut upload.carry), piece, end };
-        self.run(JobContext::Cut(id), job);
+        let carry = std::mem::take(&mut upload.carry);
+        let context = JobContext::Cut { upload: id, len: carry.len() + piece.len() };
+        let job = Job::Cut { scope: upload.scope.clone(), carry, piece, end };
+        self.run(context, job);
     }
 
     pub(super) fn cut_done(&mut self, id: UploadId, chunks: Vec<CutChunk>, carry: Bytes) {
@@ -151,6 +154,10 @@ impl<D: Disk> Engine<D> {
             self.discharge(upload, len);
         }
         let Some(wanted) = self.puts.sealing.remove(&name) else { return };
+        if wanted.iter().all(|wanted| !self.puts.uploads.contains_key(&wanted.upload)) {
+            // They have all been given up: nobody would refer to it.
+            return;
+        }
         let stored = self.store_seal(name, &sealed);
         for wanted in wanted {
             match &stored {

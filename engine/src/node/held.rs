@@ -7,13 +7,15 @@ use crate::env::Disk;
 /// nothing to ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Versions on their way in: at most `uploads`.
+    /// Versions on their way in, and those that were given up while jobs still hold some of them: at most `uploads`.
     pub uploads: usize,
     /// Streams that failed and whose clients have not asked since: at most `uploads`, or 64.
     pub failed_streams: usize,
     /// Bytes of contents on their way in: `inflight_len`, beside what one request brings whole and, for each open stream, one
     /// piece and less than one chunk. None without uploads.
     pub contents_len: usize,
+    /// Those of them that jobs hold of versions that were given up.
+    pub given_up_len: usize,
     /// Bytes of sealed chunks that wait for their places: `window_len`, and what one step brings beyond it.
     pub window_len: usize,
     /// Bytes appended to the log since the last commit: `batch_len`, and what one turn brings beyond it.
@@ -44,9 +46,10 @@ impl<D: Disk> Engine<D> {
     #[must_use]
     pub fn held(&self) -> Held {
         Held {
-            uploads: self.puts.uploads.len(),
+            uploads: self.puts.uploads_held(),
             failed_streams: self.puts.failed_streams.len(),
             contents_len: self.puts.charged,
+            given_up_len: self.puts.given_up_len(),
             window_len: self.window.len(),
             batch_len: self.batch.len,
             cached_len: self.reads.cached_len(),

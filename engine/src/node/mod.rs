@@ -107,7 +107,7 @@ pub enum Output {
 /// What to do with a job's outcome.
 #[derive(Debug)]
 enum JobContext {
-    Cut(UploadId),
+    Cut { upload: UploadId, len: usize },
     Seal { name: ScopedChunk, charged: Option<(UploadId, usize)> },
     Make(Vec<UploadId>),
     Copy(UploadId),
@@ -124,7 +124,16 @@ impl JobContext {
     const fn only_reads(&self) -> bool {
         match self {
             Self::Get(_) | Self::Read { .. } | Self::Chunk { .. } | Self::Diff { .. } | Self::DiffPage(_) => true,
-            Self::Cut(_) | Self::Seal { .. } | Self::Make(_) | Self::Copy(_) | Self::Upkeep(_) => false,
+            Self::Cut { .. } | Self::Seal { .. } | Self::Make(_) | Self::Copy(_) | Self::Upkeep(_) => false,
+        }
+    }
+
+    /// The upload whose contents the job holds, and how many bytes of them.
+    const fn holds(&self) -> Option<(UploadId, usize)> {
+        match self {
+            Self::Cut { upload, len } => Some((*upload, *len)),
+            Self::Seal { charged, .. } => *charged,
+            _ => None,
         }
     }
 }
@@ -278,9 +287,14 @@ impl<D: Disk> Engine<D> {
         if !context.only_reads() {
             self.active = now.instant;
         }
+        self.job_let_go(&context);
         match (context, done.outcome) {
-            (JobContext::Cut(upload), JobOutcome::Cut { chunks, carry }) => self.cut_done(upload, chunks, carry),
-            (JobContext::Cut(upload), JobOutcome::Packed { content, saved }) => self.packed(upload, content, saved),
+            (JobContext::Cut { upload, .. }, JobOutcome::Cut { chunks, carry }) => {
+                self.cut_done(upload, chunks, carry);
+            }
+            (JobContext::Cut { upload, .. }, JobOutcome::Packed { content, saved }) => {
+                self.packed(upload, content, saved);
+            }
             (JobContext::Seal { name, charged }, JobOutcome::Sealed(sealed)) => self.sealed(name, charged, *sealed),
             (JobContext::Make(uploads), JobOutcome::Made(blobs)) => self.made(uploads, blobs),
             (JobContext::Copy(upload), JobOutcome::Opened(bodies)) => {
@@ -385,7 +399,7 @@ impl<D: Disk> Engine<D> {
         let failure = Failure::Disk(format!("a job failed: {why}; this is a defect, please report it"));
         tracing::error!(why, "a job panicked");
         match context {
-            JobContext::Cut(upload) | JobContext::Copy(upload) => self.fail_upload(upload, failure),
+            JobContext::Cut { upload, .. } | JobContext::Copy(upload) => self.fail_upload(upload, failure),
             JobContext::Make(uploads) => {
                 uploads.into_iter().for_each(|upload| self.fail_upload(upload, failure.clone()))
             }

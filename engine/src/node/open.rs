@@ -396,7 +396,7 @@ impl<D: Disk> Engine<D> {
             content: self.content.clone(),
             unread: self.heal.unread.clone(),
             lost: self.heal.lost.clone(),
-            to_sweep: self.upkeep.may_have_to_sweep(),
+            to_sweep: self.upkeep_is_behind(),
         };
         let bytes = match borsh::to_vec(&checkpoint) {
             Ok(bytes) => bytes,

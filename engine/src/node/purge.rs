@@ -38,6 +38,13 @@ impl Orphans {
         self.more |= fit.contains(&false);
     }
 
+    /// What something referred to that is no more.
+    pub(super) fn of(seals: impl IntoIterator<Item = SealId>, pages: impl IntoIterator<Item = RefPageId>) -> Self {
+        let mut orphans = Self::default();
+        orphans.add(seals, pages);
+        orphans
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.seals.is_empty() && self.pages.is_empty()
     }
@@ -215,7 +222,13 @@ impl<D: Disk> Engine<D> {
         let mut collected = 0;
         for seal in candidates {
             let pinned = self.is_pinned(seal)? && !planted(Bug::PinsIgnored);
-            if pinned || self.batch.seals.contains_key(&seal) || self.window.contains(&seal) {
+            if pinned {
+                // Whoever pins it sees to it if nothing comes of that.
+                continue;
+            }
+            if self.batch.seals.contains_key(&seal) || self.window.contains(&seal) {
+                // Not before it is committed.
+                self.upkeep.collect_later(Orphans::of([seal], []));
                 continue;
             }
             if is_referenced(&self.index, Target::Seal(seal)).map_err(|error| self.index_failure(error))? {
@@ -229,6 +242,9 @@ impl<D: Disk> Engine<D> {
                 self.upkeep.mark_dead(location.segment, u64::from(location.len));
             }
             collected += 1;
+        }
+        if collected > 0 {
+            self.upkeep.forget_chunks();
         }
         Ok(collected)
     }

@@ -3,6 +3,7 @@
 use super::backlog::Growth;
 use super::gather::{ScopedChunk, Wanted};
 use super::job::{Job, ScopeContext};
+use super::purge::Orphans;
 use super::request::{Base, Failure, Put, PutSource, Reply, RequestId, Written};
 use super::upload::{Stage, Ticket, Upload, UploadId};
 use super::{Engine, JobContext};
@@ -48,10 +49,22 @@ pub(super) struct Puts {
     stalled: VecDeque<RequestId>,
     /// Bytes of contents held.
     pub(super) charged: usize,
+    /// Those of them that jobs still hold of uploads that were given up.
+    left: BTreeMap<UploadId, usize>,
     scopes: BTreeMap<Vec<u8>, Arc<ScopeContext>>,
 }
 
 impl Puts {
+    /// Uploads that are under way, and those of which jobs still hold something.
+    pub(super) fn uploads_held(&self) -> usize {
+        self.uploads.len() + self.left.len()
+    }
+
+    /// Bytes that jobs hold of uploads that were given up.
+    pub(super) fn given_up_len(&self) -> usize {
+        self.left.values().sum()
+    }
+
     /// A seal that is not yet referenced by a logged version, but will be.
     pub(super) fn pins(&self, seal: &SealId) -> bool {
         self.uploads.values().any(|upload| upload.seals.contains(seal))
@@ -142,7 +155,7 @@ impl<D: Disk> Engine<D> {
     /// Forgets a stream and what it has brought.
     pub(super) fn drop_stream(&mut self, stream: RequestId) {
         if let Some(id) = self.puts.streams.remove(&stream) {
-            self.drop_upload(id);
+            self.give_up_upload(id);
         }
         self.puts.failed_streams.remove(&stream);
     }
@@ -155,13 +168,6 @@ impl<D: Disk> Engine<D> {
     /// Bytes of contents and of sealed chunks held in memory.
     fn content_held(&self) -> usize {
         self.puts.charged + self.window.len()
-    }
-
-    /// Bytes of contents on their way in that are held in memory: what [`Limits::inflight_len`](super::Limits::inflight_len)
-    /// bounds.
-    #[must_use]
-    pub const fn incoming_len(&self) -> usize {
-        self.puts.charged
     }
 
     pub(super) fn release_stalled(&mut self) {
@@ -182,7 +188,10 @@ impl<D: Disk> Engine<D> {
             return;
         }
         let frees = |context: &JobContext| {
-            matches!(context, JobContext::Cut(_) | JobContext::Seal { .. } | JobContext::Make(_) | JobContext::Copy(_))
+            matches!(
+                context,
+                JobContext::Cut { .. } | JobContext::Seal { .. } | JobContext::Make(_) | JobContext::Copy(_)
+            )
         };
         if self.jobs.values().any(frees) {
             return;
@@ -218,7 +227,7 @@ impl<D: Disk> Engine<D> {
 
     fn open_upload(&mut self, ticket: Ticket, put: Put) -> Result<UploadId, Failure> {
         self.writable()?;
-        if self.puts.uploads.len() >= self.limits.uploads && !planted(Bug::UploadsUnlimited) {
+        if self.puts.uploads_held() >= self.limits.uploads && !planted(Bug::UploadsUnlimited) {
             return Err(Failure::Busy);
         }
         self.index_has_room(Growth::Versions)?;
@@ -309,12 +318,41 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn fail_upload(&mut self, id: UploadId, failure: Failure) {
-        if let Some(upload) = self.drop_upload(id) {
+        if let Some(upload) = self.give_up_upload(id) {
             if planted(Bug::FailureChargedForEver) {
                 self.puts.charged += upload.charged;
             }
             self.put_done(upload.ticket, Err(failure));
         }
+    }
+
+    /// Forgets an upload that comes to nothing. What was sealed for it goes, unless others refer to it; and what jobs hold of it
+    /// is held until they are done.
+    fn give_up_upload(&mut self, id: UploadId) -> Option<Upload> {
+        // PA
+        let mut upload = self.drop_upload(id)?;
+        let in_jobs = self.jobs.values().filter_map(JobContext::holds).filter(|(holder, _)| *holder == id);
+        let left = in_jobs.map(|(_, len)| len).sum::<usize>().min(upload.charged);
+        if left > 0 {
+            self.puts.charged += left;
+            self.puts.left.insert(id, left);
+        }
+        let seals = std::mem::take(&mut upload.seals);
+        self.upkeep.collect_later(Orphans::of(seals, upload.ref_pages.drain(..)));
+        Some(upload)
+    }
+
+    /// A job has ended: what it held of an upload that was given up is free.
+    pub(super) fn job_let_go(&mut self, context: &JobContext) {
+        let Some((upload, len)) = context.holds() else { return };
+        let Some(left) = self.puts.left.get_mut(&upload) else { return };
+        let freed = len.min(*left);
+        *left -= freed;
+        if *left == 0 {
+            self.puts.left.remove(&upload);
+        }
+        self.puts.charged -= freed;
+        self.release_stalled();
     }
 
     fn drop_upload(&mut self, id: UploadId) -> Option<Upload> {

@@ -6,6 +6,7 @@ mod seals;
 mod sweep;
 
 pub(super) use compact::Moved;
+use sweep::Sweep;
 
 use super::heal::NOT_MADE_ANEW;
 use super::job::JobOutcome;
@@ -26,6 +27,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Seals that may wait to be mended; more are found by the next scrub.
 const MEND_LEN: usize = 4096;
+/// Commits after which a compaction that is given up again and again is begun once more, at most: each looks at the whole index.
+const MOST_PATIENCE: u32 = 256;
 /// How often a task is begun again because the index failed it.
 const MAX_RESTARTS: u8 = 3;
 /// A segment is compacted without being asked when more than half of it is dead.
@@ -133,6 +136,12 @@ pub(super) struct Upkeep {
     to_sweep: bool,
     /// A sweep was begun and has not come to its end.
     sweeps: bool,
+    /// Seals were collected, and what the index says of their chunks is still there.
+    to_forget: bool,
+    /// A compaction that nobody asked for was begun and has not come to its end.
+    unfinished: bool,
+    /// Commits until it is begun again, and until it was, the last time.
+    patience: [u32; 2],
     /// What was to be collected was not, for what refers to it could not be read.
     owes_sweep: bool,
     /// How often the task was begun again because the index failed it.
@@ -200,12 +209,36 @@ impl Upkeep {
 
     /// A sweep came to its end.
     fn swept(&mut self) {
-        self.sweeps = false;
+        (self.sweeps, self.to_forget) = (false, false);
     }
 
-    /// Whether a node that opens what is durable now is to sweep.
-    pub(super) fn may_have_to_sweep(&self) -> bool {
-        self.to_sweep || self.sweeps || self.owes_sweep || self.to_collect.more || !self.to_collect.is_empty()
+    /// Seals were collected.
+    pub(super) fn forget_chunks(&mut self) {
+        self.to_forget = true;
+    }
+
+    /// A compaction came to its end.
+    fn compacted(&mut self) {
+        (self.unfinished, self.patience) = (false, [0; 2]);
+    }
+
+    /// What was under way is given up. A compaction is begun again, after twice as many commits as the last time.
+    fn gave_up(&mut self) {
+        let wait = self.patience[1].saturating_mul(2).clamp(1, MOST_PATIENCE);
+        self.patience = [wait; 2];
+    }
+
+    /// Whether a compaction that was given up is due again.
+    fn is_due_again(&mut self) -> bool {
+        let due = self.unfinished && self.patience[0] == 0;
+        self.patience[0] = self.patience[0].saturating_sub(1);
+        due
+    }
+
+    /// Whether a node that opens what is durable now is to sweep, or to go on with what this one has begun.
+    fn is_behind(&self) -> bool {
+        let collects = self.to_collect.more || !self.to_collect.is_empty();
+        self.to_sweep || self.sweeps || self.owes_sweep || self.to_forget || self.unfinished || collects
     }
 
     pub(super) fn mark_dead(&mut self, segment: SegmentId, len: u64) {
@@ -293,11 +326,11 @@ impl<D: Disk> Engine<D> {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
             let stage = compact::Stage::default();
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
-        } else if !busy && (self.upkeep.to_sweep || self.mostly_dead().next().is_some()) {
+        } else if !busy && (self.upkeep.to_sweep || self.upkeep.is_due_again() || self.mostly_dead().next().is_some()) {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
-            let sweeps = std::mem::take(&mut self.upkeep.to_sweep);
-            self.upkeep.sweeps |= sweeps;
-            let stage = compact::Stage::mostly_dead(sweeps);
+            self.upkeep.sweeps |= std::mem::take(&mut self.upkeep.to_sweep);
+            self.upkeep.unfinished = true;
+            let stage = compact::Stage::mostly_dead(Sweep::due(self.upkeep.sweeps, self.upkeep.to_forget));
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
         }
         self.start_mending();
@@ -309,6 +342,11 @@ impl<D: Disk> Engine<D> {
             let walk = seals::Walk::over(std::mem::take(&mut self.upkeep.to_mend));
             self.upkeep.enqueue(Task::Mend(walk));
         }
+    }
+
+    /// Whether a node that opens what is durable now has something to collect, or to compact.
+    pub(super) fn upkeep_is_behind(&self) -> bool {
+        self.upkeep.is_behind() || self.mostly_dead().next().is_some()
     }
 
     fn mostly_dead(&self) -> impl Iterator<Item = SegmentId> {
@@ -352,6 +390,7 @@ impl<D: Disk> Engine<D> {
                 if self.start_again(&failure, anew) {
                     return;
                 }
+                self.upkeep.gave_up();
                 tracing::warn!(%failure, "upkeep was given up");
                 if let Some(request) = request {
                     self.reply(request, Reply::Failed(failure));
@@ -372,6 +411,8 @@ impl<D: Disk> Engine<D> {
                 if more {
                     return Ok(Some(Task::Scrub { request, repair, report, progress }));
                 }
+                // What it has given up hides nothing any more.
+                self.upkeep.to_sweep |= self.upkeep.sweeps;
                 self.reply(request, Reply::Scrubbed(report));
                 Ok(None)
             }
@@ -390,6 +431,7 @@ impl<D: Disk> Engine<D> {
                 if more {
                     return Ok(Some(Task::Compact { request, report, stage }));
                 }
+                self.upkeep.compacted();
                 if let Some(request) = request {
                     report.bytes_after = self.log_len();
                     self.reply(request, Reply::Compacted(report));
@@ -492,6 +534,9 @@ impl<D: Disk> Engine<D> {
         if self.start_again(failure, anew) {
             self.upkeep.task = None;
             return;
+        }
+        if self.upkeep.task.is_some() || self.upkeep.in_compaction {
+            self.upkeep.gave_up();
         }
         if let Some(request) = self.upkeep.task.take().and_then(|task| task.request()) {
             self.reply(request, Reply::Failed(failure.clone()));

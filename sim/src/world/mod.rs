@@ -192,8 +192,8 @@ impl World {
         let replies = std::mem::take(&mut process.host.replies);
         let events = std::mem::take(&mut process.host.events);
         let frames = process.frames();
-        let held = process.driver.engine().incoming_len();
         let after = process.moment();
+        let held = after.held.contents_len - after.held.given_up_len;
         let broken_rule = it.disk.take_broken_rule();
         let operations = it.disk.operations_so_far();
         let ends = self.now + took;

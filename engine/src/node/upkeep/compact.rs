@@ -66,8 +66,8 @@ fn follow<T: Table, D: Disk>(
 #[derive(Debug, Default)]
 pub(in crate::node) struct Stage {
     only_mostly_dead: bool,
-    /// Whether it sweeps all the same.
-    sweeps: bool,
+    /// Where it begins to sweep.
+    first: Sweep,
     swept: Sweep,
     victims: Option<VecDeque<SegmentId>>,
     live: BTreeMap<SegmentId, u64>,
@@ -94,15 +94,14 @@ impl Victim {
 }
 
 impl Stage {
-    /// Only what is mostly dead; without looking for more that might be, unless it `sweeps`.
-    pub(super) fn mostly_dead(sweeps: bool) -> Self {
-        let swept = if sweeps { Sweep::Start } else { Sweep::Done };
-        Self { only_mostly_dead: true, sweeps, swept, ..Self::default() }
+    /// Only what is mostly dead; before that it sweeps, from `first` on.
+    pub(super) fn mostly_dead(first: Sweep) -> Self {
+        Self { only_mostly_dead: true, swept: first.clone(), first, ..Self::default() }
     }
 
     /// The same from the start.
     pub(super) fn anew(&self) -> Self {
-        if self.only_mostly_dead { Self::mostly_dead(self.sweeps) } else { Self::default() }
+        if self.only_mostly_dead { Self::mostly_dead(self.first.clone()) } else { Self::default() }
     }
 
     /// From the start, by another index.

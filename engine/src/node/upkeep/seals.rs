@@ -292,9 +292,8 @@ impl<D: Disk> Engine<D> {
         match result {
             Ok(slices) => {
                 // It was collected meanwhile.
-                let Some(row) = self.seal_row(&seal)? else { return Ok(()) };
-                for location in row.slices.into_iter().flatten() {
-                    self.upkeep.mark_dead(location.segment, u64::from(location.len));
+                if self.seal_row(&seal)?.is_none() {
+                    return Ok(());
                 }
                 // The row starts anew: slices of two codings never stand in one.
                 self.batch.seals.remove(&seal);

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 const SWEEP_STEP: usize = 2048;
 
 /// How far a sweep has come.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Sweep {
     #[default]
     Start,
@@ -22,6 +22,17 @@ pub(super) enum Sweep {
     /// The entries of chunks whose seals are gone: nothing that opens what was forgotten outlives it.
     Chunks(Option<ChunkKey>),
     Done,
+}
+
+impl Sweep {
+    /// Where a sweep begins that nobody asked for: with what may be collected, or with what was.
+    pub(super) const fn due(sweeps: bool, forgets: bool) -> Self {
+        match (sweeps, forgets) {
+            (true, _) => Self::Start,
+            (false, true) => Self::Chunks(None),
+            (false, false) => Self::Done,
+        }
+    }
 }
 
 impl<D: Disk> Engine<D> {
