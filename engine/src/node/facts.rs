@@ -12,7 +12,7 @@ use crate::store::index::{
     Reference, References, TableKey, Target, TombstoneRow, Tombstones, VersionKey, Versions,
 };
 use core::ops::Bound;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a body tells the index. It is not known without its key, or where the body is damaged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -290,6 +290,7 @@ pub(super) fn apply_tombstone<D: Disk>(
     // PA
     let tombstone = record.signed.tombstone();
     let id = record.signed.id();
+    let mut gone: BTreeMap<KeyHash, Vec<(BlobId, BlobRow)>> = BTreeMap::new();
     for removed in &tombstone.versions {
         let row = TombstoneRow {
             tombstone: id,
@@ -322,26 +323,39 @@ pub(super) fn apply_tombstone<D: Disk>(
         }
         blob.purged = true;
         index.put::<Blobs>(&removed.id, &blob);
-        let Some(mut key) = index.get::<Keys>(&blob.key_hash)? else { continue };
-        let before = key.heads.clone();
-        key.heads.retain(|head| head.1 != removed.id);
-        if key.heads.len() == before.len() {
-            let version = VersionKey { key_hash: blob.key_hash, created: blob.created, blob: removed.id };
-            index.remove::<Versions>(&version);
-        }
-        for ancestor in live_ancestors(index, &blob.parents)? {
-            if !has_live_descendant(index, ancestor, &BTreeSet::new())?
-                && !key.heads.iter().any(|head| head.1 == ancestor)
-                && let Some(row) = index.get::<Blobs>(&ancestor)?
-            {
-                key.heads.push((row.created, ancestor));
-                let version = VersionKey { key_hash: blob.key_hash, created: row.created, blob: ancestor };
-                index.remove::<Versions>(&version);
-            }
-        }
-        store_key(index, blob.key_hash, &before, key)?;
+        gone.entry(blob.key_hash).or_default().push((removed.id, blob));
     }
-    Ok(())
+    gone.into_iter().try_for_each(|(key_hash, versions)| take_from_key(index, key_hash, &versions))
+}
+
+/// Versions of a key were purged: what they followed may be a head again. All at once, for each look at what they followed goes
+/// through everything between that was purged before.
+fn take_from_key<D: Disk>(
+    index: &mut Index<D>,
+    key_hash: KeyHash,
+    versions: &[(BlobId, BlobRow)],
+) -> Result<(), IndexError> {
+    // PA
+    let Some(mut key) = index.get::<Keys>(&key_hash)? else { return Ok(()) };
+    let before = key.heads.clone();
+    for (id, row) in versions {
+        if !before.iter().any(|head| head.1 == *id) {
+            index.remove::<Versions>(&VersionKey { key_hash, created: row.created, blob: *id });
+        }
+    }
+    let gone: BTreeSet<BlobId> = versions.iter().map(|(id, _)| *id).collect();
+    key.heads.retain(|head| !gone.contains(&head.1));
+    let parents: Vec<BlobId> = versions.iter().flat_map(|(_, row)| row.parents.iter().copied()).collect();
+    for ancestor in live_ancestors(index, &parents)? {
+        if !has_live_descendant(index, ancestor, &BTreeSet::new())?
+            && !key.heads.iter().any(|head| head.1 == ancestor)
+            && let Some(row) = index.get::<Blobs>(&ancestor)?
+        {
+            key.heads.push((row.created, ancestor));
+            index.remove::<Versions>(&VersionKey { key_hash, created: row.created, blob: ancestor });
+        }
+    }
+    store_key(index, key_hash, &before, key).map(drop)
 }
 
 /// A version is known from its tombstone alone, because its record was compacted away or comes later in this replay: its

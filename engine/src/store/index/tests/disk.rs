@@ -82,7 +82,7 @@ impl TestDisk {
                 let next = ((at / SECTOR + 1) * SECTOR).min(end);
                 let part = &after[at - *offset as usize..next - *offset as usize];
                 let fate = keep();
-                if fate >= 128 && fate % 4 == 0 {
+                if fate >= 128 && fate.is_multiple_of(4) {
                     let sector = at / SECTOR * SECTOR;
                     let end = bytes.len().min(sector + SECTOR);
                     bytes[sector..end].fill(0x5a);
