@@ -173,7 +173,11 @@ impl<D: Disk> Log<D> {
         let mut lost_proof = lost_proof(&inventory, &handles, &tail, from)?;
         if let Some(proof) = &lost_proof {
             let last = tail.last.at;
-            if log.heal_before(&inventory, last.end_point(), &mut recovery.mended)? {
+            // What is cut off says that the last batch was acknowledged: not before all of that is there without it, also what
+            // stands in earlier segments.
+            if log.heal_before(&inventory, last.end_point(), &mut recovery.mended)?
+                && log.heal_batch(&inventory, &tail.last, &mut recovery.mended)?
+            {
                 let newest = inventory.segments.get(&proof.segment);
                 recovery.uncommitted_bytes = u64::from(newest.map_or(0, |newest| newest.len.saturating_sub(proof.to)));
                 inventory.cut(&log.disk, last.end_point())?;

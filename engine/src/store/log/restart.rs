@@ -281,7 +281,7 @@ impl<D: Disk> Log<D> {
 
     /// Restores what parity can restore in the segments in which a batch began before that of its commit. Whether the batch is
     /// whole then.
-    fn heal_batch(
+    pub(super) fn heal_batch(
         &mut self,
         inventory: &Inventory,
         last: &FoundCommit,

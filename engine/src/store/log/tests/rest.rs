@@ -185,6 +185,39 @@ fn a_log_that_is_settled_and_lacks_none_has_parity_whatever_syncs_failed_while_i
     assert!(failed > 0 && settled > 0 && unsettled > 0);
 }
 
+/// A batch of slices over several segments, whose log came to rest and was closed; one in an earlier segment than its commit
+/// has rotted. Says what the proof is.
+fn rotten_in_an_earlier_segment(flags: RecordFlags) -> (CrashDisk, LogPosition) {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    let written: Vec<Location> = (0..16)
+        .map(|number| {
+            let bytes = payload(number, 4000);
+            log.append(RecordKind::Slice, flags, &[&bytes[..16], &bytes[16..]]).unwrap()
+        })
+        .collect();
+    log.commit(b"").unwrap();
+    let proof = log.close().unwrap();
+    let rotten = written[3];
+    assert!(rotten.segment < written[15].segment);
+    let file = disk.open(Volume::Blocks, &rotten.segment.file_name(), OpenMode::Write).unwrap();
+    file.write_at(u64::from(rotten.offset) + 2000, &[&[0xff; 4]]).unwrap();
+    (disk, proof)
+}
+
+/// Opens it, and counts the slices that are shown.
+fn slices_shown(disk: &CrashDisk, from: Option<LogPosition>) -> Result<(usize, Recovery), LogError> {
+    let right = |kind, payload: &[u8]| {
+        kind != RecordKind::Slice || (0..16).any(|number| payload == self::payload(number, 4000))
+    };
+    let mut shown = 0;
+    let (_, recovery) = Log::open(disk.clone(), SMALL, from, &mut rng(), right, &mut |_| {
+        shown += 1;
+        Ok(())
+    })?;
+    Ok((shown, recovery))
+}
+
 /// Found by the simulator (seed 9502742). A batch began in an earlier segment, where it rotted. One opening took back the proof
 /// because a sync failed, the next cut off the parity behind the batch and could not begin another segment, and nothing was
 /// left to say that the batch had been acknowledged.
@@ -194,38 +227,14 @@ fn a_batch_that_rots_in_an_earlier_segment_is_never_taken_for_torn_once_its_log_
     for healable in [true, false] {
         for first in 0..12 {
             for second in 0..12 {
-                let disk = CrashDisk::default();
-                let mut log = create(&disk);
-                let written: Vec<Location> = (0..16)
-                    .map(|number| {
-                        let bytes = payload(number, 4000);
-                        let flags = if healable { RecordFlags::NONE } else { RecordFlags::SPREAD };
-                        log.append(RecordKind::Slice, flags, &[&bytes[..16], &bytes[16..]]).unwrap()
-                    })
-                    .collect();
-                log.commit(b"").unwrap();
-                log.close().unwrap();
-                let rotten = written[3];
-                assert!(rotten.segment < written[15].segment);
-                let file = disk.open(Volume::Blocks, &rotten.segment.file_name(), OpenMode::Write).unwrap();
-                file.write_at(u64::from(rotten.offset) + 2000, &[&[0xff; 4]]).unwrap();
-                let right = |kind, payload: &[u8]| {
-                    kind != RecordKind::Slice || (0..16).any(|number| payload == self::payload(number, 4000))
-                };
-                let open = |shown: &mut usize| {
-                    let mut count = |_: RecordView<'_>| {
-                        *shown += 1;
-                        Ok(())
-                    };
-                    Log::open(disk.clone(), SMALL, None, &mut rng(), right, &mut count)
-                };
+                let flags = if healable { RecordFlags::NONE } else { RecordFlags::SPREAD };
+                let (disk, _) = rotten_in_an_earlier_segment(flags);
                 for at in [first, second] {
                     disk.plan(at, Fault::FailSync);
-                    failed += usize::from(open(&mut 0).is_err());
+                    failed += usize::from(slices_shown(&disk, None).is_err());
                 }
                 disk.plan(usize::MAX, Fault::FailSync);
-                let mut shown = 0;
-                let (_, recovery) = open(&mut shown).unwrap();
+                let (shown, recovery) = slices_shown(&disk, None).unwrap();
                 assert_eq!(
                     (shown, recovery.torn),
                     (16, None),
@@ -235,4 +244,37 @@ fn a_batch_that_rots_in_an_earlier_segment_is_never_taken_for_torn_once_its_log_
         }
     }
     assert!(failed > 20, "{failed} openings failed");
+}
+
+/// An opening that cut off a rotten proof, and the parity before it, and got no further left nothing to say so either.
+#[test]
+fn a_batch_that_rots_in_an_earlier_segment_is_not_taken_for_torn_because_its_proof_rots_too() {
+    let mut struck = 0;
+    let faults = [Fault::Crash, Fault::Stop, Fault::Full, Fault::FailSync, Fault::FailTouch];
+    for (flags, fault) in
+        [RecordFlags::NONE, RecordFlags::SPREAD].into_iter().flat_map(|flags| faults.map(|fault| (flags, fault)))
+    {
+        for at in 0.. {
+            let (disk, proof) = rotten_in_an_earlier_segment(flags);
+            let file = disk.open(Volume::Blocks, &proof.segment.file_name(), OpenMode::Write).unwrap();
+            file.write_at(u64::from(proof.commit) + 10, &[b"rotten"]).unwrap();
+            disk.plan(at, fault);
+            let _ = slices_shown(&disk, Some(proof));
+            if !disk.hit() {
+                break;
+            }
+            struck += 1;
+            let at = format!("{flags:?}, {fault:?} at {at}");
+            let disk = disk.after_crash(Survival::Everything);
+            // By the checkpoint; where that is not there any more, and by whoever has none, all of it.
+            let opened = match slices_shown(&disk, Some(proof)) {
+                Err(LogError::CheckpointAhead(_)) => slices_shown(&disk, None),
+                opened => opened,
+            };
+            assert_eq!(opened.unwrap_or_else(|error| panic!("{at}: {error}")).1.torn, None, "{at}");
+            let (shown, recovery) = slices_shown(&disk, None).unwrap_or_else(|error| panic!("{at}: {error}"));
+            assert_eq!((shown, recovery.torn), (16, None), "{at}");
+        }
+    }
+    assert!(struck > 20, "{struck}");
 }
