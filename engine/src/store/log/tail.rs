@@ -143,9 +143,11 @@ pub(super) struct BatchState {
 
 /// Verifies every record of the last batch, payloads included.
 ///
+/// Parity in the middle of other records holds nothing that was promised. Where its header says that it was there, that is
+/// enough: what is wrong with it is left to be healed, and whoever heals by it checks each of its blocks.
+///
 /// # Errors
-/// [`LogError::Disk`], also when the disk refuses to read a part of it; of a batch of nothing but parity that is damage
-/// like any other.
+/// [`LogError::Disk`], also when the disk refuses to read a part of what was promised.
 pub(super) fn examine<D: Disk>(
     inventory: &Inventory,
     handles: &Handles<D>,
@@ -167,6 +169,7 @@ pub(super) fn examine<D: Disk>(
                 batch.add(Point { segment: id, offset: *offset }, header.kind, &bytes);
             }
         }
+        let is_promised = !matches!(&item, Item::Record(_, header) if decides && header.kind.is_upkeep());
         let refused = match show(scanner, id, item, true)? {
             Shown::Record(view) if !view.kind.is_content() => {
                 if view.kind == RecordKind::ParityList
@@ -180,6 +183,7 @@ pub(super) fn examine<D: Disk>(
                 state.intact += 1;
                 false
             }
+            Shown::Damaged(_) if !is_promised => false,
             Shown::Damaged(range) if range.what.is_refusal() && decides => true,
             _ => {
                 state.damaged += 1;

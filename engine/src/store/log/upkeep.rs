@@ -308,8 +308,8 @@ pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Re
             if torn {
                 return Ok(DAMAGED);
             }
-            // Parity is written between records and covers all that stand before it.
-            if parity.take().is_some() {
+            // Parity is written between records and covers all that stand before it; unless nothing is left that says how.
+            if parity.take().is_some() && group_end > 0 {
                 uncovered.clear();
                 group_end = 0;
             }

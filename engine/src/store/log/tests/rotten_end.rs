@@ -1,7 +1,8 @@
 //! Rot where it matters what a log says of its own end: commits, proofs, and the parity behind them.
 
 use super::super::*;
-use super::basics::{create, open, open_from, payload};
+use super::basics::{SMALL, STORE, create, open, open_from, payload, rng};
+use super::crash_disk::CrashDisk;
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 use core::ops::ControlFlow;
 
@@ -213,4 +214,102 @@ fn a_rotten_proof_at_the_end_of_an_earlier_segment_is_written_again() {
     let (mut log, ..) = open(&disk);
     assert_eq!(log.repair(first.segment).unwrap().lost, []);
     assert_eq!(log.read(first).unwrap(), payload(1, 900));
+}
+
+/// Where parity stands in a file: how the payload of each begins.
+fn parity_in(bytes: &[u8]) -> Vec<u32> {
+    let is_parity = |at: &usize| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == RecordKind::Parity as u8;
+    (FIRST_RECORD as usize..bytes.len()).step_by(8).filter(is_parity).map(|at| at as u32 + 24).collect()
+}
+
+/// What is in the middle of a batch only to protect it was promised to nobody.
+#[test]
+fn a_batch_is_whole_though_parity_in_the_middle_of_it_is_not() {
+    const SECTOR: u32 = 512;
+    let mut cases = 0;
+    for (refused, full) in [(false, false), (false, true), (true, false), (true, true)] {
+        for number in 0..3 {
+            let disk = CrashDisk::default();
+            let options = LogOptions { segment_len: 128 << 10, parity_group_len: 4 << 10, ..SMALL };
+            let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+            let written: Vec<Location> = (0..16)
+                .map(|number| log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 900)]).unwrap())
+                .collect();
+            let segment = log.commit(b"note").unwrap().segment;
+            drop(log);
+            let name = segment.file_name();
+            let parity = parity_in(&disk.files()[name.as_str()]);
+            // A group of the fresh log's first list stands before those.
+            let Some(at) = parity.get(number + 1).copied() else { break };
+            let sector = at.div_ceil(SECTOR);
+            if refused {
+                disk.spoil(name.as_str(), sector as usize);
+            } else {
+                flip(&disk, segment, sector * SECTOR + 7);
+            }
+            disk.limit(full.then(|| disk.used()));
+            let what = format!("parity {number}, refused {refused}, full {full}");
+            let (mut log, recovery, seen) = open_from(&disk, None).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!((seen.len(), recovery.torn, recovery.kept_in_place), (16, None, full), "{what}: {recovery:?}");
+            disk.limit(None);
+            disk.mend(name.as_str(), sector as usize);
+            for segment in log.segments() {
+                assert_eq!(log.repair(segment.id).unwrap().lost, [], "{what}");
+            }
+            log.settle().unwrap();
+            if full {
+                // It is what parity is made for again, wherever one of them rots.
+                for location in &written {
+                    flip(&disk, segment, location.offset + 100);
+                    log.repair(segment).unwrap();
+                    assert!(log.read(*location).is_ok(), "{what}: {location}");
+                }
+            }
+            cases += 1;
+        }
+    }
+    assert!(cases > 8, "{cases}");
+}
+
+/// Where a batch is kept as it stands.
+#[test]
+fn what_parity_that_is_gone_had_covered_is_covered_by_the_next() {
+    let disk = CrashDisk::default();
+    let options = LogOptions { segment_len: 128 << 10, ..SMALL };
+    let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+    log.cover().unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    log.commit(b"note").unwrap();
+    drop(log);
+    let parity = *parity_in(&disk.files()[first.segment.file_name().as_str()]).last().unwrap();
+    // A list, the parity, and the list again.
+    for at in [parity - 24 - 20, parity + 100, parity + 5120 + 24 + 20] {
+        flip(&disk, first.segment, at);
+    }
+    disk.limit(Some(disk.used()));
+    let (mut log, recovery, seen) = open_from(&disk, None).unwrap();
+    assert!(recovery.kept_in_place && seen.len() == 2, "{recovery:?}");
+    disk.limit(None);
+    log.settle().unwrap();
+    flip(&disk, first.segment, first.offset + 100);
+    log.repair(first.segment).unwrap();
+    assert_eq!(log.read(first).unwrap(), payload(1, 900));
+}
+
+/// Its records are not, whatever parity stands between them.
+#[test]
+fn a_batch_with_parity_in_its_middle_is_torn_where_a_record_of_it_is() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    put(&mut log, 1, 900);
+    let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    log.cover().unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 900)]).unwrap();
+    log.commit(b"note").unwrap();
+    drop(log);
+    flip(&disk, first.segment, first.offset + 100);
+    let (_, recovery, seen) = open_from(&disk, None).unwrap();
+    let torn = recovery.torn.expect("a record of it is missing");
+    assert_eq!((seen.len(), torn.records, torn.intact), (1, 2, 1));
 }
