@@ -156,6 +156,8 @@ pub struct Log<D: Disk> {
     durable: LogPosition,
     note: Vec<u8>,
     batch: Batch,
+    /// The disk was full since the last commit: parity that is due is not to take the room that the next may need.
+    short_of_room: bool,
     /// The latest Segments record.
     list: Location,
     /// The Segments record that the last commit named.

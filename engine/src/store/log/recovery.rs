@@ -115,6 +115,7 @@ impl<D: Disk> Log<D> {
             durable: LogPosition::default(),
             note: Vec::new(),
             batch: Batch::new(),
+            short_of_room: false,
             list: Location { segment: SegmentId(0), offset: 0, len: 0 },
             condemned: BTreeSet::new(),
             removing: BTreeSet::new(),

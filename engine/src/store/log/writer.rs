@@ -56,8 +56,9 @@ impl<D: Disk> Log<D> {
         }
         self.writable()?;
         self.prove()?;
-        self.make_room(record_len(len as u32))?;
-        self.put(kind, flags, parts)
+        let put = self.make_room(record_len(len as u32)).and_then(|()| self.put(kind, flags, parts));
+        self.short_of_room |= put.as_ref().is_err_and(is_full);
+        put
     }
 
     /// Makes everything appended so far durable, with one sync: all of it or, after a crash before this returns, none.
@@ -82,14 +83,16 @@ impl<D: Disk> Log<D> {
             self.put_list()?;
         }
         let before = self.flush_full_parity()?;
-        match (self.put_commit(note), before) {
+        let committed = match (self.put_commit(note), before) {
             // The batch may still fit where its parity does not.
-            (Err(LogError::Disk(error)), Some(before)) if error.failure == DiskFailure::Full => {
+            (Err(error), Some(before)) if is_full(&error) => {
                 self.return_to(before);
                 self.put_commit(note)
             }
             (committed, _) => committed,
-        }
+        };
+        self.short_of_room |= committed.as_ref().is_err_and(is_full);
+        committed
     }
 
     /// Writes the commit record, and makes it durable with all before it.
@@ -140,6 +143,7 @@ impl<D: Disk> Log<D> {
         self.durable = at;
         self.note = note.to_vec();
         self.batch = Batch::new();
+        self.short_of_room = false;
         self.durable_list = self.list;
         self.names_given_up = false;
         self.removing.clear();
@@ -161,7 +165,7 @@ impl<D: Disk> Log<D> {
         let before = Mark::of(active, &self.batch);
         match self.flush_parity() {
             Ok(()) => Ok(Some(before)),
-            Err(LogError::Disk(error)) if error.failure == DiskFailure::Full => Ok(None),
+            Err(error) if is_full(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -293,8 +297,12 @@ impl<D: Disk> Log<D> {
         self.ensure_active()?;
         let Some(active) = &self.active else { unreachable!("just ensured") };
         // Not between two batches: what follows parity there is a proof, and taken for one where it cannot be read.
-        if active.cover.is_full() && self.batch.records > 0 {
-            self.flush_parity()?;
+        if active.cover.is_full() && self.batch.records > 0 && !self.short_of_room {
+            match self.flush_parity() {
+                // What makes room may be a batch of several records. Parity is tried again when they are committed.
+                Err(error) if is_full(&error) => self.short_of_room = true,
+                flushed => flushed?,
+            }
         }
         let Some(active) = &self.active else { unreachable!("parity keeps it") };
         let end = u64::from(active.end()) + total + active.footer.estimated_len() + active.cover.estimated_len();
@@ -426,6 +434,10 @@ impl<D: Disk> Log<D> {
             }
         }
     }
+}
+
+fn is_full(error: &LogError) -> bool {
+    matches!(error, LogError::Disk(error) if error.failure == DiskFailure::Full)
 }
 
 /// Takes back a commit record whose sync failed. It may be in the system's cache alone, where the next to open would find

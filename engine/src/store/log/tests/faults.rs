@@ -1,7 +1,7 @@
 //! Full disks, failed syncs, refused reads, hostile files.
 
 use super::super::*;
-use super::basics::{create, open, open_from, payload, rng};
+use super::basics::{SMALL, STORE, create, open, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
 use crate::env::{Disk, DiskFailure, DiskFile, FileName, MemoryDisk, OpenMode, Volume};
 
@@ -84,6 +84,60 @@ fn a_disk_that_stays_full_is_read_and_reopened_and_goes_on_when_there_is_space()
     }
     println!("refused {refused}, reopened while full {reopened}");
     assert!(refused > 50 && reopened == refused);
+}
+
+/// A log in which parity is nearly due, and a disk that has so much room left.
+fn nearly_full(spare: usize) -> (CrashDisk, Log<CrashDisk>, Location) {
+    let disk = CrashDisk::default();
+    let options = LogOptions { segment_len: 128 << 10, ..SMALL };
+    let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 15_000)]).unwrap();
+    log.commit(b"note").unwrap();
+    disk.limit(Some(disk.used() + spare));
+    (disk, log, first)
+}
+
+fn batch_of(log: &mut Log<CrashDisk>, records: usize, len: usize) -> Result<(), LogError> {
+    for number in 0..records {
+        log.append(RecordKind::Tombstone, RecordFlags::NONE, &[&payload(number, len)])?;
+    }
+    log.commit(b"note").map(|_| ())
+}
+
+/// What makes room again is a batch itself, and may be one of several records.
+#[test]
+fn parity_that_does_not_fit_keeps_no_batch_out_of_a_disk_that_is_nearly_full() {
+    let (disk, mut log, first) = nearly_full(5000);
+    disk.take_written();
+    batch_of(&mut log, 40, 60).unwrap();
+    let written = disk.take_written().len();
+    assert!(written < 40, "{written} sectors: that it does not fit is not found out at every record");
+    let refused = log.cover().unwrap_err();
+    assert!(is_full(&refused), "{refused}: who asks for parity is told");
+    disk.limit(None);
+    log.close().unwrap();
+    let (mut log, recovery, seen) = open(&disk);
+    assert_eq!((seen.len(), recovery.damaged), (41, Vec::new()));
+    let file = disk.open(Volume::Blocks, &first.segment.file_name(), OpenMode::Write).unwrap();
+    file.write_at(u64::from(first.offset) + 700, &[&[0xff; 4]]).unwrap();
+    assert_eq!(log.repair(first.segment).unwrap().lost, [], "it got its parity when there was room");
+}
+
+/// Parity fits, and takes the room of what follows it.
+#[test]
+fn a_batch_that_fits_without_its_parity_fits_when_it_is_tried_again() {
+    let mut tried_again = 0;
+    for spare in (1000..16_000).step_by(500) {
+        let (disk, mut log, _) = nearly_full(spare);
+        if batch_of(&mut log, 40, 60).is_err() {
+            log.reclaim();
+            tried_again += usize::from(batch_of(&mut log, 40, 60).is_ok());
+        }
+        let fits = spare >= 40 * 88 + 1024;
+        let (.., seen) = open(&disk.after_crash(Survival::Nothing));
+        assert!(!fits || seen.len() == 41, "{spare} bytes: {}", seen.len());
+    }
+    assert!(tried_again > 0);
 }
 
 #[test]
