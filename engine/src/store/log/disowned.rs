@@ -9,7 +9,7 @@ use super::place::Point;
 use super::scan::{Item, Scanner};
 use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordKind, SegmentId};
 use crate::codec::Canonical;
-use crate::env::Disk;
+use crate::env::{Disk, DiskFile};
 use std::collections::BTreeSet;
 
 impl<D: Disk> Log<D> {
@@ -127,7 +127,9 @@ impl<D: Disk> Log<D> {
     fn has_any_within(&self, segment: SegmentId, from: u32, to: u32) -> Result<bool, LogError> {
         // PA
         let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
-        let (file, end) = (self.handles.get(segment)?, known.len.min(to));
+        let file = self.handles.get(segment)?;
+        // Behind the end of the log there may be some that an opening left for the sake of the parity among them.
+        let end = u32::try_from(file.len()?).unwrap_or(u32::MAX).min(to);
         let mut scanner = Scanner::new(&*file, &known.binding, from, end);
         while let Some(item) = scanner.next()? {
             match item {

@@ -107,7 +107,7 @@ impl<D: Disk> Log<D> {
         let needed = !parity.is_empty()
             && !(self.heal_before(inventory, last.end_point(), mended)?
                 && (tail.last.at != last || self.heal_batch(inventory, &tail.last, mended)?));
-        for (id, present) in inventory.segments.range(last.segment..) {
+        for (id, present) in inventory.segments.range_mut(last.segment..) {
             if *id > last.segment {
                 bytes += u64::from(present.len.saturating_sub(FIRST_RECORD));
                 self.handles.forget(*id);
@@ -121,12 +121,10 @@ impl<D: Disk> Log<D> {
                 file.truncate(u64::from(last.end))?;
                 // A checkpoint may pass over it before anything else is synced in this file, and nobody looks there again.
                 file.sync()?;
+                present.len = last.end;
             }
         }
         inventory.segments.retain(|id, _| *id <= last.segment);
-        if let Some(present) = inventory.segments.get_mut(&last.segment) {
-            present.len = present.len.min(last.end);
-        }
         for id in inventory.unreadable.keys().filter(|id| **id > last.segment) {
             self.disk.rename(Volume::Blocks, &id.file_name(), &id.orphan_name())?;
         }
@@ -255,7 +253,9 @@ impl<D: Disk> Log<D> {
             self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?.sync()?;
             self.condemned.remove(id);
             self.unsealed.insert(*id);
-            self.segments.insert(*id, Segment { binding: present.binding.clone(), len: present.len });
+            // Parity may stand behind it that it waits for, behind what is none of the log's.
+            let len = if *id == last.segment { last.end } else { present.len };
+            self.segments.insert(*id, Segment { binding: present.binding.clone(), len });
         }
         self.disk.sync_directory(Volume::Blocks)?;
         self.durable = last;

@@ -141,3 +141,63 @@ fn a_segment_gets_all_of_its_parity_wherever_an_opening_that_gave_it_was_struck(
     }
     assert!(struck > 20, "{struck}");
 }
+
+/// A log that ends with two batches, and with records and parity of a third that was not committed; a record of the first has
+/// rotted where parity does not reach. Says where another of that batch is, and the last commit.
+fn waiting_for_parity() -> (CrashDisk, Location, LogPosition) {
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    let put = |log: &mut Log<CrashDisk>, number, len| {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, len)]).unwrap()
+    };
+    let lost = put(&mut log, 1, 6000);
+    let other = put(&mut log, 2, 2000);
+    log.commit(b"a note").unwrap();
+    put(&mut log, 3, 1000);
+    let last = log.commit(b"a note").unwrap();
+    put(&mut log, 4, 1000);
+    log.cover().unwrap();
+    // So much that the parity before it is written.
+    put(&mut log, 5, 2000);
+    drop(log);
+    // In two blocks of one stripe, of which there are ten.
+    rot(&disk, lost, 200);
+    rot(&disk, lost, 200 + 10 * SECTOR as u32);
+    (disk, other, last)
+}
+
+fn rot(disk: &CrashDisk, record: Location, at: u32) {
+    let file = disk.open(Volume::Blocks, &record.segment.file_name(), OpenMode::Write).unwrap();
+    file.write_at(u64::from(record.offset + at), &[&[0xff; 4]]).unwrap();
+}
+
+#[test]
+fn parity_behind_the_end_stays_as_long_as_what_it_covers_is_not_whole() {
+    let (disk, other, last) = waiting_for_parity();
+    // The last batch is in doubt, and moves; or a checkpoint proves it.
+    for from in [None, Some(last)] {
+        let disk = disk.after_crash(Survival::Everything);
+        drop(open_from(&disk, from).unwrap());
+        rot(&disk, other, 200);
+        let mut log = open_from(&disk, None).unwrap().0;
+        log.repair(other.segment).unwrap();
+        drop(log);
+        let log = open_from(&disk, None).unwrap().0;
+        assert_eq!(log.read(other).unwrap(), payload(2, 2000), "checkpoint {}", from.is_some());
+    }
+}
+
+/// Nobody but the commit behind it says that it never was.
+#[test]
+fn what_stays_behind_the_end_is_not_forgotten_to_be_disowned() {
+    let (disk, _, last) = waiting_for_parity();
+    for from in [None, Some(last)] {
+        let disk = disk.after_crash(Survival::Everything);
+        let mut log = open_from(&disk, from).unwrap().0;
+        let next = log.append(RecordKind::Blob, RecordFlags::NONE, &[b"what follows"]).unwrap().segment;
+        log.commit(b"a note").unwrap();
+        assert!(next > last.segment);
+        let disowned = log.disowned_by(next).unwrap().unwrap();
+        assert_eq!(disowned, [last.segment].into(), "checkpoint {}", from.is_some());
+    }
+}
