@@ -123,8 +123,8 @@ impl<D: Disk> Log<D> {
     /// [`LogError::Disk`] when the machine is gone, or what was written can neither be completed nor taken back.
     pub(super) fn seal_behind(&mut self, id: SegmentId) -> Result<Sealing, LogError> {
         // PA
-        let written_to = self.active.as_ref().is_some_and(|active| active.id == id);
-        let Some(segment) = self.segments.get(&id).cloned().filter(|_| !written_to) else {
+        // Behind the last commit nothing would count, and it may be the end that another process's checkpoint names.
+        let Some(segment) = self.segments.get(&id).cloned().filter(|_| id < self.durable.segment) else {
             return Ok(Sealing::NotNow);
         };
         let file = match self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write) {
@@ -199,7 +199,7 @@ impl<D: Disk> Log<D> {
 pub(super) enum Sealing {
     /// It had lacked them.
     Done,
-    /// It has them, is still written to, is damaged, or the disk refused.
+    /// It has them, is the last, is damaged, or the disk refused.
     NotNow,
 }
 

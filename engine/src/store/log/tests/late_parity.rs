@@ -68,6 +68,31 @@ fn a_mended_segment_is_given_its_parity_when_the_log_comes_to_rest() {
     assert_eq!(log.read(slice).unwrap(), bytes);
 }
 
+/// Who opens a log without the checkpoint that another keeps of its end, and mends what stands before that.
+#[test]
+fn a_slice_that_is_mended_in_a_segment_left_as_it_ends_has_nothing_put_behind_its_end() {
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng(), verify).unwrap();
+    let mut bytes = payload(1, 1500);
+    bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+    let slice = log.append(RecordKind::Slice, RecordFlags::SPREAD, &[&bytes[..16], &bytes[16..]]).unwrap();
+    log.commit(b"slice").unwrap();
+    let checkpoint = log.close().unwrap();
+    let rested = disk.files();
+    flip(&disk, slice);
+    let leaving = LogOptions { leave_end: true, ..SMALL };
+    let (mut log, _) = Log::open(disk.clone(), leaving, None, &mut rng(), verify, &mut |_| Ok(())).unwrap();
+    log.rewrite_in_place(slice, &bytes).unwrap();
+    log.settle().unwrap();
+    assert!(!log.lacks_parity());
+    log.close().unwrap();
+    assert!(disk.files() == rested, "as it was before it rotted");
+    let (log, recovery) =
+        Log::open(disk.clone(), SMALL, Some(checkpoint), &mut rng(), verify, &mut |_| Ok(())).unwrap();
+    assert_eq!((log.position(), recovery.uncommitted_bytes), (checkpoint, 0));
+    assert!(disk.files() == rested, "and the checkpoint names its end");
+}
+
 fn refuse_to_open(by_the_next: bool) {
     let (mut refused, mut failed) = (0, 0);
     for at in 0.. {
