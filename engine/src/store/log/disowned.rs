@@ -4,12 +4,12 @@
 //! by nothing else. So the segment of that commit must not go while they are there: a replay of the whole log would take
 //! them for history.
 
-use super::commit::Commit;
+use super::commit::{Commit, SECTOR_LEN};
 use super::place::Point;
 use super::scan::{Item, Scanner};
 use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordKind, SegmentId};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskFile};
+use crate::env::{Disk, DiskFailure, DiskFile};
 use std::collections::BTreeSet;
 
 impl<D: Disk> Log<D> {
@@ -42,6 +42,31 @@ impl<D: Disk> Log<D> {
     /// [`LogError::NoSegment`], [`LogError::Disk`].
     pub fn held_commit(&self, range: &DamagedRange) -> Result<bool, LogError> {
         // PA
+        let here = LogPosition { segment: range.segment, commit: range.from, end: range.to };
+        Ok(self.commit_after(range)?.is_some_and(|next| next.proven == here))
+    }
+
+    /// Whether a commit that counts may have stood in a damaged place: where it ends a sector does, and the commit that followed
+    /// does not say that the last one stood before.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`] when the machine is gone.
+    pub(super) fn may_have_held_commit(&self, range: &DamagedRange) -> Result<bool, LogError> {
+        // PA
+        if !range.to.is_multiple_of(SECTOR_LEN) {
+            return Ok(false);
+        }
+        let from = Point { segment: range.segment, offset: range.from };
+        match self.commit_after(range) {
+            Ok(next) => Ok(next.is_none_or(|next| next.proven.end_point() > from)),
+            Err(LogError::Disk(error)) if error.failure == DiskFailure::Crashed => Err(error.into()),
+            Err(_) => Ok(true),
+        }
+    }
+
+    /// The commit that follows a place; `None` also if something between them is damaged, where another may have stood.
+    fn commit_after(&self, range: &DamagedRange) -> Result<Option<Commit>, LogError> {
+        // PA
         for id in self.segments.range(range.segment..).map(|(id, _)| *id).filter(|id| !self.condemned.contains(id)) {
             let known = self.segments.get(&id).ok_or(LogError::NoSegment(id))?;
             let (file, end) = match self.active.as_ref().filter(|active| active.id == id) {
@@ -51,17 +76,14 @@ impl<D: Disk> Log<D> {
             let from = if id == range.segment { range.to } else { FIRST_RECORD };
             let mut scanner = Scanner::new(&*file, &known.binding, from, end);
             while let Some(item) = scanner.next()? {
-                // A commit may have stood where another place is damaged: then this one is not the next.
-                let Item::Record(offset, header) = item else { return Ok(false) };
+                let Item::Record(offset, header) = item else { return Ok(None) };
                 if header.kind == RecordKind::Commit {
                     let payload = scanner.payload(offset, header.len)?.filter(|payload| header.checks(payload));
-                    let before = payload.and_then(|payload| Commit::decode(payload).ok()).map(|commit| commit.proven);
-                    let here = LogPosition { segment: range.segment, commit: range.from, end: range.to };
-                    return Ok(before == Some(here));
+                    return Ok(payload.and_then(|payload| Commit::decode(payload).ok()));
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// From where to where the commits of a segment have disowned everything, and where damaged ones stood that they prove;

@@ -198,6 +198,8 @@ fn salvage<F: DiskFile>(
     let mut buffer = vec![0; SEARCH_LEN + NEEDED];
     let mut at = FIRST_RECORD;
     while at < len {
+        // What lies behind is out of reach, and would be for the offsets of records.
+        buffer.truncate((len - at) as usize);
         let count = match fetch(file, u64::from(at), &mut buffer)? {
             Fetched::Bytes(count) => count,
             Fetched::Unreadable(error) => {
@@ -260,4 +262,47 @@ fn candidate(bytes: &[u8]) -> Option<(StoreId, u64, RecordKind, u32)> {
     };
     let salt = u64::from_le_bytes(*salt.first_chunk()?);
     Some((StoreId(*store.first_chunk()?), salt, header.kind, header.len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::iter::repeat_n;
+
+    /// A file that is longer than a segment can be, and begins no end of records. What stands further in front is not given.
+    #[derive(Debug)]
+    struct Endless;
+
+    impl DiskFile for Endless {
+        fn len(&self) -> Result<u64, DiskError> {
+            Ok(1 << 33)
+        }
+
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
+            if offset < u64::from(u32::MAX) - (256 << 10) {
+                return Ok(0);
+            }
+            let begins = [b"oRec\x11\0\0\0".as_slice(), &[0; 64]].concat();
+            let bytes: Vec<u8> = repeat_n(begins, buffer.len()).flatten().take(buffer.len()).collect();
+            buffer.copy_from_slice(&bytes);
+            Ok(buffer.len())
+        }
+
+        fn write_at(&self, _: u64, _: &[&[u8]]) -> Result<(), DiskError> {
+            unreachable!("it is looked at only")
+        }
+
+        fn truncate(&self, _: u64) -> Result<(), DiskError> {
+            unreachable!("it is looked at only")
+        }
+
+        fn sync(&self) -> Result<(), DiskError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_file_beyond_the_reach_of_offsets_is_searched_as_far_as_they_go() {
+        assert!(matches!(salvage(SegmentId(1), &Endless, u32::MAX, &mut None), Ok(None)));
+    }
 }

@@ -4,7 +4,7 @@ use super::footer::Footer;
 use super::parity::{ParityList, xor};
 use super::place::{Damage, DamagedRange};
 use super::reader::{Shown, show};
-use super::record::{HEADER_LEN, RecordHeader, padding};
+use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
 use super::scan::{Fetched, Item, Scanner, fetch};
 use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
 use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
@@ -41,7 +41,7 @@ impl<D: Disk> Log<D> {
             Patient { file: &*file, segment, binding: &known.binding, end, report: RepairReport::default() };
         let header =
             SegmentHeader { store: self.store, segment, salt: known.binding.salt, config: self.config.clone() };
-        let examined = patient.heal(&header, active);
+        let examined = patient.heal(&header, active, &|range| self.may_have_held_commit(range));
         let report = patient.report;
         // What was healed before the disk refused the rest is no rot to the next who looks, and must not be rot again later.
         if !report.healed.is_empty() && !planted(Bug::RepairNotSynced) {
@@ -106,6 +106,9 @@ impl<D: Disk> Log<D> {
     }
 }
 
+/// Says whether a commit may have stood in a damaged place.
+type MayHaveHeld<'a> = &'a dyn Fn(&DamagedRange) -> Result<bool, LogError>;
+
 /// A segment under repair.
 struct Patient<'a, F> {
     file: &'a F,
@@ -117,7 +120,7 @@ struct Patient<'a, F> {
 
 impl<F: DiskFile> Patient<'_, F> {
     /// Heals all that can be healed, and notes what is left. Whether the segment has its footer.
-    fn heal(&mut self, header: &SegmentHeader, active: bool) -> Result<bool, LogError> {
+    fn heal(&mut self, header: &SegmentHeader, active: bool, held_commit: MayHaveHeld<'_>) -> Result<bool, LogError> {
         // PA
         self.heal_headers(header)?;
         for list in self.lists()?.into_values() {
@@ -125,7 +128,7 @@ impl<F: DiskFile> Patient<'_, F> {
         }
         self.heal_padding()?;
         if !active {
-            self.heal_footer()?;
+            self.heal_footer(held_commit)?;
         }
         self.examine()
     }
@@ -373,37 +376,45 @@ impl<F: DiskFile> Patient<'_, F> {
     }
 
     /// Makes the footer again if it is the only thing wrong, at two looks.
-    fn heal_footer(&mut self) -> Result<(), LogError> {
+    fn heal_footer(&mut self, held_commit: MayHaveHeld<'_>) -> Result<(), LogError> {
         // PA
-        let Some((at, payload)) = self.footer()? else { return Ok(()) };
-        let record = self.record(RecordKind::Footer, at, &payload);
-        if self.get(at, record.len())?.is_none_or(|found| found != record) && self.footer()? == Some((at, payload)) {
-            self.set(at, &record, Damage::Record(RecordKind::Footer))?;
+        let Some(footer) = self.footer()? else { return Ok(()) };
+        let record = self.record(RecordKind::Footer, footer.at, &footer.payload);
+        if self.get(footer.at, record.len())?.is_some_and(|found| found == record) {
+            return Ok(());
+        }
+        let what = Damage::Record(RecordKind::Footer);
+        // The parity before it may be of a batch, whose commit then stood there.
+        if !footer.is_known && held_commit(&self.range(footer.at, record.len(), what))? {
+            return Ok(());
+        }
+        if self.footer()?.as_ref() == Some(&footer) {
+            self.set(footer.at, &record, what)?;
         }
         Ok(())
     }
 
     /// What the footer is, and where, by the records before it; `None` if there is none, or other damage.
-    fn footer(&self) -> Result<Option<(u32, Vec<u8>)>, LogError> {
+    fn footer(&self) -> Result<Option<FoundFooter>, LogError> {
         // PA
         let mut footer = Footer::default();
         // It is written behind parity; what is damaged behind anything else may be the last commit.
         let mut behind_parity = false;
         let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
         while let Some(item) = scanner.next()? {
-            let at = match item {
-                Item::Record(offset, header) if header.kind == RecordKind::Footer => offset,
+            let (at, is_known) = match item {
+                Item::Record(offset, header) if header.kind == RecordKind::Footer => (offset, true),
                 Item::Record(_, header) => {
                     footer.add(&header);
                     behind_parity = header.kind == RecordKind::ParityList;
                     continue;
                 }
-                Item::Damaged { from, to, .. } if to == self.end && behind_parity => from,
+                Item::Damaged { from, to, .. } if to == self.end && behind_parity => (from, false),
                 Item::Damaged { .. } => return Ok(None),
             };
             let payload = footer.encode();
-            let record_len = super::record::record_len(payload.len() as u32);
-            return Ok((u64::from(at) + record_len == u64::from(self.end)).then_some((at, payload)));
+            let ends = u64::from(at) + record_len(payload.len() as u32) == u64::from(self.end);
+            return Ok(ends.then_some(FoundFooter { at, payload, is_known }));
         }
         Ok(None)
     }
@@ -420,6 +431,15 @@ impl<F: DiskFile> Patient<'_, F> {
         }
         Ok(sealed)
     }
+}
+
+/// The footer of a segment, as it was or must have been.
+#[derive(PartialEq, Eq)]
+struct FoundFooter {
+    at: u32,
+    payload: Vec<u8>,
+    /// Its header says that it is one.
+    is_known: bool,
 }
 
 /// The smallest piece that a disk refuses to read by itself, in bytes.

@@ -2,7 +2,7 @@
 
 use super::super::repair::write_over;
 use super::super::*;
-use super::basics::{STORE, create, open, payload, rng};
+use super::basics::{SMALL, STORE, create, open, open_from, payload, rng};
 use super::crash_disk::CrashDisk;
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 
@@ -196,4 +196,69 @@ fn nothing_is_called_healed_that_parity_could_not_heal() {
         refused += usize::from(report.lost.iter().any(|range| range.from >= last.end));
     }
     assert_eq!(refused, 4, "parity blocks that were refused");
+}
+
+/// Where a commit ends the segment behind the parity of its own batch, and has rotted, a footer might be as long as it is.
+#[test]
+fn no_footer_is_made_of_a_commit_behind_the_parity_of_its_batch() {
+    let mut as_long = 0;
+    for records in 1..160 {
+        let disk = CrashDisk::default();
+        let options = LogOptions { segment_len: 1 << 20, ..SMALL };
+        let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+        for number in 0..records {
+            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 20)]).unwrap();
+        }
+        log.cover().unwrap();
+        let last = log.commit(b"a note").unwrap();
+        drop(log);
+        // There is no room to write it anew: it is made durable where it stands.
+        disk.limit(Some(disk.used()));
+        let (mut log, recovery, seen) = open_from(&disk, None).unwrap();
+        assert!(recovery.kept_in_place && seen.len() == records);
+        let name = last.segment.file_name();
+        let right = disk.files()[name.as_str()].clone();
+        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+        file.write_at(u64::from(last.commit), &[&[0xa5; 24]]).unwrap();
+        let report = log.repair(last.segment).unwrap();
+        as_long += usize::from(footer_len(&right[..last.commit as usize]) == (last.end - last.commit) as usize);
+        assert_eq!((report.healed, report.lost.len()), (vec![], 1), "{records} records");
+    }
+    assert!(as_long > 0);
+}
+
+/// How long a footer behind these records is.
+fn footer_len(bytes: &[u8]) -> usize {
+    let (mut at, mut directory) = (FIRST_RECORD as usize, 0);
+    while let Some(len) = bytes.get(at + 8..at + 12) {
+        let len = u32::from_le_bytes(len.try_into().unwrap()) as usize;
+        let total = (24_usize + len).next_multiple_of(8);
+        directory += if total / 8 < 128 { 2 } else { 3 };
+        at += total;
+    }
+    (24 + 9_usize + directory).next_multiple_of(8)
+}
+
+/// One in 64 footers ends where a sector does, as every commit.
+#[test]
+fn a_footer_is_made_anew_wherever_it_ends() {
+    let mut as_a_commit = 0;
+    for records in 1..260 {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        for number in 0..records {
+            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 1)]).unwrap();
+        }
+        let segment = log.commit(b"note").unwrap().segment;
+        log.roll().unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        log.commit(b"note").unwrap();
+        let right = bytes(&disk, segment);
+        let footer = (0..right.len()).step_by(8).rfind(|at| right[*at..].starts_with(b"oRec")).unwrap();
+        file(&disk, segment).write_at(footer as u64, &[&[0xa5; 24]]).unwrap();
+        assert_eq!(log.repair(segment).unwrap().lost, [], "{records} records");
+        assert!(bytes(&disk, segment) == right, "{records} records");
+        as_a_commit += usize::from((right.len() as u64).is_multiple_of(SECTOR));
+    }
+    assert!(as_a_commit > 0);
 }
