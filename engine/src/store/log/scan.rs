@@ -63,6 +63,8 @@ pub(super) struct Scanner<'a, F> {
     at: u64,
     /// Length of the file, or of what of it counts.
     end: u64,
+    /// How far it is read ahead.
+    ahead: u64,
     window: Vec<u8>,
     window_at: u64,
     jumped: bool,
@@ -73,7 +75,12 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
     /// A walk from `at`, which must be the start of a record, over a file of which `end` bytes count.
     pub(super) fn new(file: &'a F, binding: &'a Binding, at: u32, end: u32) -> Self {
         let (at, end) = (u64::from(at), u64::from(end));
-        Self { file, binding, at, end, window: Vec::new(), window_at: 0, jumped: false, refused: None }
+        Self { file, binding, at, end, ahead: end, window: Vec::new(), window_at: 0, jumped: false, refused: None }
+    }
+
+    /// Reads no more behind `stop` than is needed to get there: the walk is to end there, and most are short.
+    pub(super) fn reading_to(self, stop: u32) -> Self {
+        Self { ahead: self.end.min(u64::from(stop)), ..self }
     }
 
     /// Where the walk has come to.
@@ -156,6 +163,7 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
     fn load(&mut self, at: u64, len: usize) -> Result<bool, LogError> {
         // PA
         let ample = if self.jumped { JUMP_LEN } else { WINDOW_LEN };
+        let ample = self.ahead.saturating_sub(at).min(ample as u64) as usize;
         // A bad sector beyond what is needed must not hide what is needed.
         for want in [len.max(ample), len] {
             let want = (want as u64).min(self.end.saturating_sub(at)) as usize;

@@ -223,7 +223,7 @@ pub(super) fn walk<D: Disk>(
         let start = if id == from.segment { from.offset.max(super::FIRST_RECORD) } else { super::FIRST_RECORD };
         let stop = if id == to.segment { to.offset } else { u32::MAX };
         let file = handles.get(id)?;
-        let mut scanner = Scanner::new(&*file, &present.binding, start, present.len);
+        let mut scanner = Scanner::new(&*file, &present.binding, start, present.len).reading_to(stop);
         while scanner.at() < stop {
             let Some(item) = scanner.next()? else { break };
             step(&mut scanner, id, item)?;

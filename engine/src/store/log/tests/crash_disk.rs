@@ -59,6 +59,8 @@ struct State {
     written: Vec<(String, usize)>,
     /// Sectors of files that are refused to every read.
     unreadable: BTreeSet<(String, usize)>,
+    /// Bytes that were read.
+    read: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -111,6 +113,11 @@ impl CrashDisk {
     /// The sectors that were written to since this was last asked.
     pub(super) fn take_written(&self) -> Vec<(String, usize)> {
         core::mem::take(&mut self.lock().written)
+    }
+
+    /// How many bytes were read since this was last asked.
+    pub(super) fn take_read(&self) -> usize {
+        core::mem::take(&mut self.lock().read)
     }
 
     /// The disk after the machine comes up again.
@@ -293,7 +300,7 @@ impl DiskFile for CrashFile {
         if self.disk.step("read", &self.name, |fault| fault == Fault::FailRead)?.is_some() {
             return Err(error("read", &self.name, DiskFailure::Io("planned".into())));
         }
-        let state = self.disk.lock();
+        let mut state = self.disk.lock();
         let content = state.inodes[self.inode].current.get(offset as usize..).unwrap_or_default();
         let count = content.len().min(buffer.len());
         let sectors = offset as usize / SECTOR..(offset as usize + count).div_ceil(SECTOR);
@@ -301,6 +308,7 @@ impl DiskFile for CrashFile {
             return Err(error("read", &self.name, DiskFailure::Io("unreadable".into())));
         }
         buffer[..count].copy_from_slice(&content[..count]);
+        state.read += count;
         Ok(count)
     }
 

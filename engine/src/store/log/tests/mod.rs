@@ -8,6 +8,7 @@ mod cut_end;
 mod faults;
 mod healed;
 mod late_parity;
+mod reads;
 mod reclaim;
 mod refused;
 mod rest;
