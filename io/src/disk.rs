@@ -48,8 +48,21 @@ fn failure(error: &io::Error) -> DiskFailure {
         ErrorKind::AlreadyExists => DiskFailure::AlreadyExists,
         // EFBIG too: to the store, a file that may not grow is a disk that has no room.
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => DiskFailure::Full,
+        _ if is_exhausted(error) => DiskFailure::Exhausted(explain(error)),
         _ => DiskFailure::Io(explain(error)),
     }
+}
+
+/// Whether the process or the machine had nothing to ask the disk with.
+fn is_exhausted(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::io::Errno;
+        if let Some(Errno::MFILE | Errno::NFILE) = Errno::from_io_error(error) {
+            return true;
+        }
+    }
+    error.kind() == ErrorKind::OutOfMemory
 }
 
 #[cfg(unix)]

@@ -10,13 +10,14 @@ use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 use ouroboros_engine::id::{EngineRng, Secret};
 use ouroboros_engine::keys::{Keyring, MasterSecret};
 use ouroboros_engine::node::{
-    Failure, Limits, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, Select, StoreConfig,
+    Event, Failure, Limits, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, Select, Stats, StoreConfig,
 };
 use ouroboros_engine::seal::Coding;
 use ouroboros_engine::store::log::{Log, LogOptions, RecordFlags, RecordKind, StoreId};
 use ouroboros_sim::disk::{Fault, FaultPlan, FaultyDisk};
 use ouroboros_sim::local::{Local, config, keyring};
 use picky::{Picky, Refuse};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Segments as short as they may be.
@@ -51,6 +52,11 @@ fn there(node: &mut Local<Picky>, count: u8) -> Vec<Result<(), Failure>> {
 fn all_are_there(node: &mut Local<Picky>, count: u8) {
     let missing: Vec<_> = there(node, count).into_iter().filter_map(Result::err).collect();
     assert!(missing.is_empty(), "{} of {count} are missing: {missing:?}", missing.len());
+}
+
+fn stats(node: &mut Local<Picky>) -> Stats {
+    let Reply::Stats(stats) = node.ask(Request::Stats).unwrap() else { panic!("no figures") };
+    stats
 }
 
 fn create(disk: &Picky, limits: Limits, count: u8) -> Local<Picky> {
@@ -177,6 +183,78 @@ fn an_index_made_anew_in_service_passes_over_no_segment() {
     node.close().unwrap();
     disk.drop_index();
     all_are_there(&mut open(&disk, limits()).0, 60);
+}
+
+/// A process that has run out of open files or memory has lost nothing, and remembers nothing as lost.
+#[test]
+fn what_cannot_be_read_for_want_of_handles_is_not_damaged() {
+    let disk = Picky::default();
+    let bytes = noise(1, 60_000);
+    let mut node = create(&disk, Limits::default(), 40);
+    let blob = node::put(&mut node, "chunks", bytes.clone()).id;
+    node.close().unwrap();
+    let (mut node, _) = open(&disk, Limits::default());
+    let unknown = |failure: &Failure| matches!(failure, Failure::Exhausted(why) if why.contains("too many files open"));
+    disk.set(Refuse::Exhausted);
+    assert!(there(&mut node, 40).iter().all(|there| there.as_ref().is_err_and(unknown)));
+    let read = || Request::Read { blob, range: 0..60_000 };
+    assert!(node.ask(read()).is_err_and(|failure| unknown(&failure)));
+    disk.set(Refuse::Nothing);
+    node.ask(Request::GetVersion(blob)).unwrap();
+    // From here on its body is known, and its slices are missing.
+    disk.set(Refuse::Exhausted);
+    let coding = Coding::new(3, 2).unwrap();
+    for request in [read(), Request::Scrub { repair: true }, Request::Recode(coding)] {
+        let answer = node.ask(request.clone()).map(drop);
+        assert!(answer.as_ref().is_err_and(unknown), "{request:?}: {answer:?}");
+    }
+    disk.set(Refuse::Nothing);
+    all_are_there(&mut node, 40);
+    assert!(node::get(&mut node, "chunks").unwrap() == bytes);
+    assert!(node.events().is_empty());
+    // What is taken for lost is sealed once more when it comes again.
+    for again in ["again", "and again"] {
+        let before = stats(&mut node).log_bytes;
+        node::put(&mut node, again, bytes.clone());
+        assert!(stats(&mut node).log_bytes - before < 30_000, "it was sealed once more");
+        node.close().unwrap();
+        node = open(&disk, Limits::default()).0;
+    }
+}
+
+/// What is to be mended is looked at when it can be.
+#[test]
+fn a_seal_that_cannot_be_mended_for_want_of_handles_is_mended_later() {
+    let disk = Picky::default();
+    let bytes = noise(1, 60_000);
+    let mut node = create(&disk, Limits::default(), 1);
+    let blob = node::put(&mut node, "chunks", bytes.clone()).id;
+    node.close().unwrap();
+    let (mut node, _) = open(&disk, Limits::default());
+    node.ask(Request::GetVersion(blob)).unwrap();
+    // One slice, or a little more.
+    let file = disk.inner.open(Volume::Blocks, &FileName::new(disk.segments()[0].as_str()).unwrap(), OpenMode::Write);
+    file.unwrap().write_at(30_000, &[&[0x55; 600]]).unwrap();
+    let hand = disk.clone();
+    // When it has been read, and before anybody has seen to it.
+    node.on_reply(move |_| hand.set(Refuse::Exhausted));
+    node.ask(Request::Read { blob, range: 0..60_000 }).unwrap();
+    node.settle();
+    node.on_reply(|_| {});
+    let outcomes = |node: &mut Local<Picky>| -> BTreeSet<String> {
+        let outcome = |event| match event {
+            Event::Integrity(damage) => Some(format!("{:?}", damage.outcome)),
+            _ => None,
+        };
+        node.events().into_iter().filter_map(outcome).collect()
+    };
+    assert_eq!(outcomes(&mut node), ["Healable".to_owned()].into());
+    assert_eq!(node.engine().held().to_mend, 1);
+    disk.set(Refuse::Nothing);
+    put(&mut node, 7).unwrap();
+    node.settle();
+    assert_eq!(outcomes(&mut node), ["Healed".to_owned()].into());
+    assert_eq!(node.engine().held().to_mend, 0);
 }
 
 /// A batch that was refused is cut off, or disowned by the next commit. Where that cannot be read, a look at the log must not

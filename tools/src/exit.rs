@@ -70,6 +70,7 @@ pub(crate) fn exit_of(error: &Error) -> Exit {
             Refusal::Full
             | Refusal::Index(_)
             | Refusal::Disk(_)
+            | Refusal::Exhausted(_)
             | Refusal::Busy
             | Refusal::Invalid(_)
             | Refusal::WouldReturn { .. }

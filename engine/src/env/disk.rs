@@ -93,12 +93,24 @@ pub enum DiskFailure {
     /// No space is left, or a quota is used up. Free some and try again.
     #[error("the disk is full")]
     Full,
+    /// The process or the machine has no more open files, or no more memory, to give. Of the medium this says nothing; the text
+    /// is the system's, and what can be done.
+    #[error("{0}")]
+    Exhausted(String),
     /// The medium or the system refused; the text is the system's.
     #[error("{0}")]
     Io(String),
     /// The simulated machine has lost power: nothing works any more until it is opened anew.
     #[error("the machine has crashed")]
     Crashed,
+}
+
+impl DiskFailure {
+    /// Whether the medium was never asked: nothing may be concluded about what stands on it.
+    #[must_use]
+    pub const fn says_nothing(&self) -> bool {
+        matches!(self, Self::Exhausted(_) | Self::Crashed)
+    }
 }
 
 /// A disk failure and where it happened.

@@ -110,7 +110,7 @@ impl<D: Disk> Engine<D> {
                     let job = Job::OpenChunk { seal: reference.seal_id, secret: reference.secret, slices };
                     return self.run(JobContext::DiffPage(page), job);
                 }
-                Err(_) if !page.again => {
+                Err(Failure::Damaged { .. }) if !page.again => {
                     self.heal_seal(&reference.seal_id);
                     page.again = true;
                 }

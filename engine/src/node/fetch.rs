@@ -15,6 +15,19 @@ pub(super) struct Fetched {
     pub(super) unreadable: Vec<SliceIndex>,
 }
 
+/// Why a record cannot be read: damage, which parity may make good, unless nothing was said of what stands there.
+pub(super) fn read_failure(error: &LogError) -> Failure {
+    // PA
+    match error {
+        LogError::Disk(disk) => match disk.failure {
+            DiskFailure::Exhausted(_) => Failure::Exhausted(error.to_string()),
+            DiskFailure::Crashed => Failure::Disk(error.to_string()),
+            _ => Failure::Damaged { place: error.to_string() },
+        },
+        _ => Failure::Damaged { place: error.to_string() },
+    }
+}
+
 impl<D: Disk> Engine<D> {
     /// Reads slices of a seal: the data slices, and as many more as it takes if some are missing; or all.
     pub(super) fn fetch(&self, seal: &SealId, all: bool) -> Result<Fetched, Failure> {
@@ -56,11 +69,7 @@ impl<D: Disk> Engine<D> {
         row: &SealRow,
     ) -> Result<Option<SealedSlice>, Failure> {
         let Some(location) = row.slices.get(index).copied().flatten() else { return Ok(None) };
-        let payload = self.log.read(location).map_err(|error| match &error {
-            // The machine is gone, and says nothing of what stands there.
-            LogError::Disk(disk) if disk.failure == DiskFailure::Crashed => Failure::Disk(error.to_string()),
-            _ => Failure::Damaged { place: error.to_string() },
-        })?;
+        let payload = self.log.read(location).map_err(|error| read_failure(&error))?;
         let damaged = |why: String| Failure::Damaged { place: format!("{location}: {why}") };
         let slice = SealedSlice::from_record(payload).map_err(|error| damaged(error.to_string()))?;
         if slice.header.seal_id() != *seal || usize::from(slice.header.index().0) != index {

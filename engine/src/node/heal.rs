@@ -11,7 +11,7 @@ use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure, Reply, Request, RequestId};
 use super::unread::{Unread, unread};
 use super::{Engine, Health, Output};
-use crate::env::{Disk, DiskFailure};
+use crate::env::{Disk, DiskError, DiskFailure};
 use crate::id::{EngineRng, SealId};
 use crate::planted::{Bug, planted};
 use crate::store::index::IndexError;
@@ -226,7 +226,12 @@ impl<D: Disk> Engine<D> {
         };
         tracing::error!(%error, ?trouble, "the index failed");
         if trouble == Trouble::None {
-            return Failure::Disk(error.to_string());
+            return match error {
+                IndexError::Disk(DiskError { failure: DiskFailure::Exhausted(_), .. }) => {
+                    Failure::Exhausted(error.to_string())
+                }
+                error => Failure::Disk(error.to_string()),
+            };
         }
         if self.heal.trouble.get() != Trouble::Damaged {
             self.heal.trouble.set(trouble);
@@ -315,6 +320,9 @@ impl<D: Disk> Engine<D> {
             let log::Replayed { damaged, dead_bytes } =
                 self.log.replay(&mut |record| replay.take(record)).map_err(|error| match error {
                     LogError::Visitor(why) => Failure::Index(why),
+                    LogError::Disk(DiskError { failure: DiskFailure::Exhausted(_), .. }) => {
+                        Failure::Exhausted(error.to_string())
+                    }
                     error => Failure::Disk(error.to_string()),
                 })?;
             let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));

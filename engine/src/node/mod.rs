@@ -52,7 +52,7 @@ pub use request::{
     Stats, Version, Written,
 };
 
-use crate::env::{Disk, DiskFailure, Instant, Now};
+use crate::env::{Disk, DiskError, DiskFailure, Instant, Now};
 use crate::id::{EngineRng, HlcClock, Partition, Sequence};
 use crate::keys::{Keyring, NameKeys};
 use crate::planted::{Bug, planted};
@@ -441,6 +441,9 @@ impl<D: Disk> Engine<D> {
                     self.health = Health::ReadOnly(error.to_string());
                 }
                 return Failure::Full;
+            }
+            LogError::Disk(DiskError { failure: DiskFailure::Exhausted(_), .. }) => {
+                return Failure::Exhausted(error.to_string());
             }
             LogError::Poisoned(_) => {
                 tracing::error!(%error, "the log failed; writing stops");

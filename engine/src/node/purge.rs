@@ -4,6 +4,7 @@ use super::Engine;
 use super::backlog::Growth;
 use super::batch::Staged;
 use super::facts::{Hidden, forget_references, hidden_by, is_referenced, lacks_page, pages_naming};
+use super::fetch::read_failure;
 use super::job::open_record;
 use super::request::{Failure, PurgeTarget, Reply, RequestId};
 use crate::blob::RefPage;
@@ -293,7 +294,7 @@ impl<D: Disk> Engine<D> {
 
     fn read_ref_page(&self, id: RefPageId, location: Location) -> Result<RefPage, Failure> {
         // PA
-        let payload = self.log.read(location).map_err(|error| Failure::Damaged { place: error.to_string() })?;
+        let payload = self.log.read(location).map_err(|error| read_failure(&error))?;
         let page = RefPage::decode(&payload).map_err(|error| Failure::Damaged { place: error.to_string() })?;
         if page.id() != id {
             return Err(Failure::Damaged { place: format!("{location}: another page stands in its place") });

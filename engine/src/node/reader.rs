@@ -2,6 +2,7 @@
 
 use super::cache::Cache;
 use super::facts::BodySummary;
+use super::fetch::read_failure;
 use super::history::version_of;
 use super::job::Job;
 use super::request::{Failure, Got, Reply, RequestId, Select};
@@ -110,12 +111,12 @@ impl<D: Disk> Engine<D> {
     fn read_record(&mut self, id: BlobId, row: &BlobRow) -> Result<BlobRecord, Failure> {
         // PA
         let read = self.read_record_at(id, row);
-        if read.is_ok() {
+        if !matches!(read, Err(Failure::Damaged { .. })) {
             return read;
         }
         // It may have been misread.
         let mut again = self.read_record_at(id, row);
-        if again.is_err() && self.heal_places([row.location]) {
+        if matches!(again, Err(Failure::Damaged { .. })) && self.heal_places([row.location]) {
             again = self.read_record_at(id, row);
         }
         again.inspect(|_| self.heal.give_hope(row.location))
@@ -123,7 +124,7 @@ impl<D: Disk> Engine<D> {
 
     fn read_record_at(&self, id: BlobId, row: &BlobRow) -> Result<BlobRecord, Failure> {
         // PA
-        let payload = self.log.read(row.location).map_err(|error| Failure::Damaged { place: error.to_string() })?;
+        let payload = self.log.read(row.location).map_err(|error| read_failure(&error))?;
         let damaged = |why: String| Failure::Damaged { place: format!("version {id} at {}: {why}", row.location) };
         let record = BlobRecord::decode(&payload).map_err(|error| damaged(error.to_string()))?;
         if record.header.id() != id {
@@ -335,12 +336,14 @@ impl<D: Disk> Engine<D> {
             match self.fetch(&seal, effort != Effort::Enough) {
                 Ok(fetched) => break fetched,
                 // Once more also where there was nothing to heal: some of it may have been misread.
-                Err(_) if effort != Effort::Healed => {
+                Err(Failure::Damaged { .. }) if effort != Effort::Healed => {
                     self.heal_seal(&seal);
                     effort = Effort::Healed;
                 }
                 Err(failure) => {
-                    self.give_up_seal(id, seal);
+                    if matches!(failure, Failure::Damaged { .. }) {
+                        self.give_up_seal(id, seal);
+                    }
                     self.fail_read(id, failure);
                     return false;
                 }

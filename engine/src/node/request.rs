@@ -422,6 +422,9 @@ pub enum Failure {
     /// The disk refused.
     #[error("the disk failed: {0}; writing stops until the store is opened anew")]
     Disk(String),
+    /// The process or the machine has no more open files, or no more memory, to give; what is stored is as it was.
+    #[error("{0}; nothing stored was lost: when there is more of it, try again")]
+    Exhausted(String),
     /// Too much is under way.
     #[error("too many requests are under way; try again")]
     Busy,

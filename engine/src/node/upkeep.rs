@@ -473,11 +473,17 @@ impl<D: Disk> Engine<D> {
                 if repair {
                     self.heal_seal(&seal);
                 }
-                self.seal_row(&seal).map(|row| {
-                    if let Some(row) = row {
-                        self.mend(seal, row, repair, true);
+                let looked_at = self.seal_row(&seal).and_then(|row| match row {
+                    Some(row) => self.mend(seal, row, repair, true),
+                    None => Ok(()),
+                });
+                match looked_at {
+                    Err(Failure::Exhausted(_)) if !matches!(task, Some(Task::Scrub { .. })) => {
+                        self.upkeep.mend_later(seal);
+                        Ok(())
                     }
-                })
+                    looked_at => looked_at,
+                }
             }
             (UpkeepJob::Mend { seal, repair, row, .. }, JobOutcome::Mended(result)) => {
                 let report = match &mut task {

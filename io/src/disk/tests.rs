@@ -64,7 +64,10 @@ fn errors_say_what_to_do() {
         assert_eq!(error(rustix::io::Errno::NOSPC), DiskFailure::Full);
         assert_eq!(error(rustix::io::Errno::DQUOT), DiskFailure::Full);
         assert_eq!(error(rustix::io::Errno::FBIG), DiskFailure::Full);
-        assert!(matches!(error(rustix::io::Errno::MFILE), DiskFailure::Io(text) if text.contains("ulimit -n")));
+        assert!(matches!(error(rustix::io::Errno::MFILE), DiskFailure::Exhausted(text) if text.contains("ulimit -n")));
+        assert!(matches!(error(rustix::io::Errno::NFILE), DiskFailure::Exhausted(_)));
+        assert!(matches!(error(rustix::io::Errno::NOMEM), DiskFailure::Exhausted(_)));
+        assert!(matches!(error(rustix::io::Errno::IO), DiskFailure::Io(_)));
     }
 }
 

@@ -249,5 +249,6 @@ const fn failure_kind(failure: &Failure) -> u8 {
         Failure::TooLarge { .. } => 11,
         Failure::Invalid(_) => 12,
         Failure::Closed => 13,
+        Failure::Exhausted(_) => 14,
     }
 }

@@ -21,6 +21,8 @@ pub enum Refuse {
     All,
     /// To read one sector of a file of the log, so often.
     Times(String, u64, u32),
+    /// To open or read any of the log's files, for want of handles or memory.
+    Exhausted,
     /// The next write to the log, for want of space.
     NextWrite,
 }
@@ -60,6 +62,10 @@ impl Disk for Picky {
     type File = PickyFile;
 
     fn open(&self, volume: Volume, name: &FileName, mode: OpenMode) -> Result<PickyFile, DiskError> {
+        if volume == Volume::Blocks && *self.refuse.lock().unwrap() == Refuse::Exhausted {
+            let failure = DiskFailure::Exhausted("too many files open".into());
+            return Err(DiskError { operation: "open", volume, file: name.to_string(), failure });
+        }
         let inner = self.inner.open(volume, name, mode)?;
         Ok(PickyFile { inner, disk: self.clone(), volume, name: name.to_string() })
     }
@@ -96,6 +102,10 @@ impl DiskFile for PickyFile {
         let touches = |sector: u64| offset < (sector + 1) * SECTOR && sector * SECTOR < offset + buffer.len() as u64;
         let refused = match &mut *self.disk.refuse.lock().unwrap() {
             Refuse::Nothing | Refuse::NextWrite => false,
+            Refuse::Exhausted if self.volume == Volume::Blocks => {
+                return Err(self.error("read", DiskFailure::Exhausted("too many files open".into())));
+            }
+            Refuse::Exhausted => false,
             Refuse::All => true,
             Refuse::File(name) => *name == self.name,
             Refuse::Sectors(name, sectors) => *name == self.name && sectors.iter().any(|sector| touches(*sector)),

@@ -265,6 +265,7 @@ impl<D: Disk> Engine<D> {
                 for page in &header.ref_pages {
                     match self.ref_page(*page) {
                         Ok(page) => page.seals.iter().try_for_each(|seal| self.knows_enough_of(seal))?,
+                        Err(failure @ Failure::Exhausted(_)) => return Err(failure),
                         // It can be read without; what it names is never collected while it lives.
                         Err(failure) => {
                             let place = format!("version {id}: {failure}");
@@ -275,6 +276,9 @@ impl<D: Disk> Engine<D> {
                 Ok(())
             });
             if let Err(failure) = whole {
+                if matches!(failure, Failure::Exhausted(_)) {
+                    return Err(failure);
+                }
                 report.lost.insert(id);
                 let place = format!("version {id}: {failure}");
                 report.damage.push(Damage { place, outcome: DamageOutcome::Lost });

@@ -76,9 +76,21 @@ impl<D: Disk> Engine<D> {
         Ok(found)
     }
 
-    /// Every slice of a seal that can be read.
-    fn slices(&self, seal: &SealId, row: &SealRow) -> Vec<SealedSlice> {
-        (0..row.slices.len()).filter_map(|index| self.fetch_slice(seal, index, row).ok().flatten()).collect()
+    /// Every slice of a seal that is not damaged.
+    ///
+    /// # Errors
+    /// Where nothing is known of one: who takes it for damaged would take the seal for lost.
+    fn slices(&self, seal: &SealId, row: &SealRow) -> Result<Vec<SealedSlice>, Failure> {
+        // PA
+        let mut slices = Vec::new();
+        for index in 0..row.slices.len() {
+            match self.fetch_slice(seal, index, row) {
+                Ok(slice) => slices.extend(slice),
+                Err(Failure::Damaged { .. }) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(slices)
     }
 
     /// Checks some seals; false when there are no more.
@@ -86,16 +98,21 @@ impl<D: Disk> Engine<D> {
         let seals = self.next_seals(walk)?;
         let more = !seals.is_empty();
         for (seal, row) in seals {
-            self.mend(seal, row, repair, false);
+            match self.mend(seal, row, repair, false) {
+                // Nobody waits for it.
+                Err(Failure::Exhausted(_)) if walk.chosen.is_some() => self.upkeep.mend_later(seal),
+                looked_at => looked_at?,
+            }
         }
         Ok(more)
     }
 
     /// Has all slices of a seal looked at.
-    pub(super) fn mend(&mut self, seal: SealId, row: SealRow, repair: bool, again: bool) {
-        let slices = self.slices(&seal, &row);
+    pub(super) fn mend(&mut self, seal: SealId, row: SealRow, repair: bool, again: bool) -> Result<(), Failure> {
+        let slices = self.slices(&seal, &row)?;
         let job = Job::Mend { seal, slices, expected: row.slices.len() };
         self.run_upkeep(UpkeepJob::Mend { seal, repair, row, again }, job);
+        Ok(())
     }
 
     pub(super) fn mended(
@@ -253,7 +270,7 @@ impl<D: Disk> Engine<D> {
                 report.unchanged += 1;
                 continue;
             }
-            let slices = self.slices(&seal, &row);
+            let slices = self.slices(&seal, &row)?;
             self.run_upkeep(UpkeepJob::Recode { seal, row }, Job::Recode { seal, slices, coding });
         }
         Ok(more)

@@ -9,7 +9,7 @@ use super::scan::Item;
 use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, SegmentId};
-use crate::env::{Disk, DiskFailure, DiskFile};
+use crate::env::{Disk, DiskFile};
 use crate::planted::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ impl<D: Disk> Log<D> {
         for (&id, known) in self.segments.iter().filter(|(id, _)| !self.condemned.contains(id)) {
             let len = match handles.get(id).and_then(|file| Ok(file.len()?)) {
                 Ok(len) => u32::try_from(len).unwrap_or(u32::MAX),
-                Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => {
+                Err(LogError::Disk(error)) if !error.failure.says_nothing() => {
                     damaged.push(lost_whole(id));
                     continue;
                 }

@@ -6,7 +6,7 @@
 use super::LogError;
 use super::record::{HEADER_LEN, RecordHeader, find_magic};
 use super::segment::Binding;
-use crate::env::{DiskError, DiskFailure, DiskFile};
+use crate::env::{DiskError, DiskFile};
 
 /// How much is read at a time when records follow each other closely, in bytes.
 const WINDOW_LEN: usize = 128 << 10;
@@ -28,13 +28,13 @@ pub(super) enum Fetched {
 /// Reads at `offset`, patiently.
 ///
 /// # Errors
-/// [`LogError::Disk`] when the whole machine is gone; a mere refusal is a [`Fetched::Unreadable`].
+/// [`LogError::Disk`] when the disk was never asked, as when the whole machine is gone; a mere refusal is a [`Fetched::Unreadable`].
 pub(super) fn fetch<F: DiskFile>(file: &F, offset: u64, buffer: &mut [u8]) -> Result<Fetched, LogError> {
     let mut attempt = 1;
     loop {
         match file.read_at(offset, buffer) {
             Ok(count) => return Ok(Fetched::Bytes(count)),
-            Err(error) if error.failure == DiskFailure::Crashed => return Err(error.into()),
+            Err(error) if error.failure.says_nothing() => return Err(error.into()),
             Err(error) if attempt == READ_ATTEMPTS => return Ok(Fetched::Unreadable(error)),
             Err(_) => attempt += 1,
         }
@@ -196,7 +196,7 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
                 self.window.truncate(count);
                 Ok(Some(&self.window))
             }
-            Err(error) if error.failure == DiskFailure::Crashed => Err(error.into()),
+            Err(error) if error.failure.says_nothing() => Err(error.into()),
             Err(error) => {
                 self.window.clear();
                 self.refused = Some(error);
