@@ -51,7 +51,8 @@ pub struct Limits {
     /// that, bytes of contents on their way in before streams are asked to wait. Each open stream may hold one piece and the
     /// beginning of one chunk beyond, or those that wait for each other's memory would wait for ever.
     pub inflight_len: usize,
-    /// Bytes of one [`Request::Read`](super::Request::Read).
+    /// Bytes of one [`Request::Read`](super::Request::Read). Who has a version written elsewhere holds one of them beside what the
+    /// engine counts, until it is written; the library reads three more ahead, for all of them together.
     pub read_len: u64,
     /// Bytes of one version that takes part in a merge.
     pub merge_len: u64,

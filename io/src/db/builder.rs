@@ -341,6 +341,7 @@ impl Builder {
             next: AtomicU64::new(1),
             open: Mutex::new(Some(Open { join, locks: Box::new(locks) })),
             pieces: super::stream::Pieces::new(&self.limits),
+            ahead: super::stream::ReadsAhead::new(),
             limits: self.limits,
             opened,
             directories,

@@ -60,6 +60,7 @@ pub(crate) struct Client {
     open: Mutex<Option<Open>>,
     limits: Limits,
     pieces: stream::Pieces,
+    ahead: stream::ReadsAhead,
     opened: Opened,
     directories: [PathBuf; 3],
 }

@@ -8,16 +8,16 @@ use ouroboros_engine::node::{Failure, Got, Limits, Put, PutOptions, PutSource, R
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of one piece on its way into the engine, at most.
 const PIECE_LEN: usize = 4 << 20;
 /// Share of the engine's budget for contents under way that one piece may take.
 const PIECE_SHARE: usize = 4;
-/// Pieces that may be under way before the reader of the input waits.
-const PIECES_AHEAD: usize = 2;
-/// Read requests that may be under way before the writer of the output waits.
-const READS_AHEAD: usize = 4;
+/// Reads of all versions that are written elsewhere, together, for which the writers of their outputs do not wait yet; each has
+/// one beside. One alone goes no faster with more.
+const READS_AHEAD: usize = 3;
 
 /// Buffers of pieces. One that the engine has let go of is filled anew: memory fresh from the system would be zeroed first,
 /// which costs as much as sealing what is in it.
@@ -58,11 +58,38 @@ impl Pieces {
     }
 }
 
+/// How many reads ahead are left: what was read waits in memory, and the engine has answered and counts it no more.
+#[derive(Debug)]
+pub(crate) struct ReadsAhead(AtomicUsize);
+
+/// One of them. Given back on drop.
+struct ReadAhead<'a>(&'a ReadsAhead);
+
+impl ReadsAhead {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicUsize::new(READS_AHEAD))
+    }
+
+    /// One of them, if any is left. Nobody waits for one: with the read that everybody has, everybody goes on.
+    fn take(&self) -> Option<ReadAhead<'_>> {
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        taken.ok().map(|_| ReadAhead(self))
+    }
+}
+
+impl Drop for ReadAhead<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// A streamed put under way.
 pub(super) struct Upload<'a> {
     client: &'a Client,
     stream: RequestId,
-    ready: VecDeque<oneshot::Receiver<Reply>>,
+    /// The engine holds one piece of each stream beyond what it may hold of all: so the next is not sent before it has said that
+    /// more is welcome. The input is read meanwhile.
+    ready: Option<oneshot::Receiver<Reply>>,
     finished: bool,
 }
 
@@ -70,31 +97,26 @@ impl<'a> Upload<'a> {
     pub(super) fn open(client: &'a Client, key: &KeyName, options: PutOptions) -> Result<Self, Error> {
         let put = Put { key: key.clone(), source: PutSource::Stream, options };
         let (stream, receiver) = client.send(Request::PutOpen(Box::new(put)))?;
-        let mut upload = Self { client, stream, ready: VecDeque::new(), finished: false };
-        upload.ready.push_back(receiver);
-        Ok(upload)
+        Ok(Self { client, stream, ready: Some(receiver), finished: false })
     }
 
     pub(super) fn send(&mut self, data: Bytes) -> Result<(), Error> {
-        while self.ready.len() > PIECES_AHEAD {
-            self.wait_one()?;
-        }
+        self.wait()?;
         let (_, receiver) = self.client.send(Request::PutData { stream: self.stream, data })?;
-        self.ready.push_back(receiver);
+        self.ready = Some(receiver);
         Ok(())
     }
 
-    fn wait_one(&mut self) -> Result<(), Error> {
-        if let Some(receiver) = self.ready.pop_front() {
+    /// Waits until more is welcome.
+    fn wait(&mut self) -> Result<(), Error> {
+        if let Some(receiver) = self.ready.take() {
             settle(receiver.recv().map_err(|_| Error::Closed)?)?;
         }
         Ok(())
     }
 
     pub(super) fn finish(mut self) -> Result<Written, Error> {
-        while !self.ready.is_empty() {
-            self.wait_one()?;
-        }
+        self.wait()?;
         self.finished = true;
         match self.client.ask(Request::PutEnd { stream: self.stream })? {
             Reply::Put(results) => match results.into_iter().next() {
@@ -168,9 +190,15 @@ pub(crate) fn write_to(client: &Client, got: &Got, range: Range<u64>, output: &m
     let step = client.limits.read_len;
     let mut next = start;
     let mut pending: VecDeque<oneshot::Receiver<Reply>> = VecDeque::new();
+    // For each of them but one.
+    let mut ahead = Vec::new();
     let mut written = 0;
     loop {
-        while next < end && pending.len() < READS_AHEAD {
+        while next < end {
+            if !pending.is_empty() {
+                let Some(one) = client.ahead.take() else { break };
+                ahead.push(one);
+            }
             let piece = next..end.min(next.saturating_add(step));
             next = piece.end;
             pending.push_back(client.send(Request::Read { blob: got.version.id, range: piece })?.1);
@@ -182,8 +210,111 @@ pub(crate) fn write_to(client: &Client, got: &Got, range: Range<u64>, output: &m
                     write(output, &piece)?;
                     written += piece.len() as u64;
                 }
+                ahead.pop();
             }
             other => unreachable!("the engine answered with {other:?}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Db;
+    use ouroboros_engine::id::EngineRng;
+    use ouroboros_engine::keys::Keyring;
+    use ouroboros_engine::node::{Base, Event, Select};
+    use std::sync::Arc;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    const LEN: u64 = 1 << 20;
+
+    /// A store whose reads are short, with a version of many of them.
+    fn store(directory: &tempfile::TempDir) -> (Db, Got) {
+        let keyring = Keyring::generate(&mut EngineRng::from_seed([3; 32]));
+        let limits = Limits { read_len: LEN / 32, ..Limits::default() };
+        let db = Db::builder().directory(directory.path()).keyring(keyring).limits(limits).create().unwrap();
+        let key = KeyName::new("a").unwrap();
+        db.put(&key, vec![7; LEN as usize], PutOptions::default()).unwrap();
+        let got = db.get(&key, Select::Winner).unwrap();
+        (db, got)
+    }
+
+    /// Counts what is read of it.
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Read for Counted {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let len = buffer.len().min((6 * PIECE_LEN).saturating_sub(self.0.load(Ordering::SeqCst)));
+            self.0.fetch_add(len, Ordering::SeqCst);
+            Ok(len)
+        }
+    }
+
+    #[test]
+    fn a_stream_has_one_piece_unanswered_and_one_in_hand() {
+        let directory = tempfile::tempdir().unwrap();
+        let keyring = Keyring::generate(&mut EngineRng::from_seed([3; 32]));
+        let ((stands, stood), (go, gone)) = (channel(), channel::<()>());
+        // The engine stands still while it tells of two heads.
+        let stand = move |_: &Event| {
+            stands.send(()).unwrap();
+            let _ = gone.recv();
+        };
+        let db = Db::builder().directory(directory.path()).keyring(keyring).on_event(stand).create().unwrap();
+        let options = || PutOptions { base: Base::Versions(Vec::new()), ..PutOptions::default() };
+        let key = |name| KeyName::new(name).unwrap();
+        db.put(&key("a"), vec![1], options()).unwrap();
+        let read = Arc::new(AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| db.put(&key("a"), vec![2], options()).unwrap());
+            stood.recv().unwrap();
+            scope.spawn(|| db.put_reader(&key("b"), &mut Counted(read.clone()), options()).unwrap());
+            std::thread::sleep(Duration::from_millis(300));
+            let held = read.load(Ordering::SeqCst) / PIECE_LEN;
+            drop(go);
+            assert!(held <= 2, "{held} pieces are held of a stream that nobody answers");
+        });
+        assert_eq!(read.load(Ordering::SeqCst), 6 * PIECE_LEN);
+    }
+
+    /// Begins another download in the middle of its own, and says how many reads all of them have asked for by then.
+    struct Nested<'a> {
+        client: &'a Client,
+        got: &'a Got,
+        deeper: usize,
+        asked: &'a mut u64,
+    }
+
+    impl Write for Nested<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            if self.deeper > 0 {
+                let deeper = std::mem::take(&mut self.deeper) - 1;
+                let mut nested = Nested { client: self.client, got: self.got, deeper, asked: self.asked };
+                if *nested.asked == 0 && deeper == 0 {
+                    *nested.asked = self.client.next.load(Ordering::Relaxed);
+                }
+                write_to(self.client, self.got, 0..LEN, &mut nested).unwrap();
+            }
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn downloads_share_what_is_read_ahead() {
+        let directory = tempfile::tempdir().unwrap();
+        let (db, got) = store(&directory);
+        let before = db.client.next.load(Ordering::Relaxed);
+        let mut asked = 0;
+        let mut output = Nested { client: &db.client, got: &got, deeper: 20, asked: &mut asked };
+        assert_eq!(write_to(&db.client, &got, 0..LEN, &mut output).unwrap(), LEN);
+        let held = asked - before;
+        assert!((20..=20 + READS_AHEAD as u64).contains(&held), "{held} reads are held by 20 downloads");
+        assert_eq!(db.client.ahead.0.load(Ordering::Relaxed), READS_AHEAD);
     }
 }
