@@ -52,7 +52,7 @@ pub struct Limits {
     /// beginning of one chunk beyond, or those that wait for each other's memory would wait for ever.
     pub inflight_len: usize,
     /// Bytes of one [`Request::Read`](super::Request::Read). Who has a version written elsewhere holds one of them beside what the
-    /// engine counts, until it is written; the library reads three more ahead, for all of them together.
+    /// engine counts, until it is written; the library reads three more ahead, for all of them together. At least one.
     pub read_len: u64,
     /// Bytes of one version that takes part in a merge.
     pub merge_len: u64,
@@ -146,6 +146,14 @@ impl Profile {
                 upkeep_step_len: 512 << 10,
             },
         }
+    }
+}
+
+impl Limits {
+    /// These, without those by which nothing would ever come to an end: a read of no bytes brings nobody further.
+    #[must_use]
+    pub(super) fn sane(self) -> Self {
+        Self { read_len: self.read_len.max(1), ..self }
     }
 }
 

@@ -336,7 +336,7 @@ impl<D: Disk> Engine<D> {
         }
         let mut engine = Self {
             config,
-            limits: options.limits.clone(),
+            limits: options.limits.clone().sane(),
             humour: Humour::default(),
             name_keys: keys.map(|keys| Arc::new(keys.name_keys())),
             keys: keys.cloned(),

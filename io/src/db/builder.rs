@@ -321,6 +321,8 @@ impl Builder {
         opened: Opened,
         directories: [PathBuf; 3],
     ) -> Result<Arc<Client>, Error> {
+        // As the engine took them.
+        let limits = engine.limits().clone();
         let mailbox = Arc::new(Mailbox::new(E::MAILBOX_LEN));
         let waiting = Arc::new(Waiting::default());
         let threads = match self.threads {
@@ -334,15 +336,15 @@ impl Builder {
         let client = Client {
             mailbox,
             waiting,
-            turns: Turns::new(self.limits.requests),
+            turns: Turns::new(limits.requests),
             shared_loop: asked,
             ended,
             may_block: E::THREADS,
             next: AtomicU64::new(1),
             open: Mutex::new(Some(Open { join, locks: Box::new(locks) })),
-            pieces: super::stream::Pieces::new(&self.limits),
+            pieces: super::stream::Pieces::new(&limits),
             ahead: super::stream::ReadsAhead::new(),
-            limits: self.limits,
+            limits,
             opened,
             directories,
         };

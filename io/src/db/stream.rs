@@ -306,6 +306,21 @@ mod tests {
     }
 
     #[test]
+    fn reads_of_no_bytes_are_of_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let keyring = Keyring::generate(&mut EngineRng::from_seed([3; 32]));
+        let limits = Limits { read_len: 0, ..Limits::default() };
+        let db = Db::builder().directory(directory.path()).keyring(keyring).limits(limits).create().unwrap();
+        assert!(db.limits().read_len > 0, "no download would ever end");
+        let key = KeyName::new("a").unwrap();
+        let bytes: Vec<u8> = EngineRng::from_seed([4; 32]).bytes::<10_000>().to_vec();
+        db.put(&key, bytes.clone(), PutOptions::default()).unwrap();
+        let (mut written, got) = (Vec::new(), db.get(&key, Select::Winner).unwrap());
+        db.write_to(&got, 0..u64::MAX, &mut written).unwrap();
+        assert!(written == bytes);
+    }
+
+    #[test]
     fn downloads_share_what_is_read_ahead() {
         let directory = tempfile::tempdir().unwrap();
         let (db, got) = store(&directory);
