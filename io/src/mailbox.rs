@@ -42,8 +42,24 @@ impl Mailbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Waits for room without holding a thread. Others may be faster to take it.
+    pub(crate) async fn room(&self) -> Result<(), Closed> {
+        let is_there = || {
+            let state = self.lock();
+            if state.closed { Err(Closed) } else { Ok(state.requests.len() < self.capacity) }
+        };
+        while !is_there()? {
+            let listener = self.space.listen();
+            if is_there()? {
+                break;
+            }
+            listener.await;
+        }
+        Ok(())
+    }
+
     /// Puts a request in, or gives it back when the mailbox is full.
-    fn offer(&self, input: Input) -> Result<Option<Input>, Closed> {
+    pub(crate) fn offer(&self, input: Input) -> Result<Option<Input>, Closed> {
         let mut state = self.lock();
         if state.closed {
             return Err(Closed);

@@ -4,7 +4,7 @@
 //! A turn ends when the engine answers, not when somebody takes the answer: whoever reads and writes at once may stand waiting to
 //! write, and holds nothing that anybody waits for.
 
-use event_listener::{Event, EventListener, Listener as _};
+use event_listener::{Event, EventListener, IntoNotification, Listener as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// See the module's text.
@@ -22,6 +22,12 @@ pub(crate) struct Turn(Arc<Turns>);
 impl Turns {
     pub(crate) fn new(count: usize) -> Arc<Self> {
         Arc::new(Self { count: count.max(1), free: Mutex::new(count.max(1)), given_back: Event::new() })
+    }
+
+    /// How many nobody has.
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> usize {
+        *self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn try_take(self: &Arc<Self>) -> Option<Turn> {
@@ -65,11 +71,12 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut free = self.0.free.lock().unwrap_or_else(PoisonError::into_inner);
         *free += 1;
-        // As many are told as can go on. One of them may be a future that nobody polls at the moment: so that the others do not
-        // wait for it, all are told once nobody has a turn any more.
+        // As many are told as can go on, beside those that were told before: one of these may be a future that nobody polls at
+        // the moment, and the others do not wait for it. Nor do they if all who were told now are such, once nobody has a turn any
+        // more.
         let told = if *free == self.0.count { usize::MAX } else { *free };
         drop(free);
-        self.0.given_back.notify(told);
+        self.0.given_back.notify(told.additional());
     }
 }
 
@@ -93,6 +100,30 @@ mod tests {
         drop((first, second));
         drop(gone);
         block_on(async { drop((waits.await, waits_too.await)) });
-        assert_eq!(*turns.free.lock().unwrap(), 2);
+        assert_eq!(turns.free(), 2);
+    }
+
+    #[test]
+    fn a_future_that_nobody_polls_costs_the_others_no_turn() {
+        let turns = Turns::new(3);
+        let (first, second, third) = (turns.take(), turns.take(), turns.take());
+        let mut asleep = Box::pin(turns.take_async());
+        let mut waits = Box::pin(turns.take_async());
+        let mut waits_too = Box::pin(turns.take_async());
+        block_on(async {
+            for waiting in [&mut asleep, &mut waits, &mut waits_too] {
+                assert!(poll_once(waiting).await.is_none());
+            }
+            // The one who sleeps is told, and another takes the turn.
+            drop(first);
+            let passing = turns.take();
+            drop(passing);
+            let taken = poll_once(&mut waits).await;
+            assert!(taken.is_some(), "a turn is free, and nobody has it");
+            // Two are free then: the one that the sleeper was told of, and this.
+            drop(second);
+            assert!(poll_once(&mut waits_too).await.is_some(), "a turn is free, and nobody has it");
+        });
+        drop(third);
     }
 }

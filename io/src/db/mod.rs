@@ -139,13 +139,31 @@ impl Client {
         settle(receiver.recv().map_err(|_| Error::Closed)?)
     }
 
-    pub(crate) async fn send_async(&self, request: Request) -> Result<(RequestId, oneshot::Receiver<Reply>), Error> {
-        let turn = if request.holds_memory() { Some(self.turns.take_async().await) } else { None };
-        let (place, receiver) = self.enqueue(turn);
-        let id = place.id;
-        self.mailbox.send_async(Input::Request(id, request)).await.map_err(|_| Error::Closed)?;
-        place.keep();
-        Ok((id, receiver))
+    pub(crate) async fn send_async(
+        &self,
+        mut request: Request,
+    ) -> Result<(RequestId, oneshot::Receiver<Reply>), Error> {
+        if !request.holds_memory() {
+            let (place, receiver) = self.enqueue(None);
+            let id = place.id;
+            self.mailbox.send_async(Input::Request(id, request)).await.map_err(|_| Error::Closed)?;
+            place.keep();
+            return Ok((id, receiver));
+        }
+        loop {
+            self.mailbox.room().await.map_err(|_| Error::Closed)?;
+            // Nothing is waited for with a turn in hand: a future that nobody polls would keep it from the others.
+            let (place, receiver) = self.enqueue(Some(self.turns.take_async().await));
+            let id = place.id;
+            match self.mailbox.offer(Input::Request(id, request)).map_err(|_| Error::Closed)? {
+                // Others were faster; the turn is given back with the place.
+                Some(Input::Request(_, back)) => request = back,
+                _ => {
+                    place.keep();
+                    return Ok((id, receiver));
+                }
+            }
+        }
     }
 
     pub(crate) async fn ask_async(&self, request: Request) -> Result<Reply, Error> {
@@ -471,3 +489,6 @@ impl Db {
         self.client.close()
     }
 }
+
+#[cfg(test)]
+mod tests;
