@@ -9,9 +9,10 @@ use node::{
     CHUNKER, Node, PAGED, create, everything_is_there, everything_lasts, get, key, noise, open_without_index, put,
 };
 use node::{tight, value};
+use ouroboros_engine::blob::Attributes;
 use ouroboros_engine::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 use ouroboros_engine::node::{
-    Failure, Job, Limits, PurgeTarget, PutSource, Reply, Request, RequestId, Select, Written,
+    Failure, Job, Limits, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Select, Written,
 };
 use ouroboros_engine::seal::{Chunker, Coding};
 use ouroboros_sim::disk::{CrashVariant, FaultPlan, FaultyDisk, Operation};
@@ -497,4 +498,72 @@ fn a_value_whose_pages_need_pages_is_read_at_any_place() {
         panic!()
     };
     assert!(pieces.concat() == tail);
+}
+
+fn put_with(node: &mut Node, name: &str, source: PutSource, options: PutOptions) -> Written {
+    let put = Put { options, ..value(name, source) };
+    let Reply::Put(mut results) = node.ask(Request::Put(vec![put])).unwrap() else { panic!("no put") };
+    results.pop().unwrap().unwrap()
+}
+
+/// A version is charged for by the length of its record, whether that is short or long.
+#[test]
+fn what_is_held_for_versions_that_are_opened_is_what_they_take() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, Limits { inflight_len: 2 << 20, ..tight() });
+    let names = |kind: &str| (0..20).map(|n| format!("{kind}/{n}")).collect::<Vec<_>>();
+    for (name, n) in names("short").iter().zip(0..) {
+        put(&mut node, name, noise(n, 100));
+    }
+    for (name, n) in names("long").iter().zip(0..) {
+        let mut attributes = Attributes::new();
+        attributes.set("a", noise(n, 60_000)).unwrap();
+        let options = PutOptions { attributes, ..PutOptions::default() };
+        put_with(&mut node, name, PutSource::Value(noise(n, 100)), options);
+    }
+    for (kind, held) in [("short", 20 * 200..20 * 4000), ("long", 20 * 120_000..usize::MAX)] {
+        let wanted = names(kind).iter().map(|name| (key(name), Select::Winner)).collect();
+        let held = held.start.min(2 << 20)..held.end;
+        let id = node.send(Request::Get(wanted));
+        let charged = node.engine().held().reads_len;
+        assert!(held.contains(&charged), "{charged} bytes for 20 {kind} versions");
+        // Whoever comes meanwhile waits if there is no room.
+        let other = node.send(Request::Get(vec![(key("long/0"), Select::Winner)]));
+        assert!(node.engine().held().reads_len <= 2 << 20);
+        node.settle();
+        for (id, count) in [(id, 20), (other, 1)] {
+            let Some(Reply::Got(got)) = node.take(id) else { panic!("not got") };
+            assert_eq!(got.into_iter().filter(Result::is_ok).count(), count);
+        }
+        assert_eq!(node.engine().held().reads_len, 0);
+    }
+}
+
+/// A put chooses its own coding, and all slices of a chunk may be read: as many times its length as there are.
+#[test]
+fn what_is_held_for_a_read_is_by_the_coding_of_what_it_reads() {
+    let disk = MemoryDisk::new();
+    let bytes = noise(1, 30_000);
+    let limits = Limits { inflight_len: 1_000_000, ..tight() };
+    let mut node = create(&disk, limits.clone());
+    let options = PutOptions { coding: Some(Coding::new(1, 20).unwrap()), ..PutOptions::default() };
+    let blob = put_with(&mut node, "wide", PutSource::Value(bytes.clone()), options).id;
+    node.close().unwrap();
+    let (mut node, _) = Local::open(disk, keyring(1), limits, 8).unwrap();
+    // The second finds the body opened.
+    for opened in [false, true] {
+        let read = || Request::Read { blob, range: 0..20_000 };
+        let ids = node.send_all(vec![read(), read()]);
+        let mut most = 0;
+        while node.engine().held().questions > 0 {
+            node.step();
+            most = most.max(node.engine().held().reads_len);
+        }
+        assert!(most >= 21 * 20_000, "{most} bytes for a read of 20,000 in 21 slices, opened: {opened}");
+        for id in ids {
+            let Some(Reply::Data(data)) = node.take(id) else { panic!("no data") };
+            assert!(data.concat() == bytes[..20_000]);
+        }
+        assert_eq!(node.engine().held().reads_len, 0);
+    }
 }

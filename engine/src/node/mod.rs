@@ -244,8 +244,10 @@ impl<D: Disk> Engine<D> {
     /// Answers what changes nothing.
     fn answer_question(&mut self, id: RequestId, request: Request) {
         match request {
-            Request::Get(wanted) => self.get(id, wanted),
-            Request::GetVersion(blob) => self.get_version(id, blob),
+            Request::Get(_) | Request::GetVersion(_) => {
+                let sought = self.sought(&request).unwrap_or_default();
+                self.look_up(id, sought);
+            }
             Request::Exist(versions) => {
                 let answer = self.exist(&versions).map(Reply::Exist);
                 self.answer(id, answer);

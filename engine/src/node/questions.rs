@@ -6,14 +6,20 @@
 //! started question waits for jobs and nothing else, and there is always one that is started: nothing here can wait for a stream
 //! that waits for memory, nor the other way round.
 
+use super::reader::Found;
 use super::request::{Failure, Request, RequestId};
 use super::{Engine, Health};
+use crate::blob::{Body, Content, MAX_INLINE_LEN};
 use crate::env::Disk;
+use crate::id::BlobId;
 use crate::planted::{Bug, planted};
+use crate::seal::Coding;
+use crate::store::index::BlobRow;
+use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
 
-/// What is held for each version that is opened, in bytes: its record, and what is in it. Few have so much.
-const VERSION_LEN: usize = 64 << 10;
+/// What is held for each version that is looked for, in bytes, beside its record and what is in it.
+const ANSWER_LEN: usize = 512;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -21,7 +27,15 @@ pub(super) struct Questions {
     /// What is held for each that is under way, in bytes.
     charges: BTreeMap<RequestId, usize>,
     charged: usize,
-    waiting: VecDeque<(RequestId, Request)>,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: RequestId,
+    request: Request,
+    /// What it takes, at least, as far as is known by now.
+    cost: usize,
 }
 
 impl Questions {
@@ -35,9 +49,12 @@ impl Questions {
         self.charged
     }
 
+    fn fits(&self, cost: usize, limit: usize) -> bool {
+        self.charged == 0 || self.charged.saturating_add(cost) <= limit || planted(Bug::ReadsUnbounded)
+    }
+
     fn admit(&mut self, id: RequestId, cost: usize, limit: usize) -> bool {
-        let fits = self.charged == 0 || self.charged.saturating_add(cost) <= limit;
-        if !fits && !planted(Bug::ReadsUnbounded) {
+        if !self.fits(cost, limit) {
             return false;
         }
         self.charges.insert(id, cost);
@@ -55,23 +72,94 @@ impl Questions {
 
 impl<D: Disk> Engine<D> {
     /// What is held until a question is answered, in bytes: at most all that may be.
-    fn cost_of(&self, request: &Request) -> usize {
+    fn cost_of(&self, request: &Request, sought: Option<&[Result<Found, Failure>]>) -> usize {
         let limit = self.limits.inflight_len;
-        let cost = match request {
-            Request::Read { range, .. } => {
-                let len = range.end.saturating_sub(range.start).min(self.limits.read_len);
-                // Of the chunks at both ends more is read than is wanted, and of each all its slices if need be.
-                let len =
-                    usize::try_from(len).unwrap_or(limit).saturating_add(2 * self.config.chunker.max_len as usize);
-                let (data, all) = (usize::from(self.config.coding.data()), self.config.coding.total());
-                (len.saturating_mul(all) / data.max(1)).saturating_add(VERSION_LEN)
+        let cost = match (request, sought) {
+            (_, Some(sought)) => {
+                let each = |found: &Result<Found, Failure>| match found {
+                    Ok(found) => opened_len(&found.row).saturating_add(ANSWER_LEN),
+                    Err(_) => ANSWER_LEN,
+                };
+                sought.iter().map(each).fold(0, usize::saturating_add)
             }
-            Request::Get(wanted) => wanted.len().saturating_mul(VERSION_LEN),
-            Request::GetVersion(_) => VERSION_LEN,
+            (Request::Read { blob, range }, None) => match self.opened_body(*blob) {
+                Some(body) => self.read_cost(range, self.widest(range, &body)),
+                // How its chunks are coded is known when it is opened.
+                None => {
+                    let record = self.live_blob(*blob).map_or(0, |row| opened_len(&row));
+                    self.read_cost(range, self.config.coding).saturating_add(record)
+                }
+            },
             // All references of both sides, whatever that is; the other half is for who reads meanwhile.
             _ => limit / 2,
         };
         cost.min(limit)
+    }
+
+    /// What is held for a range of chunks that are coded so, in bytes.
+    fn read_cost(&self, range: &Range<u64>, coding: Coding) -> usize {
+        let limit = self.limits.inflight_len;
+        let len = range.end.saturating_sub(range.start).min(self.limits.read_len);
+        // Of the chunks at both ends more is read than is wanted, and of each all its slices if need be.
+        let len = usize::try_from(len).unwrap_or(limit).saturating_add(2 * self.config.chunker.max_len as usize);
+        len.saturating_mul(coding.total()) / usize::from(coding.data()).max(1)
+    }
+
+    /// The coding, among those of what a range of a version lies in, that takes the most: each put may choose its own.
+    fn widest(&self, range: &Range<u64>, body: &Body) -> Coding {
+        let mut widest = self.config.coding;
+        let Content::Chunks { chunks, .. } = &body.content else { return widest };
+        let mut at = 0u64;
+        for chunk in chunks {
+            let from = at;
+            at = at.saturating_add(chunk.len);
+            if from >= range.end || at <= range.start {
+                continue;
+            }
+            // What cannot be found out is told to who reads it.
+            let row = self.seal_row(&chunk.seal_id).ok().flatten();
+            if let Some(coding) = row.and_then(|row| Coding::new(row.data, row.parity).ok())
+                && coding.total() * usize::from(widest.data()) > widest.total() * usize::from(coding.data())
+            {
+                widest = coding;
+            }
+        }
+        widest
+    }
+
+    /// Lets a read wait once more, before it takes anything into memory, if it turns out to take more than it was admitted for.
+    pub(super) fn takes_more(&mut self, id: RequestId, blob: BlobId, range: &Range<u64>, body: &Body) -> bool {
+        let cost = self.read_cost(range, self.widest(range, body)).min(self.limits.inflight_len);
+        if self.questions.charges.get(&id).is_none_or(|charge| cost <= *charge) {
+            return false;
+        }
+        self.questions.release(id);
+        let request = Request::Read { blob, range: range.clone() };
+        self.questions.waiting.push_front(Waiting { id, request, cost });
+        true
+    }
+
+    /// What a question for versions looks for; none if it is another.
+    pub(super) fn sought(&self, request: &Request) -> Option<Vec<Result<Found, Failure>>> {
+        match request {
+            Request::Get(wanted) => Some(wanted.iter().map(|(key, select)| self.select(key, *select)).collect()),
+            Request::GetVersion(id) => Some(vec![self.live_blob(*id).and_then(|row| self.found_version(*id, row))]),
+            _ => None,
+        }
+    }
+
+    /// Starts a question if there is room for it, or gives it back with what it takes.
+    fn admit(&mut self, Waiting { id, request, cost }: Waiting) -> Result<(), Waiting> {
+        let sought = self.sought(&request);
+        let cost = self.cost_of(&request, sought.as_deref()).max(cost);
+        if !self.questions.admit(id, cost, self.limits.inflight_len) {
+            return Err(Waiting { id, request, cost });
+        }
+        match sought {
+            Some(sought) => self.look_up(id, sought),
+            None => self.answer_question(id, request),
+        }
+        Ok(())
     }
 
     /// Answers a question, when its turn comes; `Busy` when there are too many.
@@ -82,33 +170,43 @@ impl<D: Disk> Engine<D> {
         if self.questions.len() >= self.limits.requests.max(1) {
             return self.refuse(id, Failure::Busy);
         }
-        let cost = self.cost_of(&request);
-        if self.questions.waiting.is_empty() && self.questions.admit(id, cost, self.limits.inflight_len) {
-            self.answer_question(id, request);
-        } else {
-            self.questions.waiting.push_back((id, request));
+        let waiting = Waiting { id, request, cost: 0 };
+        if !self.questions.waiting.is_empty() {
+            return self.questions.waiting.push_back(waiting);
+        }
+        if let Err(waiting) = self.admit(waiting) {
+            self.questions.waiting.push_back(waiting);
         }
     }
 
     /// Starts the questions for which there is room by now.
     pub(super) fn admit_waiting(&mut self) {
-        while let Some((id, request)) = self.questions.waiting.pop_front() {
+        while let Some(waiting) = self.questions.waiting.pop_front() {
             let refused = match (&self.health, self.index_is_sound()) {
                 (Health::Closed, _) => Some(Failure::Closed),
                 (_, false) => Some(Failure::Index(super::heal::NOT_MADE_ANEW.to_owned())),
                 _ => None,
             };
             if let Some(failure) = refused {
-                self.refuse(id, failure);
+                self.refuse(waiting.id, failure);
                 continue;
             }
-            let cost = self.cost_of(&request);
-            if !self.questions.admit(id, cost, self.limits.inflight_len) {
-                return self.questions.waiting.push_front((id, request));
+            // Asked again only when it may fit: what it takes is looked up.
+            let admitted = match self.questions.fits(waiting.cost, self.limits.inflight_len) {
+                true => self.admit(waiting),
+                false => Err(waiting),
+            };
+            if let Err(waiting) = admitted {
+                return self.questions.waiting.push_front(waiting);
             }
-            self.answer_question(id, request);
             // What it has found of the index is asked again before the next.
             self.heal_index();
         }
     }
+}
+
+/// What is held for a version that is opened: its record, and what is in it, which may have been packed.
+fn opened_len(row: &BlobRow) -> usize {
+    let unpacked = usize::try_from(row.len).ok().filter(|len| *len <= MAX_INLINE_LEN).unwrap_or(0);
+    (2 * row.location.len as usize).saturating_add(unpacked)
 }

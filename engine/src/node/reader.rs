@@ -5,7 +5,7 @@ use super::facts::BodySummary;
 use super::fetch::read_failure;
 use super::history::version_of;
 use super::job::Job;
-use super::request::{Failure, Got, Reply, RequestId, Select};
+use super::request::{Failure, Got, Reply, RequestId};
 use super::{Engine, JobContext};
 use crate::blob::{BlobRecord, Body, ChunkList, ChunkRef, Content};
 use crate::env::Disk;
@@ -133,17 +133,12 @@ impl<D: Disk> Engine<D> {
         Ok(record)
     }
 
-    pub(super) fn get(&mut self, request: RequestId, wanted: Vec<(KeyName, Select)>) {
-        let sought = wanted.into_iter().map(|(key, select)| self.select(&key, select)).collect();
-        self.look_up(request, sought);
+    /// A body that was opened lately.
+    pub(super) fn opened_body(&self, blob: BlobId) -> Option<Arc<Body>> {
+        self.reads.bodies.get(&blob)
     }
 
-    pub(super) fn get_version(&mut self, request: RequestId, blob: BlobId) {
-        let sought = vec![self.live_blob(blob).and_then(|row| self.found_version(blob, row))];
-        self.look_up(request, sought);
-    }
-
-    fn look_up(&mut self, request: RequestId, sought: Vec<Result<Found, Failure>>) {
+    pub(super) fn look_up(&mut self, request: RequestId, sought: Vec<Result<Found, Failure>>) {
         let Some(keys) = self.keys.clone() else {
             return self.reply(request, Reply::Failed(Failure::NoKeys));
         };
@@ -241,7 +236,7 @@ impl<D: Disk> Engine<D> {
         if let Err(failure) = self.live_blob(blob) {
             return self.reply(request, Reply::Failed(failure));
         }
-        if let Some(body) = self.reads.bodies.get(&blob) {
+        if let Some(body) = self.opened_body(blob) {
             return self.start_read(request, blob, range, &body);
         }
         let Some(keys) = self.keys.clone() else {
@@ -291,6 +286,9 @@ impl<D: Disk> Engine<D> {
             Content::Chunks { len, depth, chunks } => (*len, *depth, chunks),
         };
         let range = range.start.min(len)..range.end.min(len);
+        if self.takes_more(request, blob, &range, body) {
+            return;
+        }
         let id = ReadId(self.reads.next);
         self.reads.next += 1;
         let mut read = Read { request, blob, range, pieces: BTreeMap::new(), fetching: 0, failed: None };
