@@ -11,8 +11,9 @@ use node::{
 use node::{tight, value};
 use ouroboros_engine::blob::Attributes;
 use ouroboros_engine::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
+use ouroboros_engine::id::BlobId;
 use ouroboros_engine::node::{
-    Failure, Job, Limits, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Select, Written,
+    Base, Failure, Job, Limits, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Select, Written,
 };
 use ouroboros_engine::seal::{Chunker, Coding};
 use ouroboros_sim::disk::{CrashVariant, FaultPlan, FaultyDisk, Operation};
@@ -566,4 +567,52 @@ fn what_is_held_for_a_read_is_by_the_coding_of_what_it_reads() {
         }
         assert_eq!(node.engine().held().reads_len, 0);
     }
+}
+
+/// The references of both sides are in memory, and what may be is said by the limits.
+#[test]
+fn no_more_chunks_are_compared_than_the_memory_holds() {
+    let disk = MemoryDisk::new();
+    let bytes = noise(1, 4 * PAGED);
+    let mut node = create(&disk, tight());
+    let from = put(&mut node, "large", bytes.clone()).id;
+    let to = put(&mut node, "large", [&bytes[..1000], b"edited", &bytes[1000..]].concat().into()).id;
+    let small = put(&mut node, "large", noise(2, PAGED)).id;
+    let compared = node.ask(Request::Diff { from, to });
+    assert!(matches!(compared, Err(Failure::TooLarge { limit: 8192, .. })), "{compared:?}");
+    node.ask(Request::Diff { from: small, to: small }).unwrap();
+    assert_eq!(node.engine().held().reads_len, 0);
+    node.close().unwrap();
+    let (mut node, _) = Local::open(disk, keyring(1), Limits { inflight_len: 64 << 20, ..tight() }, 8).unwrap();
+    let Reply::Diff(diff) = node.ask(Request::Diff { from, to }).unwrap() else { panic!("no differences") };
+    assert_eq!(diff.ranges.len(), 1);
+}
+
+/// Nobody else is answered while two histories are walked.
+#[test]
+fn histories_are_walked_as_far_as_the_limits_say() {
+    let disk = MemoryDisk::new();
+    let limits = Limits { inflight_len: 1, ..Limits::default() };
+    let mut node = create(&disk, limits);
+    let first = put(&mut node, "v", noise(0, 10)).id;
+    let mut heads = [first; 2];
+    let follow = |node: &mut Node, head: &mut BlobId| {
+        let options = PutOptions { base: Base::Versions(vec![*head]), ..PutOptions::default() };
+        *head = put_with(node, "v", PutSource::Value(noise(1, 10)), options).id;
+    };
+    let near = {
+        let mut near = heads;
+        near.iter_mut().for_each(|head| (0..400).for_each(|_| follow(&mut node, head)));
+        heads = near;
+        near
+    };
+    let Reply::Versions(bases) = node.ask(Request::MergeBases(near.to_vec())).unwrap() else { panic!("no bases") };
+    assert_eq!(bases.iter().map(|base| base.id).collect::<Vec<_>>(), [first]);
+    heads.iter_mut().for_each(|head| (0..200).for_each(|_| follow(&mut node, head)));
+    let bases = node.ask(Request::MergeBases(heads.to_vec()));
+    assert!(matches!(bases, Err(Failure::TooLarge { limit: 1024, .. })), "{bases:?}");
+    node.close().unwrap();
+    let (mut node, _) = Local::open(disk, keyring(1), Limits::default(), 8).unwrap();
+    let Reply::Versions(bases) = node.ask(Request::MergeBases(heads.to_vec())).unwrap() else { panic!("no bases") };
+    assert_eq!(bases.iter().map(|base| base.id).collect::<Vec<_>>(), [first]);
 }

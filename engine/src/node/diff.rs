@@ -3,7 +3,7 @@
 use super::job::Job;
 use super::request::{DiffReply, Failure, Reply, RequestId};
 use super::{Engine, JobContext};
-use crate::blob::{Body, ChunkList, ChunkRef, Content};
+use crate::blob::{Body, ChunkList, ChunkRef, Content, MAX_PAGE_REFS};
 use crate::dag::{diff_bytes, diff_chunks};
 use crate::env::Disk;
 use crate::id::BlobId;
@@ -11,8 +11,12 @@ use crate::seal::SliceIndex;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-/// Most chunks of one side: 1,048,576, which is 256 GiB at the default size.
-const MAX_CHUNKS: usize = 1 << 20;
+/// Most chunks of both sides together: 2,097,152, which is 512 GiB at the default size.
+const MAX_CHUNKS: usize = 1 << 21;
+/// As many are compared in any case: a few pages of them.
+const MIN_CHUNKS: usize = 8 * MAX_PAGE_REFS;
+/// Bytes that are held for each: its reference, and as much again for what the comparison remembers of it.
+const CHUNK_LEN: usize = 2 * size_of::<(u8, ChunkRef)>();
 
 /// One side's references, pages not yet opened among them.
 #[derive(Debug, Default)]
@@ -138,16 +142,19 @@ impl<D: Disk> Engine<D> {
                 ChunkList::open(&plain, &reference, depth).map_err(|error| error.to_string())
             }
         };
+        // Half of what questions may hold: what each comparison is admitted for.
+        let limit = (self.limits.inflight_len / 2 / CHUNK_LEN).clamp(MIN_CHUNKS, MAX_CHUNKS);
         let Some(comparison) = self.comparisons.get_mut(&page.request) else { return };
+        let held: usize = comparison.sides.iter().map(|side| side.references.len()).sum();
         let references = &mut comparison.sides[page.side].references;
         match opened {
-            Ok(list) if references.len() + list.chunks.len() <= MAX_CHUNKS => {
+            Ok(list) if held + list.chunks.len() <= limit => {
                 let below = list.chunks.into_iter().map(|chunk| (depth - 1, chunk));
                 references.splice(page.place..=page.place, below);
                 self.continue_diff(page.request);
             }
-            Ok(_) => {
-                let (found, limit) = (MAX_CHUNKS as u64 + 1, MAX_CHUNKS as u64);
+            Ok(list) => {
+                let (found, limit) = ((held + list.chunks.len()) as u64, limit as u64);
                 let failure = Failure::TooLarge { what: "the number of chunks to compare", found, limit };
                 self.fail_diff(page.request, failure);
             }

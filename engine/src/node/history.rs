@@ -9,7 +9,15 @@ use crate::env::Disk;
 use crate::id::{BlobId, Hlc, KeyHash, Partition};
 use crate::names::KeyName;
 use crate::store::index::{BlobRow, Blobs, Direction, KeyRow, Keys, LevelEntry, VersionKey, Versions};
+use core::cell::Cell;
 use core::ops::Bound;
+
+/// Versions that are looked at for what others have in common, at most: nothing else is answered meanwhile.
+const MAX_ANCESTORS: usize = 1 << 16;
+/// As many are looked at in any case.
+const MIN_ANCESTORS: usize = 1 << 10;
+/// Bytes that are held for each of them.
+const ANCESTOR_LEN: usize = 256;
 
 /// Entries of one listing or history page.
 pub(super) const PAGE_LEN: usize = 1000;
@@ -138,7 +146,8 @@ impl<D: Disk> Engine<D> {
         for &id in versions {
             self.live_blob(id)?;
         }
-        match merge_bases(self, versions) {
+        let limit = (self.limits.inflight_len / ANCESTOR_LEN).clamp(MIN_ANCESTORS, MAX_ANCESTORS);
+        match merge_bases(&Budgeted { engine: self, limit, looked_at: Cell::new(0) }, versions) {
             Ok(bases) => bases.into_iter().map(|(_, id)| self.version(id)).collect(),
             Err(BasesError::Ancestry(failure)) => Err(failure),
             Err(error) => Err(Failure::Invalid(error.to_string())),
@@ -226,11 +235,25 @@ fn kind_of(byte: u8) -> BlobKind {
     }
 }
 
-impl<D: Disk> Ancestry for Engine<D> {
+/// Looks so many versions up, and then no more.
+struct Budgeted<'a, D: Disk> {
+    engine: &'a Engine<D>,
+    limit: usize,
+    looked_at: Cell<usize>,
+}
+
+impl<D: Disk> Ancestry for Budgeted<'_, D> {
     type Error = Failure;
 
     fn parents(&self, id: BlobId) -> Result<Option<Parents>, Failure> {
-        let row = self.index.get::<Blobs>(&id).map_err(|error| self.index_failure(error))?;
+        let found = self.looked_at.get() + 1;
+        self.looked_at.set(found);
+        if found > self.limit {
+            let (found, limit) = (found as u64, self.limit as u64);
+            let what = "the number of versions between these and what they have in common";
+            return Err(Failure::TooLarge { what, found, limit });
+        }
+        let row = self.engine.index.get::<Blobs>(&id).map_err(|error| self.engine.index_failure(error))?;
         Ok(row.map(|row| Parents { created: row.created, ids: row.parents, purged: row.purged }))
     }
 }

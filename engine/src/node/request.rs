@@ -148,9 +148,10 @@ pub enum Request {
         /// At most so many.
         limit: usize,
     },
-    /// The best common ancestors of versions of one key. [`Reply::Versions`].
+    /// The best common ancestors of versions of one key. [`Reply::Versions`], or [`Failure::TooLarge`] where too many versions lie
+    /// between.
     MergeBases(Vec<BlobId>),
-    /// Which bytes differ between two versions. [`Reply::Diff`].
+    /// Which bytes differ between two versions. [`Reply::Diff`], or [`Failure::TooLarge`] where they have too many chunks.
     Diff {
         /// The older side.
         from: BlobId,
