@@ -338,9 +338,20 @@ impl<D: Disk> Engine<D> {
 
     /// Sees to the seals that were found damaged.
     pub(super) fn start_mending(&mut self) {
-        if !self.upkeep.to_mend.is_empty() && !self.upkeep.queue.iter().any(|task| matches!(task, Task::Mend(_))) {
-            let walk = seals::Walk::over(std::mem::take(&mut self.upkeep.to_mend));
-            self.upkeep.enqueue(Task::Mend(walk));
+        if self.upkeep.to_mend.is_empty() {
+            return;
+        }
+        let queued = self.upkeep.queue.iter_mut().find_map(|task| match task {
+            Task::Mend(walk) => Some(walk),
+            _ => None,
+        });
+        match queued {
+            // It has not begun: what is found meanwhile need not wait for the next commit.
+            Some(walk) => walk.extend(&mut self.upkeep.to_mend, MEND_LEN),
+            None => {
+                let walk = seals::Walk::over(std::mem::take(&mut self.upkeep.to_mend));
+                self.upkeep.enqueue(Task::Mend(walk));
+            }
         }
     }
 

@@ -33,6 +33,13 @@ impl Walk {
     pub(super) fn over(seals: BTreeSet<SealId>) -> Self {
         Self { chosen: Some(seals), last: None }
     }
+
+    /// Takes in more seals, as long as it is not over so many.
+    pub(super) fn extend(&mut self, seals: &mut BTreeSet<SealId>, most: usize) {
+        if let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.len() < most) {
+            chosen.append(seals);
+        }
+    }
 }
 
 impl<D: Disk> Engine<D> {
