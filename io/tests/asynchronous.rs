@@ -3,7 +3,7 @@
 
 use futures_lite::future::{block_on, poll_once};
 use ouroborosdb::engine::blob::{Attributes, SnapshotEntry};
-use ouroborosdb::engine::dag::merge::{Lww, UnionLines};
+use ouroborosdb::engine::dag::merge::{Lww, Text3, UnionLines};
 use ouroborosdb::engine::id::{BlobId, EngineRng};
 use ouroborosdb::engine::keys::Keyring;
 use ouroborosdb::engine::names::KeyName;
@@ -48,6 +48,29 @@ fn heads_are_merged_alike() {
     assert_eq!(merged.len(), lines);
     let again = block_on(db.asynchronous().merge(&other, &Lww)).unwrap();
     assert_eq!(again.id, written.id, "there is one head");
+}
+
+/// Who looks for what versions follow in common may look at so many alone. Who needs no such version can merge all the same.
+#[test]
+fn heads_whose_histories_are_too_long_to_be_compared_are_merged_by_who_needs_no_base() {
+    let directory = tempfile::tempdir().unwrap();
+    let keyring = Keyring::generate(&mut EngineRng::from_seed([5; 32]));
+    let limits = Limits { inflight_len: 64 << 10, ..Profile::Background.limits() };
+    let db = Db::builder().directory(directory.path()).keyring(keyring).limits(limits).create().unwrap();
+    let key = KeyName::new("long").unwrap();
+    let roots = PutOptions { base: Base::Versions(Vec::new()), ..PutOptions::default() };
+    for options in [roots.clone(), roots] {
+        let mut last = db.put(&key, "root", options).unwrap().id;
+        for number in 0..600 {
+            let options = PutOptions { base: Base::Versions(vec![last]), ..PutOptions::default() };
+            last = db.put(&key, format!("{number}"), options).unwrap().id;
+        }
+    }
+    assert_eq!(db.heads(&key).unwrap().len(), 2);
+    let refused = db.merge(&key, &Text3);
+    assert!(matches!(refused, Err(Error::Request(Failure::TooLarge { .. }))), "{refused:?}");
+    let merged = db.merge(&key, &Lww).unwrap();
+    assert_eq!(merged.heads, [merged.id]);
 }
 
 #[test]

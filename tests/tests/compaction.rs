@@ -49,6 +49,38 @@ fn what_is_wholly_dead_goes_first_where_there_is_little_room() {
     }
 }
 
+/// A compaction for which there is no room is not tried again with every commit: each time it fails, it takes what others have
+/// under way along.
+#[test]
+fn a_compaction_that_does_not_fit_is_seldom_tried_again() {
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let mut node = create(&disk, tight());
+    for number in 0..20 {
+        put(&mut node, &format!("keep/{number}"), noise(number, 40_000));
+        put(&mut node, &format!("go/{number}"), noise(number + 50, 60_000));
+    }
+    put(&mut node, "last", noise(100, 500_000));
+    disk.set_capacity(Some(disk.used_bytes() + 70_000));
+    let purges = (0..20).map(|number| Request::Purge(PurgeTarget::Key(key(&format!("go/{number}"))))).collect();
+    let ids = node.send_all(purges);
+    node.settle();
+    assert!(ids.into_iter().all(|id| matches!(node.take(id), Some(Reply::Purged { .. }))));
+    let mut failed = Vec::new();
+    for number in 0..20 {
+        let stream = node.send(Request::PutOpen(Box::new(value("stream", PutSource::Stream))));
+        node.ask(Request::PutData { stream, data: noise(number, 10) }).unwrap();
+        let small = node.send(Request::Put(vec![value("small", PutSource::Value(noise(number, 10)))]));
+        node.settle();
+        let Some(Reply::Put(small)) = node.take(small) else { panic!("no put") };
+        let streamed = node.ask(Request::PutEnd { stream });
+        if small[0].is_err() || streamed.is_err() {
+            failed.push(number);
+        }
+        node.settle();
+    }
+    assert!((1..6).contains(&failed.len()), "{failed:?} of 20 failed");
+}
+
 /// Copies of a compaction that ran into a full disk belong to no batch, and are in no index that is made anew.
 #[test]
 fn copies_that_were_given_up_do_not_outlive_a_purge() {

@@ -3,10 +3,10 @@
 
 mod node;
 
-use node::{PAGED, create, get, key, noise, open_without_index, put, tight};
+use node::{PAGED, create, get, key, noise, open_without_index, put, tight, value};
 use ouroboros_engine::env::{Disk, DiskFile, FileName, MemoryDisk, OpenMode, Volume};
 use ouroboros_engine::id::EngineRng;
-use ouroboros_engine::node::{DamageOutcome, Limits, PurgeTarget, Reply, Request, ScrubReport};
+use ouroboros_engine::node::{DamageOutcome, Limits, PurgeTarget, PutSource, Reply, Request, ScrubReport};
 use ouroboros_engine::seal::Coding;
 use ouroboros_engine::store::Location;
 use ouroboros_engine::store::log::{Log, LogOptions, RecordKind};
@@ -168,6 +168,7 @@ fn slices_are_there_again(compacts: bool) {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Between {
     Read,
+    ReadAndKill,
     Scrub,
     ScrubAndClose,
     ScrubAndKill,
@@ -177,8 +178,8 @@ enum Between {
 /// Who has lost a version and stores its content once more must not be told that it is there already.
 #[test]
 fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
-    use Between::{Read, Scrub, ScrubAndClose, ScrubAndCompact, ScrubAndKill};
-    for between in [Read, Scrub, ScrubAndClose, ScrubAndKill, ScrubAndCompact] {
+    use Between::{Read, ReadAndKill, Scrub, ScrubAndClose, ScrubAndCompact, ScrubAndKill};
+    for between in [Read, ReadAndKill, Scrub, ScrubAndClose, ScrubAndKill, ScrubAndCompact] {
         let disk = MemoryDisk::new();
         let mut node = create(&disk, tight());
         let bytes = noise(1, 60_000);
@@ -188,7 +189,7 @@ fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
         node = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap().0;
         // Most of the slices, and not the record of the version.
         spoil(&disk, 0, 14_000, 50_000);
-        if between != Read {
+        if !matches!(between, Read | ReadAndKill) {
             let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else {
                 panic!("no scrub")
             };
@@ -196,6 +197,11 @@ fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
         }
         match between {
             Read => drop(get(&mut node, "first").unwrap_err()),
+            ReadAndKill => {
+                get(&mut node, "first").unwrap_err();
+                drop(node);
+                node = Local::open(disk.clone(), keyring(1), tight(), 9).unwrap().0;
+            }
             Scrub => {}
             ScrubAndClose => {
                 node.close().unwrap();
@@ -222,6 +228,46 @@ fn spoil(disk: &MemoryDisk, file: usize, start: u64, len: usize) {
     let name = disk.list(Volume::Blocks).unwrap().remove(file);
     let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
     file.write_at(start, &[&vec![0xa5; len]]).unwrap();
+}
+
+/// Whoever looks needs no room on the disk, whatever there is to be seen.
+#[test]
+fn a_look_at_what_is_lost_needs_no_room() {
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let config = config(&keyring(1), Coding::new(2, 1).unwrap(), node::CHUNKER);
+    let mut node = Local::create(disk.clone(), config, keyring(1), tight(), 7).unwrap();
+    put(&mut node, "v", noise(1, 60_000));
+    node.close().unwrap();
+    let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    let stream = node.send(Request::PutOpen(Box::new(value("stream", PutSource::Stream))));
+    node.ask(Request::PutData { stream, data: noise(2, 100) }).unwrap();
+    let (name, _) = disk.files(Volume::Blocks).remove(0);
+    for sector in 30..120 {
+        assert!(disk.damage(Volume::Blocks, &name, sector, Damage::Unreadable));
+    }
+    disk.set_capacity(Some(disk.used_bytes()));
+    get(&mut node, "v").unwrap_err();
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: false }).unwrap() else { panic!("no scrub") };
+    assert_eq!(report.lost.len(), 1);
+    disk.set_capacity(None);
+    node.ask(Request::PutEnd { stream }).unwrap();
+}
+
+/// What only a record that cannot be read referred to goes with it unasked.
+#[test]
+fn what_a_purged_record_that_cannot_be_read_referred_to_goes_unasked() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, tight());
+    put(&mut node, "go", noise(1, 60_000));
+    rot(&disk, RecordKind::Blob);
+    get(&mut node, "go").unwrap_err();
+    node.ask(Request::Purge(PurgeTarget::Key(key("go")))).unwrap();
+    for number in 0..3 {
+        put(&mut node, "next", noise(number, 10));
+        node.settle();
+    }
+    let Reply::Stats(stats) = node.ask(Request::Stats).unwrap() else { panic!("no figures") };
+    assert_eq!(stats.seals, 0);
 }
 
 /// The same of a version with so many seals that pages of references name them.

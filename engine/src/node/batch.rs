@@ -253,7 +253,10 @@ impl<D: Disk> Engine<D> {
             position = self.settle_log().unwrap_or(position);
         }
         let batch = std::mem::take(&mut self.batch);
-        batch.whole.iter().for_each(|seal| self.heal.lost.remove(seal));
+        for seal in &batch.whole {
+            self.heal.lost.remove(seal);
+            self.upkeep.settle_doubt(seal);
+        }
         if planted(Bug::LostSealReused) {
             batch.seals.keys().for_each(|seal| self.heal.lost.remove(seal));
         }

@@ -19,19 +19,25 @@ pub(super) struct Losses {
     /// So it was found since the scrub under way began.
     #[borsh(skip)]
     more_since: bool,
+    /// A checkpoint would say more of it than the last.
+    #[borsh(skip)]
+    news: bool,
 }
 
 impl Losses {
-    /// Too few slices of a seal can be read. Whether that was not known.
-    pub(super) fn add(&mut self, seal: SealId) -> bool {
+    /// Too few slices of a seal can be read.
+    pub(super) fn add(&mut self, seal: SealId) {
         // PA
-        if self.seals.contains(&seal) {
-            return false;
-        }
         if self.seals.len() < LOST_LEN {
-            return self.seals.insert(seal);
+            self.news |= self.seals.insert(seal);
+        } else if !self.seals.contains(&seal) {
+            self.overlook();
         }
-        self.overlook()
+    }
+
+    /// Whether something is lost that was not when this was asked last.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.news)
     }
 
     /// Enough of a seal can be read, or nobody needs it.
@@ -43,7 +49,9 @@ impl Losses {
     pub(super) fn overlook(&mut self) -> bool {
         // PA
         self.more_since = true;
-        !std::mem::replace(&mut self.more, true)
+        let is_new = !std::mem::replace(&mut self.more, true);
+        self.news |= is_new;
+        is_new
     }
 
     /// Whether a seal is lost, or may be.
@@ -79,10 +87,13 @@ mod tests {
     fn what_was_not_remembered_may_be_lost_until_a_scrub_has_counted_everything() {
         let mut losses = Losses::default();
         losses.count();
-        (0..LOST_LEN).for_each(|number| assert!(losses.add(seal(number))));
+        (0..LOST_LEN).for_each(|number| losses.add(seal(number)));
+        assert!(losses.take_news());
         assert!(!losses.may_include(&seal(LOST_LEN)));
-        assert!(losses.add(seal(LOST_LEN)));
-        assert!(!losses.add(seal(LOST_LEN + 1)), "it is known that there are more");
+        losses.add(seal(LOST_LEN));
+        assert!(losses.take_news());
+        losses.add(seal(LOST_LEN + 1));
+        assert!(!losses.take_news(), "it is known that there are more");
         losses.remove(&seal(0));
         assert!(losses.may_include(&seal(LOST_LEN)), "one that was mended made it forget the others");
         losses.counted();

@@ -17,7 +17,7 @@ use super::window::Window;
 use super::{Engine, Health, Limits, Note, Output, StoreConfig};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, DiskFailure, Now};
-use crate::id::{EngineRng, HlcClock, Incarnation, NodeId, Partition, RealmId, Sequence};
+use crate::id::{EngineRng, HlcClock, Incarnation, NodeId, Partition, RealmId, SealId, Sequence};
 use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
@@ -25,7 +25,7 @@ use crate::store::index::{Index, IndexError, IndexName};
 use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, Recovery, StoreId};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// How to open a store.
@@ -111,6 +111,8 @@ struct Checkpoint {
     /// What the index could not be told, because it could not be read.
     unread: Vec<Unread>,
     lost: Losses,
+    /// Seals that may be lost, and were not looked at yet.
+    doubted: BTreeSet<SealId>,
     /// There may be something that nothing refers to any more.
     to_sweep: bool,
 }
@@ -364,7 +366,10 @@ impl<D: Disk> Engine<D> {
             outputs: VecDeque::new(),
             active: now.instant,
         };
-        engine.upkeep.sweep_later(purges || checkpoint.is_some_and(|known| known.to_sweep));
+        engine.upkeep.sweep_later(purges || checkpoint.as_ref().is_some_and(|known| known.to_sweep));
+        for seal in checkpoint.into_iter().flat_map(|known| known.doubted) {
+            engine.upkeep.doubt(seal);
+        }
         if replayed > 0 || from != Some(position) {
             match engine.write_checkpoint(position) {
                 Err(Failure::Full) => {
@@ -396,6 +401,7 @@ impl<D: Disk> Engine<D> {
             content: self.content.clone(),
             unread: self.heal.unread.clone(),
             lost: self.heal.lost.clone(),
+            doubted: self.upkeep.doubted().clone(),
             to_sweep: self.upkeep_is_behind(),
         };
         let bytes = match borsh::to_vec(&checkpoint) {

@@ -86,14 +86,20 @@ impl<D: Disk> Engine<D> {
         self.writable()?;
         self.index_has_room(Growth::Upkeep)?;
         let (key_hash, versions) = self.purged_versions(target)?;
-        // What they refer to, while their records can still be found. A record that is damaged names nothing; the
-        // sweep of the next compaction finds what only it referred to.
+        // What they refer to, while their records can still be found. One that cannot be read names nothing: a sweep finds what
+        // only it referred to.
         for (id, row) in &versions {
             let place = row.location;
             *self.batch.orphans.dead.entry(place.segment).or_default() += u64::from(place.len);
-            if let Ok(record) = self.read_blob(*id) {
-                let header = record.header.header();
-                self.batch.orphans.add(header.seals.iter().copied(), header.ref_pages.iter().copied());
+            match self.read_blob(*id) {
+                Ok(record) => {
+                    let header = record.header.header();
+                    self.batch.orphans.add(header.seals.iter().copied(), header.ref_pages.iter().copied());
+                }
+                Err(failure) => {
+                    tracing::warn!(%id, %failure, "the record of what is purged cannot be read");
+                    self.batch.orphans.more = true;
+                }
             }
         }
         let keys = self.keys.clone().ok_or(Failure::NoKeys)?;
@@ -310,8 +316,11 @@ impl<D: Disk> Engine<D> {
         };
         let seals = match self.read_ref_page(page, row.location) {
             Ok(content) => content.seals,
+            // It may be read yet.
+            Err(failure @ Failure::Exhausted(_)) => return Err(failure),
             Err(failure) => {
                 tracing::warn!(%page, %failure, "a dead page of references cannot be read");
+                self.upkeep.sweep_later(true);
                 Vec::new()
             }
         };

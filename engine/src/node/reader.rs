@@ -417,14 +417,14 @@ impl<D: Disk> Engine<D> {
         if self.heal.lost.may_include(&seal) || !self.is_needed(seal).unwrap_or(false) {
             return;
         }
-        self.note_lost(seal);
+        self.heal.lost.add(seal);
         let version = self.reads.reads.get(&read).map(|read| read.blob);
         if !version.is_some_and(|version| self.doubt_all_of(version)) && self.heal.lost.overlook() {
             tracing::warn!(
                 "too much may be lost: until a scrub has looked at all of it, what is written refers to none of it"
             );
-            self.batch.checkpoint = true;
         }
+        self.remember_losses();
     }
 
     /// Has everything looked at that a version is made of. False if that is more than can be in doubt, or is not known.

@@ -138,6 +138,8 @@ pub(super) struct Upkeep {
     sweeps: bool,
     /// Seals were collected, and what the index says of their chunks is still there.
     to_forget: bool,
+    /// A sweep has begun to forget those, and has not come to its end.
+    forgets: bool,
     /// A compaction that nobody asked for was begun and has not come to its end.
     unfinished: bool,
     /// Commits until it is begun again, and until it was, the last time.
@@ -180,12 +182,19 @@ impl Upkeep {
 
     /// It was looked at.
     pub(super) fn settle_doubt(&mut self, seal: &SealId) {
-        self.doubted.remove(seal);
+        if self.doubted.remove(seal) {
+            self.to_mend.remove(seal);
+        }
     }
 
     /// Whether nobody has looked at a seal yet since it was in doubt.
     pub(super) fn doubts(&self, seal: &SealId) -> bool {
         self.doubted.contains(seal)
+    }
+
+    /// Seals that may be lost, and that nobody has looked at yet: the next process is to know them.
+    pub(super) const fn doubted(&self) -> &BTreeSet<SealId> {
+        &self.doubted
     }
 
     /// Seals that wait to be mended.
@@ -209,7 +218,12 @@ impl Upkeep {
 
     /// A sweep came to its end.
     fn swept(&mut self) {
-        (self.sweeps, self.to_forget) = (false, false);
+        (self.sweeps, self.forgets) = (false, false);
+    }
+
+    /// A sweep begins to forget chunks: of what is collected from here on it may have passed some.
+    fn begin_to_forget(&mut self) {
+        (self.forgets, self.to_forget) = (true, false);
     }
 
     /// Seals were collected.
@@ -224,21 +238,31 @@ impl Upkeep {
 
     /// What was under way is given up. A compaction is begun again, after twice as many commits as the last time.
     fn gave_up(&mut self) {
-        let wait = self.patience[1].saturating_mul(2).clamp(1, MOST_PATIENCE);
-        self.patience = [wait; 2];
+        // What was to be looked at is so later.
+        let room = MEND_LEN.saturating_sub(self.to_mend.len());
+        self.to_mend.extend(self.doubted.iter().take(room));
+        if self.unfinished {
+            let wait = self.patience[1].saturating_mul(2).clamp(1, MOST_PATIENCE);
+            self.patience = [wait; 2];
+        }
     }
 
-    /// Whether a compaction that was given up is due again.
-    fn is_due_again(&mut self) -> bool {
-        let due = self.unfinished && self.patience[0] == 0;
+    /// A commit was made. Whether a compaction that was given up is to wait still.
+    fn waits(&mut self) -> bool {
+        let waits = self.patience[0] > 0;
         self.patience[0] = self.patience[0].saturating_sub(1);
-        due
+        waits
+    }
+
+    /// Something died: there may be room now.
+    fn hope(&mut self) {
+        self.patience[0] = 0;
     }
 
     /// Whether a node that opens what is durable now is to sweep, or to go on with what this one has begun.
     fn is_behind(&self) -> bool {
         let collects = self.to_collect.more || !self.to_collect.is_empty();
-        self.to_sweep || self.sweeps || self.owes_sweep || self.to_forget || self.unfinished || collects
+        self.to_sweep || self.sweeps || self.owes_sweep || self.to_forget || self.forgets || self.unfinished || collects
     }
 
     pub(super) fn mark_dead(&mut self, segment: SegmentId, len: u64) {
@@ -308,6 +332,9 @@ impl<D: Disk> Engine<D> {
         for (segment, len) in std::mem::take(&mut orphans.dead) {
             self.upkeep.mark_dead(segment, len);
         }
+        if !orphans.is_empty() {
+            self.upkeep.hope();
+        }
         if !orphans.is_empty()
             && let Err(failure) = self.collect(orphans)
         {
@@ -326,11 +353,17 @@ impl<D: Disk> Engine<D> {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
             let stage = compact::Stage::default();
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
-        } else if !busy && (self.upkeep.to_sweep || self.upkeep.is_due_again() || self.mostly_dead().next().is_some()) {
+        } else if !busy
+            && !self.upkeep.waits()
+            && (self.upkeep.to_sweep || self.upkeep.unfinished || self.mostly_dead().next().is_some())
+        {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
             self.upkeep.sweeps |= std::mem::take(&mut self.upkeep.to_sweep);
             self.upkeep.unfinished = true;
-            let stage = compact::Stage::mostly_dead(Sweep::due(self.upkeep.sweeps, self.upkeep.to_forget));
+            let stage = compact::Stage::mostly_dead(Sweep::due(
+                self.upkeep.sweeps,
+                self.upkeep.to_forget || self.upkeep.forgets,
+            ));
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
         }
         self.start_mending();
@@ -414,7 +447,11 @@ impl<D: Disk> Engine<D> {
         match task {
             Task::Mend(mut walk) => {
                 let more = self.mend_step(&mut walk, true).map_err(|failure| (None, failure))?;
-                Ok((more || self.upkeep.jobs > 0).then_some(Task::Mend(walk)))
+                if more || self.upkeep.jobs > 0 {
+                    return Ok(Some(Task::Mend(walk)));
+                }
+                self.remember_losses();
+                Ok(None)
             }
             Task::Scrub { request, repair, mut report, mut progress } => {
                 let more =
@@ -422,6 +459,7 @@ impl<D: Disk> Engine<D> {
                 if more {
                     return Ok(Some(Task::Scrub { request, repair, report, progress }));
                 }
+                self.remember_losses();
                 // What it has given up hides nothing any more.
                 self.upkeep.to_sweep |= self.upkeep.sweeps;
                 self.reply(request, Reply::Scrubbed(report));
@@ -552,7 +590,7 @@ impl<D: Disk> Engine<D> {
             self.upkeep.task = None;
             return;
         }
-        if self.upkeep.task.is_some() || self.upkeep.in_compaction {
+        if self.upkeep.task.is_some() {
             self.upkeep.gave_up();
         }
         if let Some(request) = self.upkeep.task.take().and_then(|task| task.request()) {

@@ -8,7 +8,7 @@ use ouroboros_engine::blob::BlobKind;
 use ouroboros_engine::dag::merge::{MergeInput, Needs, Resolution, Resolver, Side, Value};
 use ouroboros_engine::id::{BlobId, Domain};
 use ouroboros_engine::names::KeyName;
-use ouroboros_engine::node::{Base, Got, PutOptions, PutSource, Version, Written};
+use ouroboros_engine::node::{Base, Failure, Got, PutOptions, PutSource, Version, Written};
 
 const CONTENT: Domain = Domain::new("ouroborosdb v1 merge side");
 
@@ -62,7 +62,12 @@ impl AsyncDb {
             sides.push(self.side(head, needs >= Needs::Sides).await?);
         }
         let mut bases = Vec::new();
-        for base in self.merge_bases(ids.clone()).await? {
+        let known = match self.merge_bases(ids.clone()).await {
+            // Who does not look at bases can do without.
+            Err(Error::Request(Failure::TooLarge { .. })) if needs < Needs::SidesAndBases => Vec::new(),
+            known => known?,
+        };
+        for base in known {
             bases.push(self.side(&base, needs >= Needs::SidesAndBases).await?);
         }
         let resolution = resolver.resolve(&MergeInput::new(bases, sides)).map_err(Error::Conflict)?;

@@ -48,7 +48,7 @@ pub(crate) fn check(before: Moment, after: Moment, limits: &Limits) -> Result<()
     };
     within("versions on their way in", held.uploads, limits.uploads)?;
     within("failed streams", held.failed_streams, limits.uploads.max(FAILED_LEN))?;
-    within("bytes of contents", held.contents_len, if held.uploads == 0 && held.jobs == 0 { 0 } else { CONTENTS_LEN })?;
+    within("bytes of contents", held.contents_len, if held.uploads == 0 { 0 } else { CONTENTS_LEN })?;
     within("bytes of sealed chunks", held.window_len, limits.window_len.saturating_add(TURN_LEN))?;
     let batch_len = usize::try_from(held.batch_len).unwrap_or(usize::MAX);
     within("bytes not committed", batch_len, limits.batch_len as usize + TURN_LEN)?;

@@ -155,8 +155,7 @@ impl<D: Disk> Engine<D> {
         if result.is_ok() || row == *read {
             // What nothing refers to is sealed again all the same.
             if result.is_err() && self.is_needed(seal)? {
-                self.note_lost(seal);
-                self.upkeep.uncommitted |= self.batch.forced;
+                self.heal.lost.add(seal);
             } else {
                 self.heal.lost.remove(&seal);
             }
@@ -208,11 +207,17 @@ impl<D: Disk> Engine<D> {
         Ok(())
     }
 
-    /// Too few slices of a seal can be read: the next process knows that, too.
-    pub(in crate::node) fn note_lost(&mut self, seal: SealId) {
+    /// The next process is to know what this one has found lost. Who looks needs no room on the disk: where that cannot be
+    /// written it is written with a later checkpoint.
+    pub(in crate::node) fn remember_losses(&mut self) {
         // PA
-        if self.heal.lost.add(seal) && self.health == Health::Good {
-            (self.batch.checkpoint, self.batch.forced) = (true, true);
+        if !self.heal.lost.take_news() || self.health != Health::Good || !self.index_is_sound() {
+            return;
+        }
+        if self.has_uncommitted() {
+            self.batch.checkpoint = true;
+        } else if let Err(failure) = self.bring_index_up(self.log.position()) {
+            tracing::warn!(%failure, "no checkpoint of what is lost");
         }
     }
 

@@ -53,6 +53,9 @@ impl<D: Disk> Engine<D> {
             }
             Sweep::After(seal) => Bound::Excluded(seal),
             Sweep::Chunks(last) => {
+                if last.is_none() {
+                    self.upkeep.begin_to_forget();
+                }
                 let next = self.sweep_chunks(*last)?;
                 *swept = next.map_or(Sweep::Done, |last| Sweep::Chunks(Some(last)));
                 if matches!(swept, Sweep::Done) {
