@@ -277,6 +277,49 @@ pub(super) struct TakenUp {
     pub(super) covered: bool,
 }
 
+/// Parity that stands between two other records, as far as it was read: that of one group, or of several side by side.
+struct ParityRun {
+    start: u32,
+    /// The directory of what stands before it.
+    footer: (u32, usize),
+    /// Where the last group ends of which a list is there.
+    listed_to: u64,
+    /// To where each group has a list and its parity, from the start on.
+    whole_to: u64,
+    /// A list of the group that begins there, and where that group ends.
+    list: Option<(ParityList, u64)>,
+    /// Where parity stands that is what was written.
+    parity: Option<u32>,
+}
+
+impl ParityRun {
+    fn new(start: u32, footer: (u32, usize)) -> Self {
+        Self { start, footer, listed_to: 0, whole_to: u64::from(start), list: None, parity: None }
+    }
+
+    /// Takes in its next record, whose payload is what was written.
+    fn add(&mut self, offset: u32, header: &RecordHeader, payload: &[u8]) {
+        // PA
+        if header.kind == RecordKind::Parity {
+            self.parity = Some(offset);
+        } else if let Ok(list) = ParityList::decode(payload) {
+            let end = u64::from(list.second_list) + header.record_len();
+            self.listed_to = self.listed_to.max(end);
+            if u64::from(list.first_list) == self.whole_to {
+                self.list = Some((list, end));
+            }
+        }
+        if let Some((_, end)) = self.list.take_if(|(list, _)| self.parity == Some(list.parity)) {
+            self.whole_to = end;
+        }
+    }
+
+    /// Whether no group is missing before the record that follows.
+    fn is_whole_to(&self, next: u32) -> bool {
+        self.whole_to == u64::from(next)
+    }
+}
+
 /// Reads a segment that goes on being written: its directory, and what of it parity does not cover yet. Parity that is made
 /// of rotten bytes would restore them whenever they were healed, so nothing is taken up that does not verify.
 ///
@@ -289,15 +332,17 @@ pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Re
     // PA
     const DAMAGED: TakenUp = TakenUp { intact: false, covered: false };
     let mut uncovered = Vec::new();
-    // Where the parity behind the last other record begins, and where the last group ends of which a list is there.
-    let (mut parity, mut group_end, mut torn) = (None, 0, false);
+    // The parity behind the last other record, and whether some of it is torn.
+    let (mut parity, mut torn) = (None::<ParityRun>, false);
     let (file, binding) = (active.file.clone(), active.binding.clone());
     let mut scanner = Scanner::new(&*file, &binding, FIRST_RECORD, active.written);
     while let Some(item) = scanner.next()? {
         let (offset, header) = match item {
             Item::Record(offset, header) => (offset, header),
             // What a crash tore of it is no damage.
-            Item::Damaged { to, refused: None, .. } if parity.is_some() && u64::from(to) <= group_end => {
+            Item::Damaged { to, refused: None, .. }
+                if parity.as_ref().is_some_and(|run| u64::from(to) <= run.listed_to) =>
+            {
                 torn = true;
                 continue;
             }
@@ -308,29 +353,29 @@ pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Re
             if torn {
                 return Ok(DAMAGED);
             }
-            // Parity is written between records and covers all that stand before it; unless nothing is left that says how.
-            if parity.take().is_some() && group_end > 0 {
+            // Parity is written between records and covers all that stand before it, unless some of it is gone: nobody can say
+            // what that was of.
+            if parity.take().is_some_and(|run| run.is_whole_to(offset)) {
                 uncovered.clear();
-                group_end = 0;
             }
             uncovered.push((offset, header));
         } else {
-            parity.get_or_insert((offset, active.footer.mark()));
-            if header.kind == RecordKind::ParityList
+            let run = parity.get_or_insert_with(|| ParityRun::new(offset, active.footer.mark()));
+            // Of each record its payload is read once at most.
+            if header.kind != RecordKind::Footer
                 && let Some(payload) = scanner.payload(offset, header.len)?
                 && header.checks(payload)
-                && let Ok(list) = ParityList::decode(payload)
             {
-                group_end = group_end.max(u64::from(list.second_list) + record_len(header.len));
+                run.add(offset, &header, payload);
             }
         }
         active.footer.add(&header);
     }
     if active.footer.is_sealed() {
         uncovered.clear();
-    } else if let Some((start, footer)) = parity {
-        active.footer.reset(footer);
-        active.rewind(start);
+    } else if let Some(run) = parity {
+        active.footer.reset(run.footer);
+        active.rewind(run.start);
     }
     let covered = uncovered.len() <= 1 && uncovered.iter().all(|(_, header)| header.kind == RecordKind::Commit);
     for (offset, header) in uncovered {

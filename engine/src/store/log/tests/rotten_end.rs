@@ -218,8 +218,12 @@ fn a_rotten_proof_at_the_end_of_an_earlier_segment_is_written_again() {
 
 /// Where parity stands in a file: how the payload of each begins.
 fn parity_in(bytes: &[u8]) -> Vec<u32> {
-    let is_parity = |at: &usize| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == RecordKind::Parity as u8;
-    (FIRST_RECORD as usize..bytes.len()).step_by(8).filter(is_parity).map(|at| at as u32 + 24).collect()
+    payloads_in(bytes, RecordKind::Parity)
+}
+
+fn payloads_in(bytes: &[u8], kind: RecordKind) -> Vec<u32> {
+    let is_one = |at: &usize| bytes[*at..].starts_with(b"oRec") && bytes[at + 4] == kind as u8;
+    (FIRST_RECORD as usize..bytes.len()).step_by(8).filter(is_one).map(|at| at as u32 + 24).collect()
 }
 
 /// What is in the middle of a batch only to protect it was promised to nobody.
@@ -271,20 +275,22 @@ fn a_batch_is_whole_though_parity_in_the_middle_of_it_is_not() {
     assert!(cases > 8, "{cases}");
 }
 
-/// Where a batch is kept as it stands.
-#[test]
-fn what_parity_that_is_gone_had_covered_is_covered_by_the_next() {
+/// A batch with parity in its middle that is kept where it stands, once what `rotten` names has rotted: the lists of the first
+/// group and the parity of each, by where their payloads begin. Then its first record rots.
+fn first_record_under_new_parity(group_len: u32, rotten: impl Fn(&[u32], &[u32]) -> Vec<u32>) {
     let disk = CrashDisk::default();
-    let options = LogOptions { segment_len: 128 << 10, ..SMALL };
+    let options = LogOptions { segment_len: 128 << 10, parity_group_len: group_len, ..SMALL };
     let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
-    let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+    let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 6000)]).unwrap();
     log.cover().unwrap();
     log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
     log.commit(b"note").unwrap();
     drop(log);
-    let parity = *parity_in(&disk.files()[first.segment.file_name().as_str()]).last().unwrap();
-    // A list, the parity, and the list again.
-    for at in [parity - 24 - 20, parity + 100, parity + 5120 + 24 + 20] {
+    let bytes = disk.files()[first.segment.file_name().as_str()].clone();
+    let behind = |places: Vec<u32>| places.into_iter().filter(|at| *at > first.offset).collect::<Vec<u32>>();
+    let lists = behind(payloads_in(&bytes, RecordKind::ParityList));
+    let parity = behind(parity_in(&bytes));
+    for at in rotten(&lists, &parity) {
         flip(&disk, first.segment, at);
     }
     disk.limit(Some(disk.used()));
@@ -294,7 +300,33 @@ fn what_parity_that_is_gone_had_covered_is_covered_by_the_next() {
     log.settle().unwrap();
     flip(&disk, first.segment, first.offset + 100);
     log.repair(first.segment).unwrap();
-    assert_eq!(log.read(first).unwrap(), payload(1, 900));
+    assert_eq!(log.read(first).unwrap(), payload(1, 6000));
+}
+
+#[test]
+fn what_parity_that_is_gone_had_covered_is_covered_by_the_next() {
+    first_record_under_new_parity(16 << 10, |lists, parity| {
+        assert_eq!((lists.len(), parity.len()), (2, 1));
+        vec![lists[0] + 20, parity[0] + 100, lists[1] + 20]
+    });
+}
+
+/// Its lists say what it was of, and nothing could be restored from it.
+#[test]
+fn what_parity_had_covered_of_which_only_the_lists_are_left_is_covered_by_the_next() {
+    first_record_under_new_parity(16 << 10, |_, parity| {
+        assert_eq!(parity.len(), 1);
+        (0..10).map(|block| parity[0] + block * 512 + 100).collect()
+    });
+}
+
+/// What stands side by side with it says nothing of what it was of.
+#[test]
+fn what_one_group_of_several_had_covered_is_covered_by_the_next() {
+    first_record_under_new_parity(4 << 10, |lists, parity| {
+        assert_eq!((lists.len(), parity.len()), (4, 2));
+        vec![lists[0] + 20, lists[1] + 20]
+    });
 }
 
 /// Its records are not, whatever parity stands between them.
