@@ -1,6 +1,7 @@
 //! How a log comes to rest: parity over all that was committed, and a proof behind it that the last batch was durable.
 
 use super::active::Active;
+use super::writer::is_full;
 use super::{FIRST_RECORD, Log, LogError, LogPosition};
 use crate::env::Disk;
 
@@ -38,9 +39,17 @@ impl<D: Disk> Log<D> {
                 self.commit(&note)?;
             }
             // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.
+            let Some(before) = self.mark() else { unreachable!("just ensured") };
             self.flush_parity()?;
             self.rest = Rest::Owed;
-            self.commit(&note)?;
+            if let Err(error) = self.commit(&note) {
+                // What comes next may be the deletion that makes room, and must not have to find room behind this.
+                if is_full(&error) {
+                    self.return_to(before);
+                    self.rest = Rest::Unproven;
+                }
+                return Err(error);
+            }
         }
         self.seal_unsealed()?;
         Ok(self.durable)
@@ -82,7 +91,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Writes the proof for which [`Self::settle`] had found no room.
+    /// Writes the proof that the disk had refused to take from [`Self::settle`], though not for want of room.
     pub(super) fn prove(&mut self) -> Result<(), LogError> {
         if self.rest == Rest::Owed {
             let note = self.note.clone();

@@ -22,7 +22,7 @@ const NAME_ATTEMPTS: usize = 16;
 const WITHDRAWALS: usize = 3;
 
 /// How the active segment and the batch stood before something was appended that may be taken back.
-struct Mark {
+pub(super) struct Mark {
     end: u32,
     footer: (u32, usize),
     cover: Cover,
@@ -170,8 +170,13 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// How the active segment and the batch stand, for [`Self::return_to`]; `None` if there is no segment.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.active.as_ref().map(|active| Mark::of(active, &self.batch))
+    }
+
     /// Takes back what was appended to the active segment since.
-    fn return_to(&mut self, before: Mark) {
+    pub(super) fn return_to(&mut self, before: Mark) {
         // PA
         let Some(active) = &mut self.active else { unreachable!("what is appended to is kept") };
         active.rewind(before.end);
@@ -436,7 +441,7 @@ impl<D: Disk> Log<D> {
     }
 }
 
-fn is_full(error: &LogError) -> bool {
+pub(super) fn is_full(error: &LogError) -> bool {
     matches!(error, LogError::Disk(error) if error.failure == DiskFailure::Full)
 }
 

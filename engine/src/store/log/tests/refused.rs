@@ -167,3 +167,40 @@ fn what_was_acknowledged_is_there_once_a_sector_that_was_refused_can_be_read() {
         }
     });
 }
+
+/// What makes room comes after the disk was found full: it has to fit wherever it would without what is written to rest.
+#[test]
+fn a_deletion_fits_where_the_parity_and_the_proof_of_what_is_there_do_not() {
+    let mut refused = 0;
+    // Parity waits in the buffer, or is written at once.
+    for write_buffer_len in [64 << 10, 2 << 10] {
+        for room in (2 * SECTOR..20 * SECTOR).step_by(SECTOR / 2) {
+            let disk = CrashDisk::default();
+            let options = LogOptions { write_buffer_len, ..SMALL };
+            let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+            let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 6000)]).unwrap();
+            log.commit(b"note").unwrap();
+            disk.limit(Some(disk.used() + room));
+            if log.settle().is_ok() {
+                continue;
+            }
+            refused += 1;
+            let place = format!("room of {room}, buffer of {write_buffer_len}");
+            assert!(!log.is_settled(), "{place}");
+            log.append(RecordKind::Tombstone, RecordFlags::NONE, &[&payload(2, 100)])
+                .unwrap_or_else(|error| panic!("{place}: {error}"));
+            log.commit(b"another note").unwrap_or_else(|error| panic!("{place}: {error}"));
+            disk.limit(None);
+            log.settle().unwrap();
+            assert!(log.is_settled(), "{place}");
+            drop(log);
+            let (mut log, recovery, seen) = open_from(&disk, None).unwrap();
+            assert_eq!((seen.len(), recovery.damaged, recovery.torn), (2, vec![], None), "{place}");
+            let file = disk.open(Volume::Blocks, &first.segment.file_name(), OpenMode::Write).unwrap();
+            file.write_at(u64::from(first.offset) + 200, &[&[0xff; 4]]).unwrap();
+            assert_eq!(log.repair(first.segment).unwrap().lost, [], "{place}");
+            assert_eq!(log.read(first).unwrap(), payload(1, 6000), "{place}");
+        }
+    }
+    assert!(refused > 20, "{refused}");
+}
