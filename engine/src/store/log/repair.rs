@@ -384,14 +384,35 @@ impl<F: DiskFile> Patient<'_, F> {
             return Ok(());
         }
         let what = Damage::Record(RecordKind::Footer);
-        // The parity before it may be of a batch, whose commit then stood there.
-        if !footer.is_known && held_commit(&self.range(footer.at, record.len(), what))? {
+        // The parity before it may be of a batch, whose commit then stood there. The commits that are left cannot always say: the
+        // one that followed may have gone with its segment.
+        let is_known = footer.is_known || self.is_left(&footer, &record)?;
+        if !is_known && held_commit(&self.range(footer.at, record.len(), what))? {
             return Ok(());
         }
         if self.footer()?.as_ref() == Some(&footer) {
             self.set(footer.at, &record, what)?;
         }
         Ok(())
+    }
+
+    /// Whether enough of a footer is left in its place to say that no commit stood there: its payload, or a whole sector.
+    fn is_left(&self, footer: &FoundFooter, record: &[u8]) -> Result<bool, LogError> {
+        // PA
+        let payload_at = footer.at.saturating_add(HEADER_LEN as u32);
+        if self.get(payload_at, footer.payload.len())?.is_some_and(|found| found == footer.payload) {
+            return Ok(true);
+        }
+        let mut at = u64::from(footer.at).next_multiple_of(SECTOR_LEN);
+        let first = (at - u64::from(footer.at)) as usize;
+        for sector in record.get(first..).unwrap_or_default().chunks_exact(SECTOR_LEN as usize) {
+            let Ok(place) = u32::try_from(at) else { break };
+            if self.get(place, sector.len())?.is_some_and(|found| found == sector) {
+                return Ok(true);
+            }
+            at += SECTOR_LEN;
+        }
+        Ok(false)
     }
 
     /// What the footer is, and where, by the records before it; `None` if there is none, or other damage.

@@ -262,3 +262,59 @@ fn a_footer_is_made_anew_wherever_it_ends() {
     }
     assert!(as_a_commit > 0);
 }
+
+/// Such a footer behind which the next segment is gone, and with it the commit that said that none stood in its place: what of
+/// the footer is left says so too. `rot` is what rots, by where it stands and how long it is.
+fn heal_footers_before_a_gap(
+    records: core::ops::Range<usize>,
+    rot: impl Fn(usize, usize) -> Option<core::ops::Range<usize>>,
+    heals: bool,
+) {
+    let mut rotten = 0;
+    for records in records {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        for number in 0..records {
+            log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 1)]).unwrap();
+        }
+        let segment = log.commit(b"note").unwrap().segment;
+        log.roll().unwrap();
+        let right = bytes(&disk, segment);
+        let footer = (0..right.len()).step_by(8).rfind(|at| right[*at..].starts_with(b"oRec")).unwrap();
+        if !(right.len() as u64).is_multiple_of(SECTOR) {
+            continue;
+        }
+        let Some(range) = rot(footer, right.len() - footer) else { continue };
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        let next = log.commit(b"note").unwrap().segment;
+        log.roll().unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        log.remove(next).unwrap();
+        log.commit(b"note").unwrap();
+        file(&disk, segment).write_at(range.start as u64, &[&vec![0xa5; range.len()]]).unwrap();
+        let before = bytes(&disk, segment);
+        let report = log.repair(segment).unwrap();
+        assert_eq!(report.lost.is_empty(), heals, "{records} records: {report:?}");
+        assert!(bytes(&disk, segment) == if heals { right } else { before }, "{records} records");
+        rotten += 1;
+    }
+    assert!(rotten > 0);
+}
+
+#[test]
+fn a_footer_whose_payload_is_left_is_made_anew_also_where_the_next_segment_is_gone() {
+    heal_footers_before_a_gap(1..260, |at, _| Some(at..at + 24), true);
+}
+
+#[test]
+fn a_footer_of_which_a_sector_is_left_is_made_anew_also_where_the_next_segment_is_gone() {
+    // All but its last sector.
+    let rot = |at, len| (len > SECTOR as usize).then(|| at..at + len - SECTOR as usize);
+    heal_footers_before_a_gap(241..300, rot, true);
+}
+
+/// A commit may have stood there.
+#[test]
+fn no_footer_is_made_where_nothing_of_one_is_left_and_the_next_segment_is_gone() {
+    heal_footers_before_a_gap(1..260, |at, len| Some(at..at + len), false);
+}
