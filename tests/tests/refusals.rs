@@ -222,6 +222,38 @@ fn what_cannot_be_read_for_want_of_handles_is_not_damaged() {
     }
 }
 
+/// What parity could restore is not lost because it could not be restored just now.
+#[test]
+fn what_cannot_be_healed_for_want_of_handles_is_not_lost() {
+    let disk = Picky::default();
+    let bytes = noise(1, 30_000);
+    let limits = || Limits { segment_len: 256 << 10, ..Limits::default() };
+    let mut node = create(&disk, limits(), 1);
+    let blob = node::put(&mut node, "chunks", bytes.clone()).id;
+    node::put(&mut node, "others", noise(2, 300_000));
+    node.close().unwrap();
+    let (mut node, _) = open(&disk, limits());
+    node.ask(Request::GetVersion(blob)).unwrap();
+    let name = FileName::new(disk.segments()[0].as_str()).unwrap();
+    let file = disk.inner.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+    // More slices of a seal than its own parity covers.
+    let mut sound = vec![0; 40_000];
+    file.read_at(12_000, &mut sound).unwrap();
+    file.write_at(12_000, &[&[0x55; 40_000]]).unwrap();
+    disk.set(Refuse::ExhaustedForWriting);
+    let read = node.ask(Request::Read { blob, range: 0..30_000 }).map(drop);
+    assert!(matches!(read, Err(Failure::Exhausted(_))), "{read:?}");
+    node.settle();
+    assert!(!node.events().iter().any(|event| format!("{event:?}").contains("Lost")));
+    disk.set(Refuse::Nothing);
+    file.write_at(12_000, &[&sound]).unwrap();
+    // What is taken for lost is sealed once more when it comes again.
+    let before = stats(&mut node).log_bytes;
+    node::put(&mut node, "again", bytes.clone());
+    assert!(stats(&mut node).log_bytes - before < 20_000, "it was sealed once more");
+    assert!(node::get(&mut node, "chunks").unwrap() == bytes);
+}
+
 /// What is to be mended is looked at when it can be.
 #[test]
 fn a_seal_that_cannot_be_mended_for_want_of_handles_is_mended_later() {

@@ -115,7 +115,9 @@ impl<D: Disk> Engine<D> {
                     return self.run(JobContext::DiffPage(page), job);
                 }
                 Err(Failure::Damaged { .. }) if !page.again => {
-                    self.heal_seal(&reference.seal_id);
+                    if let Err(failure) = self.heal_seal(&reference.seal_id) {
+                        return self.fail_diff(page.request, failure);
+                    }
                     page.again = true;
                 }
                 Err(failure) => return self.fail_diff(page.request, failure),
@@ -128,7 +130,9 @@ impl<D: Disk> Engine<D> {
         let (depth, reference) = comparison.sides[page.side].references[page.place].clone();
         let opened = match result {
             Err(_) if !page.again => {
-                self.heal_seal(&reference.seal_id);
+                if let Err(failure) = self.heal_seal(&reference.seal_id) {
+                    return self.fail_diff(page.request, failure);
+                }
                 return self.fetch_page(WantedPage { again: true, ..page }, reference);
             }
             Err(why) => Err(why),

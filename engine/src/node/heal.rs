@@ -365,7 +365,10 @@ impl<D: Disk> Engine<D> {
 
     /// Restores what parity can restore in the segments of these records; whether that was anything. It is tried once in
     /// vain for each of them.
-    pub(super) fn heal_places(&mut self, places: impl IntoIterator<Item = Location>) -> bool {
+    ///
+    /// # Errors
+    /// [`Failure::Exhausted`] when it could not be tried for want of something: nobody knows then what is lost.
+    pub(super) fn heal_places(&mut self, places: impl IntoIterator<Item = Location>) -> Result<bool, Failure> {
         // PA
         let mut segments: BTreeMap<SegmentId, Vec<u32>> = BTreeMap::new();
         for place in places {
@@ -388,15 +391,21 @@ impl<D: Disk> Engine<D> {
                 Err(error) => {
                     let failure = self.log_failure(error);
                     tracing::warn!(%segment, %failure, "a segment cannot be repaired");
+                    if matches!(failure, Failure::Exhausted(_)) {
+                        return Err(failure);
+                    }
                 }
             }
         }
-        any
+        Ok(any)
     }
 
     /// Restores what the slices of a seal lie in; whether that changed anything.
-    pub(super) fn heal_seal(&mut self, seal: &SealId) -> bool {
-        let Ok(Some(row)) = self.seal_row(seal) else { return false };
+    ///
+    /// # Errors
+    /// As [`Self::heal_places`].
+    pub(super) fn heal_seal(&mut self, seal: &SealId) -> Result<bool, Failure> {
+        let Ok(Some(row)) = self.seal_row(seal) else { return Ok(false) };
         self.heal_places(row.slices.into_iter().flatten())
     }
 

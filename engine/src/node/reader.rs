@@ -116,7 +116,7 @@ impl<D: Disk> Engine<D> {
         }
         // It may have been misread.
         let mut again = self.read_record_at(id, row);
-        if matches!(again, Err(Failure::Damaged { .. })) && self.heal_places([row.location]) {
+        if matches!(again, Err(Failure::Damaged { .. })) && self.heal_places([row.location])? {
             again = self.read_record_at(id, row);
         }
         again.inspect(|_| self.heal.give_hope(row.location))
@@ -335,7 +335,10 @@ impl<D: Disk> Engine<D> {
                 Ok(fetched) => break fetched,
                 // Once more also where there was nothing to heal: some of it may have been misread.
                 Err(Failure::Damaged { .. }) if effort != Effort::Healed => {
-                    self.heal_seal(&seal);
+                    if let Err(failure) = self.heal_seal(&seal) {
+                        self.fail_read(id, failure);
+                        return false;
+                    }
                     effort = Effort::Healed;
                 }
                 Err(failure) => {
@@ -394,7 +397,9 @@ impl<D: Disk> Engine<D> {
             Effort::Enough => Some(Effort::All),
             // It may have been restored, for somebody else, while this was under way.
             Effort::All => {
-                self.heal_seal(&seal);
+                if let Err(failure) = self.heal_seal(&seal) {
+                    return self.fail_read(id, failure);
+                }
                 Some(Effort::Healed)
             }
             Effort::Healed => None,

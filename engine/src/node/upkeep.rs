@@ -519,10 +519,8 @@ impl<D: Disk> Engine<D> {
         let mut task = self.upkeep.task.take();
         let result = match (job, outcome) {
             (UpkeepJob::Mend { seal, repair, again: false, .. }, JobOutcome::Mended(Err(_))) => {
-                if repair {
-                    self.heal_seal(&seal);
-                }
-                let looked_at = self.seal_row(&seal).and_then(|row| match row {
+                let healed = if repair { self.heal_seal(&seal).map(drop) } else { Ok(()) };
+                let looked_at = healed.and_then(|()| self.seal_row(&seal)).and_then(|row| match row {
                     Some(row) => self.mend(seal, row, repair, true),
                     None => Ok(()),
                 });

@@ -23,6 +23,8 @@ pub enum Refuse {
     Times(String, u64, u32),
     /// To open or read any of the log's files, for want of handles or memory.
     Exhausted,
+    /// To open any of them for writing, for the same reason.
+    ExhaustedForWriting,
     /// The next write to the log, for want of space.
     NextWrite,
 }
@@ -62,7 +64,12 @@ impl Disk for Picky {
     type File = PickyFile;
 
     fn open(&self, volume: Volume, name: &FileName, mode: OpenMode) -> Result<PickyFile, DiskError> {
-        if volume == Volume::Blocks && *self.refuse.lock().unwrap() == Refuse::Exhausted {
+        let is_refused = match *self.refuse.lock().unwrap() {
+            Refuse::Exhausted => true,
+            Refuse::ExhaustedForWriting => mode != OpenMode::Read,
+            _ => false,
+        };
+        if volume == Volume::Blocks && is_refused {
             let failure = DiskFailure::Exhausted("too many files open".into());
             return Err(DiskError { operation: "open", volume, file: name.to_string(), failure });
         }
@@ -105,7 +112,7 @@ impl DiskFile for PickyFile {
             Refuse::Exhausted if self.volume == Volume::Blocks => {
                 return Err(self.error("read", DiskFailure::Exhausted("too many files open".into())));
             }
-            Refuse::Exhausted => false,
+            Refuse::Exhausted | Refuse::ExhaustedForWriting => false,
             Refuse::All => true,
             Refuse::File(name) => *name == self.name,
             Refuse::Sectors(name, sectors) => *name == self.name && sectors.iter().any(|sector| touches(*sector)),

@@ -275,7 +275,7 @@ impl<D: Disk> Engine<D> {
         // PA
         let mut known = self.log.disowned_by(segment).map_err(|error| self.log_failure(error))?;
         // It is for no record that anybody asked for: any commit of the segment may be the one.
-        if known.is_none() && self.heal_places([Location { segment, offset: 0, len: 0 }]) {
+        if known.is_none() && self.heal_places([Location { segment, offset: 0, len: 0 }])? {
             known = self.log.disowned_by(segment).map_err(|error| self.log_failure(error))?;
         }
         Ok(known)

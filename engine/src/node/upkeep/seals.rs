@@ -249,7 +249,7 @@ impl<D: Disk> Engine<D> {
             let record = [header.as_slice(), &slice.payload].concat();
             let mut rewritten = self.log.rewrite_in_place(location, &record);
             // Its header may be what is damaged; that is under group parity.
-            if rewritten.is_err() && self.heal_places([location]) {
+            if rewritten.is_err() && self.heal_places([location])? {
                 rewritten = self.log.rewrite_in_place(location, &record);
             }
             match rewritten {
