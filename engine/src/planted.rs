@@ -73,8 +73,6 @@ bugs! {
     RotCovered: 6, "what a scrub heals is healed by the next one, too";
     /// The parity of a deletion is not written with it: one rotten sector brings back what was purged.
     TombstoneUncovered: 3, "a purged version is found again after rot and a crash";
-    /// Of several groups of parity those stay that were written when the disk was full: the log takes all for covered.
-    GroupKeptAlone: 1, "read-back after a full disk and rot";
 
     // The node's commit, its index and its checkpoint.
     /// A batch is acknowledged after the commit of the one before it.

@@ -17,8 +17,7 @@ use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 use ouroboros_engine::id::{EngineRng, Epoch, Secret};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{
-    DamageOutcome, Failure, Limits, Profile, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId,
-    Select, Whims,
+    DamageOutcome, Failure, Limits, Profile, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, RequestId, Select,
 };
 use ouroboros_engine::planted::Bug;
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding, Compression, ScopeKeys, Scratch, identify, seal};
@@ -53,7 +52,6 @@ pub fn of(bug: Bug) -> Option<fn() -> Check> {
         Bug::RotCovered => what_a_scrub_heals_stays_so,
         Bug::BacklogUnbounded => what_waits_for_a_full_index_is_bounded,
         Bug::AbandonedBatchKept => what_a_full_disk_refused_stays_away,
-        Bug::GroupKeptAlone => what_a_full_disk_left_uncovered_is_covered_later,
         Bug::LostSealReused => what_is_lost_is_stored_when_it_is_put_again,
         _ => return None,
     })
@@ -451,34 +449,6 @@ fn what_a_full_disk_refused_stays_away() -> Check {
         }
         expect(&mut node, 0, &noise(1, 900))?;
         expect(&mut node, 2, &noise(3, 900))?;
-    }
-    Ok(())
-}
-
-fn what_a_full_disk_left_uncovered_is_covered_later() -> Check {
-    for room in (2048..12_000).step_by(512) {
-        let disk = fresh();
-        // More than one group of parity is due at once.
-        let whims = Whims { parity_group_len: Some(4096), write_buffer_len: Some(512), ..Whims::default() };
-        let mut node = create(&disk, limits()).with_whims(whims);
-        (0..8).for_each(|number| put(&mut node, number, &noise(number.into(), 900)));
-        disk.set_capacity(Some(disk.used_bytes() + room));
-        rest(&mut node);
-        disk.set_capacity(None);
-        node.set_time(200_000_000_000, 2_000);
-        node.settle();
-        drop(node);
-        let (name, len) = last_segment(&disk);
-        for sector in (20..len / 512).step_by(3) {
-            let disk = disk.snapshot();
-            disk.damage(Volume::Blocks, &name, sector, Damage::Zeroed);
-            drop_index(&disk);
-            let mut node = open(&disk, limits())?;
-            for number in 0..8 {
-                let what = format!("with {room} B left when it came to rest, sector {sector} rots");
-                expect(&mut node, number, &noise(number.into(), 900)).map_err(|broken| format!("{what}: {broken}"))?;
-            }
-        }
     }
     Ok(())
 }

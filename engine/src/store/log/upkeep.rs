@@ -30,7 +30,6 @@ impl<D: Disk> Log<D> {
         let Some(active) = &mut self.active else { unreachable!("put keeps it") };
         match put {
             Ok(()) => active.cover.clear(),
-            Err(_) if planted(Bug::GroupKeptAlone) => active.cover.clear(),
             Err(_) => {
                 // A list without its parity, written again by the next attempt, would cover the same bytes twice; and who
                 // finds parity takes all that stands before it to be covered.
@@ -316,6 +315,7 @@ impl ParityRun {
 
     /// Whether no group is missing before the record that follows.
     fn is_whole_to(&self, next: u32) -> bool {
+        // PA
         self.whole_to == u64::from(next)
     }
 }
