@@ -251,6 +251,7 @@ impl<D: Disk> Engine<D> {
         {
             // The only copy of a deletion: one rotten sector, and what was purged would come back (P3).
             position = self.settle_log().unwrap_or(position);
+            self.upkeep.hope();
         }
         let batch = std::mem::take(&mut self.batch);
         for seal in &batch.whole {

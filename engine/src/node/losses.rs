@@ -35,9 +35,14 @@ impl Losses {
         }
     }
 
-    /// Whether something is lost that was not when this was asked last.
-    pub(super) fn take_news(&mut self) -> bool {
-        std::mem::take(&mut self.news)
+    /// Whether something is lost that no checkpoint says.
+    pub(super) const fn has_news(&self) -> bool {
+        self.news
+    }
+
+    /// A checkpoint says all of it.
+    pub(super) fn told(&mut self) {
+        self.news = false;
     }
 
     /// Enough of a seal can be read, or nobody needs it.
@@ -88,12 +93,14 @@ mod tests {
         let mut losses = Losses::default();
         losses.count();
         (0..LOST_LEN).for_each(|number| losses.add(seal(number)));
-        assert!(losses.take_news());
+        assert!(losses.has_news());
+        losses.told();
         assert!(!losses.may_include(&seal(LOST_LEN)));
         losses.add(seal(LOST_LEN));
-        assert!(losses.take_news());
+        assert!(losses.has_news());
+        losses.told();
         losses.add(seal(LOST_LEN + 1));
-        assert!(!losses.take_news(), "it is known that there are more");
+        assert!(!losses.has_news(), "it is known that there are more");
         losses.remove(&seal(0));
         assert!(losses.may_include(&seal(LOST_LEN)), "one that was mended made it forget the others");
         losses.counted();

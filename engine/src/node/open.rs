@@ -409,6 +409,7 @@ impl<D: Disk> Engine<D> {
             Err(error) => unreachable!("encoding a checkpoint to memory: {error}"),
         };
         self.index.flush(&bytes).map_err(|error| self.index_failure(error))?;
+        self.heal.lost.told();
         self.since_checkpoint = 0;
         Ok(())
     }

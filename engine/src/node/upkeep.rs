@@ -182,9 +182,7 @@ impl Upkeep {
 
     /// It was looked at.
     pub(super) fn settle_doubt(&mut self, seal: &SealId) {
-        if self.doubted.remove(seal) {
-            self.to_mend.remove(seal);
-        }
+        self.doubted.remove(seal);
     }
 
     /// Whether nobody has looked at a seal yet since it was in doubt.
@@ -254,8 +252,8 @@ impl Upkeep {
         waits
     }
 
-    /// Something died: there may be room now.
-    fn hope(&mut self) {
+    /// Something was deleted: there may be room now.
+    pub(super) fn hope(&mut self) {
         self.patience[0] = 0;
     }
 
@@ -331,9 +329,6 @@ impl<D: Disk> Engine<D> {
         self.upkeep.to_sweep |= orphans.more;
         for (segment, len) in std::mem::take(&mut orphans.dead) {
             self.upkeep.mark_dead(segment, len);
-        }
-        if !orphans.is_empty() {
-            self.upkeep.hope();
         }
         if !orphans.is_empty()
             && let Err(failure) = self.collect(orphans)
@@ -456,10 +451,11 @@ impl<D: Disk> Engine<D> {
             Task::Scrub { request, repair, mut report, mut progress } => {
                 let more =
                     self.scrub_step(repair, &mut report, &mut progress).map_err(|failure| (Some(request), failure))?;
+                // A long one may be cut short.
+                self.remember_losses();
                 if more {
                     return Ok(Some(Task::Scrub { request, repair, report, progress }));
                 }
-                self.remember_losses();
                 // What it has given up hides nothing any more.
                 self.upkeep.to_sweep |= self.upkeep.sweeps;
                 self.reply(request, Reply::Scrubbed(report));

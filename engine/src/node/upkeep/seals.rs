@@ -132,6 +132,9 @@ impl<D: Disk> Engine<D> {
     ) -> Result<(), Failure> {
         // PA
         self.upkeep.settle_doubt(&seal);
+        if repair {
+            self.upkeep.to_mend.remove(&seal);
+        }
         let Some(row) = self.seal_row(&seal)? else { return Ok(()) };
         if let Some(report) = &mut report {
             // Its bytes were counted where they stand in the log.
@@ -211,7 +214,7 @@ impl<D: Disk> Engine<D> {
     /// written it is written with a later checkpoint.
     pub(in crate::node) fn remember_losses(&mut self) {
         // PA
-        if !self.heal.lost.take_news() || self.health != Health::Good || !self.index_is_sound() {
+        if !self.heal.lost.has_news() || self.health != Health::Good || !self.index_is_sound() {
             return;
         }
         if self.has_uncommitted() {
@@ -249,7 +252,7 @@ impl<D: Disk> Engine<D> {
             let record = [header.as_slice(), &slice.payload].concat();
             let mut rewritten = self.log.rewrite_in_place(location, &record);
             // Its header may be what is damaged; that is under group parity.
-            if rewritten.is_err() && self.heal_places([location])? {
+            if rewritten.is_err() && self.heal_places([location]).unwrap_or(false) {
                 rewritten = self.log.rewrite_in_place(location, &record);
             }
             match rewritten {
