@@ -1,0 +1,183 @@
+//! What upkeep there is to do: the task under way, those that wait, and what is yet to become one.
+
+use super::Task;
+use crate::id::SealId;
+use crate::node::Activity;
+use crate::node::purge::Orphans;
+use crate::store::SegmentId;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Seals that may wait to be mended; more are found by the next scrub.
+pub(super) const MEND_LEN: usize = 4096;
+/// Commits after which a compaction that is given up again and again is begun once more, at most: each looks at the whole index.
+const MOST_PATIENCE: u32 = 256;
+
+/// All upkeep under way and due.
+#[derive(Debug, Default)]
+pub(in crate::node) struct Upkeep {
+    pub(super) task: Option<Task>,
+    pub(super) queue: VecDeque<Task>,
+    /// The task is taken out, for a step of it is being done, and is a compaction.
+    pub(super) in_compaction: bool,
+    /// Jobs of the task that are not done yet.
+    pub(super) jobs: usize,
+    /// Something appended waits for its commit before the task goes on.
+    pub(super) uncommitted: bool,
+    pub(super) to_mend: BTreeSet<SealId>,
+    /// Of these it is not known that they are whole, until they have been looked at.
+    pub(super) doubted: BTreeSet<SealId>,
+    pub(super) to_collect: Orphans,
+    /// There is, or may be, more to collect than is remembered.
+    pub(super) to_sweep: bool,
+    /// A sweep was begun and has not come to its end.
+    pub(super) sweeps: bool,
+    /// Seals were collected, and what the index says of their chunks is still there.
+    pub(super) to_forget: bool,
+    /// A sweep has begun to forget those, and has not come to its end.
+    pub(super) forgets: bool,
+    /// A compaction that nobody asked for was begun and has not come to its end.
+    pub(super) unfinished: bool,
+    /// Commits until it is begun again, and until it was, the last time.
+    pub(super) patience: [u32; 2],
+    /// What was to be collected was not, for what refers to it could not be read.
+    pub(super) owes_sweep: bool,
+    /// How often the task was begun again because the index failed it.
+    pub(super) restarts: u8,
+    /// Dead bytes by segment, as far as this process has seen them die.
+    pub(super) dead: BTreeMap<SegmentId, u64>,
+}
+
+impl Upkeep {
+    /// Whether [`Engine::handle_timeout`] has something to do at once.
+    pub(in crate::node) fn wants_step(&self) -> bool {
+        self.jobs == 0 && !self.uncommitted && (self.task.is_some() || !self.queue.is_empty())
+    }
+
+    pub(in crate::node) fn mend_later(&mut self, seal: SealId) {
+        if self.to_mend.len() < MEND_LEN {
+            self.to_mend.insert(seal);
+        }
+    }
+
+    /// Whether a set of seals takes in one more.
+    fn has_room(seals: &BTreeSet<SealId>, seal: &SealId) -> bool {
+        seals.len() < MEND_LEN || seals.contains(seal)
+    }
+
+    /// A seal may be lost: it is looked at with the next commit. False where no more can be in doubt.
+    pub(in crate::node) fn doubt(&mut self, seal: SealId) -> bool {
+        // PA
+        let has_room = Self::has_room(&self.doubted, &seal) && Self::has_room(&self.to_mend, &seal);
+        if has_room {
+            self.doubted.insert(seal);
+            self.to_mend.insert(seal);
+        }
+        has_room
+    }
+
+    /// It was looked at.
+    pub(in crate::node) fn settle_doubt(&mut self, seal: &SealId) {
+        self.doubted.remove(seal);
+    }
+
+    /// Whether nobody has looked at a seal yet since it was in doubt.
+    pub(in crate::node) fn doubts(&self, seal: &SealId) -> bool {
+        self.doubted.contains(seal)
+    }
+
+    /// Seals that may be lost, and that nobody has looked at yet: the next process is to know them.
+    pub(in crate::node) const fn doubted(&self) -> &BTreeSet<SealId> {
+        &self.doubted
+    }
+
+    /// Seals that wait to be mended.
+    pub(in crate::node) fn to_mend(&self) -> usize {
+        self.to_mend.len()
+    }
+
+    pub(in crate::node) fn collect_later(&mut self, orphans: Orphans) {
+        self.to_collect.append(orphans);
+    }
+
+    /// A sweep is due when everything can be read again.
+    pub(in crate::node) fn sweep_when_seen(&mut self) {
+        self.owes_sweep = true;
+    }
+
+    /// The next commit begins a sweep if there may be anything to collect.
+    pub(in crate::node) fn sweep_later(&mut self, may: bool) {
+        self.to_sweep |= may;
+    }
+
+    /// A sweep came to its end.
+    pub(super) fn swept(&mut self) {
+        (self.sweeps, self.forgets) = (false, false);
+    }
+
+    /// A sweep begins to forget chunks: of what is collected from here on it may have passed some.
+    pub(super) fn begin_to_forget(&mut self) {
+        (self.forgets, self.to_forget) = (true, false);
+    }
+
+    /// Seals were collected.
+    pub(in crate::node) fn forget_chunks(&mut self) {
+        self.to_forget = true;
+    }
+
+    /// A compaction came to its end.
+    pub(super) fn compacted(&mut self) {
+        (self.unfinished, self.patience) = (false, [0; 2]);
+    }
+
+    /// What was under way is given up. A compaction is begun again, after twice as many commits as the last time.
+    pub(super) fn gave_up(&mut self) {
+        // What was to be looked at is so later.
+        let room = MEND_LEN.saturating_sub(self.to_mend.len());
+        self.to_mend.extend(self.doubted.iter().take(room));
+        if self.unfinished {
+            let wait = self.patience[1].saturating_mul(2).clamp(1, MOST_PATIENCE);
+            self.patience = [wait; 2];
+        }
+    }
+
+    /// A commit was made. Whether a compaction that was given up is to wait still.
+    pub(super) fn waits(&mut self) -> bool {
+        let waits = self.patience[0] > 0;
+        self.patience[0] = self.patience[0].saturating_sub(1);
+        waits
+    }
+
+    /// Something was deleted: there may be room now.
+    pub(in crate::node) fn hope(&mut self) {
+        self.patience[0] = 0;
+    }
+
+    /// Whether a node that opens what is durable now is to sweep, or to go on with what this one has begun.
+    pub(super) fn is_behind(&self) -> bool {
+        let collects = self.to_collect.more || !self.to_collect.is_empty();
+        self.to_sweep || self.sweeps || self.owes_sweep || self.to_forget || self.forgets || self.unfinished || collects
+    }
+
+    pub(in crate::node) fn mark_dead(&mut self, segment: SegmentId, len: u64) {
+        *self.dead.entry(segment).or_default() += len;
+    }
+
+    pub(in crate::node) fn forget_dead(&mut self, segment: SegmentId) {
+        self.dead.remove(&segment);
+    }
+
+    /// What is under way, or next.
+    pub(in crate::node) fn activity(&self) -> Option<Activity> {
+        Some(match self.task.as_ref().or_else(|| self.queue.front())? {
+            Task::Mend(_) => Activity::Mending,
+            Task::Scrub { progress, .. } => progress.activity(),
+            Task::Recode { .. } => Activity::Recoding,
+            Task::Compact { stage, .. } => stage.activity(),
+            Task::Close { .. } => Activity::Closing,
+        })
+    }
+
+    pub(super) fn enqueue(&mut self, task: Task) {
+        self.queue.push_back(task);
+    }
+}
