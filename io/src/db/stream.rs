@@ -221,11 +221,11 @@ pub(crate) fn write_to(client: &Client, got: &Got, range: Range<u64>, output: &m
 mod tests {
     use super::*;
     use crate::Db;
+    use crate::db::tests::standing;
     use ouroboros_engine::id::EngineRng;
     use ouroboros_engine::keys::Keyring;
-    use ouroboros_engine::node::{Base, Event, Select};
+    use ouroboros_engine::node::{Base, Select};
     use std::sync::Arc;
-    use std::sync::mpsc::channel;
     use std::time::Duration;
 
     const LEN: u64 = 1 << 20;
@@ -255,14 +255,7 @@ mod tests {
     #[test]
     fn a_stream_has_one_piece_unanswered_and_one_in_hand() {
         let directory = tempfile::tempdir().unwrap();
-        let keyring = Keyring::generate(&mut EngineRng::from_seed([3; 32]));
-        let ((stands, stood), (go, gone)) = (channel(), channel::<()>());
-        // The engine stands still while it tells of two heads.
-        let stand = move |_: &Event| {
-            stands.send(()).unwrap();
-            let _ = gone.recv();
-        };
-        let db = Db::builder().directory(directory.path()).keyring(keyring).on_event(stand).create().unwrap();
+        let (db, stood, go) = standing(directory.path());
         let options = || PutOptions { base: Base::Versions(Vec::new()), ..PutOptions::default() };
         let key = |name| KeyName::new(name).unwrap();
         db.put(&key("a"), vec![1], options()).unwrap();

@@ -3,19 +3,24 @@ use futures_lite::future::{block_on, poll_once};
 use ouroboros_engine::id::EngineRng;
 use ouroboros_engine::keys::Keyring;
 use ouroboros_engine::node::{Base, Event};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-#[test]
-fn who_waits_for_room_keeps_no_turn_from_others() {
-    let directory = tempfile::tempdir().unwrap();
+/// A store whose engine stands still while it tells of two heads of a key: it says when, and waits until the other end is gone.
+pub(super) fn standing(directory: &std::path::Path) -> (Db, Receiver<()>, Sender<()>) {
     let keyring = Keyring::generate(&mut EngineRng::from_seed([3; 32]));
     let ((stands, stood), (go, gone)) = (channel(), channel::<()>());
-    // The engine stands still while it tells of two heads.
     let stand = move |_: &Event| {
         stands.send(()).unwrap();
         let _ = gone.recv();
     };
-    let db = Db::builder().directory(directory.path()).keyring(keyring).on_event(stand).create().unwrap();
+    let db = Db::builder().directory(directory).keyring(keyring).on_event(stand).create().unwrap();
+    (db, stood, go)
+}
+
+#[test]
+fn who_waits_for_room_keeps_no_turn_from_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let (db, stood, go) = standing(directory.path());
     let key = || KeyName::new("a").unwrap();
     let beside = || PutOptions { base: Base::Versions(Vec::new()), ..PutOptions::default() };
     db.put(&key(), vec![1], beside()).unwrap();
