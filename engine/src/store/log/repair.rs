@@ -106,6 +106,9 @@ impl<D: Disk> Log<D> {
     }
 }
 
+/// How often a place is looked at, at most, before it is written over.
+const LOOKS: usize = 4;
+
 /// Says whether a commit may have stood in a damaged place.
 type MayHaveHeld<'a> = &'a dyn Fn(&DamagedRange) -> Result<bool, LogError>;
 
@@ -144,13 +147,13 @@ impl<F: DiskFile> Patient<'_, F> {
 
     /// Sees to it that `bytes` stand at `offset`, and writes no sector that holds what it should: it may hold the end of
     /// history, and the bytes that differ may be what a crash tore behind that. A power failure must not tear the one for the
-    /// other, nor is it to be said of it that it had rotted.
+    /// other, nor is it to be said of it that it had rotted. What looks do not agree on is left for the next repair.
     fn set(&mut self, offset: u32, bytes: &[u8], what: Damage) -> Result<(), LogError> {
         // PA
         for range in self.wrong(offset, bytes)? {
             let from = offset.saturating_add(range.start as u32);
             let right = bytes.get(range).unwrap_or_default();
-            if self.reads(from, right)? {
+            if !self.is_rotten(from, right)? {
                 continue;
             }
             write_over(self.file, u64::from(from), right)?;
@@ -187,13 +190,20 @@ impl<F: DiskFile> Patient<'_, F> {
         Ok(wrong)
     }
 
-    /// Whether `bytes` stand at `offset`, at one of two further looks: a sector that was misread is none to write again.
-    fn reads(&self, offset: u32, bytes: &[u8]) -> Result<bool, LogError> {
+    /// Whether something else than `bytes` stands at `offset`, or nothing that can be read: as two looks in a row find it, and
+    /// none finds them. A sector that was misread is none to write again.
+    fn is_rotten(&self, offset: u32, bytes: &[u8]) -> Result<bool, LogError> {
         // PA
-        for _ in 0..2 {
-            if self.get(offset, bytes.len())?.is_some_and(|found| found == bytes) {
+        let mut before = None;
+        for _ in 0..LOOKS {
+            let found = self.get(offset, bytes.len())?;
+            if found.as_deref() == Some(bytes) {
+                return Ok(false);
+            }
+            if before.as_ref() == Some(&found) {
                 return Ok(true);
             }
+            before = Some(found);
         }
         Ok(false)
     }
