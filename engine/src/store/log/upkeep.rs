@@ -8,6 +8,7 @@ use super::{FIRST_RECORD, Log, LogError, RecordFlags, RecordKind, SegmentId, Ver
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskError, DiskFailure, DiskFile, OpenMode, Volume};
 use crate::planted::{Bug, planted};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How many segments are looked at after a crash for what they may lack.
@@ -283,17 +284,17 @@ struct ParityRun {
     footer: (u32, usize),
     /// Where the last group ends of which a list is there.
     listed_to: u64,
-    /// To where each group has a list and its parity, from the start on.
-    whole_to: u64,
-    /// A list of the group that begins there, and where that group ends.
-    list: Option<(ParityList, u64)>,
-    /// Where parity stands that is what was written.
+    /// What the groups cover of which a list and the parity are there, by where it begins: to where.
+    covered: BTreeMap<u32, u32>,
+    /// A list, the last that was read.
+    list: Option<ParityList>,
+    /// Where parity stands that is what was written, the last that was read.
     parity: Option<u32>,
 }
 
 impl ParityRun {
     fn new(start: u32, footer: (u32, usize)) -> Self {
-        Self { start, footer, listed_to: 0, whole_to: u64::from(start), list: None, parity: None }
+        Self { start, footer, listed_to: 0, covered: BTreeMap::new(), list: None, parity: None }
     }
 
     /// Takes in its next record, whose payload is what was written.
@@ -302,21 +303,31 @@ impl ParityRun {
         if header.kind == RecordKind::Parity {
             self.parity = Some(offset);
         } else if let Ok(list) = ParityList::decode(payload) {
-            let end = u64::from(list.second_list) + header.record_len();
-            self.listed_to = self.listed_to.max(end);
-            if u64::from(list.first_list) == self.whole_to {
-                self.list = Some((list, end));
-            }
+            self.listed_to = self.listed_to.max(u64::from(list.second_list) + header.record_len());
+            self.list = Some(list);
         }
-        if let Some((_, end)) = self.list.take_if(|(list, _)| self.parity == Some(list.parity)) {
-            self.whole_to = end;
+        if let Some(list) = self.list.take_if(|list| self.parity == Some(list.parity)) {
+            list.extents.iter().for_each(|(offset, len)| self.add_extent(*offset, offset.saturating_add(*len)));
         }
     }
 
-    /// Whether no group is missing before the record that follows.
-    fn is_whole_to(&self, next: u32) -> bool {
+    /// Takes in what a group covers, which may go on where another ends.
+    fn add_extent(&mut self, from: u32, to: u32) {
+        match self.covered.range_mut(..from).next_back() {
+            Some((_, end)) if *end == from => *end = to,
+            _ => drop(self.covered.insert(from, to)),
+        }
+    }
+
+    /// Whether all of a record is covered that parity covers of such.
+    fn covers(&self, offset: u32, header: &RecordHeader) -> bool {
         // PA
-        self.whole_to == u64::from(next)
+        let len = match header.flags.is_spread() {
+            true => (HEADER_LEN as u64).saturating_add(u64::from(header.checked_len)),
+            false => header.record_len(),
+        };
+        let before = self.covered.range(..=offset).next_back();
+        before.is_some_and(|(_, end)| u64::from(*end) >= u64::from(offset) + len)
     }
 }
 
@@ -353,10 +364,9 @@ pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Re
             if torn {
                 return Ok(DAMAGED);
             }
-            // Parity is written between records and covers all that stand before it, unless some of it is gone: nobody can say
-            // what that was of.
-            if parity.take().is_some_and(|run| run.is_whole_to(offset)) {
-                uncovered.clear();
+            // Parity is written between records. Some of it may be gone: nobody can say what that was of.
+            if let Some(run) = parity.take() {
+                uncovered.retain(|(offset, header)| !run.covers(*offset, header));
             }
             uncovered.push((offset, header));
         } else {

@@ -275,19 +275,25 @@ fn a_batch_is_whole_though_parity_in_the_middle_of_it_is_not() {
     assert!(cases > 8, "{cases}");
 }
 
-/// A batch with parity in its middle that is kept where it stands, once what `rotten` names has rotted: the lists of the first
-/// group and the parity of each, by where their payloads begin. Then its first record rots.
-fn first_record_under_new_parity(group_len: u32, rotten: impl Fn(&[u32], &[u32]) -> Vec<u32>) {
+/// A batch with parity behind each of the first `covers` records that is kept where it stands, once what `rotten` names has
+/// rotted of what follows the first: the lists of each group and the parity, by where their payloads begin. Then its first record
+/// rots.
+fn first_record_under_new_parity(covers: usize, group_len: u32, rotten: impl Fn(&[u32], &[u32]) -> Vec<u32>) {
     let disk = CrashDisk::default();
     let options = LogOptions { segment_len: 128 << 10, parity_group_len: group_len, ..SMALL };
     let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
     let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 6000)]).unwrap();
-    log.cover().unwrap();
-    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    let mut others = Vec::new();
+    for number in 0..covers {
+        log.cover().unwrap();
+        let other = payload(2 + number, 900);
+        others.push(log.append(RecordKind::Blob, RecordFlags::NONE, &[&other]).unwrap());
+    }
     log.commit(b"note").unwrap();
     drop(log);
     let bytes = disk.files()[first.segment.file_name().as_str()].clone();
-    let behind = |places: Vec<u32>| places.into_iter().filter(|at| *at > first.offset).collect::<Vec<u32>>();
+    let between = first.offset..others[0].offset;
+    let behind = |places: Vec<u32>| places.into_iter().filter(|at| between.contains(at)).collect::<Vec<u32>>();
     let lists = behind(payloads_in(&bytes, RecordKind::ParityList));
     let parity = behind(parity_in(&bytes));
     for at in rotten(&lists, &parity) {
@@ -295,7 +301,7 @@ fn first_record_under_new_parity(group_len: u32, rotten: impl Fn(&[u32], &[u32])
     }
     disk.limit(Some(disk.used()));
     let (mut log, recovery, seen) = open_from(&disk, None).unwrap();
-    assert!(recovery.kept_in_place && seen.len() == 2, "{recovery:?}");
+    assert!(recovery.kept_in_place && seen.len() == 1 + covers, "{recovery:?}");
     disk.limit(None);
     log.settle().unwrap();
     flip(&disk, first.segment, first.offset + 100);
@@ -305,16 +311,18 @@ fn first_record_under_new_parity(group_len: u32, rotten: impl Fn(&[u32], &[u32])
 
 #[test]
 fn what_parity_that_is_gone_had_covered_is_covered_by_the_next() {
-    first_record_under_new_parity(16 << 10, |lists, parity| {
-        assert_eq!((lists.len(), parity.len()), (2, 1));
-        vec![lists[0] + 20, parity[0] + 100, lists[1] + 20]
-    });
+    for covers in [1, 2] {
+        first_record_under_new_parity(covers, 16 << 10, |lists, parity| {
+            assert_eq!((lists.len(), parity.len()), (2, 1));
+            vec![lists[0] + 20, parity[0] + 100, lists[1] + 20]
+        });
+    }
 }
 
 /// Its lists say what it was of, and nothing could be restored from it.
 #[test]
 fn what_parity_had_covered_of_which_only_the_lists_are_left_is_covered_by_the_next() {
-    first_record_under_new_parity(16 << 10, |_, parity| {
+    first_record_under_new_parity(1, 16 << 10, |_, parity| {
         assert_eq!(parity.len(), 1);
         (0..10).map(|block| parity[0] + block * 512 + 100).collect()
     });
@@ -323,7 +331,7 @@ fn what_parity_had_covered_of_which_only_the_lists_are_left_is_covered_by_the_ne
 /// What stands side by side with it says nothing of what it was of.
 #[test]
 fn what_one_group_of_several_had_covered_is_covered_by_the_next() {
-    first_record_under_new_parity(4 << 10, |lists, parity| {
+    first_record_under_new_parity(1, 4 << 10, |lists, parity| {
         assert_eq!((lists.len(), parity.len()), (4, 2));
         vec![lists[0] + 20, lists[1] + 20]
     });
