@@ -66,6 +66,8 @@ pub(super) struct Batch {
     pub(super) content: BTreeMap<SegmentId, u64>,
     /// It holds what a compaction has moved.
     pub(super) moves: bool,
+    /// It holds slices that were mended and did not fit where they stood.
+    pub(super) mends: bool,
     /// Commit even if nobody waits.
     pub(super) forced: bool,
     /// Bring the index's file up to the log right after.
@@ -169,17 +171,21 @@ impl<D: Disk> Engine<D> {
     /// Appends a record to the batch. If that fails, the whole batch is given up.
     pub(super) fn append(&mut self, kind: RecordKind, spread: bool, parts: &[&[u8]]) -> Result<Location, Failure> {
         // PA
+        // Somebody counts on every record of the batch: slices of many seals lie between each other, and a purge may need
+        // several tombstones. Without one of them, none may ever be committed.
+        self.append_alone(kind, spread, parts).inspect_err(|failure| self.abandon(failure))
+    }
+
+    /// Appends a record to the batch that nobody counts on: without it the batch is as good.
+    pub(super) fn append_alone(
+        &mut self,
+        kind: RecordKind,
+        spread: bool,
+        parts: &[&[u8]],
+    ) -> Result<Location, Failure> {
+        // PA
         let flags = if spread { RecordFlags::SPREAD } else { RecordFlags::NONE };
-        let location = match self.log.append(kind, flags, parts) {
-            Ok(location) => location,
-            Err(error) => {
-                // Somebody counts on every record of the batch: slices of many seals lie between each other, and a purge
-                // may need several tombstones. Without one of them, none may ever be committed.
-                let failure = self.log_failure(error);
-                self.abandon(&failure);
-                return Err(failure);
-            }
-        };
+        let location = self.log.append(kind, flags, parts).map_err(|error| self.log_failure(error))?;
         self.batch.len += u64::from(location.len);
         *self.batch.content.entry(location.segment).or_default() += u64::from(location.len);
         *self.content.entry(location.segment).or_default() += u64::from(location.len);
@@ -254,6 +260,9 @@ impl<D: Disk> Engine<D> {
             self.upkeep.hope();
         }
         let batch = std::mem::take(&mut self.batch);
+        if batch.mends {
+            self.upkeep.mended();
+        }
         for seal in &batch.whole {
             self.heal.lost.remove(seal);
             self.upkeep.settle_doubt(seal);
@@ -387,6 +396,9 @@ impl<D: Disk> Engine<D> {
         tracing::warn!(%failure, "a batch was abandoned");
         self.window = Window::default();
         let batch = std::mem::take(&mut self.batch);
+        if batch.mends {
+            self.upkeep.gave_up_mending();
+        }
         if !planted(Bug::AbandonedBatchKept) {
             self.discard(batch.content);
         }

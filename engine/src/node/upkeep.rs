@@ -176,7 +176,7 @@ impl<D: Disk> Engine<D> {
             let stage = compact::Stage::default();
             self.upkeep.enqueue(Task::Compact { request: None, report, stage });
         } else if !busy
-            && !self.upkeep.waits()
+            && !self.upkeep.until_compaction.waits()
             && (self.upkeep.to_sweep || self.upkeep.unfinished || self.mostly_dead().next().is_some())
         {
             let report = CompactReport { bytes_before: self.log_len(), ..CompactReport::default() };
@@ -193,7 +193,7 @@ impl<D: Disk> Engine<D> {
 
     /// Sees to the seals that were found damaged.
     pub(super) fn start_mending(&mut self) {
-        if self.upkeep.to_mend.is_empty() {
+        if self.upkeep.to_mend.is_empty() || self.upkeep.until_mending.waits() {
             return;
         }
         let queued = self.upkeep.queue.iter_mut().find_map(|task| match task {

@@ -9,8 +9,37 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Seals that may wait to be mended; more are found by the next scrub.
 pub(super) const MEND_LEN: usize = 4096;
-/// Commits after which a compaction that is given up again and again is begun once more, at most: each looks at the whole index.
+/// Occasions that pass before what was given up again and again is begun once more, at most.
 const MOST_PATIENCE: u32 = 256;
+
+/// Puts off what was given up: each time for twice as many occasions to begin it as the last.
+#[derive(Debug, Default)]
+pub(super) struct Patience {
+    /// Occasions yet to pass.
+    left: u32,
+    /// As many as that were, at first.
+    last: u32,
+}
+
+impl Patience {
+    /// There is an occasion. Whether it is to pass.
+    pub(super) fn waits(&mut self) -> bool {
+        let waits = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        waits
+    }
+
+    /// It was given up.
+    fn gave_up(&mut self) {
+        self.last = self.last.saturating_mul(2).clamp(1, MOST_PATIENCE);
+        self.left = self.last;
+    }
+
+    /// The next occasion is taken.
+    fn hope(&mut self) {
+        self.left = 0;
+    }
+}
 
 /// All upkeep under way and due.
 #[derive(Debug, Default)]
@@ -19,6 +48,10 @@ pub(in crate::node) struct Upkeep {
     pub(super) queue: VecDeque<Task>,
     /// The task is taken out, for a step of it is being done, and is a compaction.
     pub(super) in_compaction: bool,
+    /// Each compaction looks at the whole index.
+    pub(super) until_compaction: Patience,
+    /// Where there is no room for what is mended, it takes along what others have in the batch.
+    pub(super) until_mending: Patience,
     /// Jobs of the task that are not done yet.
     pub(super) jobs: usize,
     /// Something appended waits for its commit before the task goes on.
@@ -37,8 +70,6 @@ pub(in crate::node) struct Upkeep {
     pub(super) forgets: bool,
     /// A compaction that nobody asked for was begun and has not come to its end.
     pub(super) unfinished: bool,
-    /// Commits until it is begun again, and until it was, the last time.
-    pub(super) patience: [u32; 2],
     /// What was to be collected was not, for what refers to it could not be read.
     pub(super) owes_sweep: bool,
     /// How often the task was begun again because the index failed it.
@@ -126,30 +157,33 @@ impl Upkeep {
 
     /// A compaction came to its end.
     pub(super) fn compacted(&mut self) {
-        (self.unfinished, self.patience) = (false, [0; 2]);
+        (self.unfinished, self.until_compaction) = (false, Patience::default());
     }
 
-    /// What was under way is given up. A compaction is begun again, after twice as many commits as the last time.
+    /// What was mended was committed.
+    pub(in crate::node) fn mended(&mut self) {
+        self.until_mending = Patience::default();
+    }
+
+    /// What was mended does not fit, or was given up with its batch.
+    pub(in crate::node) fn gave_up_mending(&mut self) {
+        self.until_mending.gave_up();
+    }
+
+    /// What was under way is given up. A compaction is begun again later.
     pub(super) fn gave_up(&mut self) {
         // What was to be looked at is so later.
         let room = MEND_LEN.saturating_sub(self.to_mend.len());
         self.to_mend.extend(self.doubted.iter().take(room));
         if self.unfinished {
-            let wait = self.patience[1].saturating_mul(2).clamp(1, MOST_PATIENCE);
-            self.patience = [wait; 2];
+            self.until_compaction.gave_up();
         }
-    }
-
-    /// A commit was made. Whether a compaction that was given up is to wait still.
-    pub(super) fn waits(&mut self) -> bool {
-        let waits = self.patience[0] > 0;
-        self.patience[0] = self.patience[0].saturating_sub(1);
-        waits
     }
 
     /// Something was deleted: there may be room now.
     pub(in crate::node) fn hope(&mut self) {
-        self.patience[0] = 0;
+        self.until_compaction.hope();
+        self.until_mending.hope();
     }
 
     /// Whether a node that opens what is durable now is to sweep, or to go on with what this one has begun.

@@ -260,7 +260,9 @@ impl<D: Disk> Engine<D> {
                 Err(error) => tracing::warn!(%seal, index, %error, "a slice cannot be written in its place"),
             }
         }
-        let location = self.append(RecordKind::Slice, false, &[&header, &slice.payload])?;
+        let appended = self.append_alone(RecordKind::Slice, false, &[&header, &slice.payload]);
+        let location = appended.inspect_err(|_| self.upkeep.gave_up_mending())?;
+        self.batch.mends = true;
         self.batch.seals.entry(seal).or_insert_with(|| row.clone()).place(&slice.header, location);
         self.batch.forced = true;
         Ok(())
