@@ -307,6 +307,8 @@ impl ParityRun {
             self.list = Some(list);
         }
         if let Some(list) = self.list.take_if(|list| self.parity == Some(list.parity)) {
+            // The list stands behind it once more.
+            self.parity = None;
             list.extents.iter().for_each(|(offset, len)| self.add_extent(*offset, offset.saturating_add(*len)));
         }
     }

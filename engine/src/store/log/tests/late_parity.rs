@@ -180,3 +180,22 @@ fn small_batches_get_their_parity_while_the_log_goes_on() {
     let (groups, most) = (parity.count(), bytes.len() / options.parity_group_len as usize);
     assert!(groups * 2 > most, "{groups} groups in {} bytes of {name}", bytes.len());
 }
+
+/// A record that is longer than several groups is covered by all of them, and whoever opens the log knows.
+#[test]
+fn a_record_of_several_groups_needs_no_parity_again() {
+    let disk = CrashDisk::default();
+    let options = LogOptions { segment_len: 128 << 10, parity_group_len: 4 << 10, ..SMALL };
+    let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 20_000)]).unwrap();
+    log.commit(b"note").unwrap();
+    log.settle().unwrap();
+    drop(log);
+    let before = disk.files();
+    for _ in 0..3 {
+        let (mut log, _, _) = open_from(&disk, None).unwrap();
+        assert!(log.is_settled());
+        log.settle().unwrap();
+    }
+    assert!(disk.files() == before, "the log grows with every opening");
+}
