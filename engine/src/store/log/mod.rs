@@ -35,6 +35,7 @@ mod replay;
 mod rest;
 mod restart;
 mod scan;
+mod sectors;
 mod segment;
 mod segments;
 mod tail;
@@ -219,6 +220,12 @@ impl<D: Disk> Log<D> {
     /// Segments of the log that were missing, or could not be read at all, when it was opened.
     pub fn absent(&self) -> impl Iterator<Item = SegmentId> + '_ {
         self.absent.iter().copied()
+    }
+
+    /// Whether there is such a segment.
+    #[must_use]
+    pub fn has(&self, segment: SegmentId) -> bool {
+        self.segments.contains_key(&segment)
     }
 
     /// The segments, oldest first, without those that are removed, or will be with the next commit.

@@ -6,12 +6,12 @@ use super::place::{Damage, DamagedRange};
 use super::reader::{Shown, show};
 use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
 use super::scan::{Fetched, Item, Scanner, fetch};
+use super::sectors::{SECTOR_LEN, bytes_at, rotten, write_over};
 use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
 use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFile, OpenMode, Volume};
 use crate::planted::{Bug, planted};
-use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -106,9 +106,6 @@ impl<D: Disk> Log<D> {
     }
 }
 
-/// How often a place is looked at, at most, before it is written over.
-const LOOKS: usize = 4;
-
 /// Says whether a commit may have stood in a damaged place.
 type MayHaveHeld<'a> = &'a dyn Fn(&DamagedRange) -> Result<bool, LogError>;
 
@@ -136,76 +133,18 @@ impl<F: DiskFile> Patient<'_, F> {
         self.examine()
     }
 
-    /// The bytes at `offset`; `None` where the file ends before or the disk refuses.
-    fn get(&self, offset: u32, len: usize) -> Result<Option<Vec<u8>>, LogError> {
-        let mut bytes = vec![0; len];
-        Ok(match fetch(self.file, u64::from(offset), &mut bytes)? {
-            Fetched::Bytes(count) if count == len => Some(bytes),
-            _ => None,
-        })
-    }
-
     /// Sees to it that `bytes` stand at `offset`, and writes no sector that holds what it should: it may hold the end of
     /// history, and the bytes that differ may be what a crash tore behind that. A power failure must not tear the one for the
     /// other, nor is it to be said of it that it had rotted. What looks do not agree on is left for the next repair.
     fn set(&mut self, offset: u32, bytes: &[u8], what: Damage) -> Result<(), LogError> {
         // PA
-        for range in self.wrong(offset, bytes)? {
+        for range in rotten(self.file, offset, bytes)? {
             let from = offset.saturating_add(range.start as u32);
             let right = bytes.get(range).unwrap_or_default();
-            if !self.is_rotten(from, right)? {
-                continue;
-            }
             write_over(self.file, u64::from(from), right)?;
             self.report.healed.push(self.range(from, right.len(), what));
         }
         Ok(())
-    }
-
-    /// From where to where other bytes than `bytes` stand at `offset`, or none that can be read: for each run of such sectors.
-    fn wrong(&self, offset: u32, bytes: &[u8]) -> Result<Vec<Range<usize>>, LogError> {
-        // PA
-        if let Some(found) = self.get(offset, bytes.len())? {
-            return Ok(differing(offset, &found, bytes));
-        }
-        let mut wrong: Vec<Range<usize>> = Vec::new();
-        let mut at = 0;
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let place = offset.saturating_add(at as u32);
-            let to_end = SECTOR_LEN - u64::from(place) % SECTOR_LEN;
-            let right = rest.get(..to_end as usize).unwrap_or(rest);
-            let found = match self.get(place, right.len())? {
-                Some(found) => differing(place, &found, right),
-                None => core::iter::once(0..right.len()).collect(),
-            };
-            for range in found {
-                let (from, to) = (at + range.start, at + range.end);
-                match wrong.last_mut() {
-                    Some(last) if last.end == from => last.end = to,
-                    _ => wrong.push(from..to),
-                }
-            }
-            at += right.len();
-        }
-        Ok(wrong)
-    }
-
-    /// Whether something else than `bytes` stands at `offset`, or nothing that can be read: as two looks in a row find it, and
-    /// none finds them. A sector that was misread is none to write again.
-    fn is_rotten(&self, offset: u32, bytes: &[u8]) -> Result<bool, LogError> {
-        // PA
-        let mut before = None;
-        for _ in 0..LOOKS {
-            let found = self.get(offset, bytes.len())?;
-            if found.as_deref() == Some(bytes) {
-                return Ok(false);
-            }
-            if before.as_ref() == Some(&found) {
-                return Ok(true);
-            }
-            before = Some(found);
-        }
-        Ok(false)
     }
 
     fn range(&self, from: u32, len: usize, what: Damage) -> DamagedRange {
@@ -258,7 +197,7 @@ impl<F: DiskFile> Patient<'_, F> {
         let payload = list.encode();
         for offset in [list.first_list, list.second_list] {
             let record = self.record(RecordKind::ParityList, offset, &payload);
-            if self.get(offset, record.len())?.is_some_and(|found| found == record) {
+            if bytes_at(self.file, offset, record.len())?.is_some_and(|found| found == record) {
                 return Ok(true);
             }
         }
@@ -318,7 +257,7 @@ impl<F: DiskFile> Patient<'_, F> {
     /// Reads piece by piece, so that a sector that cannot be read costs no more than the block it is in.
     fn append_readable(&self, to: &mut Vec<u8>, offset: u32, len: usize, piece: usize) -> Result<(), LogError> {
         // PA
-        let whole = self.get(offset, len)?;
+        let whole = bytes_at(self.file, offset, len)?;
         if let Some(bytes) = whole {
             to.extend_from_slice(&bytes);
             return Ok(());
@@ -326,7 +265,7 @@ impl<F: DiskFile> Patient<'_, F> {
         let mut at = 0;
         while at < len {
             let want = piece.min(512).min(len - at);
-            let bytes = self.get(offset + at as u32, want)?;
+            let bytes = bytes_at(self.file, offset + at as u32, want)?;
             to.extend_from_slice(&bytes.unwrap_or_else(|| vec![0; want]));
             at += want;
         }
@@ -377,7 +316,7 @@ impl<F: DiskFile> Patient<'_, F> {
                 let at = offset.saturating_add(HEADER_LEN as u32).saturating_add(header.len);
                 // The header may have been misread.
                 let head = header.encode(self.binding, offset);
-                if self.get(offset, HEADER_LEN)?.is_some_and(|found| found == head) {
+                if bytes_at(self.file, offset, HEADER_LEN)?.is_some_and(|found| found == head) {
                     self.set(at, zeros, Damage::Record(header.kind))?;
                 }
             }
@@ -390,7 +329,7 @@ impl<F: DiskFile> Patient<'_, F> {
         // PA
         let Some(footer) = self.footer()? else { return Ok(()) };
         let record = self.record(RecordKind::Footer, footer.at, &footer.payload);
-        if self.get(footer.at, record.len())?.is_some_and(|found| found == record) {
+        if bytes_at(self.file, footer.at, record.len())?.is_some_and(|found| found == record) {
             return Ok(());
         }
         let what = Damage::Record(RecordKind::Footer);
@@ -410,14 +349,14 @@ impl<F: DiskFile> Patient<'_, F> {
     fn is_left(&self, footer: &FoundFooter, record: &[u8]) -> Result<bool, LogError> {
         // PA
         let payload_at = footer.at.saturating_add(HEADER_LEN as u32);
-        if self.get(payload_at, footer.payload.len())?.is_some_and(|found| found == footer.payload) {
+        if bytes_at(self.file, payload_at, footer.payload.len())?.is_some_and(|found| found == footer.payload) {
             return Ok(true);
         }
         let mut at = u64::from(footer.at).next_multiple_of(SECTOR_LEN);
         let first = (at - u64::from(footer.at)) as usize;
         for sector in record.get(first..).unwrap_or_default().chunks_exact(SECTOR_LEN as usize) {
             let Ok(place) = u32::try_from(at) else { break };
-            if self.get(place, sector.len())?.is_some_and(|found| found == sector) {
+            if bytes_at(self.file, place, sector.len())?.is_some_and(|found| found == sector) {
                 return Ok(true);
             }
             at += SECTOR_LEN;
@@ -471,74 +410,4 @@ struct FoundFooter {
     payload: Vec<u8>,
     /// Its header says that it is one.
     is_known: bool,
-}
-
-/// The smallest piece that a disk refuses to read by itself, in bytes.
-const SECTOR_LEN: u64 = 512;
-/// The largest, in bytes: what disks call a physical sector.
-const PHYSICAL_LEN: u64 = 4096;
-
-/// From where to where `found`, which stands at `offset`, differs from `right`: a range for each run of sectors that differ.
-fn differing(offset: u32, found: &[u8], right: &[u8]) -> Vec<Range<usize>> {
-    let sector = |place: usize| (u64::from(offset) + place as u64) / SECTOR_LEN;
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    for place in found.iter().zip(right).enumerate().filter(|(_, (one, other))| one != other).map(|(place, _)| place) {
-        match ranges.last_mut() {
-            Some(last) if sector(place) <= sector(last.end - 1) + 1 => last.end = place + 1,
-            _ => ranges.push(place..place + 1),
-        }
-    }
-    ranges
-}
-
-/// Writes over what may be unreadable. A disk makes a bad sector readable again only when all of it is written, so a write
-/// that ends inside of one takes the rest along: as zeros, since what stood there is lost already, and is healed
-/// by what covers it. What can be read is never written again: it may have been misread.
-pub(super) fn write_over<F: DiskFile>(file: &F, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
-    // PA
-    let end = offset.saturating_add(bytes.len() as u64);
-    let (mut from, mut to) = (offset, end);
-    let lowest = offset / PHYSICAL_LEN * PHYSICAL_LEN;
-    while from > lowest {
-        let sector = (from - 1) / SECTOR_LEN * SECTOR_LEN;
-        if !is_refused(file, sector, from)? {
-            break;
-        }
-        from = sector;
-    }
-    let highest = end.next_multiple_of(PHYSICAL_LEN).min(file.len()?.max(end));
-    while to < highest {
-        let next = ((to / SECTOR_LEN + 1) * SECTOR_LEN).min(highest);
-        if !is_refused(file, to, next)? {
-            break;
-        }
-        to = next;
-    }
-    let zeros = [0; PHYSICAL_LEN as usize];
-    let before = zeros.get(..(offset - from) as usize).unwrap_or_default();
-    let after = zeros.get(..(to - end) as usize).unwrap_or_default();
-    Ok(file.write_at(from, &[before, bytes, after])?)
-}
-
-/// Whether the disk refuses to read the bytes between two offsets of one sector.
-fn is_refused<F: DiskFile>(file: &F, from: u64, to: u64) -> Result<bool, LogError> {
-    let mut bytes = [0; SECTOR_LEN as usize];
-    let len = (to.saturating_sub(from) as usize).min(bytes.len());
-    Ok(matches!(fetch(file, from, &mut bytes[..len])?, Fetched::Unreadable(_)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_that_differ_are_named_by_runs_of_sectors() {
-        let (found, mut right) = (vec![0; 4096], vec![0; 4096]);
-        // At 100 bytes behind the beginning of a sector: the first two stand in one, the third in the next.
-        for at in [10, 300, 450, 2000] {
-            right[at] = 1;
-        }
-        assert_eq!(differing(8192 + 100, &found, &right), [10..451, 2000..2001]);
-        assert_eq!(differing(8192 + 100, &found, &found), []);
-    }
 }

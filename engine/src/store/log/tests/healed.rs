@@ -1,6 +1,6 @@
 //! What a repair says it has healed: what was not as it was written, and nothing beside it.
 
-use super::super::repair::write_over;
+use super::super::sectors::write_over;
 use super::super::*;
 use super::basics::{SMALL, STORE, create, open, open_from, payload, rng};
 use super::crash_disk::CrashDisk;
