@@ -155,7 +155,7 @@ impl<D: Disk> Engine<D> {
     /// Forgets a stream and what it has brought.
     pub(super) fn drop_stream(&mut self, stream: RequestId) {
         if let Some(id) = self.puts.streams.remove(&stream) {
-            self.give_up_upload(id);
+            self.give_up_upload(id, self.len_in_jobs(id));
         }
         self.puts.failed_streams.remove(&stream);
     }
@@ -318,7 +318,17 @@ impl<D: Disk> Engine<D> {
     }
 
     pub(super) fn fail_upload(&mut self, id: UploadId, failure: Failure) {
-        if let Some(upload) = self.give_up_upload(id) {
+        self.fail_upload_in_jobs(id, failure, self.len_in_jobs(id));
+    }
+
+    /// Bytes that jobs hold of an upload.
+    fn len_in_jobs(&self, id: UploadId) -> usize {
+        let in_jobs = self.jobs.values().filter_map(JobContext::holds).filter(|(holder, _)| *holder == id);
+        in_jobs.map(|(_, len)| len).sum()
+    }
+
+    fn fail_upload_in_jobs(&mut self, id: UploadId, failure: Failure, in_jobs: usize) {
+        if let Some(upload) = self.give_up_upload(id, in_jobs) {
             if planted(Bug::FailureChargedForEver) {
                 self.puts.charged += upload.charged;
             }
@@ -326,13 +336,12 @@ impl<D: Disk> Engine<D> {
         }
     }
 
-    /// Forgets an upload that comes to nothing. What was sealed for it goes, unless others refer to it; and what jobs hold of it
-    /// is held until they are done.
-    fn give_up_upload(&mut self, id: UploadId) -> Option<Upload> {
+    /// Forgets an upload that comes to nothing. What was sealed for it goes, unless others refer to it; and what jobs hold of
+    /// it, `in_jobs` bytes, is held until they are done.
+    fn give_up_upload(&mut self, id: UploadId, in_jobs: usize) -> Option<Upload> {
         // PA
         let mut upload = self.drop_upload(id)?;
-        let in_jobs = self.jobs.values().filter_map(JobContext::holds).filter(|(holder, _)| *holder == id);
-        let left = in_jobs.map(|(_, len)| len).sum::<usize>().min(upload.charged);
+        let left = in_jobs.min(upload.charged);
         if left > 0 {
             self.puts.charged += left;
             self.puts.left.insert(id, left);
@@ -400,8 +409,12 @@ impl<D: Disk> Engine<D> {
         let ids: Vec<UploadId> = self.puts.uploads.keys().copied().collect();
         self.puts.drafts.clear();
         self.puts.sealing.clear();
+        let mut in_jobs: BTreeMap<UploadId, usize> = BTreeMap::new();
+        for (id, len) in self.jobs.values().filter_map(JobContext::holds) {
+            *in_jobs.entry(id).or_default() += len;
+        }
         for id in ids {
-            self.fail_upload(id, failure.clone());
+            self.fail_upload_in_jobs(id, failure.clone(), in_jobs.get(&id).copied().unwrap_or(0));
         }
         self.puts.drafts.clear();
         self.puts.busy_keys.clear();
