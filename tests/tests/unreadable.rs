@@ -15,13 +15,23 @@ use ouroboros_sim::local::{Local, config, keyring};
 
 /// Changes a byte in the payload of the first record of a kind.
 fn rot(disk: &MemoryDisk, kind: RecordKind) {
+    rot_before(disk, kind, 0);
+}
+
+/// And one so far before it that both are in one stripe of parity: neither can be restored.
+fn rot_beside(disk: &MemoryDisk, kind: RecordKind) {
+    rot_before(disk, kind, 4 * 4096);
+}
+
+fn rot_before(disk: &MemoryDisk, kind: RecordKind, before: usize) {
     for name in disk.list(Volume::Blocks).unwrap() {
         let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
         file.read_at(0, &mut bytes).unwrap();
         let marks = [b"oRec".as_slice(), &[kind as u8]].concat();
         if let Some(at) = bytes.windows(marks.len()).position(|window| window == marks) {
-            return file.write_at(at as u64 + 30, &[&[!bytes[at + 30]]]).unwrap();
+            let at = at + 30 - before;
+            return file.write_at(at as u64, &[&[!bytes[at]]]).unwrap();
         }
     }
     panic!("no {kind:?}");
@@ -173,13 +183,15 @@ enum Between {
     ScrubAndClose,
     ScrubAndKill,
     ScrubAndCompact,
+    /// By what an index says that knows segments which are gone since.
+    ScrubAndStaleIndex,
 }
 
 /// Who has lost a version and stores its content once more must not be told that it is there already.
 #[test]
 fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
-    use Between::{Read, ReadAndKill, Scrub, ScrubAndClose, ScrubAndCompact, ScrubAndKill};
-    for between in [Read, ReadAndKill, Scrub, ScrubAndClose, ScrubAndKill, ScrubAndCompact] {
+    use Between::{Read, ReadAndKill, Scrub, ScrubAndClose, ScrubAndCompact, ScrubAndKill, ScrubAndStaleIndex};
+    for between in [Read, ReadAndKill, Scrub, ScrubAndClose, ScrubAndKill, ScrubAndCompact, ScrubAndStaleIndex] {
         let disk = MemoryDisk::new();
         let mut node = create(&disk, tight());
         let bytes = noise(1, 60_000);
@@ -188,7 +200,11 @@ fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
         node.close().unwrap();
         node = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap().0;
         // Most of the slices, and not the record of the version.
-        spoil(&disk, 0, 14_000, 50_000);
+        match between {
+            // Or the index would not know the slices, when it is made anew.
+            ScrubAndStaleIndex => rot_slices(&disk),
+            _ => spoil(&disk, 0, 14_000, 50_000),
+        }
         if !matches!(between, Read | ReadAndKill) {
             let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else {
                 panic!("no scrub")
@@ -216,12 +232,51 @@ fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
                 node.ask(Request::Purge(PurgeTarget::Key(key("beside")))).unwrap();
                 node.ask(Request::Compact).unwrap();
             }
+            ScrubAndStaleIndex => {
+                node.close().unwrap();
+                let index = files_of(&disk, Volume::Index);
+                node = Local::open(disk.clone(), keyring(1), tight(), 9).unwrap().0;
+                put(&mut node, "away", noise(4, 2_000_000));
+                node.ask(Request::Purge(PurgeTarget::Key(key("away")))).unwrap();
+                // What is mostly dead goes, and the rest stays where it is.
+                node.settle();
+                node.close().unwrap();
+                for (name, bytes) in index {
+                    let file = disk.open(Volume::Index, &name, OpenMode::Write).unwrap();
+                    file.truncate(0).unwrap();
+                    file.write_at(0, &[&bytes]).unwrap();
+                }
+                let opened;
+                (node, opened) = Local::open(disk.clone(), keyring(1), tight(), 9).unwrap();
+                assert!(opened.index_rebuilt, "segments were removed since");
+            }
         }
         put(&mut node, "second", bytes.clone());
         assert!(get(&mut node, "second").unwrap() == bytes, "{between:?}");
         // It is the same content.
         assert!(get(&mut node, "first").unwrap() == bytes, "{between:?}");
     }
+}
+
+/// Changes a byte in the payload of every slice.
+fn rot_slices(disk: &MemoryDisk) {
+    for (name, mut bytes) in files_of(disk, Volume::Blocks) {
+        let marks = [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat();
+        let slices: Vec<usize> = (0..bytes.len()).step_by(8).filter(|at| bytes[*at..].starts_with(&marks)).collect();
+        slices.iter().for_each(|at| bytes[at + 400] ^= 1);
+        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+        file.write_at(0, &[&bytes]).unwrap();
+    }
+}
+
+fn files_of(disk: &MemoryDisk, volume: Volume) -> Vec<(FileName, Vec<u8>)> {
+    let read = |name: FileName| {
+        let file = disk.open(volume, &name, OpenMode::Read).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        (name, bytes)
+    };
+    disk.list(volume).unwrap().into_iter().map(read).collect()
 }
 
 fn spoil(disk: &MemoryDisk, file: usize, start: u64, len: usize) {
@@ -253,6 +308,21 @@ fn a_look_at_what_is_lost_needs_no_room() {
     node.ask(Request::PutEnd { stream }).unwrap();
 }
 
+/// Of what has no parity on the disk yet, the process that wrote it has it in memory.
+#[test]
+fn a_record_that_rots_before_it_has_parity_is_healed_by_who_wrote_it() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, tight());
+    let bytes = noise(1, 60_000);
+    put(&mut node, "fresh", bytes.clone());
+    rot(&disk, RecordKind::Blob);
+    assert!(get(&mut node, "fresh").unwrap() == bytes);
+    drop(node);
+    let (mut node, opened) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    assert!(opened.damaged.is_empty(), "{opened:?}");
+    assert!(get(&mut node, "fresh").unwrap() == bytes);
+}
+
 /// What only a record that cannot be read referred to goes with it unasked.
 #[test]
 fn what_a_purged_record_that_cannot_be_read_referred_to_goes_unasked() {
@@ -260,6 +330,7 @@ fn what_a_purged_record_that_cannot_be_read_referred_to_goes_unasked() {
     let mut node = create(&disk, tight());
     put(&mut node, "go", noise(1, 60_000));
     rot(&disk, RecordKind::Blob);
+    rot_beside(&disk, RecordKind::Blob);
     get(&mut node, "go").unwrap_err();
     node.ask(Request::Purge(PurgeTarget::Key(key("go")))).unwrap();
     for number in 0..3 {

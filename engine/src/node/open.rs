@@ -172,7 +172,7 @@ impl<D: Disk> Engine<D> {
         let keys = options.access.keys();
         let place = IndexPlace::new(keys.map(AsRef::as_ref), &options.limits, &mut rng);
         let mut index_rebuilt = false;
-        let mut looks = Looks::default();
+        let mut learnt = Learnt::default();
         // Before the index is touched, which the keys of another realm could not open.
         let config = StoreConfig::decode(&Log::stored_config(&disk)?)?;
         if let Some(found) = keys.map(|keys| keys.realm_id())
@@ -196,7 +196,7 @@ impl<D: Disk> Engine<D> {
             }
         };
         loop {
-            match Self::open_with(&disk, index, &options, &config, &mut rng, now, &mut looks) {
+            match Self::open_with(&disk, index, &options, &config, &mut rng, now, &mut learnt) {
                 Ok((engine, mut opened)) => {
                     // Without keys, or in memory, it always is, and that says nothing of the store.
                     let lasts = engine.keys.is_some() && !engine.limits.index_in_memory;
@@ -229,7 +229,7 @@ impl<D: Disk> Engine<D> {
         config: &StoreConfig,
         rng: &mut EngineRng,
         now: Now,
-        looks: &mut Looks,
+        Learnt { looks, remembered }: &mut Learnt,
     ) -> Result<(Self, Opened), OpenFailure> {
         // PA
         let keys = options.access.keys();
@@ -241,6 +241,9 @@ impl<D: Disk> Engine<D> {
             ),
         };
         let from = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
+        if let (None, Some(known)) = (remembered.as_ref(), &checkpoint) {
+            *remembered = Some(Remembered { lost: known.lost.clone(), doubted: known.doubted.clone() });
+        }
         let (mut log, recovery, replay) = loop {
             let mut replay = Replay::new(&mut index, keys.map(AsRef::as_ref), stored.clone());
             if let Some(known) = &checkpoint {
@@ -304,7 +307,7 @@ impl<D: Disk> Engine<D> {
         damaged.extend(gone.iter().cloned());
         let mut hidden = checkpoint.as_ref().map(|known| known.unread.clone()).unwrap_or_default();
         hidden.extend(unread(&recovery.damaged));
-        let lost = checkpoint.as_ref().map(|known| known.lost.clone()).unwrap_or_default();
+        let Remembered { lost, doubted } = remembered.clone().unwrap_or_default();
         // What stands in a segment behind the checkpoint's the index was not told of; nor one that was made just now.
         for (segment, what) in absent.into_iter().filter(|(id, _)| from.is_none_or(|from| from.segment <= *id)) {
             if !hidden.iter().any(|known| known.segment == segment && known.is_whole()) {
@@ -367,7 +370,7 @@ impl<D: Disk> Engine<D> {
             active: now.instant,
         };
         engine.upkeep.sweep_later(purges || checkpoint.as_ref().is_some_and(|known| known.to_sweep));
-        for seal in checkpoint.into_iter().flat_map(|known| known.doubted) {
+        for seal in doubted {
             engine.upkeep.doubt(seal);
         }
         if replayed > 0 || from != Some(position) {
@@ -446,6 +449,20 @@ impl<D: Disk> Engine<D> {
 
 fn is_cut(recovery: &Recovery) -> bool {
     recovery.torn.is_some() || recovery.uncommitted_bytes > 0
+}
+
+/// What an opening has learnt so far, from whichever index.
+#[derive(Default)]
+struct Learnt {
+    looks: Looks,
+    remembered: Option<Remembered>,
+}
+
+/// What a checkpoint says of seals and no log does: an index made anew in place of one that is stale goes on with it.
+#[derive(Clone, Default)]
+struct Remembered {
+    lost: Losses,
+    doubted: BTreeSet<SealId>,
 }
 
 enum OpenFailure {

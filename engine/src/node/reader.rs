@@ -419,7 +419,7 @@ impl<D: Disk> Engine<D> {
     /// there. All that the version is made of is looked at with the next commit, and may be whole then.
     fn give_up_seal(&mut self, read: ReadId, seal: SealId) {
         // PA
-        if self.heal.lost.may_include(&seal) || !self.is_needed(seal).unwrap_or(false) {
+        if self.heal.lost.may_include(&seal) || !self.is_needed(seal).unwrap_or(true) {
             return;
         }
         self.heal.lost.add(seal);
