@@ -4,7 +4,9 @@
 mod shelf;
 
 use ouroboros_engine::env::{Disk, Volume};
-use ouroboros_engine::node::{Failure, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, Written};
+use ouroboros_engine::node::{
+    DamageOutcome, Failure, Limits, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, Written,
+};
 use ouroboros_sim::disk::{Fault, FaultPlan, FaultyDisk};
 use ouroboros_sim::local::{Local, keyring};
 use shelf::Size;
@@ -121,7 +123,7 @@ fn all_are_there(node: &mut Local<FaultyDisk>, written: &[Written]) {
 
 #[test]
 fn what_waits_for_an_index_whose_volume_is_full_is_bounded_and_reading_and_deleting_go_on() {
-    let limits = || ouroboros_engine::node::Limits { index_overlay_len: OVERLAY_LEN, ..shelf::limits() };
+    let limits = || Limits { index_overlay_len: OVERLAY_LEN, ..shelf::limits() };
     let disk = FaultyDisk::new(FaultPlan::new(3));
     let mut node = shelf::create(&disk, limits());
     put_small(&mut node, 5000).unwrap();
@@ -147,7 +149,7 @@ fn what_waits_for_an_index_whose_volume_is_full_is_bounded_and_reading_and_delet
 
 #[test]
 fn after_a_failed_sync_of_the_index_another_is_made_and_until_then_what_waits_for_it_is_bounded() {
-    let limits = || ouroboros_engine::node::Limits { index_overlay_len: OVERLAY_LEN, ..shelf::limits() };
+    let limits = || Limits { index_overlay_len: OVERLAY_LEN, ..shelf::limits() };
     let disk = FaultyDisk::new(FaultPlan::new(3));
     let mut node = shelf::create(&disk, limits());
     put_small(&mut node, 5000).unwrap();
@@ -167,4 +169,42 @@ fn after_a_failed_sync_of_the_index_another_is_made_and_until_then_what_waits_fo
     let (mut node, opened) = Local::open(disk, keyring(shelf::KEYRING), limits(), 9).unwrap();
     assert!(!opened.index_rebuilt && opened.replayed == 0, "{opened:?}");
     all_are_there(&mut node, &more);
+}
+
+/// What is mended anew needs room. Where there is none it waits, and a scrub goes on.
+#[test]
+fn what_does_not_fit_when_it_is_mended_is_mended_when_there_is_room() {
+    let disk = FaultyDisk::new(FaultPlan::new(3));
+    let limits = || Limits { segment_len: 512 << 10, ..shelf::limits() };
+    let mut node = shelf::create(&disk, limits());
+    let large = put(&mut node, 3_000_000).unwrap();
+    node.close().unwrap();
+    // Slices of many seals, of which the others lie far away.
+    disk.remove(Volume::Blocks, &disk.list(Volume::Blocks).unwrap()[1]).unwrap();
+    let (mut node, _) = Local::open(disk.clone(), keyring(shelf::KEYRING), limits(), 4).unwrap();
+    let scrub = |node: &mut Local<FaultyDisk>, repair| match node.ask(Request::Scrub { repair }) {
+        Ok(Reply::Scrubbed(report)) => report,
+        other => panic!("no scrub: {other:?}"),
+    };
+    disk.set_capacity(Some(disk.used_bytes() + 300_000));
+    for start in [0, 1_000_000, 2_000_000] {
+        node.ask(Request::Read { blob: large.id, range: start..start + 1_000_000 }).unwrap();
+    }
+    node.settle();
+    eprintln!("Held {:?} {}", node.engine().held(), disk.used_bytes());
+    assert!(node.engine().held().to_mend > 0);
+    let report = scrub(&mut node, true);
+    let healable = report.damage.iter().filter(|damage| damage.outcome == DamageOutcome::Healable).count();
+    assert!(healable > 0 && report.lost.is_empty(), "{report:?}");
+    disk.set_capacity(None);
+    // A deletion gives hope.
+    let last = put_small(&mut node, 1).unwrap();
+    node.ask(Request::Purge(PurgeTarget::Version(last.id))).unwrap();
+    node.settle();
+    assert_eq!(node.engine().held().to_mend, 0);
+    let left = scrub(&mut node, false);
+    assert!(left.damage.len() < healable, "{left:?}");
+    scrub(&mut node, true);
+    let left = scrub(&mut node, false);
+    assert!(left.damage.is_empty(), "{left:?}");
 }

@@ -67,7 +67,7 @@ pub(super) struct Batch {
     /// It holds what a compaction has moved.
     pub(super) moves: bool,
     /// It holds slices that were mended and did not fit where they stood.
-    pub(super) mends: bool,
+    pub(super) mends: BTreeSet<SealId>,
     /// Commit even if nobody waits.
     pub(super) forced: bool,
     /// Bring the index's file up to the log right after.
@@ -260,7 +260,7 @@ impl<D: Disk> Engine<D> {
             self.upkeep.hope();
         }
         let batch = std::mem::take(&mut self.batch);
-        if batch.mends {
+        if !batch.mends.is_empty() {
             self.upkeep.mended();
         }
         for seal in &batch.whole {
@@ -396,9 +396,7 @@ impl<D: Disk> Engine<D> {
         tracing::warn!(%failure, "a batch was abandoned");
         self.window = Window::default();
         let batch = std::mem::take(&mut self.batch);
-        if batch.mends {
-            self.upkeep.gave_up_mending();
-        }
+        self.gave_up_mends(batch.mends);
         if !planted(Bug::AbandonedBatchKept) {
             self.discard(batch.content);
         }
@@ -408,7 +406,7 @@ impl<D: Disk> Engine<D> {
             self.reply(request, Reply::Failed(failure.clone()));
         }
         self.fail_all_uploads(failure);
-        self.fail_upkeep(failure);
+        self.upkeep_lost_batch(failure);
     }
 
     /// What was given up takes no room for longer than it must: on a disk that is full, what comes next may be the deletion

@@ -380,6 +380,7 @@ impl<D: Disk> Engine<D> {
             if self.health != Health::Good || offsets.is_empty() || self.heal.is_hopeless(segment) {
                 continue;
             }
+            self.cover_beside(segment);
             match self.log.repair(segment) {
                 Ok(report) if !report.healed.is_empty() => {
                     any = true;
@@ -398,6 +399,17 @@ impl<D: Disk> Engine<D> {
             }
         }
         Ok(any)
+    }
+
+    /// Gives parity to what a power failure may tear beside what is about to be written over in a segment: where another
+    /// record begins or ends in the same sector. Where there is no room for it, the risk is the smaller evil.
+    pub(super) fn cover_beside(&mut self, segment: SegmentId) {
+        // PA
+        if segment == self.log.position().segment
+            && let Err(error) = self.log.cover()
+        {
+            tracing::debug!(%segment, %error, "it is mended beside what has no parity");
+        }
     }
 
     /// Restores what the slices of a seal lie in; whether that changed anything.

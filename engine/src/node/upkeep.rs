@@ -164,9 +164,8 @@ impl<D: Disk> Engine<D> {
             self.upkeep.to_sweep = true;
         }
         // Only where that is known without a look at the index: this is asked with every commit.
-        if self.upkeep.owes_sweep && !self.heal.may_hide_references(self.keys.is_some()) {
-            self.upkeep.owes_sweep = false;
-            self.upkeep.to_sweep = true;
+        if !self.heal.may_hide_references(self.keys.is_some()) {
+            self.upkeep.to_sweep |= self.upkeep.take_owed_sweep();
         }
         let compacting = |task: &Task| matches!(task, Task::Compact { .. });
         let mut tasks = self.upkeep.task.iter().chain(&self.upkeep.queue);
@@ -193,7 +192,8 @@ impl<D: Disk> Engine<D> {
 
     /// Sees to the seals that were found damaged.
     pub(super) fn start_mending(&mut self) {
-        if self.upkeep.to_mend.is_empty() || self.upkeep.until_mending.waits() {
+        let mut seals = self.upkeep.take_to_mend();
+        if seals.is_empty() {
             return;
         }
         let queued = self.upkeep.queue.iter_mut().find_map(|task| match task {
@@ -202,11 +202,11 @@ impl<D: Disk> Engine<D> {
         });
         match queued {
             // It has not begun: what is found meanwhile need not wait for the next commit.
-            Some(walk) => walk.extend(&mut self.upkeep.to_mend, MEND_LEN),
-            None => {
-                let walk = seals::Walk::over(std::mem::take(&mut self.upkeep.to_mend));
-                self.upkeep.enqueue(Task::Mend(walk));
+            Some(walk) => {
+                walk.extend(&mut seals, MEND_LEN);
+                self.upkeep.to_mend.append(&mut seals);
             }
+            None => self.upkeep.enqueue(Task::Mend(seals::Walk::over(seals))),
         }
     }
 
@@ -242,7 +242,13 @@ impl<D: Disk> Engine<D> {
         let stepped = match can_be_asked {
             true => self.step(task),
             // What it does not know would be taken for dead.
-            false => Err((task.request(), Failure::Index(NOT_MADE_ANEW.to_owned()))),
+            false => {
+                let request = task.request();
+                if let Task::Mend(walk) = task {
+                    self.mend_rest_later(walk);
+                }
+                Err((request, Failure::Index(NOT_MADE_ANEW.to_owned())))
+            }
         };
         self.upkeep.in_compaction = false;
         match stepped {
@@ -268,7 +274,13 @@ impl<D: Disk> Engine<D> {
     fn step(&mut self, task: Task) -> Result<Option<Task>, (Option<RequestId>, Failure)> {
         match task {
             Task::Mend(mut walk) => {
-                let more = self.mend_step(&mut walk, true).map_err(|failure| (None, failure))?;
+                let more = match self.mend_step(&mut walk, true) {
+                    Ok(more) => more,
+                    Err(failure) => {
+                        self.mend_rest_later(walk);
+                        return Err((None, failure));
+                    }
+                };
                 if more || self.upkeep.jobs > 0 {
                     return Ok(Some(Task::Mend(walk)));
                 }
@@ -283,8 +295,7 @@ impl<D: Disk> Engine<D> {
                 if more {
                     return Ok(Some(Task::Scrub { request, repair, report, progress }));
                 }
-                // What it has given up hides nothing any more.
-                self.upkeep.to_sweep |= self.upkeep.sweeps;
+                self.upkeep.scrubbed();
                 self.reply(request, Reply::Scrubbed(report));
                 Ok(None)
             }
@@ -340,6 +351,10 @@ impl<D: Disk> Engine<D> {
     pub(super) fn upkeep_job_done(&mut self, job: UpkeepJob, outcome: JobOutcome) {
         self.upkeep.jobs = self.upkeep.jobs.saturating_sub(1);
         let mut task = self.upkeep.task.take();
+        let to_mend = match &job {
+            UpkeepJob::Mend { seal, repair: true, .. } => Some(*seal),
+            _ => None,
+        };
         let result = match (job, outcome) {
             (UpkeepJob::Mend { seal, repair, again: false, .. }, JobOutcome::Mended(Err(_))) => {
                 let healed = if repair { self.heal_seal(&seal).map(drop) } else { Ok(()) };
@@ -380,6 +395,7 @@ impl<D: Disk> Engine<D> {
         };
         self.upkeep.task = task;
         if let Err(failure) = result {
+            to_mend.into_iter().for_each(|seal| self.upkeep.mend_later(seal));
             self.fail_upkeep(&failure);
         }
     }
@@ -403,6 +419,16 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// A batch was given up, which what is under way may build on. What mends does not, and goes on where there is no room.
+    pub(super) fn upkeep_lost_batch(&mut self, failure: &Failure) {
+        match (&self.upkeep.task, failure) {
+            (Some(Task::Mend(_) | Task::Scrub { .. }), Failure::Full | Failure::Exhausted(_)) => {
+                self.upkeep.uncommitted = false;
+            }
+            _ => self.fail_upkeep(failure),
+        }
+    }
+
     /// Gives up the task under way.
     pub(super) fn fail_upkeep(&mut self, failure: &Failure) {
         self.upkeep.uncommitted = false;
@@ -411,11 +437,13 @@ impl<D: Disk> Engine<D> {
             self.upkeep.task = None;
             return;
         }
-        if self.upkeep.task.is_some() {
-            self.upkeep.gave_up();
-        }
-        if let Some(request) = self.upkeep.task.take().and_then(|task| task.request()) {
+        let Some(task) = self.upkeep.task.take() else { return };
+        self.upkeep.gave_up();
+        if let Some(request) = task.request() {
             self.reply(request, Reply::Failed(failure.clone()));
+        }
+        if let Task::Mend(walk) = task {
+            self.mend_rest_later(walk);
         }
     }
 

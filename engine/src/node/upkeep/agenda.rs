@@ -29,10 +29,12 @@ impl Patience {
         waits
     }
 
-    /// It was given up.
+    /// It was given up, if that is not known.
     fn gave_up(&mut self) {
-        self.last = self.last.saturating_mul(2).clamp(1, MOST_PATIENCE);
-        self.left = self.last;
+        if self.left == 0 {
+            self.last = self.last.saturating_mul(2).clamp(1, MOST_PATIENCE);
+            self.left = self.last;
+        }
     }
 
     /// The next occasion is taken.
@@ -50,8 +52,10 @@ pub(in crate::node) struct Upkeep {
     pub(super) in_compaction: bool,
     /// Each compaction looks at the whole index.
     pub(super) until_compaction: Patience,
-    /// Where there is no room for what is mended, it takes along what others have in the batch.
+    /// What is mended may need room that there is not.
     pub(super) until_mending: Patience,
+    /// A sweep looks whether all references can be seen.
+    pub(super) until_sweep: Patience,
     /// Jobs of the task that are not done yet.
     pub(super) jobs: usize,
     /// Something appended waits for its commit before the task goes on.
@@ -142,7 +146,26 @@ impl Upkeep {
 
     /// A sweep came to its end.
     pub(super) fn swept(&mut self) {
-        (self.sweeps, self.forgets) = (false, false);
+        (self.sweeps, self.forgets, self.until_sweep) = (false, false, Patience::default());
+    }
+
+    /// A sweep cannot begin: what refers to what it would collect cannot be seen.
+    pub(super) fn put_off_sweep(&mut self) {
+        (self.sweeps, self.owes_sweep) = (false, true);
+        self.until_sweep.gave_up();
+    }
+
+    /// Whether there is an occasion to sweep that was waited for.
+    pub(super) fn take_owed_sweep(&mut self) -> bool {
+        let takes = self.owes_sweep && !self.until_sweep.waits();
+        self.owes_sweep &= !takes;
+        takes
+    }
+
+    /// A scrub has looked at everything: what it has given up hides nothing any more.
+    pub(super) fn scrubbed(&mut self) {
+        self.to_sweep |= self.sweeps;
+        self.until_sweep.hope();
     }
 
     /// A sweep begins to forget chunks: of what is collected from here on it may have passed some.
@@ -158,6 +181,7 @@ impl Upkeep {
     /// A compaction came to its end.
     pub(super) fn compacted(&mut self) {
         (self.unfinished, self.until_compaction) = (false, Patience::default());
+        self.until_mending.hope();
     }
 
     /// What was mended was committed.
@@ -184,6 +208,17 @@ impl Upkeep {
     pub(in crate::node) fn hope(&mut self) {
         self.until_compaction.hope();
         self.until_mending.hope();
+        self.until_sweep.hope();
+    }
+
+    /// The seals that are to be mended now: where mending waits, only those in doubt, which are looked at.
+    pub(super) fn take_to_mend(&mut self) -> BTreeSet<SealId> {
+        if self.to_mend.is_empty() || !self.until_mending.waits() {
+            return std::mem::take(&mut self.to_mend);
+        }
+        let doubted: BTreeSet<SealId> = self.doubted.intersection(&self.to_mend).copied().collect();
+        self.to_mend.retain(|seal| !doubted.contains(seal));
+        doubted
     }
 
     /// Whether a node that opens what is durable now is to sweep, or to go on with what this one has begun.

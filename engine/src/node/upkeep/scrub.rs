@@ -52,6 +52,14 @@ impl Progress {
     }
 }
 
+/// A scrub goes on also where there is no room for anything: what it can heal in place needs none.
+fn without_room(done: Result<(), Failure>) -> Result<(), Failure> {
+    match done {
+        Err(Failure::Full) => Ok(()),
+        done => done,
+    }
+}
+
 impl<D: Disk> Engine<D> {
     pub(super) fn scrub_step(
         &mut self,
@@ -65,14 +73,16 @@ impl<D: Disk> Engine<D> {
             Stage::Start => {
                 self.heal.hope_again();
                 // What waits in buffers is written first, so that all there is can be read back.
-                self.commit_for_upkeep()?;
+                without_room(self.commit_for_upkeep())?;
                 if repair {
-                    self.log.cover().map_err(|error| self.log_failure(error))?;
-                    self.commit_for_upkeep()?;
+                    without_room(self.log.cover().map_err(|error| self.log_failure(error)))?;
+                    without_room(self.commit_for_upkeep())?;
                 }
                 *stage = Stage::Segments(self.log.segments().iter().map(|segment| segment.id).collect());
             }
             Stage::Segments(segments) => match segments.pop_front() {
+                // One that was given up with its batch meanwhile held nothing.
+                Some(segment) if !self.log.has(segment) => {}
                 Some(segment) => left.extend(self.scrub_segment(segment, repair, report)?),
                 None => {
                     self.heal.lost.count();

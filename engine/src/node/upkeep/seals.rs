@@ -1,6 +1,6 @@
 //! Walks over seals: mending what is rotten, and coding anew.
 
-use super::UpkeepJob;
+use super::{Task, UpkeepJob};
 use crate::codec::Canonical;
 use crate::env::Disk;
 use crate::id::SealId;
@@ -34,6 +34,11 @@ impl Walk {
         Self { chosen: Some(seals), last: None }
     }
 
+    /// Those that it chose and has not come to.
+    pub(super) fn rest(self) -> BTreeSet<SealId> {
+        self.chosen.unwrap_or_default()
+    }
+
     /// Takes in more seals, as long as it is not over so many.
     pub(super) fn extend(&mut self, seals: &mut BTreeSet<SealId>, most: usize) {
         if let Some(chosen) = self.chosen.as_mut().filter(|chosen| chosen.len() < most) {
@@ -50,7 +55,14 @@ impl<D: Disk> Engine<D> {
         match &mut walk.chosen {
             Some(chosen) => {
                 while let Some(seal) = chosen.pop_first() {
-                    match self.seal_row(&seal)? {
+                    let row = match self.seal_row(&seal) {
+                        Ok(row) => row,
+                        Err(failure) => {
+                            chosen.extend(found.iter().map(|(seal, _)| *seal).chain([seal]));
+                            return Err(failure);
+                        }
+                    };
+                    match row {
                         Some(row) => {
                             len += slices_len(&row);
                             found.push((seal, row));
@@ -102,16 +114,43 @@ impl<D: Disk> Engine<D> {
 
     /// Checks some seals; false when there are no more.
     pub(super) fn mend_step(&mut self, walk: &mut Walk, repair: bool) -> Result<bool, Failure> {
-        let seals = self.next_seals(walk)?;
-        let more = !seals.is_empty();
-        for (seal, row) in seals {
-            match self.mend(seal, row, repair, false) {
+        let mut seals = self.next_seals(walk)?.into_iter();
+        let more = seals.len() > 0;
+        while let Some((seal, row)) = seals.next() {
+            let looked_at = self.mend(seal, row, repair, false);
+            match (&mut walk.chosen, looked_at) {
+                (_, Ok(())) => {}
                 // Nobody waits for it.
-                Err(Failure::Exhausted(_)) if walk.chosen.is_some() => self.upkeep.mend_later(seal),
-                looked_at => looked_at?,
+                (Some(_), Err(Failure::Exhausted(_))) => self.upkeep.mend_later(seal),
+                (Some(chosen), Err(failure)) => {
+                    chosen.extend(seals.map(|(seal, _)| seal).chain([seal]));
+                    return Err(failure);
+                }
+                (None, Err(failure)) => return Err(failure),
             }
         }
         Ok(more)
+    }
+
+    /// A walk over seals to be mended was given up.
+    pub(super) fn mend_rest_later(&mut self, walk: Walk) {
+        self.upkeep.gave_up_mending();
+        walk.rest().into_iter().for_each(|seal| self.upkeep.mend_later(seal));
+    }
+
+    /// The slices of these that were mended went with their batch: they are mended later, and not yet.
+    pub(in crate::node) fn gave_up_mends(&mut self, seals: BTreeSet<SealId>) {
+        for seal in seals {
+            self.upkeep.gave_up_mending();
+            self.upkeep.mend_later(seal);
+            let (place, outcome) = (format!("seal {seal}: "), DamageOutcome::Healable);
+            if let Some(Task::Scrub { report, .. }) = &mut self.upkeep.task {
+                let told = report.damage.iter_mut().filter(|damage| damage.outcome == DamageOutcome::Healed);
+                told.filter(|damage| damage.place.starts_with(&place)).for_each(|damage| damage.outcome = outcome);
+            }
+            let damage = Damage { place: place + "what was mended of it could not be written", outcome };
+            self.outputs.push_back(Output::Event(Event::Integrity(damage)));
+        }
     }
 
     /// Has all slices of a seal looked at.
@@ -131,11 +170,14 @@ impl<D: Disk> Engine<D> {
         mut report: Option<&mut ScrubReport>,
     ) -> Result<(), Failure> {
         // PA
-        self.upkeep.settle_doubt(&seal);
-        if repair {
-            self.upkeep.to_mend.remove(&seal);
+        if repair && self.batch.mends.is_empty() && result.as_ref().is_ok_and(|mended| !mended.slices.is_empty()) {
+            // What others have in the batch is not to go with slices for which there is no room.
+            self.commit_for_upkeep()?;
         }
-        let Some(row) = self.seal_row(&seal)? else { return Ok(()) };
+        let Some(row) = self.seal_row(&seal)? else {
+            self.upkeep.settle_doubt(&seal);
+            return Ok(());
+        };
         if let Some(report) = &mut report {
             // Its bytes were counted where they stand in the log.
             report.seals += 1;
@@ -155,13 +197,20 @@ impl<D: Disk> Engine<D> {
             // Of a seal that was collected, some slices may be gone with their segments: nobody misses them.
             mended.slices.retain(|slice| stands(&row, slice).is_some());
         }
-        if result.is_ok() || row == *read {
+        // What a batch holds may be given up with it, and says nothing of what stands in the log.
+        if !self.batch.seals.contains_key(&seal) && (result.is_ok() || row == *read) {
             // What nothing refers to is sealed again all the same.
             if result.is_err() && self.is_needed(seal)? {
                 self.heal.lost.add(seal);
             } else {
                 self.heal.lost.remove(&seal);
             }
+            self.upkeep.settle_doubt(&seal);
+            if repair {
+                self.upkeep.to_mend.remove(&seal);
+            }
+        } else {
+            self.upkeep.mend_later(seal);
         }
         if result.is_ok() {
             self.seal_reads(&seal);
@@ -193,12 +242,10 @@ impl<D: Disk> Engine<D> {
                         None => format!("slice {index}"),
                     })
                     .collect();
-                if repair && !planted(Bug::MendWritesNothing) {
-                    for slice in &mended.slices {
-                        self.rewrite_slice(seal, &row, slice)?;
-                    }
-                }
-                let outcome = if repair { DamageOutcome::Healed } else { DamageOutcome::Healable };
+                let outcome = match repair && self.rewrite_slices(seal, &row, &mended.slices)? {
+                    true => DamageOutcome::Healed,
+                    false => DamageOutcome::Healable,
+                };
                 (format!("seal {seal}: {}", places.join(", ")), outcome)
             }
         };
@@ -243,6 +290,25 @@ impl<D: Disk> Engine<D> {
         self.window.contains_whole(seal) || self.batch.whole.contains(seal)
     }
 
+    /// Puts slices of a seal back. False if there is no room for one of them: it is tried again later.
+    fn rewrite_slices(&mut self, seal: SealId, row: &SealRow, slices: &[SealedSlice]) -> Result<bool, Failure> {
+        // PA
+        if planted(Bug::MendWritesNothing) {
+            return Ok(true);
+        }
+        for slice in slices {
+            if let Err(failure) = self.rewrite_slice(seal, row, slice) {
+                self.upkeep.gave_up_mending();
+                self.upkeep.mend_later(seal);
+                return match failure {
+                    Failure::Full | Failure::Exhausted(_) => Ok(false),
+                    failure => Err(failure),
+                };
+            }
+        }
+        Ok(true)
+    }
+
     /// Puts a slice back where it stood, byte for byte; or anywhere, if that place does not take it.
     fn rewrite_slice(&mut self, seal: SealId, row: &SealRow, slice: &SealedSlice) -> Result<(), Failure> {
         // PA
@@ -250,6 +316,7 @@ impl<D: Disk> Engine<D> {
         let index = usize::from(slice.header.index().0);
         if let Some(location) = row.slices.get(index).copied().flatten() {
             let record = [header.as_slice(), &slice.payload].concat();
+            self.cover_beside(location.segment);
             let mut rewritten = self.log.rewrite_in_place(location, &record);
             // Its header may be what is damaged; that is under group parity.
             if rewritten.is_err() && self.heal_places([location]).unwrap_or(false) {
@@ -260,9 +327,8 @@ impl<D: Disk> Engine<D> {
                 Err(error) => tracing::warn!(%seal, index, %error, "a slice cannot be written in its place"),
             }
         }
-        let appended = self.append_alone(RecordKind::Slice, false, &[&header, &slice.payload]);
-        let location = appended.inspect_err(|_| self.upkeep.gave_up_mending())?;
-        self.batch.mends = true;
+        let location = self.append_alone(RecordKind::Slice, false, &[&header, &slice.payload])?;
+        self.batch.mends.insert(seal);
         self.batch.seals.entry(seal).or_insert_with(|| row.clone()).place(&slice.header, location);
         self.batch.forced = true;
         Ok(())

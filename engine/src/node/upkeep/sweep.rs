@@ -45,6 +45,7 @@ impl<D: Disk> Engine<D> {
                 // Nor would what is not committed be swept: the seals of an upload that failed, for instance.
                 self.commit_for_upkeep()?;
                 if self.references_are_hidden()? {
+                    self.upkeep.put_off_sweep();
                     *swept = Sweep::Done;
                     return Ok(false);
                 }
