@@ -91,7 +91,8 @@ impl<D: Disk> Log<D> {
         }
         written?;
         // What was rotten in it may be why it has no parity yet.
-        if self.active.as_ref().is_none_or(|active| active.id != location.segment) {
+        let is_active = self.active.as_ref().is_some_and(|active| active.id == location.segment);
+        if !is_active && !self.ends_with_footer(location.segment).unwrap_or(false) {
             self.unsealed.insert(location.segment);
         }
         Ok(())
@@ -139,10 +140,9 @@ impl<F: DiskFile> Patient<'_, F> {
     fn set(&mut self, offset: u32, bytes: &[u8], what: Damage) -> Result<(), LogError> {
         // PA
         for range in rotten(self.file, offset, bytes)? {
-            let from = offset.saturating_add(range.start as u32);
-            let right = bytes.get(range).unwrap_or_default();
-            write_over(self.file, u64::from(from), right)?;
-            self.report.healed.push(self.range(from, right.len(), what));
+            let (from, len) = (offset.saturating_add(range.start as u32), range.len());
+            write_over(self.file, u64::from(offset), bytes, range)?;
+            self.report.healed.push(self.range(from, len, what));
         }
         Ok(())
     }

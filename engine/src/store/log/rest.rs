@@ -2,7 +2,7 @@
 
 use super::active::Active;
 use super::writer::is_full;
-use super::{FIRST_RECORD, Log, LogError, LogPosition};
+use super::{FIRST_RECORD, Log, LogError, LogPosition, SegmentId};
 use crate::env::Disk;
 
 /// What stands at the end of a log.
@@ -74,6 +74,21 @@ impl<D: Disk> Log<D> {
                 && !active.is_uncut()
         };
         self.active.as_ref().is_none_or(ends_there)
+    }
+
+    /// Whether anything was appended and is not committed.
+    #[must_use]
+    pub fn has_batch(&self) -> bool {
+        self.batch.records > 0
+    }
+
+    /// Whether a power failure while something is written over in a segment may take what was committed beside it: for the
+    /// last commit there is no proof, or what it covers has no parity.
+    #[must_use]
+    pub fn may_be_torn_in(&self, segment: SegmentId) -> bool {
+        // PA
+        let is_last = segment == self.durable.segment && self.rest != Rest::Proven(self.durable);
+        is_last || self.unsealed.contains(&segment)
     }
 
     /// Sees to it that parity covers all that was appended. What of it belongs to a batch under way is durable with

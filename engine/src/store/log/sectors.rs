@@ -33,14 +33,20 @@ pub(super) fn rotten<F: DiskFile>(file: &F, offset: u32, bytes: &[u8]) -> Result
     Ok(rotten)
 }
 
-/// Writes over what may be unreadable. A disk makes a bad sector readable again only when all of it is written, so a write
-/// that ends inside of one takes the rest along: as zeros, since what stood there is lost already, and is healed
-/// by what covers it. What can be read is never written again: it may have been misread.
-pub(super) fn write_over<F: DiskFile>(file: &F, offset: u64, bytes: &[u8]) -> Result<(), LogError> {
+/// Writes over what may be unreadable, a range of `bytes` that are to stand at `offset`. A disk makes a bad sector readable
+/// again only when all of it is written, so a write that ends inside of one takes the rest along: as zeros where nobody knows
+/// what stood there, since it is lost already, and is healed by what covers it. What can be read is never written again: it
+/// may have been misread.
+pub(super) fn write_over<F: DiskFile>(
+    file: &F,
+    offset: u64,
+    bytes: &[u8],
+    range: Range<usize>,
+) -> Result<(), LogError> {
     // PA
-    let end = offset.saturating_add(bytes.len() as u64);
-    let (mut from, mut to) = (offset, end);
-    let lowest = offset / PHYSICAL_LEN * PHYSICAL_LEN;
+    let (begin, end) = (offset.saturating_add(range.start as u64), offset.saturating_add(range.end as u64));
+    let (mut from, mut to) = (begin, end);
+    let lowest = begin / PHYSICAL_LEN * PHYSICAL_LEN;
     while from > lowest {
         let sector = (from - 1) / SECTOR_LEN * SECTOR_LEN;
         if !is_refused(file, sector, from)? {
@@ -57,9 +63,11 @@ pub(super) fn write_over<F: DiskFile>(file: &F, offset: u64, bytes: &[u8]) -> Re
         to = next;
     }
     let zeros = [0; PHYSICAL_LEN as usize];
-    let before = zeros.get(..(offset - from) as usize).unwrap_or_default();
-    let after = zeros.get(..(to - end) as usize).unwrap_or_default();
-    Ok(file.write_at(from, &[before, bytes, after])?)
+    let known = from.max(offset)..to.min(offset.saturating_add(bytes.len() as u64));
+    let before = zeros.get(..(known.start - from) as usize).unwrap_or_default();
+    let after = zeros.get(..(to - known.end) as usize).unwrap_or_default();
+    let right = bytes.get((known.start - offset) as usize..(known.end - offset) as usize).unwrap_or_default();
+    Ok(file.write_at(from, &[before, right, after])?)
 }
 
 /// From where to where other bytes than `bytes` stand at `offset`, or none that can be read, as one look finds it.
@@ -148,11 +156,16 @@ fn differing(offset: u32, found: &[u8], right: &[u8]) -> Vec<Range<usize>> {
     ranges
 }
 
-/// Whether the disk refuses to read the bytes between two offsets of one sector.
+/// Whether the disk refuses, at every look, to read the bytes between two offsets of one sector.
 fn is_refused<F: DiskFile>(file: &F, from: u64, to: u64) -> Result<bool, LogError> {
     let mut bytes = [0; SECTOR_LEN as usize];
     let len = (to.saturating_sub(from) as usize).min(bytes.len());
-    Ok(matches!(fetch(file, from, &mut bytes[..len])?, Fetched::Unreadable(_)))
+    for _ in 0..LOOKS {
+        if !matches!(fetch(file, from, &mut bytes[..len])?, Fetched::Unreadable(_)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

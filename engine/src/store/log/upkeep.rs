@@ -90,7 +90,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Whether the last record of a segment is a footer, by a look at its end.
-    fn ends_with_footer(&self, id: SegmentId) -> Result<bool, LogError> {
+    pub(super) fn ends_with_footer(&self, id: SegmentId) -> Result<bool, LogError> {
         // PA
         let Some(segment) = self.segments.get(&id) else { return Ok(false) };
         let file = self.handles.get(id)?;

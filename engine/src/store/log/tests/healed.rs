@@ -121,7 +121,7 @@ fn a_write_takes_along_what_is_refused_beside_it_up_to_the_ends_of_the_physical_
     for (refused, wanted) in [(14..40, 16..24), (18..20, 18..21), (21..23, 20..23), (0..0, 20..21)] {
         refused.clone().for_each(|sector| disk.spoil(name.as_str(), sector));
         disk.take_written();
-        write_over(&file, 20 * SECTOR, &[1; 512]).unwrap();
+        write_over(&file, 20 * SECTOR, &[1; 512], 0..512).unwrap();
         let written: Vec<usize> = disk.take_written().into_iter().map(|(_, sector)| sector).collect();
         assert_eq!(written, wanted.collect::<Vec<usize>>(), "{refused:?} are refused");
         refused.for_each(|sector| disk.mend(name.as_str(), sector));
