@@ -329,6 +329,7 @@ impl<D: Disk> Engine<D> {
             let (undecoded, purges) = (std::mem::take(&mut replay.undecoded), replay.purges);
             // Also where nothing can be healed because writing has stopped: it may have been misread. And slices, too: nobody
             // would look again for one that the index does not know.
+            segments_of(&damaged).into_iter().for_each(|segment| self.cover_beside(segment));
             if looks.again(&mut self.log, &damaged) {
                 continue;
             }
@@ -380,13 +381,19 @@ impl<D: Disk> Engine<D> {
             if self.health != Health::Good || offsets.is_empty() || self.heal.is_hopeless(segment) {
                 continue;
             }
-            self.cover_beside(segment);
+            // What others have in a batch is not to be committed by who only reads.
+            let is_covered = !self.log.has_batch();
+            if is_covered {
+                self.cover_beside(segment);
+            }
             match self.log.repair(segment) {
                 Ok(report) if !report.healed.is_empty() => {
                     any = true;
                     self.repaired(segment);
                     self.tell_healed(&report.healed);
                 }
+                // It may have parity behind the next commit.
+                Ok(_) if !is_covered && self.log.may_be_torn_in(segment) => {}
                 Ok(_) => self.heal.give_up_hope(segment, &offsets),
                 // By chance, perhaps.
                 Err(error) => {
@@ -401,11 +408,12 @@ impl<D: Disk> Engine<D> {
         Ok(any)
     }
 
-    /// Gives parity to what a power failure may tear beside what is about to be written over in a segment: where another
-    /// record begins or ends in the same sector. Where there is no room for it, the risk is the smaller evil.
+    /// Between two batches, gives parity to what a power failure may tear beside what is about to be written over in a segment:
+    /// where another record begins or ends in the same sector. Where there is no room for it, the risk is the smaller evil.
     pub(super) fn cover_beside(&mut self, segment: SegmentId) {
         // PA
-        if segment == self.log.position().segment
+        if !self.log.has_batch()
+            && self.log.may_be_torn_in(segment)
             && let Err(error) = self.log.cover()
         {
             tracing::debug!(%segment, %error, "it is mended beside what has no parity");

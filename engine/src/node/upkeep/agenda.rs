@@ -37,6 +37,10 @@ impl Patience {
         }
     }
 
+    const fn is_waiting(&self) -> bool {
+        self.left > 0
+    }
+
     /// The next occasion is taken.
     fn hope(&mut self) {
         self.left = 0;
@@ -187,6 +191,16 @@ impl Upkeep {
     /// What was mended was committed.
     pub(in crate::node) fn mended(&mut self) {
         self.until_mending = Patience::default();
+    }
+
+    /// There may be room for what is mended.
+    pub(super) fn hope_to_mend(&mut self) {
+        self.until_mending.hope();
+    }
+
+    /// Whether what was mended did not fit lately.
+    pub(super) const fn lacks_room_to_mend(&self) -> bool {
+        self.until_mending.is_waiting()
     }
 
     /// What was mended does not fit, or was given up with its batch.

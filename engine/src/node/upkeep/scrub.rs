@@ -53,7 +53,7 @@ impl Progress {
 }
 
 /// A scrub goes on also where there is no room for anything: what it can heal in place needs none.
-fn without_room(done: Result<(), Failure>) -> Result<(), Failure> {
+pub(super) fn without_room(done: Result<(), Failure>) -> Result<(), Failure> {
     match done {
         Err(Failure::Full) => Ok(()),
         done => done,
@@ -72,6 +72,7 @@ impl<D: Disk> Engine<D> {
         match stage {
             Stage::Start => {
                 self.heal.hope_again();
+                self.upkeep.hope_to_mend();
                 // What waits in buffers is written first, so that all there is can be read back.
                 without_room(self.commit_for_upkeep())?;
                 if repair {
@@ -148,6 +149,10 @@ impl<D: Disk> Engine<D> {
         let damaged = check(self, true)?;
         let mut healed = Vec::new();
         if repair {
+            if self.log.may_be_torn_in(segment) {
+                without_room(self.commit_for_upkeep())?;
+                self.cover_beside(segment);
+            }
             let repaired = self.log.repair(segment).map_err(|error| self.log_failure(error))?;
             healed.extend(repaired.healed.iter().map(ToString::to_string));
         }

@@ -170,10 +170,6 @@ impl<D: Disk> Engine<D> {
         mut report: Option<&mut ScrubReport>,
     ) -> Result<(), Failure> {
         // PA
-        if repair && self.batch.mends.is_empty() && result.as_ref().is_ok_and(|mended| !mended.slices.is_empty()) {
-            // What others have in the batch is not to go with slices for which there is no room.
-            self.commit_for_upkeep()?;
-        }
         let Some(row) = self.seal_row(&seal)? else {
             self.upkeep.settle_doubt(&seal);
             return Ok(());
@@ -197,8 +193,8 @@ impl<D: Disk> Engine<D> {
             // Of a seal that was collected, some slices may be gone with their segments: nobody misses them.
             mended.slices.retain(|slice| stands(&row, slice).is_some());
         }
-        // What a batch holds may be given up with it, and says nothing of what stands in the log.
-        if !self.batch.seals.contains_key(&seal) && (result.is_ok() || row == *read) {
+        // What a batch holds, or held, may be given up with it, and says nothing of what stands in the log.
+        if !self.batch.seals.contains_key(&seal) && row == *read {
             // What nothing refers to is sealed again all the same.
             if result.is_err() && self.is_needed(seal)? {
                 self.heal.lost.add(seal);
@@ -209,8 +205,8 @@ impl<D: Disk> Engine<D> {
             if repair {
                 self.upkeep.to_mend.remove(&seal);
             }
-        } else {
-            self.upkeep.mend_later(seal);
+        } else if !self.upkeep.doubt(seal) {
+            self.heal.lost.overlook();
         }
         if result.is_ok() {
             self.seal_reads(&seal);
@@ -290,48 +286,72 @@ impl<D: Disk> Engine<D> {
         self.window.contains_whole(seal) || self.batch.whole.contains(seal)
     }
 
-    /// Puts slices of a seal back. False if there is no room for one of them: it is tried again later.
+    /// Puts slices of a seal back where they stood, or anywhere, if their places do not take them. False if that is put off.
     fn rewrite_slices(&mut self, seal: SealId, row: &SealRow, slices: &[SealedSlice]) -> Result<bool, Failure> {
         // PA
         if planted(Bug::MendWritesNothing) {
             return Ok(true);
         }
-        for slice in slices {
-            if let Err(failure) = self.rewrite_slice(seal, row, slice) {
+        // In place first: what is appended has others beside it wait for their commit.
+        let elsewhere: Vec<&SealedSlice> =
+            slices.iter().filter(|slice| !self.rewrite_in_place(seal, row, slice)).collect();
+        if elsewhere.is_empty() {
+            return Ok(true);
+        }
+        match self.append_slices(seal, row, &elsewhere) {
+            Ok(true) => Ok(true),
+            Ok(false) => {
+                self.upkeep.mend_later(seal);
+                Ok(false)
+            }
+            Err(failure) => {
                 self.upkeep.gave_up_mending();
                 self.upkeep.mend_later(seal);
-                return match failure {
+                match failure {
                     Failure::Full | Failure::Exhausted(_) => Ok(false),
                     failure => Err(failure),
-                };
+                }
             }
         }
-        Ok(true)
     }
 
-    /// Puts a slice back where it stood, byte for byte; or anywhere, if that place does not take it.
-    fn rewrite_slice(&mut self, seal: SealId, row: &SealRow, slice: &SealedSlice) -> Result<(), Failure> {
+    /// Puts a slice back where it stood, byte for byte. False if that place does not take it.
+    fn rewrite_in_place(&mut self, seal: SealId, row: &SealRow, slice: &SealedSlice) -> bool {
         // PA
-        let header = slice.header.encode();
         let index = usize::from(slice.header.index().0);
-        if let Some(location) = row.slices.get(index).copied().flatten() {
-            let record = [header.as_slice(), &slice.payload].concat();
-            self.cover_beside(location.segment);
-            let mut rewritten = self.log.rewrite_in_place(location, &record);
-            // Its header may be what is damaged; that is under group parity.
-            if rewritten.is_err() && self.heal_places([location]).unwrap_or(false) {
-                rewritten = self.log.rewrite_in_place(location, &record);
-            }
-            match rewritten {
-                Ok(()) => return Ok(()),
-                Err(error) => tracing::warn!(%seal, index, %error, "a slice cannot be written in its place"),
+        let Some(location) = row.slices.get(index).copied().flatten() else { return false };
+        let record = [slice.header.encode().as_slice(), &slice.payload].concat();
+        self.cover_beside(location.segment);
+        let mut rewritten = self.log.rewrite_in_place(location, &record);
+        // Its header may be what is damaged; that is under group parity.
+        if rewritten.is_err() && self.heal_places([location]).unwrap_or(false) {
+            rewritten = self.log.rewrite_in_place(location, &record);
+        }
+        rewritten
+            .inspect_err(|error| tracing::warn!(%seal, index, %error, "a slice cannot be written in its place"))
+            .is_ok()
+    }
+
+    /// Writes slices of a seal anew. False if that is put off: there was no room lately, or the seal is another since.
+    fn append_slices(&mut self, seal: SealId, row: &SealRow, slices: &[&SealedSlice]) -> Result<bool, Failure> {
+        // PA
+        if self.upkeep.lacks_room_to_mend() {
+            return Ok(false);
+        }
+        if self.batch.mends.is_empty() && self.has_uncommitted() {
+            // What others have in the batch is not to go with slices for which there is no room.
+            self.commit_for_upkeep()?;
+            if self.seal_row(&seal)?.as_ref() != Some(row) {
+                return Ok(false);
             }
         }
-        let location = self.append_alone(RecordKind::Slice, false, &[&header, &slice.payload])?;
-        self.batch.mends.insert(seal);
-        self.batch.seals.entry(seal).or_insert_with(|| row.clone()).place(&slice.header, location);
-        self.batch.forced = true;
-        Ok(())
+        for slice in slices {
+            let location = self.append_alone(RecordKind::Slice, false, &[&slice.header.encode(), &slice.payload])?;
+            self.batch.mends.insert(seal);
+            self.batch.seals.entry(seal).or_insert_with(|| row.clone()).place(&slice.header, location);
+            self.batch.forced = true;
+        }
+        Ok(true)
     }
 
     pub(super) fn recode_step(
