@@ -260,6 +260,7 @@ impl<D: Disk> Engine<D> {
             self.upkeep.hope();
         }
         let batch = std::mem::take(&mut self.batch);
+        self.heal.hope_after_commit();
         if !batch.mends.is_empty() {
             self.upkeep.mended();
         }

@@ -81,6 +81,8 @@ pub(super) struct Heal {
     again: Vec<(RequestId, Request, u8, Reply)>,
     /// Records whose segments were repaired for them to no avail, by where they begin.
     hopeless: BTreeSet<(SegmentId, u32)>,
+    /// Segments of which that was said while they lacked parity.
+    until_commit: BTreeSet<SegmentId>,
     /// Part of the checkpoint.
     pub(super) unread: Vec<Unread>,
     /// Segments whose files are missing or hold nothing that can be read.
@@ -171,6 +173,14 @@ impl Heal {
             self.hopeless.clear();
         }
         self.hopeless.extend(offsets.iter().map(|offset| (segment, *offset)));
+    }
+
+    /// A commit was made, behind which parity may come.
+    pub(super) fn hope_after_commit(&mut self) {
+        let until_commit = std::mem::take(&mut self.until_commit);
+        if !until_commit.is_empty() {
+            self.hopeless.retain(|(segment, _)| !until_commit.contains(segment));
+        }
     }
 
     /// Lets segments be repaired again that were repaired to no avail.
@@ -393,8 +403,12 @@ impl<D: Disk> Engine<D> {
                     self.tell_healed(&report.healed);
                 }
                 // It may have parity behind the next commit.
-                Ok(_) if !is_covered && self.log.may_be_torn_in(segment) => {}
-                Ok(_) => self.heal.give_up_hope(segment, &offsets),
+                Ok(_) => {
+                    if !is_covered && self.log.may_be_torn_in(segment) {
+                        self.heal.until_commit.insert(segment);
+                    }
+                    self.heal.give_up_hope(segment, &offsets);
+                }
                 // By chance, perhaps.
                 Err(error) => {
                     let failure = self.log_failure(error);

@@ -357,7 +357,7 @@ impl<D: Disk> Engine<D> {
         };
         let result = match (job, outcome) {
             (UpkeepJob::Mend { seal, repair, again: false, .. }, JobOutcome::Mended(Err(_))) => {
-                let healed = if repair { self.heal_seal(&seal).map(drop) } else { Ok(()) };
+                let healed = if repair { self.heal_for_mending(&seal) } else { Ok(()) };
                 let looked_at = healed.and_then(|()| self.seal_row(&seal)).and_then(|row| match row {
                     Some(row) => self.mend(seal, row, repair, true),
                     None => Ok(()),

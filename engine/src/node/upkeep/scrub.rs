@@ -52,10 +52,10 @@ impl Progress {
     }
 }
 
-/// A scrub goes on also where there is no room for anything: what it can heal in place needs none.
+/// A scrub goes on also where there is no room for what others write: what it can heal in place needs none.
 pub(super) fn without_room(done: Result<(), Failure>) -> Result<(), Failure> {
     match done {
-        Err(Failure::Full) => Ok(()),
+        Err(Failure::Full | Failure::Exhausted(_)) => Ok(()),
         done => done,
     }
 }
@@ -72,13 +72,13 @@ impl<D: Disk> Engine<D> {
         match stage {
             Stage::Start => {
                 self.heal.hope_again();
-                self.upkeep.hope_to_mend();
                 // What waits in buffers is written first, so that all there is can be read back.
                 without_room(self.commit_for_upkeep())?;
                 if repair {
                     without_room(self.log.cover().map_err(|error| self.log_failure(error)))?;
                     without_room(self.commit_for_upkeep())?;
                 }
+                self.upkeep.hope_to_mend();
                 *stage = Stage::Segments(self.log.segments().iter().map(|segment| segment.id).collect());
             }
             Stage::Segments(segments) => match segments.pop_front() {
@@ -87,6 +87,7 @@ impl<D: Disk> Engine<D> {
                 Some(segment) => left.extend(self.scrub_segment(segment, repair, report)?),
                 None => {
                     self.heal.lost.count();
+                    self.upkeep.hope_to_mend();
                     *stage = Stage::Seals(Walk::default());
                 }
             },

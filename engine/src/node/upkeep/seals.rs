@@ -1,5 +1,6 @@
 //! Walks over seals: mending what is rotten, and coding anew.
 
+use super::scrub::without_room;
 use super::{Task, UpkeepJob};
 use crate::codec::Canonical;
 use crate::env::Disk;
@@ -153,6 +154,17 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// Restores what the slices of a seal lie in, when what stands in the last segment has its parity.
+    pub(super) fn heal_for_mending(&mut self, seal: &SealId) -> Result<(), Failure> {
+        // PA
+        let row = self.seal_row(seal)?;
+        let mut places = row.iter().flat_map(|row| row.slices.iter().flatten());
+        if self.log.has_batch() && places.any(|place| self.log.may_be_torn_in(place.segment)) {
+            without_room(self.commit_for_upkeep())?;
+        }
+        self.heal_seal(seal).map(drop)
+    }
+
     /// Has all slices of a seal looked at.
     pub(super) fn mend(&mut self, seal: SealId, row: SealRow, repair: bool, again: bool) -> Result<(), Failure> {
         let slices = self.slices(&seal, &row)?;
@@ -205,8 +217,13 @@ impl<D: Disk> Engine<D> {
             if repair {
                 self.upkeep.to_mend.remove(&seal);
             }
-        } else if !self.upkeep.doubt(seal) {
-            self.heal.lost.overlook();
+        } else {
+            // What it was taken for before, it is still.
+            self.upkeep.mend_later(seal);
+            let is_known = result.is_ok() || self.upkeep.doubts(&seal) || self.is_written_again(&seal);
+            if !is_known && !self.upkeep.doubt(seal) {
+                self.heal.lost.overlook();
+            }
         }
         if result.is_ok() {
             self.seal_reads(&seal);
@@ -305,10 +322,13 @@ impl<D: Disk> Engine<D> {
                 Ok(false)
             }
             Err(failure) => {
-                self.upkeep.gave_up_mending();
                 self.upkeep.mend_later(seal);
                 match failure {
-                    Failure::Full | Failure::Exhausted(_) => Ok(false),
+                    Failure::Full => {
+                        self.upkeep.gave_up_mending();
+                        Ok(false)
+                    }
+                    Failure::Exhausted(_) => Ok(false),
                     failure => Err(failure),
                 }
             }

@@ -92,7 +92,10 @@ impl<D: Disk> Log<D> {
         written?;
         // What was rotten in it may be why it has no parity yet.
         let is_active = self.active.as_ref().is_some_and(|active| active.id == location.segment);
-        if !is_active && !self.ends_with_footer(location.segment).unwrap_or(false) {
+        if !is_active
+            && !self.unsealed.contains(&location.segment)
+            && !self.ends_with_footer(location.segment).unwrap_or(false)
+        {
             self.unsealed.insert(location.segment);
         }
         Ok(())

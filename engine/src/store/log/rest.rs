@@ -76,19 +76,18 @@ impl<D: Disk> Log<D> {
         self.active.as_ref().is_none_or(ends_there)
     }
 
-    /// Whether anything was appended and is not committed.
+    /// Whether anything was appended and is not committed, but for the parity that waits for its proof.
     #[must_use]
     pub fn has_batch(&self) -> bool {
-        self.batch.records > 0
+        self.batch.records > 0 && self.rest != Rest::Owed
     }
 
     /// Whether a power failure while something is written over in a segment may take what was committed beside it: for the
-    /// last commit there is no proof, or what it covers has no parity.
+    /// last commit there is no proof.
     #[must_use]
     pub fn may_be_torn_in(&self, segment: SegmentId) -> bool {
         // PA
-        let is_last = segment == self.durable.segment && self.rest != Rest::Proven(self.durable);
-        is_last || self.unsealed.contains(&segment)
+        segment == self.durable.segment && self.rest != Rest::Proven(self.durable)
     }
 
     /// Sees to it that parity covers all that was appended. What of it belongs to a batch under way is durable with
