@@ -12,6 +12,7 @@ use ouroboros_engine::store::Location;
 use ouroboros_engine::store::log::{Log, LogOptions, RecordKind};
 use ouroboros_sim::disk::{Damage, Fault, FaultPlan, FaultyDisk};
 use ouroboros_sim::local::{Local, config, keyring};
+use std::ops::Range;
 
 /// Changes a byte in the payload of the first record of a kind.
 fn rot(disk: &MemoryDisk, kind: RecordKind) {
@@ -259,17 +260,30 @@ fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
 }
 
 /// Changes a byte in the payload of every slice.
-fn rot_slices(disk: &MemoryDisk) {
-    for (name, mut bytes) in files_of(disk, Volume::Blocks) {
-        let marks = [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat();
-        let slices: Vec<usize> = (0..bytes.len()).step_by(8).filter(|at| bytes[*at..].starts_with(&marks)).collect();
-        slices.iter().for_each(|at| bytes[at + 400] ^= 1);
-        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
-        file.write_at(0, &[&bytes]).unwrap();
-    }
+fn rot_slices<D: Disk>(disk: &D) {
+    files_of(disk, Volume::Blocks).into_iter().for_each(|file| rot_slices_of(disk, file, 0..usize::MAX));
 }
 
-fn files_of(disk: &MemoryDisk, volume: Volume) -> Vec<(FileName, Vec<u8>)> {
+/// Changes a byte in the payload of the last slice but one, where each seal has three side by side: it is one that is read.
+fn rot_newest_data<D: Disk>(disk: &D) {
+    let mut files = files_of(disk, Volume::Blocks);
+    files.retain(|(_, bytes)| !slices_in(bytes).is_empty());
+    rot_slices_of(disk, files.pop().unwrap(), 1..2);
+}
+
+fn slices_in(bytes: &[u8]) -> Vec<usize> {
+    let marks = [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat();
+    (0..bytes.len()).step_by(8).filter(|at| bytes[*at..].starts_with(&marks)).collect()
+}
+
+fn rot_slices_of<D: Disk>(disk: &D, (name, mut bytes): (FileName, Vec<u8>), newest: Range<usize>) {
+    let chosen = slices_in(&bytes).into_iter().rev().skip(newest.start).take(newest.len());
+    chosen.for_each(|at| bytes[at + 400] ^= 1);
+    let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+    file.write_at(0, &[&bytes]).unwrap();
+}
+
+fn files_of<D: Disk>(disk: &D, volume: Volume) -> Vec<(FileName, Vec<u8>)> {
     let read = |name: FileName| {
         let file = disk.open(volume, &name, OpenMode::Read).unwrap();
         let mut bytes = vec![0; file.len().unwrap() as usize];
@@ -393,4 +407,35 @@ fn a_version_that_is_misread_once_is_read_again() {
             }
         }
     }
+}
+
+/// What a look has found of slices that wait for their commit says nothing once that has failed.
+#[test]
+fn a_lost_seal_is_lost_still_where_what_was_sealed_again_did_not_come_to_a_commit() {
+    let disk = FaultyDisk::new(FaultPlan::new(1));
+    let config = config(&keyring(1), Coding::new(2, 1).unwrap(), node::CHUNKER);
+    // What is sealed is in the log at once, and not committed.
+    let limits = || Limits { window_len: 1, ..tight() };
+    let mut node = Local::create(disk.clone(), config, keyring(1), limits(), 7).unwrap();
+    let bytes = noise(1, 60_000);
+    put(&mut node, "lost", bytes.clone());
+    node.close().unwrap();
+    rot_slices(&disk);
+    let (mut node, _) = Local::open(disk.clone(), keyring(1), limits(), 8).unwrap();
+    put(&mut node, "degraded", noise(2, 60_000));
+    get(&mut node, "lost").unwrap_err();
+    rot_newest_data(&disk);
+    let stream = node.send(Request::PutOpen(Box::new(value("again", PutSource::Stream))));
+    node.ask(Request::PutData { stream, data: bytes.clone() }).unwrap();
+    // All that may be lost is looked at with whatever is found to be mended.
+    let pieces = node.engine().held().to_mend;
+    get(&mut node, "degraded").unwrap();
+    node.settle();
+    assert!(node.engine().held().to_mend < pieces, "nobody has looked");
+    disk.set_capacity(Some(disk.used_bytes()));
+    let ended = node.ask(Request::PutEnd { stream });
+    assert!(matches!(&ended, Ok(Reply::Put(results)) if results[0].is_err()), "{ended:?}");
+    disk.set_capacity(None);
+    put(&mut node, "again", bytes.clone());
+    assert!(get(&mut node, "again").unwrap() == bytes);
 }
