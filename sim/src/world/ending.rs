@@ -38,7 +38,9 @@ impl World {
         self.nodes[node].oracle.settle();
         let it = &self.nodes[node];
         if let Some(rot) = it.rot.as_ref().filter(|_| !it.torn && it.harm() == 0) {
-            records::check_slices(&it.disk, &|name, bytes| rot.touches(name, bytes))?;
+            // What nothing refers to stays as it rotted, until a compaction.
+            let all = it.former_rot.iter().chain([rot]);
+            records::check_slices(&it.disk, &|name, bytes| all.clone().any(|rot| rot.touches(name, bytes)))?;
         }
         self.heal(node)?;
         if self.nodes[node].rotted_before {
@@ -66,7 +68,8 @@ impl World {
             self.scrub(node, true)?;
         }
         self.nodes[node].rotten = false;
-        self.nodes[node].rot = None;
+        let former = self.nodes[node].rot.take();
+        self.nodes[node].former_rot.extend(former);
         self.nodes[node].torn = false;
         Ok(())
     }

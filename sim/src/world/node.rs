@@ -154,6 +154,8 @@ pub(super) struct Node {
     pub(super) rotten: bool,
     /// Where that was.
     pub(super) rot: Option<Rot>,
+    /// Where something was destroyed before that.
+    pub(super) former_rot: Vec<Rot>,
     /// Something was destroyed at some time.
     pub(super) rotted_before: bool,
     /// How often the oracle has asked for a scrub, and asked again.
@@ -231,6 +233,7 @@ impl Node {
             faults_before: 0,
             rotten: false,
             rot: None,
+            former_rot: Vec::new(),
             rotted_before: false,
             asked_again: 0,
             tight: false,

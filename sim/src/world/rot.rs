@@ -61,7 +61,8 @@ impl World {
         if sectors.end - sectors.start > 1 {
             self.counts.reached(Sometimes::RottedTwice);
         }
-        self.nodes[node].rot = Some(rot);
+        let former = self.nodes[node].rot.replace(rot);
+        self.nodes[node].former_rot.extend(former);
         let state = self.nodes[node].doing();
         self.nodes[node].rotted_before = true;
         self.disrupted(node, Disruption::Rot, || format!("the store rots while {state}"));
