@@ -66,7 +66,7 @@ pub(super) struct Batch {
     pub(super) content: BTreeMap<SegmentId, u64>,
     /// It holds what a compaction has moved.
     pub(super) moves: bool,
-    /// It holds slices that were mended and did not fit where they stood.
+    /// Seals of which it holds slices that were mended and that their places did not take.
     pub(super) mends: BTreeSet<SealId>,
     /// Commit even if nobody waits.
     pub(super) forced: bool,
@@ -176,7 +176,8 @@ impl<D: Disk> Engine<D> {
         self.append_alone(kind, spread, parts).inspect_err(|failure| self.abandon(failure))
     }
 
-    /// Appends a record to the batch that nobody counts on: without it the batch is as good.
+    /// Appends a record that nobody in the batch counts on. If that fails, the batch stays; should the record have made the log
+    /// begin another segment, and there is no room for that, the batch fails with its commit.
     pub(super) fn append_alone(
         &mut self,
         kind: RecordKind,
