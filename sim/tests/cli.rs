@@ -202,7 +202,9 @@ fn crashes_of_one_point_are_recovered_from_and_counted() {
     assert_eq!(number("recoveries"), number("light") + number("full") + number("deep"));
     assert_eq!(sum["recoveries"], script["recoveries"]);
     assert_eq!(sum["violations"], 0);
-    assert_eq!(code(&with(&["40", "--least", "1000000"])), 1, "fewer than were asked for");
+    assert_eq!(code(&with(&["40", "--least", "1000000"])), 2, "one point has as many as it has");
+    let cut = ["crashes", "--index", "memory", "--minutes", "0", "--least", "1000000"];
+    assert_eq!(code(&sim(folder.path(), &cut)), 1, "fewer than were asked for");
     assert_eq!(code(&with(&["1000000"])), 2, "there is no such crash point");
     assert_eq!(code(&sim(folder.path(), &["crashes", "--point", "1"])), 2, "of which script?");
 }

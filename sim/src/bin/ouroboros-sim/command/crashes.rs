@@ -14,7 +14,7 @@ pub(super) struct Enumeration {
     /// Decides the script: what clients ask for.
     #[arg(long, default_value_t = 7)]
     seed: u64,
-    /// Goes on with the seeds after it for so long, and then stops wherever it is. Without it, one seed is tried to its end.
+    /// Stops after so long, wherever it is, and until then goes on with the seeds after it. Without it, one seed is tried to its end.
     #[arg(long)]
     minutes: Option<u64>,
     /// Crash points that are tried at the same time.
@@ -26,8 +26,8 @@ pub(super) struct Enumeration {
     /// Only this crash point, as it stands before a violation.
     #[arg(long, requires = "index", conflicts_with = "minutes")]
     point: Option<usize>,
-    /// Ends with 1, too, if there were fewer recoveries than this.
-    #[arg(long, default_value_t = 0)]
+    /// Goes on with the seeds after it until there were so many recoveries, and ends with 1, too, where time was over before.
+    #[arg(long, default_value_t = 0, conflicts_with = "point")]
     least: u64,
     /// One JSON object a script, and one with the sum.
     #[arg(long)]
@@ -79,14 +79,20 @@ pub(super) fn crashes(wanted: &Enumeration) -> u8 {
     let time = wanted.minutes.map(|minutes| Duration::from_secs(minutes * 60));
     let in_time = || time.is_none_or(|time| started.elapsed() < time);
     let mut sum = Sum::default();
-    let seeds = wanted.seed..=time.map_or(wanted.seed, |_| u64::MAX);
-    'all: for seed in seeds {
+    'all: for seed in wanted.seed..=u64::MAX {
         for place in [IndexPlace::Memory, IndexPlace::File] {
             if wanted.index.is_some_and(|index| index != place) {
                 continue;
             }
             let since = Instant::now();
-            let found = match one(wanted, seed, place, since, &in_time) {
+            // The first seed to its end, whatever is wanted of those after it.
+            let lacking = wanted.least.saturating_sub(sum.recoveries);
+            let is_wanted = |recoveries| seed == wanted.seed || time.is_some() || recoveries < lacking;
+            if !is_wanted(0) {
+                break 'all;
+            }
+            let goes_on = |so_far: &Crashes| in_time() && is_wanted(so_far.recoveries);
+            let found = match one(wanted, seed, place, since, &goes_on) {
                 Ok(found) => found,
                 Err(why) => {
                     eprintln!("the script of seed {seed} cannot be played: {why}");
@@ -116,7 +122,7 @@ fn one(
     seed: u64,
     place: IndexPlace,
     since: Instant,
-    in_time: &(dyn Fn() -> bool + Sync),
+    goes_on: &(dyn Fn(&Crashes) -> bool + Sync),
 ) -> Result<Crashes, String> {
     let script = Script::tiny(seed, place == IndexPlace::Memory);
     let depth = match place {
@@ -133,7 +139,7 @@ fn one(
             let (rate, violations) = (rate(so_far, elapsed), so_far.violations.len());
             eprintln!("    {} of {} crash points, {rate}, {violations} violations", so_far.tried, so_far.points);
         }
-        in_time()
+        goes_on(so_far)
     })
 }
 
