@@ -175,6 +175,16 @@ impl Heal {
         self.hopeless.extend(offsets.iter().map(|offset| (segment, *offset)));
     }
 
+    /// What an index that was made anew did not see. What a scrub has named as lost is named still: nobody would look for it.
+    fn hides(&mut self, unread: Vec<Unread>) {
+        // PA
+        let before = std::mem::replace(&mut self.unread, unread);
+        for place in &mut self.unread {
+            let holds = |old: &Unread| old.segment == place.segment && old.from <= place.from && place.to <= old.to;
+            place.given_up |= before.iter().any(|old| old.given_up && holds(old));
+        }
+    }
+
     /// A commit was made, behind which parity may come.
     pub(super) fn hope_after_commit(&mut self) {
         let until_commit = std::mem::take(&mut self.until_commit);
@@ -351,7 +361,7 @@ impl<D: Disk> Engine<D> {
             self.heal.remade += 1;
             self.upkeep.sweep_later(purges);
             self.policy = policy.or(self.policy.take());
-            self.heal.unread = unread(&damaged);
+            self.heal.hides(unread(&damaged));
             (self.heal.undecoded, self.heal.damaged) = (undecoded, segments_of(&damaged));
             let place = "the index: made anew from the log".to_owned();
             let damage = Damage { place, outcome: DamageOutcome::Healed };
@@ -392,19 +402,18 @@ impl<D: Disk> Engine<D> {
                 continue;
             }
             // What others have in a batch is not to be committed by who only reads.
-            let is_covered = !self.log.has_batch();
-            if is_covered {
-                self.cover_beside(segment);
-            }
+            self.cover_beside(segment);
             match self.log.repair(segment) {
                 Ok(report) if !report.healed.is_empty() => {
                     any = true;
                     self.repaired(segment);
                     self.tell_healed(&report.healed);
                 }
-                // It may have parity behind the next commit.
+                // The disk may take it another time.
+                Ok(report) if !report.refused.is_empty() => {}
+                // It may have parity behind the next commit, or once there is room for that.
                 Ok(_) => {
-                    if !is_covered && self.log.may_be_torn_in(segment) {
+                    if self.log.may_be_torn_in(segment) {
                         self.heal.until_commit.insert(segment);
                     }
                     self.heal.give_up_hope(segment, &offsets);

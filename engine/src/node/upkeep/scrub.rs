@@ -148,7 +148,7 @@ impl<D: Disk> Engine<D> {
             scanned.map(|scan| scan.damaged).map_err(|error| engine.log_failure(error))
         };
         let damaged = check(self, true)?;
-        let mut healed = Vec::new();
+        let (mut healed, mut refused) = (Vec::new(), Vec::new());
         if repair {
             if self.log.may_be_torn_in(segment) {
                 without_room(self.commit_for_upkeep())?;
@@ -156,8 +156,9 @@ impl<D: Disk> Engine<D> {
             }
             let repaired = self.log.repair(segment).map_err(|error| self.log_failure(error))?;
             healed.extend(repaired.healed.iter().map(ToString::to_string));
+            refused = repaired.refused;
         }
-        let left = if healed.is_empty() { damaged.clone() } else { check(self, false)? };
+        let mut left = if healed.is_empty() { damaged.clone() } else { check(self, false)? };
         for location in harmless {
             let place = format!("{location}: a slice that nothing refers to any more");
             report.damage.push(Damage { place, outcome: DamageOutcome::Harmless });
@@ -177,6 +178,8 @@ impl<D: Disk> Engine<D> {
             };
             report.damage.push(Damage { place, outcome });
         }
+        // What the disk does not let be written is not lost: it can be made good, and stays Healable.
+        left.retain(|range| !refused.iter().any(|other| range.overlaps(other)));
         Ok(left)
     }
 

@@ -207,8 +207,8 @@ impl<D: Disk> Engine<D> {
         }
         // What a batch holds, or held, may be given up with it, and says nothing of what stands in the log.
         if !self.batch.seals.contains_key(&seal) && row == *read {
-            // What nothing refers to is sealed again all the same.
-            if result.is_err() && self.is_needed(seal)? {
+            // Also where nothing refers to it: what cannot be read now may, and comes back.
+            if result.is_err() {
                 self.heal.lost.add(seal);
             } else {
                 self.heal.lost.remove(&seal);

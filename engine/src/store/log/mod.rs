@@ -155,6 +155,8 @@ pub struct Log<D: Disk> {
     unsealed: BTreeSet<SegmentId>,
     handles: Handles<D>,
     durable: LogPosition,
+    /// Where the batch of that commit begins.
+    durable_from: SegmentId,
     note: Vec<u8>,
     batch: Batch,
     /// The disk was full since the last commit: parity that is due is not to take the room that the next may need.

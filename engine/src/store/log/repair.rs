@@ -23,6 +23,8 @@ pub struct RepairReport {
     /// Bytes that are still not what was written. The payload of a slice flagged `spread` is not looked at: its
     /// siblings heal it, see [`Log::rewrite_in_place`].
     pub lost: Vec<DamagedRange>,
+    /// Those of them of which it is known what they were, and which the disk did not let be written: the next repair may.
+    pub refused: Vec<DamagedRange>,
 }
 
 impl<D: Disk> Log<D> {
@@ -37,8 +39,14 @@ impl<D: Disk> Log<D> {
         let known = self.segments.get(&segment).cloned().ok_or(LogError::NoSegment(segment))?;
         let (file, end) = self.file_for_writing(segment, known.len)?;
         let active = self.active.as_ref().is_some_and(|active| active.id == segment);
-        let mut patient =
-            Patient { file: &*file, segment, binding: &known.binding, end, report: RepairReport::default() };
+        let mut patient = Patient {
+            file: &*file,
+            segment,
+            binding: &known.binding,
+            end,
+            report: RepairReport::default(),
+            refusal: None,
+        };
         let header =
             SegmentHeader { store: self.store, segment, salt: known.binding.salt, config: self.config.clone() };
         let examined = patient.heal(&header, active, &|range| self.may_have_held_commit(range));
@@ -49,7 +57,7 @@ impl<D: Disk> Log<D> {
         }
         let sealed = examined?;
         // Behind the last commit nothing would count.
-        if segment < self.durable.segment && !active && !sealed && report.lost.is_empty() {
+        if segment < self.durable.segment && !active && !sealed && report.lost.is_empty() && report.refused.is_empty() {
             self.seal_behind(segment)?;
         }
         Ok(report)
@@ -84,12 +92,15 @@ impl<D: Disk> Log<D> {
         }
         let record = [payload, padding(header.len)].concat();
         let (segment, report) = (location.segment, RepairReport::default());
-        let mut patient = Patient { file: &*file, segment, binding: &known.binding, end, report };
+        let mut patient = Patient { file: &*file, segment, binding: &known.binding, end, report, refusal: None };
         let written = patient.set(location.offset + HEADER_LEN as u32, &record, Damage::Record(header.kind));
         if !patient.report.healed.is_empty() {
             self.sync(&file)?;
         }
         written?;
+        if let Some(refusal) = patient.refusal {
+            return Err(refusal);
+        }
         // What was rotten in it may be why it has no parity yet.
         let is_active = self.active.as_ref().is_some_and(|active| active.id == location.segment);
         if !is_active
@@ -120,6 +131,8 @@ struct Patient<'a, F> {
     binding: &'a Binding,
     end: u32,
     report: RepairReport,
+    /// Why the disk did not let something be written.
+    refusal: Option<LogError>,
 }
 
 impl<F: DiskFile> Patient<'_, F> {
@@ -144,8 +157,16 @@ impl<F: DiskFile> Patient<'_, F> {
         // PA
         for range in rotten(self.file, offset, bytes)? {
             let (from, len) = (offset.saturating_add(range.start as u32), range.len());
-            write_over(self.file, u64::from(offset), bytes, range)?;
-            self.report.healed.push(self.range(from, len, what));
+            let place = self.range(from, len, what);
+            match write_over(self.file, u64::from(offset), bytes, range) {
+                Ok(()) => self.report.healed.push(place),
+                // A sector that takes no writes keeps nothing else from being healed.
+                Err(LogError::Disk(error)) if !error.failure.says_nothing() => {
+                    self.report.refused.push(place);
+                    self.refusal.get_or_insert(error.into());
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

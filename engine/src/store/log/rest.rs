@@ -87,7 +87,7 @@ impl<D: Disk> Log<D> {
     #[must_use]
     pub fn may_be_torn_in(&self, segment: SegmentId) -> bool {
         // PA
-        segment == self.durable.segment && self.rest != Rest::Proven(self.durable)
+        (self.durable_from..=self.durable.segment).contains(&segment) && self.rest != Rest::Proven(self.durable)
     }
 
     /// Sees to it that parity covers all that was appended. What of it belongs to a batch under way is durable with

@@ -171,7 +171,7 @@ impl<D: Disk> Log<D> {
         }
         self.batch = Batch::new();
         self.condemned = condemned;
-        self.durable = verdict.proven;
+        (self.durable, self.durable_from) = (verdict.proven, verdict.proven.segment);
         if let Some(effective) = &verdict.effective {
             self.list = effective.commit.segments;
             self.durable_list = self.list;
@@ -258,7 +258,7 @@ impl<D: Disk> Log<D> {
             self.segments.insert(*id, Segment { binding: present.binding.clone(), len });
         }
         self.disk.sync_directory(Volume::Blocks)?;
-        self.durable = last;
+        (self.durable, self.durable_from) = (last, first.segment);
         let handles = Handles::new(self.disk.clone(), 1);
         deliver(inventory, &handles, (first, last.start_point()), &|_| false, visit, &mut |_| ())
     }
@@ -330,7 +330,7 @@ impl<D: Disk> Log<D> {
             Ok(report) => {
                 // Behind the end, a crash may have done it: that is nothing to speak of.
                 healed.extend(report.healed.into_iter().filter(|range| range.from < end.offset));
-                Ok(!report.lost.iter().any(|range| hurts(range, end)))
+                Ok(!report.lost.iter().chain(&report.refused).any(|range| hurts(range, end)))
             }
             Err(LogError::NoSegment(_)) => Ok(false),
             Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),

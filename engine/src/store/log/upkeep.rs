@@ -76,7 +76,12 @@ impl<D: Disk> Log<D> {
     /// Those of [`Self::seal_behind`].
     pub(super) fn seal_earlier(&mut self) -> Result<(), LogError> {
         // PA
-        let Some(last) = self.active.as_ref().map(|active| active.id) else { return Ok(()) };
+        let last = match &self.active {
+            Some(active) => active.id,
+            None if self.options.leave_end => return Ok(()),
+            // The end is damaged, or was kept where it is on a full disk: what comes before it may lack its parity all the same.
+            None => self.durable.segment,
+        };
         let earlier: Vec<SegmentId> = self.segments.range(..last).rev().map(|(id, _)| *id).take(LOOKED_AT).collect();
         for id in earlier {
             match self.ends_with_footer(id) {

@@ -141,6 +141,7 @@ impl<D: Disk> Log<D> {
             self.directory_dirty = false;
         }
         self.durable = at;
+        self.durable_from = self.batch.first.map_or(at.segment, |first| first.segment);
         self.note = note.to_vec();
         self.batch = Batch::new();
         self.short_of_room = false;

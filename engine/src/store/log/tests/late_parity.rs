@@ -133,6 +133,31 @@ fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_from_the_next_process
     refuse_to_open(true);
 }
 
+/// Found by the simulator (seed 65521126). The disk was full at two openings in a row: the first left a segment without its
+/// parity, and at the second nobody looked at what comes before the segment that was kept where it is.
+#[test]
+fn a_segment_before_one_that_is_kept_in_place_gets_its_parity_once_there_is_room() {
+    let (disk, slice, bytes) = killed();
+    let full = || {
+        disk.limit(Some(disk.used()));
+        let (log, recovery) = Log::open(disk.clone(), SMALL, None, &mut rng(), verify, &mut |_| Ok(())).unwrap();
+        disk.limit(None);
+        assert!(recovery.kept_in_place);
+        log
+    };
+    let mut log = full();
+    for record in ["in a segment of its own", "what is kept where it is"] {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[record.as_bytes()]).unwrap();
+        assert!(log.commit(b"").unwrap().segment > slice.segment);
+    }
+    drop(log);
+    let mut log = full();
+    log.settle().unwrap();
+    flip(&disk, slice);
+    assert!(!log.repair(slice.segment).unwrap().healed.is_empty());
+    assert_eq!(log.read(slice).unwrap(), bytes);
+}
+
 /// Found by the simulator (seed 23010196). A crash took one of two groups whole and left the other with their proof: what
 /// stood there could never be restored, and was named by every scrub.
 #[test]

@@ -204,3 +204,33 @@ fn a_deletion_fits_where_the_parity_and_the_proof_of_what_is_there_do_not() {
     }
     assert!(refused > 20, "{refused}");
 }
+
+/// A sector that takes no writes is one place that stays rotten, not the end of the repair.
+#[test]
+fn a_write_that_is_refused_keeps_nothing_else_from_being_healed() {
+    let options = LogOptions { segment_len: 128 << 10, parity_group_len: 4 << 10, ..SMALL };
+    let mut refused = 0;
+    for at in 0.. {
+        let disk = CrashDisk::default();
+        let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+        let append = |number| log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 3000)]).unwrap();
+        let blobs: Vec<Location> = (0..6).map(append).collect();
+        log.commit(b"note").unwrap();
+        log.settle().unwrap();
+        let file = disk.open(Volume::Blocks, &blobs[0].segment.file_name(), OpenMode::Write).unwrap();
+        for blob in [blobs[0], blobs[5]] {
+            file.write_at(u64::from(blob.offset) + 1000, &[b"rot"]).unwrap();
+        }
+        disk.plan(at, Fault::Full);
+        let report = log.repair(blobs[0].segment).unwrap();
+        if !disk.hit() {
+            break;
+        }
+        refused += 1;
+        assert_eq!((report.healed.len(), report.refused.len()), (1, 1), "write {at}: {report:?}");
+        let report = log.repair(blobs[0].segment).unwrap();
+        assert_eq!((report.healed.len(), report.refused.len(), report.lost.len()), (1, 0, 0), "write {at}: {report:?}");
+        assert!((0..6).zip(blobs).all(|(number, blob)| log.read(blob).unwrap() == payload(number, 3000)));
+    }
+    assert_eq!(refused, 2, "writes of the repair");
+}

@@ -278,3 +278,21 @@ fn a_batch_that_rots_in_an_earlier_segment_is_not_taken_for_torn_because_its_pro
     }
     assert!(struck > 20, "{struck}");
 }
+
+/// Until its proof is there, a torn record takes its whole batch along, in whichever segment it stands.
+#[test]
+fn what_nothing_proves_may_be_torn_in_every_segment_of_its_batch() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    let append =
+        |log: &mut Log<CrashDisk>| log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(7, 3000)]).unwrap();
+    let first = append(&mut log);
+    while append(&mut log).segment == first.segment {}
+    let last = log.commit(b"note").unwrap();
+    assert!(last.segment > first.segment);
+    assert!(log.may_be_torn_in(first.segment) && log.may_be_torn_in(last.segment));
+    drop(log);
+    let (mut log, _, _) = open_from(&disk, Some(last)).unwrap();
+    log.settle().unwrap();
+    assert!(!log.may_be_torn_in(first.segment) && !log.may_be_torn_in(last.segment));
+}
