@@ -109,6 +109,8 @@ bugs! {
     PinsIgnored: 4, "read-back of a value put while its equal is purged";
     /// A chunk is taken for stored although its seal was collected.
     DeadSealReused: 4, "read-back of a value put after its equal was purged";
+    /// What a purged version referred to is kept for as long as its key has another version.
+    SealsKeptWithKey: 3, "what a compaction leaves in the log, against what is alive";
     /// A compaction copies slices without verifying them.
     SlicesMovedUnverified: 1, "read-back after rot, a compaction and more rot";
 
@@ -125,6 +127,12 @@ bugs! {
     OtherHeadsUntold: 5, "the heads that a put is told of against the model";
     /// A question that an index made anew answers was answered before, with the failure.
     AnsweredTwice: 2, "each request is answered once";
+    /// While seals are scrubbed, keys have no winner.
+    KeysHiddenByScrub: 1, "what is asked while a store is scrubbed, against the model";
+    /// A history has no second page.
+    HistoryEndsWithPage: 5, "the history of a key, page by page, against the model";
+    /// A listing without removed keys does not say that it goes on.
+    ListingEndsWithPage: 1, "where a listing goes on, against the model";
     /// The versions made by one job are handed back to the wrong puts.
     OutcomesSwapped: 2, "each put is told the id of a version of its own key";
 
@@ -133,6 +141,10 @@ bugs! {
     KeyFromLength: 8, "no two seals have the same secret";
     /// Slices are put together unverified; what is rotten spoils what parity could have made good.
     SlicesUnverified: 1, "read-back after rot within the coding's parity";
+    /// Of a seal with several slices to spare, only one may be rotten.
+    OneSliceSpared: 1, "read-back after as many slices of a seal have rotted as it has to spare";
+    /// The coding that was asked for last is forgotten by the next process.
+    PolicyForgotten: 1, "the coding in force after a restart, against what was asked for";
     /// The slices of a seal lie side by side, and are marked as if they lay apart.
     SlicesTogether: 1, "read-back after a burst of bad sectors within the coding's parity";
     /// A scrub says that it has mended a seal, and writes nothing.
@@ -145,6 +157,8 @@ bugs! {
     ParityLeftRotten: 6, "the look at the log at the end: a record is not as it was written";
     /// A scrub leaves out the seals.
     ScrubSkipsSeals: 1, "a scrub names rot in a slice; read-back after rot, a scrub and more rot";
+    /// A scrub that is not to repair does not look.
+    LookingScrubSleeps: 2, "a scrub names what is rotten, whether it repairs or not";
     /// A range is cut one byte short at the end of a chunk.
     RangeOffByOne: 2, "every range that is read against the model";
 
@@ -161,6 +175,10 @@ bugs! {
     UploadsUnlimited: 9, "Busy is answered beyond the limit of uploads";
     /// Updates that the index's disk does not take come together without end.
     BacklogUnbounded: 9, "the bytes that wait for the index, against its limit";
+    /// A version that is made waits for another commit.
+    MadeWaitsForCommit: 9, "no answer waits for the clock";
+    /// Whatever the disk refuses ends writing for good.
+    RefusalEndsWriting: 10, "a process that writes no more has seen a sync fail";
     /// A full disk ends writing for good.
     FullDiskForEver: 10, "writing goes on once space was freed";
 }

@@ -83,6 +83,7 @@ sometimes! {
     IndexBacklog: "updates came together that a full volume of the index did not take";
 
     // Upkeep.
+    SealRotted: "as many slices of one seal rotted as it can do without";
     RottedTwice: "several sectors of a store at rest rotted at once";
     PagesNamed: "a version named its seals by pages of references";
     ScrubHealedLog: "a scrub healed a record of the log";

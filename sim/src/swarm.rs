@@ -1,5 +1,11 @@
 //! What one run is like. Every seed draws it anew, so that what is rare in general is common somewhere.
 
+mod disruption;
+mod theme;
+
+pub use disruption::Disruption;
+pub use theme::Theme;
+
 use crate::disk::Fault;
 use crate::network::{NetworkFault, Weather};
 use crate::state::State;
@@ -57,6 +63,7 @@ enum Knob {
     CheckpointEvery,
     CompactEvery,
     ParityGroup,
+    SpreadLen,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -70,185 +77,6 @@ pub(crate) enum Signatures {
     Cheap,
     /// By ed25519.
     Real,
-}
-
-/// What happens to a node during a round of operations or after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Disruption {
-    /// The power fails at one of the next operations of the disk.
-    PowerLoss,
-    /// The process is killed at one of them.
-    Kill,
-    /// The store is closed and opened.
-    Reopen,
-    /// The same, and the index is deleted in between.
-    LoseIndex,
-    /// The same, and the index is as it was at some opening before.
-    OldIndex,
-    /// A process without keys does the upkeep in between.
-    Keyless,
-    /// The wall clock jumps.
-    WallJump,
-    /// Nothing is asked for a while.
-    Rest,
-    /// Some sectors of the closed store rot, before it is opened or after.
-    Rot,
-    /// The disk has little room left for a while.
-    TightDisk,
-    /// The process gets no turn for a while.
-    Pause,
-    /// The node is gone for longer than tombstones are kept.
-    Gone,
-    /// The node is installed anew, under the same identity, with an empty disk.
-    Reinstall,
-    /// The disk is gone, and the node is installed anew.
-    LoseDisk,
-    /// The disk is what it was at an earlier moment.
-    RollBack,
-}
-
-impl Disruption {
-    /// All of them. New ones stand at the end: schedules name them by their place.
-    pub const ALL: [Self; 15] = [
-        Self::PowerLoss,
-        Self::Kill,
-        Self::Reopen,
-        Self::LoseIndex,
-        Self::OldIndex,
-        Self::Keyless,
-        Self::WallJump,
-        Self::Rest,
-        Self::Rot,
-        Self::TightDisk,
-        Self::Pause,
-        Self::Gone,
-        Self::Reinstall,
-        Self::LoseDisk,
-        Self::RollBack,
-    ];
-
-    /// The name in tables and stories.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PowerLoss => "power-loss",
-            Self::Kill => "kill",
-            Self::Reopen => "reopen",
-            Self::LoseIndex => "lose-index",
-            Self::OldIndex => "old-index",
-            Self::Keyless => "keyless-upkeep",
-            Self::WallJump => "wall-jump",
-            Self::Rest => "rest",
-            Self::Rot => "rot-at-rest",
-            Self::TightDisk => "tight-disk",
-            Self::Pause => "pause",
-            Self::Gone => "gone-for-long",
-            Self::Reinstall => "reinstall",
-            Self::LoseDisk => "lose-disk",
-            Self::RollBack => "roll-back-disk",
-        }
-    }
-
-    /// What it is, in one line.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::PowerLoss => "the power fails between two operations of the disk",
-            Self::Kill => "the process is killed; what it wrote lives on in the system's cache",
-            Self::Reopen => "the store is closed and opened",
-            Self::LoseIndex => "the index is deleted while no process runs",
-            Self::OldIndex => "the index is replaced by an old copy while no process runs",
-            Self::Keyless => "a process without keys scrubs, compacts or recodes the store",
-            Self::WallJump => "the wall clock jumps, forth or back, by up to 400 days",
-            Self::Rest => "nothing is asked for up to half a minute",
-            Self::Rot => "some sectors of the log rot: of a closed store, or where a deletion was just written",
-            Self::TightDisk => "the disk has little room left for a while, or none",
-            Self::Pause => "the process gets no turn for up to an hour, and then all at once",
-            Self::Gone => "the node is down for 40 to 400 days, longer than tombstones are kept",
-            Self::Reinstall => "the node is installed anew: the same identity, an empty disk",
-            Self::LoseDisk => "the whole disk is gone: opening says so, and the node is installed anew",
-            Self::RollBack => "the whole disk is replaced by an old copy, as a backup of the machine would",
-        }
-    }
-
-    const fn rate(self) -> u32 {
-        match self {
-            Self::PowerLoss => 300,
-            Self::Kill => 150,
-            Self::Reopen => 60,
-            // Where there is a file that it could befall.
-            Self::LoseIndex | Self::OldIndex => 200,
-            Self::Keyless => 40,
-            Self::WallJump => 120,
-            Self::Rest => 100,
-            Self::Rot => 200,
-            Self::TightDisk => 160,
-            Self::Pause => 80,
-            Self::Gone => 20,
-            Self::Reinstall => 30,
-            Self::LoseDisk => 20,
-            Self::RollBack => 40,
-        }
-    }
-
-    /// Whether what a node has acknowledged is gone with it, and its oracle is told: a world of one node has nothing else
-    /// to hold against its promises.
-    pub(crate) const fn takes_the_store(self) -> bool {
-        matches!(self, Self::Reinstall | Self::LoseDisk | Self::RollBack)
-    }
-}
-
-/// What a run is about: things that seldom meet where each is drawn by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Theme {
-    /// Nothing in particular.
-    None,
-    /// What is deleted, collected and written again.
-    Deletion,
-    /// What rots, is mended and rots again.
-    Rot,
-    /// Power that fails in the middle of writing.
-    Power,
-    /// Disks that are full, and are not.
-    Full,
-}
-
-impl Theme {
-    /// As often as each is drawn.
-    const ALL: [Self; 8] =
-        [Self::None, Self::None, Self::Rot, Self::Deletion, Self::Deletion, Self::Rot, Self::Power, Self::Full];
-
-    const fn text(self) -> &'static str {
-        match self {
-            Self::None => "nothing in particular",
-            Self::Deletion => "what is deleted, collected and written again",
-            Self::Rot => "what rots, is mended and rots again",
-            Self::Power => "power that fails in the middle of writing",
-            Self::Full => "disks that are full, and are not",
-        }
-    }
-
-    /// Makes more of what belongs together.
-    fn set(self, mix: &mut [u32; Kind::ALL.len()], disruptions: &mut [u32; Disruption::ALL.len()]) {
-        let kinds: &[(Kind, u32)] = match self {
-            Self::None | Self::Power | Self::Full => &[],
-            Self::Deletion => &[(Kind::PurgeKey, 30), (Kind::PurgeVersion, 30), (Kind::Compact, 40)],
-            Self::Rot => &[(Kind::Scrub, 30), (Kind::PurgeVersion, 20), (Kind::Compact, 30)],
-        };
-        for (kind, least) in kinds {
-            mix[*kind as usize] = mix[*kind as usize].max(*least);
-        }
-        let befall: &[(Disruption, u32)] = match self {
-            Self::None => &[],
-            Self::Deletion => &[(Disruption::OldIndex, 40_000)],
-            Self::Rot => &[(Disruption::Rot, 80_000)],
-            Self::Power => &[(Disruption::PowerLoss, 80_000)],
-            Self::Full => &[(Disruption::TightDisk, 60_000), (Disruption::Kill, 10_000)],
-        };
-        for (what, least) in befall {
-            disruptions[*what as usize] = disruptions[*what as usize].max(*least);
-        }
-    }
 }
 
 /// See the module's text.
@@ -307,7 +135,7 @@ const OVERLAYS: [u64; 12] = [1 << 20, 1, 4000, 60_000, 1 << 20, 60_000, 20_000, 
 const OVERLAY_WEIGHTS: [u32; 12] = [4, 1, 3, 4, 4, 4, 4, 4, 4, 4, 4, 4];
 
 /// Where storms are: what is done seldom, or shortly.
-const STORMS: [State; 14] = [
+const STORMS: [State; 18] = [
     State::Doing(Activity::Closed),
     State::Doing(Activity::ReadOnly),
     State::Doing(Activity::RebuildingIndex),
@@ -322,7 +150,32 @@ const STORMS: [State; 14] = [
     State::Doing(Activity::Reading),
     State::Doing(Activity::Unsettled),
     State::OpeningKeyless,
+    State::Doing(Activity::Committing),
+    // Twice, since it is over after a few operations.
+    State::Doing(Activity::ScrubbingVersions),
+    State::Doing(Activity::Mending),
+    State::OpeningKeyless,
 ];
+
+/// What brings about that a node does this, or befalls one that does it, and how often at least where there is a storm.
+const fn brings_about(storm: State) -> &'static [(Disruption, u32)] {
+    match storm {
+        State::Doing(Activity::Mending) => &[
+            (Disruption::Rot, 250_000),
+            (Disruption::Reopen, 40_000),
+            (Disruption::Keyless, 40_000),
+            (Disruption::Rest, 40_000),
+        ],
+        State::Doing(Activity::RebuildingIndex) => {
+            &[(Disruption::Reopen, 40_000), (Disruption::Keyless, 40_000), (Disruption::Rest, 40_000)]
+        }
+        State::OpeningKeyless => &[(Disruption::Keyless, 150_000)],
+        _ => &[],
+    }
+}
+
+/// A distance at which the slices of values lie that are no longer than most; and so much longer than any burst of bad sectors.
+const SHORT_SPREAD_LEN: u64 = 8 << 10;
 
 /// Parts per million by which clocks are fast or slow.
 const DRIFTS: [i64; 5] = [0, 50, -50, 5000, -5000];
@@ -336,7 +189,17 @@ impl Swarm {
     pub fn draw(tape: &Tape, nodes: u8) -> Self {
         let knob = |knob: Knob, bound: u64| tape.below_at(STREAM, knob as u64, bound);
         let pick = |name: Knob, values: &[u64]| values[knob(name, values.len() as u64) as usize];
-        let coding = knob(Knob::Coding, 8) as usize;
+        let storm = STORMS.get((knob(Knob::Storm, STORMS.len() as u64 * 3 / 2 + 1) as usize).wrapping_sub(1)).copied();
+        let mut theme = Theme::ALL[knob(Knob::Theme, Theme::ALL.len() as u64) as usize];
+        // Where nothing rots nothing is mended, and a scrub of versions finds nothing to write.
+        if let Some(State::Doing(Activity::Mending | Activity::ScrubbingVersions)) = storm {
+            theme = Theme::Rot;
+        }
+        // Where slices rot, most seals can do without several.
+        let coding = match knob(Knob::Coding, 8) as usize {
+            1 if theme == Theme::Rot => 3,
+            coding => coding,
+        };
         let codings = if coding < SAFE_CODINGS.len() { SAFE_CODINGS } else { ALL_CODINGS };
         let (data, parity) = if coding < SAFE_CODINGS.len() { SAFE_CODINGS[coding] } else { ALL_CODINGS[coding - 6] };
         let (kind, min_len, avg_len, max_len) = match knob(Knob::Chunker, 4) {
@@ -363,8 +226,10 @@ impl Swarm {
         mix[Kind::Put as usize] = mix[Kind::Put as usize].max(20);
         let scale = pick(Knob::Disruption, &[0, 20, 60, 150, 400]) as u32;
         let mut disruptions = Disruption::ALL.map(|disruption| disruption.rate() * scale);
-        let theme = Theme::ALL[knob(Knob::Theme, Theme::ALL.len() as u64) as usize];
         theme.set(&mut mix, &mut disruptions);
+        for (what, least) in storm.map_or(&[][..], brings_about) {
+            disruptions[*what as usize] = disruptions[*what as usize].max(*least);
+        }
         if codings.iter().any(|(_, parity)| *parity == 0) {
             disruptions[Disruption::Rot as usize] = 0;
         }
@@ -382,6 +247,13 @@ impl Swarm {
             // What waits for a full index that is in memory waits for nothing.
             Theme::Full => 4,
             _ => 1,
+        };
+        let on_file = match storm {
+            // Most of what a process without keys writes is an index of its own.
+            Some(State::OpeningKeyless) => 4,
+            // Whatever is destroyed meanwhile, within the budget, is the index's.
+            Some(State::Doing(Activity::Mending | Activity::ScrubbingVersions | Activity::ReadOnly)) => 4,
+            _ => on_file,
         };
         let index_in_memory = tape.leaning_at(STREAM, Knob::IndexPlace as u64, &[1, 1, 2, 2, 2, 2, 3, 3]) >= on_file;
         if index_in_memory {
@@ -411,7 +283,7 @@ impl Swarm {
             drift: DRIFTS[knob(Knob::Drift, DRIFTS.len() as u64) as usize],
             disruptions,
             faults,
-            storm: STORMS.get((knob(Knob::Storm, 2 * STORMS.len() as u64 + 1) as usize).wrapping_sub(1)).copied(),
+            storm,
             burst: 1 + knob(Knob::Burst, 4),
             limits: Limits {
                 requests: pick(Knob::Requests, &[256, 32, 8, 2]) as usize,
@@ -443,6 +315,10 @@ impl Swarm {
                     0 => None,
                     len => Some(len as u32),
                 },
+                spread_len: match pick(Knob::SpreadLen, &[0, SHORT_SPREAD_LEN, SHORT_SPREAD_LEN, SHORT_SPREAD_LEN]) {
+                    0 => None,
+                    len => Some(len),
+                },
                 roll_every: pick(Knob::RollEvery, &[0, 0, 0, 0, 3, 17]) as u32,
                 checkpoint_every: pick(Knob::CheckpointEvery, &[0, 0, 0, 1, 5]) as u32,
                 compact_every: pick(Knob::CompactEvery, &[0, 0, 0, 0, 0, 0, 9, 40]) as u32,
@@ -457,6 +333,8 @@ const fn weight(fault: Fault) -> u32 {
         Fault::SyncFailure | Fault::SyncFailureDroppingCache | Fault::LyingSync => 5,
         Fault::DirectorySyncFailure | Fault::LyingDirectorySync => 10,
         Fault::WriteError | Fault::Full | Fault::FillsUp => 3,
+        // It has an elsewhere in the life of a process without keys alone.
+        Fault::MisdirectedWriteElsewhere => 20,
         _ => 1,
     }
 }

@@ -155,6 +155,8 @@ const fn impossible_for_disk(fault: Fault, state: State) -> Option<&'static str>
             | Fault::FillsUp
             | Fault::SyncFailure
             | Fault::SyncFailureDroppingCache
+            // The first commit of a segment owes it.
+            | Fault::DirectorySyncFailure
             | Fault::Slow => None,
             _ => Some("all that is done is to write the parity of the log's end and to sync it"),
         },

@@ -229,7 +229,9 @@ impl Workload {
         let class = slot.tape.leaning_at(slot.stream, slot.first + position(Field::Size, 1), weights);
         let class = match class {
             // Only of what is so large do the slices lie so far apart that nothing but they themselves covers them.
-            _ if part.is_none() && swarm.theme == Theme::Rot && slot.larger(swarm) => 5,
+            _ if part.is_none() && swarm.theme == Theme::Rot && slot.larger(swarm) => {
+                if swarm.whims.spread_len.is_some() { 4 } else { 5 }
+            }
             // Most of them not much: what a long value costs is many other things that do not happen.
             class if part.is_none() && slot.larger(swarm) => {
                 if class == 3 {
@@ -378,8 +380,10 @@ impl Workload {
             }
             Kind::Heads => Request::Heads(self.key(slot, swarm)),
             Kind::Log => {
-                let limit = slot.below(Field::Count, 5) as usize;
-                Request::Log { key: self.key(slot, swarm), after: None, limit }
+                let (key, limit) = (self.key(slot, swarm), slot.below(Field::Count, 5) as usize);
+                let history = model.history(&key);
+                let on = history.get(slot.below(Field::Second, history.len() as u64) as usize).copied();
+                Request::Log { after: on.filter(|_| slot.below(Field::First, 3) == 2), key, limit }
             }
             Kind::Bases => {
                 let mut ids = many(slot.below(Field::Count, 4));

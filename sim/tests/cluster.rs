@@ -234,14 +234,16 @@ fn a_node_that_was_gone_for_a_year_comes_back_with_everything() {
 
 #[test]
 fn a_node_that_is_installed_anew_shows_nothing_of_its_old_life_and_works() {
-    for sim in [calm(9).reinstall(At(6), B), calm(9).lose_disk(At(6), B), calm(9).crash(At(5), B).reinstall(At(6), B)] {
+    for sim in
+        [calm(10).reinstall(At(6), B), calm(10).lose_disk(At(6), B), calm(10).crash(At(5), B).reinstall(At(6), B)]
+    {
         let report = well(sim);
         assert_eq!(report.sometimes.of(Sometimes::Reinstalled), 1);
         let anew = place(&report, "a store is made anew");
         let answered = |entry: &ouroboros_sim::story::Entry| entry.node == 1 && entry.text.contains("durable");
         assert!(report.story[..anew].iter().any(answered) && report.story[anew..].iter().any(answered));
     }
-    assert_eq!(well(calm(9).lose_disk(At(6), B)).sometimes.of(Sometimes::DiskLost), 1);
+    assert_eq!(well(calm(10).lose_disk(At(6), B)).sometimes.of(Sometimes::DiskLost), 1);
 }
 
 #[test]

@@ -14,7 +14,6 @@ use super::request::{Event, Failure, Reply, RequestId, Written};
 use super::upkeep::Moved;
 use super::upload::UploadId;
 use super::whims::Whim;
-use super::window::Window;
 use super::{Engine, Output};
 use crate::blob::{BlobRecord, RefPage};
 use crate::codec::Canonical;
@@ -86,7 +85,7 @@ impl<D: Disk> Engine<D> {
     pub fn wants_commit(&self) -> bool {
         let batch = &self.batch;
         batch.forced
-            || !batch.ready.is_empty()
+            || !batch.ready.is_empty() && !planted(Bug::MadeWaitsForCommit)
             || !batch.replies.is_empty()
             || !batch.staged.is_empty()
             || batch.len >= self.limits.batch_len
@@ -396,7 +395,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn abandon(&mut self, failure: &Failure) {
         // PA
         tracing::warn!(%failure, "a batch was abandoned");
-        self.window = Window::default();
+        self.window.give_up();
         let batch = std::mem::take(&mut self.batch);
         self.gave_up_mends(batch.mends);
         if !planted(Bug::AbandonedBatchKept) {

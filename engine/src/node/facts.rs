@@ -386,7 +386,11 @@ pub(super) fn is_referenced<D: Disk>(index: &Index<D>, target: Target) -> Result
     // A chunk of zeros may have a million owners: the first that is alive will do.
     each_owner(index, target, None, &mut |owner| {
         alive = match owner {
-            Owner::Blob(id) => index.get::<Blobs>(&id).map(|row| row.is_some_and(|row| !row.purged)),
+            Owner::Blob(id) => index.get::<Blobs>(&id).and_then(|row| {
+                let Some(row) = row else { return Ok(false) };
+                let kept = planted(Bug::SealsKeptWithKey) && index.get::<Keys>(&row.key_hash)?.is_some();
+                Ok(!row.purged || kept)
+            }),
             // A page is owned by versions only, so this descends once.
             Owner::Page(id) => is_referenced(index, Target::Page(id)),
         };

@@ -8,6 +8,7 @@ use crate::dag::{Ancestry, BasesError, Parents, merge_bases};
 use crate::env::Disk;
 use crate::id::{BlobId, Hlc, KeyHash, Partition};
 use crate::names::KeyName;
+use crate::planted::{Bug, planted};
 use crate::store::index::{BlobRow, Blobs, Direction, KeyRow, Keys, LevelEntry, VersionKey, Versions};
 use core::cell::Cell;
 use core::ops::Bound;
@@ -78,6 +79,7 @@ impl<D: Disk> Engine<D> {
         let no_key = || self.absent(Failure::NoSuchKey(key.clone()));
         let heads = heads_of(self.key_row(&key_hash)?);
         let id = match select {
+            Select::Winner if planted(Bug::KeysHiddenByScrub) && self.scrubs_seals() => return Err(no_key()),
             Select::Winner => heads.last().copied().ok_or_else(no_key)?,
             Select::Version(id) => id,
             Select::At(time) => {
@@ -119,6 +121,10 @@ impl<D: Disk> Engine<D> {
         Ok(found)
     }
 
+    fn scrubs_seals(&self) -> bool {
+        self.upkeep.activity() == Some(super::Activity::ScrubbingSeals)
+    }
+
     pub(super) fn heads(&self, key: &KeyName) -> Result<Vec<Version>, Failure> {
         let row = self.key_row(&self.hash_key(key)?)?.ok_or_else(|| self.absent(Failure::NoSuchKey(key.clone())))?;
         row.heads.iter().rev().map(|head| self.version(head.1)).collect()
@@ -133,6 +139,9 @@ impl<D: Disk> Engine<D> {
         let key_hash = self.hash_key(key)?;
         let limit = limit.min(PAGE_LEN);
         let mut found = self.versions_before(key_hash, after, limit.saturating_add(1))?;
+        if planted(Bug::HistoryEndsWithPage) && after.is_some() {
+            found.clear();
+        }
         if let Some(after) = after {
             found.retain(|version| (version.created, version.blob) != after);
         } else if found.is_empty() {
@@ -169,7 +178,7 @@ impl<D: Disk> Engine<D> {
                 };
                 page.entries.extend(entry);
                 if page.entries.len() == limit {
-                    page.next = after;
+                    page.next = after.filter(|_| request.include_gone || !planted(Bug::ListingEndsWithPage));
                     return Ok(page);
                 }
             }

@@ -447,6 +447,7 @@ impl<D: Disk> Engine<D> {
             LogError::Disk(DiskError { failure: DiskFailure::Exhausted(_), .. }) => {
                 return Failure::Exhausted(error.to_string());
             }
+            LogError::Disk(_) if planted(Bug::RefusalEndsWriting) => self.health = Health::ReadOnly(error.to_string()),
             LogError::Poisoned(_) => {
                 tracing::error!(%error, "the log failed; writing stops");
                 self.health = Health::ReadOnly(error.to_string());

@@ -336,7 +336,7 @@ impl<D: Disk> Engine<D> {
         let node = keys.map_or(last_writer, |keys| keys.node_id());
         let note = Note { node, incarnation, clock: hlc.last(), removals };
         let mut config = config.clone();
-        if let Some(policy) = &policy {
+        if let Some(policy) = policy.as_ref().filter(|_| !planted(Bug::PolicyForgotten)) {
             config.coding = policy.coding;
         }
         let mut engine = Self {

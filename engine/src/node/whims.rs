@@ -21,6 +21,9 @@ pub struct Whims {
     pub write_buffer_len: Option<u32>,
     /// Bytes of records that share one group of parity; none: what the log does by itself.
     pub parity_group_len: Option<u32>,
+    /// Least distance between the slices of a seal for which its own parity is trusted alone, in bytes; none: 64 KiB. Not less than a
+    /// burst of bad sectors, or what the window promises is not so.
+    pub spread_len: Option<u64>,
     /// A new segment begins with every so manieth commit; 0: when the last is full.
     pub roll_every: u32,
     /// The index is brought up to the log with every so manieth commit; 0: when enough has come together.
@@ -37,6 +40,7 @@ impl Default for Whims {
             page_refs: MAX_PAGE_REFS,
             write_buffer_len: None,
             parity_group_len: None,
+            spread_len: None,
             roll_every: 0,
             checkpoint_every: 0,
             compact_every: 0,
@@ -89,6 +93,9 @@ impl<D: Disk> Engine<D> {
         }
         if let Some(len) = whims.parity_group_len {
             self.log.set_parity_group(len);
+        }
+        if let Some(len) = whims.spread_len {
+            self.window.places().set_least(len);
         }
     }
 }

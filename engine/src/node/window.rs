@@ -113,6 +113,12 @@ impl Window {
         &mut self.places
     }
 
+    /// What waited is given up, and so is what was placed in the same batch: distances are counted anew.
+    pub(super) fn give_up(&mut self) {
+        let places = Places { least: self.places.least, ..Places::default() };
+        *self = Self { places, ..Self::default() };
+    }
+
     /// Empties the window and returns what waited.
     pub(super) fn take(&mut self) -> Vec<Waiting> {
         self.members.clear();
@@ -123,15 +129,28 @@ impl Window {
 
 /// Where slices were placed lately. Slices on the move come one by one, and one of them may be written at the end of a
 /// window, and its sibling at the beginning of the next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Places {
+    /// Least distance at which siblings are trusted alone: [`SPREAD_LEN`] but for a whim.
+    least: u64,
     /// Bytes that were placed, of slices alone; others only add to the distances.
     at: u64,
     /// Where the last slice of a seal ends that its siblings protect alone, as far back as it matters.
     ends: BTreeMap<SealId, u64>,
 }
 
+impl Default for Places {
+    fn default() -> Self {
+        Self { least: SPREAD_LEN, at: 0, ends: BTreeMap::new() }
+    }
+}
+
 impl Places {
+    /// See [`super::Whims::spread_len`].
+    pub(super) const fn set_least(&mut self, least: u64) {
+        self.least = least;
+    }
+
     /// The order in which `seals` are to be written.
     pub(super) fn order<'a>(&mut self, seals: &'a [Waiting]) -> Vec<Placed<'a>> {
         // PA
@@ -143,7 +162,7 @@ impl Places {
         for row in 0..rows {
             for (column, waiting) in seals.iter().enumerate() {
                 let Some(slice) = waiting.slices.get(row) else { continue };
-                if ends[column].is_some_and(|end| self.at - end < SPREAD_LEN) {
+                if ends[column].is_some_and(|end| self.at - end < self.least) {
                     spread[column] = false;
                 }
                 self.at += record_len(slice);
@@ -160,8 +179,8 @@ impl Places {
                 self.ends.insert(waiting.seal, end);
             }
         }
-        let at = self.at;
-        self.ends.retain(|_, end| at - *end < SPREAD_LEN);
+        let (at, least) = (self.at, self.least);
+        self.ends.retain(|_, end| at - *end < least);
         placed
             .into_iter()
             .map(|(column, slice)| Placed { seal: seals[column].seal, slice, spread: spread[column] })

@@ -213,7 +213,7 @@ impl Group {
             }
         }
         let too_few = |damaged| AssembleError::TooFewSlices { seal_id: family.seal_id, needed, good, damaged };
-        if good < needed {
+        if good < needed || planted(Bug::OneSliceSpared) && damaged.len() > 1 {
             return Err(too_few(damaged));
         }
         let Some(shards) = Codes::default().reconstruct(&layout, &shards) else {

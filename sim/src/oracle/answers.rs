@@ -3,9 +3,9 @@
 use super::learn::{describe, wrong_answer};
 use super::{Broken, Excuse, Oracle, Promise, demand};
 use crate::workload::Task;
-use ouroboros_engine::id::BlobId;
+use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
-use ouroboros_engine::node::{Damage, DamageOutcome, Failure, Got, Reply, Request, Version};
+use ouroboros_engine::node::{Damage, DamageOutcome, Failure, Got, Reply, Request, Select, Version};
 
 impl Oracle {
     /// Checks the answer to a question. Asked alone it must be the model's; among others it may be of any moment, but never
@@ -23,6 +23,11 @@ impl Oracle {
             (Request::Get(wanted), Reply::Got(results)) => {
                 demand!(P2, wanted.len() == results.len(), "{} answers to {}", results.len(), describe(task));
                 for ((key, select), got) in wanted.iter().zip(results) {
+                    if let Ok(got) = got {
+                        demand!(P2, got.key == *key, "{key} is asked for, and {} comes", got.key);
+                        let right = !matches!(select, Select::Version(id) if *id != got.version.id);
+                        demand!(P2, right, "{select:?} is asked for, and {} comes", got.version.id);
+                    }
                     self.check_got(self.model.select(key, *select), got, single, excuse)?;
                 }
             }
@@ -30,6 +35,8 @@ impl Oracle {
                 let expected = self.model.live(*id).map(|_| *id).ok_or(Failure::NoSuchVersion(*id));
                 demand!(P2, results.len() == 1, "{} answers to {}", results.len(), describe(task));
                 for got in results {
+                    let right = got.as_ref().is_ok_and(|got| got.version.id == *id) || got.is_err();
+                    demand!(P2, right, "{id} is asked for, and another version comes");
                     self.check_got(expected.clone(), got, single, excuse)?;
                 }
             }
@@ -61,11 +68,13 @@ impl Oracle {
                 let shown = ids(versions);
                 demand!(P5, !single || shown == heads, "the heads of {key} are {heads:?}, not {shown:?}");
             }
-            (Request::Heads(key) | Request::Log { key, .. }, Reply::Failed(Failure::NoSuchKey(_))) => {
+            (Request::Heads(key) | Request::Log { key, after: None, .. }, Reply::Failed(Failure::NoSuchKey(_))) => {
                 demand!(P1, !single || self.model.history(key).is_empty(), "{key} is there, and is not found");
             }
-            (Request::Log { key, limit, .. }, Reply::Versions(versions)) => {
-                let history: Vec<BlobId> = self.model.history(key).into_iter().map(|(_, id)| id).collect();
+            (Request::Log { key, limit, after }, Reply::Versions(versions)) => {
+                let history = self.model.history(key).into_iter();
+                let is_next = |entry: &(Hlc, BlobId)| after.is_none_or(|after| *entry < after);
+                let history: Vec<BlobId> = history.filter(is_next).map(|(_, id)| id).collect();
                 let right = ids(versions) == history[..history.len().min(*limit)];
                 demand!(P5, !single || right, "the history of {key} is {history:?}, not {:?}", ids(versions));
             }
@@ -92,9 +101,12 @@ impl Oracle {
             }
             (Request::List(request), Reply::Listing(page)) => {
                 let expected = self.model.list(request);
-                let expected = &expected[..expected.len().min(request.limit.max(1))];
+                let limit = request.limit.max(1);
+                let expected = &expected[..expected.len().min(limit)];
                 let right = page.entries == expected;
                 demand!(P1, !single || right, "{request:?} shows {:?}, not {expected:?}", page.entries);
+                let next = page.entries.get(limit - 1).map(|last| last.name.clone());
+                demand!(P1, page.next == next, "{request:?} goes on behind {:?}, not {next:?}", page.next);
             }
             (Request::Stats, Reply::Stats(stats)) => {
                 let versions = self.model.live_versions().count() as u64;

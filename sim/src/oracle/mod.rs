@@ -17,6 +17,8 @@ use ouroboros_engine::blob::Attributes;
 use ouroboros_engine::id::{AuthorId, BlobId};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Failure, PurgeTarget};
+use ouroboros_engine::seal::Coding;
+use std::collections::BTreeSet;
 
 /// A promise of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -248,10 +250,12 @@ pub(crate) struct Oracle {
     pub(crate) crashes: u32,
     /// Nothing is known for certain any more: only what is read must be right.
     pub(crate) beyond: bool,
+    /// The codings of which one is in force: several where nobody was told whether a recoding was done.
+    codings: BTreeSet<(u8, u8)>,
 }
 
 impl Oracle {
-    pub(crate) fn new(author: AuthorId, canary: bool) -> Self {
+    pub(crate) fn new(author: AuthorId, canary: bool, coding: Coding) -> Self {
         Self {
             model: Model::default(),
             author,
@@ -261,6 +265,28 @@ impl Oracle {
             canary,
             crashes: 0,
             beyond: false,
+            codings: BTreeSet::from([(coding.data(), coding.parity())]),
         }
+    }
+
+    /// A recoding was asked for, by which that is how the store codes from now on. `alone`: and nobody asked for another.
+    pub(crate) fn recoded(&mut self, coding: Coding, done: bool, alone: bool) {
+        if done && alone {
+            self.codings.clear();
+        }
+        self.codings.insert((coding.data(), coding.parity()));
+    }
+
+    /// Holds the coding that a store says is in force against what was asked for. `opened`: it was read from the log.
+    ///
+    /// # Errors
+    /// P1, with a coding that nobody asked for.
+    pub(crate) fn check_coding(&mut self, coding: Coding, opened: bool) -> Result<(), Broken> {
+        let found = (coding.data(), coding.parity());
+        demand!(P1, self.codings.contains(&found), "{found:?} is in force, and one of {:?} should be", self.codings);
+        if opened {
+            self.codings = BTreeSet::from([found]);
+        }
+        Ok(())
     }
 }

@@ -4,15 +4,15 @@
 use super::{Broken, Promise};
 use crate::disk::FaultyDisk;
 use bytes::Bytes;
-use ouroboros_engine::blob::BlobRecord;
+use ouroboros_engine::blob::{BlobRecord, RefPage};
 use ouroboros_engine::codec::Canonical as _;
 use ouroboros_engine::deletion::TombstoneRecord;
 use ouroboros_engine::env::FileName;
-use ouroboros_engine::id::{Dot, EngineRng, SealId};
+use ouroboros_engine::id::{BlobId, Dot, EngineRng, SealId};
 use ouroboros_engine::seal::{SealedSlice, SliceHeader};
 use ouroboros_engine::store::Location;
 use ouroboros_engine::store::log::{Damage, DamagedRange, Log, LogOptions, RecordKind, RecordView};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 
 /// Whether a byte of a file is of the log. A segment that was taken out of it waits for the next commit to be deleted, and so
@@ -105,6 +105,26 @@ pub(crate) fn check_slices(disk: &FaultyDisk, known: &dyn Fn(&FileName, &Range<u
     }
 }
 
+/// Whether a record of a file does not hold what it should where something is so of its bytes. What a segment is filled up with,
+/// between records too, says nothing, and may be anything.
+pub(crate) fn shows(disk: &FaultyDisk, name: &FileName, there: &dyn Fn(&Range<u64>) -> bool) -> bool {
+    let Ok(log) = open(disk, &mut |_| {}) else { return false };
+    let Some(segment) = log.segments().into_iter().find(|segment| segment.id.file_name() == *name) else {
+        return false;
+    };
+    let mut spoiled = false;
+    let scanned = log.scan(segment.id, 0, &mut |record| {
+        let slice = (record.kind == RecordKind::Slice).then(|| Bytes::copy_from_slice(record.payload));
+        let start = u64::from(record.location.offset);
+        let touched = there(&(start..start + u64::from(record.location.len)));
+        spoiled |= touched
+            && slice.is_some_and(|slice| SealedSlice::from_record(slice).map_or(true, |it| it.verify().is_err()));
+        ControlFlow::Continue(())
+    });
+    let in_place = |range: &DamagedRange| there(&(u64::from(range.from)..u64::from(range.to)));
+    spoiled || scanned.is_ok_and(|scan| scan.damaged.iter().any(in_place))
+}
+
 /// Holds every record of a log that was healed against its checksum: parity, lists and footers too, which no client would
 /// miss until the next place rots. Of the slices that others heal, their headers, where the disk does not refuse the rest.
 ///
@@ -121,6 +141,92 @@ pub(crate) fn check_records(disk: &FaultyDisk) -> Result<(), Broken> {
         }
     }
     Ok(())
+}
+
+/// Holds what a compaction has left in a log against the versions that are alive: nothing else of a client's is in it.
+///
+/// # Errors
+/// P3, with a record that nothing alive needs; P7 when the log does not open.
+pub(crate) fn check_compacted(disk: &FaultyDisk, alive: &BTreeSet<BlobId>) -> Result<(), Broken> {
+    let (mut named, mut pages) = (BTreeSet::new(), BTreeSet::new());
+    let (mut kept, mut paged, mut slices) = (Vec::new(), Vec::new(), Vec::new());
+    let mut left = None;
+    let opened = open(disk, &mut |record| match record.kind {
+        RecordKind::Blob => {
+            let Ok(blob) = BlobRecord::decode(&Bytes::copy_from_slice(record.payload)) else { return };
+            if alive.contains(&blob.header.id()) {
+                kept.push(blob.header.header().clone());
+            } else {
+                left.get_or_insert((record.kind, record.location));
+            }
+        }
+        RecordKind::RefPage => paged.extend(RefPage::decode(record.payload).ok().map(|page| (page, record.location))),
+        RecordKind::Slice => {
+            let header = SliceHeader::decode(record.payload).ok();
+            slices.extend(header.map(|(header, _)| (header.seal_id(), record.location)));
+        }
+        _ => {}
+    });
+    opened?;
+    for header in &kept {
+        named.extend(header.seals.iter().copied());
+        pages.extend(header.ref_pages.iter().copied());
+    }
+    for (page, location) in &paged {
+        if pages.contains(&page.id()) {
+            named.extend(page.seals.iter().copied());
+        } else {
+            left.get_or_insert((RecordKind::RefPage, *location));
+        }
+    }
+    let needless = slices.iter().find(|(seal, _)| !named.contains(seal));
+    match left.or(needless.map(|(_, location)| (RecordKind::Slice, *location))) {
+        Some((kind, location)) => {
+            let what = format!("a compaction leaves a {kind:?} at {location}, which nothing that is alive needs");
+            Err(Broken::new(Promise::P3, what))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A seal with several slices to spare, and where those are that nothing covers but their siblings.
+#[derive(Debug)]
+pub(crate) struct SpreadSeal {
+    pub(crate) slices: Vec<Location>,
+    /// How many of them may be lost.
+    pub(crate) spare: usize,
+}
+
+/// Those seals of versions that are alive, in the order of their ids. None of a log that does not open.
+pub(crate) fn spread_seals(disk: &FaultyDisk, alive: &BTreeSet<BlobId>) -> Vec<SpreadSeal> {
+    let mut named: BTreeSet<SealId> = BTreeSet::new();
+    let mut found: BTreeMap<SealId, (BTreeSet<u8>, usize, SpreadSeal)> = BTreeMap::new();
+    let opened = open(disk, &mut |record| match record.kind {
+        RecordKind::Blob => {
+            let blob = BlobRecord::decode(&Bytes::copy_from_slice(record.payload)).ok();
+            let blob = blob.filter(|blob| alive.contains(&blob.header.id()));
+            named.extend(blob.iter().flat_map(|blob| &blob.header.header().seals));
+        }
+        RecordKind::Slice => {
+            let Ok((header, _)) = SliceHeader::decode(record.payload) else { return };
+            let spare = usize::from(header.coding().parity());
+            let none = || (BTreeSet::new(), 0, SpreadSeal { slices: Vec::new(), spare });
+            let (indexes, count, seal) = found.entry(header.seal_id()).or_insert_with(none);
+            indexes.insert(header.index().0);
+            *count += 1;
+            // Of a shorter one more than its content would be hit.
+            if record.flags.is_spread() && record.location.len > 1024 {
+                seal.slices.push(record.location);
+            }
+        }
+        _ => {}
+    });
+    let is_whole = |(id, (indexes, count, seal)): &(SealId, (BTreeSet<u8>, usize, SpreadSeal))| {
+        // What stands there twice is not all in use.
+        named.contains(id) && seal.spare > 1 && seal.slices.len() >= seal.spare && indexes.len() == *count
+    };
+    let found = found.into_iter().filter(is_whole).map(|(_, (_, _, seal))| seal);
+    if opened.is_ok() { found.collect() } else { Vec::new() }
 }
 
 /// The first record in a log that holds something of a client's, if there is one.

@@ -70,7 +70,7 @@ impl World {
         if !self.setting.beyond {
             disk.hold_to_rules();
         }
-        let mut oracle = Oracle::new(self.keys.author(), self.setting.canary);
+        let mut oracle = Oracle::new(self.keys.author(), self.setting.canary, self.config.coding);
         oracle.beyond = self.setting.beyond;
         let drift = self.swarm.drift_of(&self.tape, number);
         self.nodes.push(super::node::Node::new(number, disk, oracle, drift));

@@ -57,7 +57,7 @@ pub(super) enum Detail {
     RoomSmall,
     /// Whether the store rots when it is open again.
     RotInService,
-    /// How many neighbouring sectors rot.
+    /// How many neighbouring sectors rot, or that it is slices of one seal.
     RotBurst,
     /// Whether the end of a process rots that was killed right after a deletion.
     RotPurged,

@@ -53,6 +53,8 @@ impl World {
             Reply::Compacted(_) => {}
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),
         }
+        let alive = self.nodes[node].oracle.model.live_versions().map(|(id, _)| *id).collect();
+        records::check_compacted(&self.nodes[node].disk, &alive)?;
         self.nodes[node].over = true;
         self.look(node, &[], true, Excuse::default())?;
         self.stats(node)?;

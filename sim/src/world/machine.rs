@@ -129,7 +129,7 @@ impl World {
             self.missed(node)?;
         }
         let it = &mut self.nodes[node];
-        let mut oracle = Oracle::new(self.keys.author(), self.setting.canary);
+        let mut oracle = Oracle::new(self.keys.author(), self.setting.canary, self.config.coding);
         oracle.beyond = self.setting.beyond;
         it.oracle = oracle;
         it.read_back.clear();

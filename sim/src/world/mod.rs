@@ -227,6 +227,7 @@ impl World {
             self.answered(node, id, reply)?;
         }
         self.is_bounded(node, held)?;
+        self.goes_on(node, due.is_none_or(|due| due > ends + 1))?;
         for event in events {
             self.noted(node, &event)?;
         }
@@ -254,6 +255,16 @@ impl World {
             return Ok(());
         }
         Err(Broken::new(Promise::P9, format!("{held} B of contents are held, and {bound} B at most may be")))
+    }
+
+    /// Nobody's answer waits for the clock: where a process has nothing under way, and nothing comes from its clients, it
+    /// either has answered or takes another turn at once.
+    fn goes_on(&self, node: usize, waits: bool) -> Result<(), Broken> {
+        let it = &self.nodes[node];
+        let silent = it.jobs.is_empty() && it.inbox.is_empty() && it.tasks.iter().all(|task| task.sends.is_empty());
+        let left = it.open.iter().next().filter(|_| waits && silent && it.disk.is_powered());
+        let Some(request) = left else { return Ok(()) };
+        Err(Broken::new(Promise::P9, format!("the answer to request {} waits for the clock", request.0)))
     }
 
     fn answered(&mut self, node: usize, id: RequestId, reply: Reply) -> Result<(), Broken> {

@@ -150,6 +150,8 @@ pub(super) struct Node {
     pub(super) wall_offset: i64,
     /// How many faults had struck when the process was started.
     pub(super) faults_before: u64,
+    /// And how many syncs had failed.
+    pub(super) syncs_before: u64,
     /// Something was destroyed that is not healed yet.
     pub(super) rotten: bool,
     /// Where that was.
@@ -231,6 +233,7 @@ impl Node {
             drift,
             wall_offset: 0,
             faults_before: 0,
+            syncs_before: 0,
             rotten: false,
             rot: None,
             former_rot: Vec::new(),
@@ -338,6 +341,13 @@ impl Node {
     /// Whether faults that an answer may be about have struck since the process was started.
     pub(super) fn has_faults(&self) -> bool {
         self.harm() > self.faults_before
+    }
+
+    /// How many syncs have failed, of files and of directories.
+    pub(super) fn failed_syncs(&self) -> u64 {
+        let counts = self.disk.fault_counts();
+        let kinds = [Fault::SyncFailure, Fault::SyncFailureDroppingCache, Fault::DirectorySyncFailure];
+        kinds.into_iter().map(|kind| counts.of(kind)).sum()
     }
 
     /// How many faults have struck that answers may be about.

@@ -126,7 +126,7 @@ impl World {
                 it.disk.set_index_capacity(None);
                 (it.tight, it.tight_index) = (false, 0);
             }
-            it.faults_before = it.harm();
+            (it.faults_before, it.syncs_before) = (it.harm(), it.failed_syncs());
             it.state.set(if it.state.get() == State::AtRest { State::Opening } else { State::Recovering });
             let (busy, now) = (it.disk.busy_nanos(), it.now(self.now));
             let options = self.options(node, Access::Keys(self.keys.clone()));
@@ -212,6 +212,9 @@ impl World {
         if !opened.damaged.is_empty() && !excused {
             let what = format!("a store on a sound disk is called damaged: {:?}", opened.damaged);
             return Err(Broken::new(Promise::P7, what));
+        }
+        if !excused {
+            self.coding_in_force(node, true)?;
         }
         let now = self.now;
         self.wake(node, now);
@@ -335,7 +338,14 @@ impl World {
             _ => Request::Recode(self.config.coding),
         };
         self.nodes[node].asked_to_compact = true;
-        match self.ask_through(node, request)? {
+        let recodes = matches!(request, Request::Recode(_));
+        let reply = self.ask_through(node, request)?;
+        if recodes {
+            let done = matches!(reply, Some(Reply::Recoded(_)));
+            let coding = self.config.coding;
+            self.nodes[node].oracle.recoded(coding, done, true);
+        }
+        match reply {
             None => return Ok(()),
             Some(Reply::Failed(failure)) if self.excuse(node, 1).covers(&failure) => {}
             Some(Reply::Failed(failure)) => {

@@ -3,7 +3,7 @@
 use super::World;
 use super::detail::Detail;
 use crate::disk::{Damage, FaultyDisk};
-use crate::oracle::{Broken, Excuse};
+use crate::oracle::{Broken, Excuse, records};
 use crate::sometimes::Sometimes;
 use crate::state::State;
 use crate::swarm::Disruption;
@@ -12,10 +12,18 @@ use std::ops::Range;
 
 /// Sectors of a segment's ends of which but one rots at a time.
 const EDGE: u64 = 24;
+/// Neighbouring sectors that rot at once.
+const MOST_IN_A_ROW: u64 = 4;
 
 impl World {
     /// What is to rot of a store at rest: one place, unless the budget is no matter.
     pub(super) fn choose_rot(&self, node: usize, slot: u32) -> Option<Rot> {
+        let burst = 1 + self.detail(node, slot, Detail::RotBurst, 8);
+        if burst > MOST_IN_A_ROW
+            && let Some(rot) = self.choose_slices(node, slot)
+        {
+            return Some(rot);
+        }
         let rests = self.nodes[node].state.get() == State::AtRest;
         let disk = &self.nodes[node].disk;
         let files: Vec<_> = disk.files(Volume::Blocks).into_iter().filter(|(_, len)| *len > 0).collect();
@@ -28,11 +36,30 @@ impl World {
         let readable = !rests && files.last().is_some_and(|(last, _)| last == name);
         // A burst is one place, but not at either end of a segment: there the second copy of what the first says lies near.
         let inside = sector >= EDGE && sector + EDGE < sectors && !self.budget.beyond;
-        let burst = 1 + self.detail(node, slot, Detail::RotBurst, 4);
-        let count = if inside { burst } else { 1 };
+        let count = if inside { (burst - 1) % MOST_IN_A_ROW + 1 } else { 1 };
         let damage = self.rot_damage(node, slot, sectors, readable);
         let mut rot = Rot::new(disk, name.clone(), sector..sector + count, damage);
         rot.ends_the_log = sector + EDGE >= sectors && files.last().is_some_and(|(last, _)| last == name);
+        Some(rot)
+    }
+
+    /// As many slices of one seal as it can do without, where nothing but its other slices makes them good: a bit of each, so
+    /// that nothing beside them rots.
+    fn choose_slices(&self, node: usize, slot: u32) -> Option<Rot> {
+        let it = &self.nodes[node];
+        let alive = it.oracle.model.live_versions().map(|(id, _)| *id).collect();
+        let seals = records::spread_seals(&it.disk, &alive);
+        let number = self.detail(node, slot, Detail::RotNumber, 4096) as usize;
+        let seal = seals.get(number.checked_rem(seals.len())?)?;
+        let first = number / seals.len() % seal.slices.len();
+        let chosen = seal.slices.iter().cycle().skip(first).take(seal.spare);
+        let mut rots = chosen.map(|slice| {
+            let middle = u64::from(slice.offset) + u64::from(slice.len) * 2 / 3;
+            let damage = Damage::FlippedBit { bit: (middle % 512 * 8) as u16 };
+            Rot::new(&it.disk, slice.segment.file_name(), middle / 512..middle / 512 + 1, damage)
+        });
+        let mut rot = rots.next()?;
+        rot.others = rots.collect();
         Some(rot)
     }
 
@@ -57,7 +84,11 @@ impl World {
         }
         let disk = self.nodes[node].disk.clone();
         let (damage, sectors, name) = (rot.damage, rot.sectors.clone(), rot.name.clone());
+        let others: Vec<String> = rot.others.iter().map(ToString::to_string).collect();
         self.nodes[node].rotten = rot.strike(&disk);
+        if !others.is_empty() {
+            self.counts.reached(Sometimes::SealRotted);
+        }
         if sectors.end - sectors.start > 1 {
             self.counts.reached(Sometimes::RottedTwice);
         }
@@ -66,7 +97,7 @@ impl World {
         let state = self.nodes[node].doing();
         self.nodes[node].rotted_before = true;
         self.disrupted(node, Disruption::Rot, || format!("the store rots while {state}"));
-        self.rotted(node, damage, || format!("sectors {sectors:?} of {name} rot: {damage:?}"));
+        self.rotted(node, damage, || format!("sectors {sectors:?} of {name} rot: {damage:?}; {others:?}"));
     }
 
     /// The only copy of a deletion has parity as soon as the client knows of it: the process is killed, and the end of its log
@@ -106,6 +137,8 @@ pub(super) struct Rot {
     before: Vec<u8>,
     /// What it held then; `None` if the disk refuses to read it.
     rotten: Option<Vec<u8>>,
+    /// What rots with it elsewhere.
+    others: Vec<Self>,
 }
 
 impl core::fmt::Display for Rot {
@@ -128,16 +161,17 @@ impl Rot {
     fn new(disk: &FaultyDisk, name: FileName, sectors: Range<u64>, damage: Damage) -> Self {
         let before = bytes_of(disk, &name, &sectors);
         let len = disk.contents(Volume::Blocks, &name).map_or(0, |bytes| bytes.len());
-        Self { name, len, sectors, damage, ends_the_log: false, before, rotten: None }
+        Self { name, len, sectors, damage, ends_the_log: false, before, rotten: None, others: Vec::new() }
     }
 
     /// Whether nothing has been written there since.
     pub(super) fn is_as_chosen(&self, disk: &FaultyDisk) -> bool {
         self.before == bytes_of(disk, &self.name, &self.sectors)
+            && self.others.iter().all(|other| other.is_as_chosen(disk))
     }
 
     fn strike(&mut self, disk: &FaultyDisk) -> bool {
-        let mut struck = false;
+        let mut struck = self.others.iter_mut().fold(false, |struck, other| other.strike(disk) | struck);
         for sector in self.sectors.clone() {
             let damage = match self.damage {
                 Damage::Garbage { seed } => Damage::Garbage { seed: seed + sector - self.sectors.start },
@@ -171,6 +205,7 @@ impl Rot {
     /// Whether a stretch of a file holds any of it.
     pub(super) fn touches(&self, name: &FileName, bytes: &Range<u64>) -> bool {
         self.name == *name && bytes.start < self.sectors.end * 512 && self.sectors.start * 512 < bytes.end
+            || self.others.iter().any(|other| other.touches(name, bytes))
     }
 }
 

@@ -4,7 +4,7 @@ use super::detail::Detail;
 use super::strikes::Looming;
 use super::{Happening, Pumped, World};
 use crate::disk::Fault;
-use crate::oracle::{Broken, Excuse, Promise};
+use crate::oracle::{Broken, Excuse, Promise, records};
 use crate::sometimes::Sometimes;
 use crate::state::State;
 use crate::story::Told;
@@ -66,10 +66,16 @@ impl World {
         };
         self.nodes[node].disk.forget_injections();
         self.nodes[node].looming = None;
+        let it = &self.nodes[node];
+        let has_stopped = self.is_up(node) && it.doing() == State::Doing(Activity::ReadOnly);
+        if has_stopped && it.failed_syncs() == it.syncs_before {
+            return Err(Broken::new(Promise::P10, "writing has stopped for good, and no sync has failed"));
+        }
         if ended.is_some() {
             self.streams_cut(node);
         }
         let tasks = std::mem::take(&mut self.nodes[node].tasks);
+        self.recoded(node, &tasks);
         let excuse = self.excuse(node, tasks.len());
         let single = tasks.len() == 1;
         if self.nodes[node].tight {
@@ -98,9 +104,14 @@ impl World {
         }
         self.look(node, &tasks, ended.is_some(), excuse)?;
         let purged = single && matches!(tasks.first().and_then(|task| task.reply.as_ref()), Some(Reply::Purged { .. }));
+        // Where nobody writes, it makes no difference when a question is answered.
+        let changes = |task: &Task| !task.wants.is_empty() || task.purge.is_some();
+        let exact = (single || !tasks.iter().any(changes)) && ended.is_none();
         for task in &tasks {
-            self.nodes[node].oracle.check_answer(task, single && ended.is_none(), excuse)?;
+            self.nodes[node].oracle.check_answer(task, exact, excuse)?;
         }
+        self.coding_in_force(node, false)?;
+        self.scrubbed(node, &tasks, exact && single)?;
         let mended = |task: &Task| {
             matches!(task.asked, Some(Request::Scrub { repair: true }))
                 && matches!(task.reply, Some(Reply::Scrubbed(_)))
@@ -117,6 +128,45 @@ impl World {
         self.after_round(node, slot, disruption, ended.is_some())?;
         // Until its next part begins nothing strikes it, whatever the others still do.
         self.nodes[node].disk.pause(true);
+        Ok(())
+    }
+
+    /// Recodings were asked for.
+    fn recoded(&mut self, node: usize, tasks: &[Task]) {
+        let it = &mut self.nodes[node];
+        let asked = tasks.iter().filter_map(|task| match (&task.asked, &task.reply) {
+            (Some(Request::Recode(coding)), reply) => Some((*coding, matches!(reply, Some(Reply::Recoded(_))))),
+            _ => None,
+        });
+        let asked: Vec<_> = asked.collect();
+        for (coding, done) in &asked {
+            it.oracle.recoded(*coding, *done, asked.len() == 1);
+        }
+    }
+
+    /// Holds the coding in force against what was asked for.
+    pub(super) fn coding_in_force(&mut self, node: usize, opened: bool) -> Result<(), Broken> {
+        let it = &mut self.nodes[node];
+        if let Some(process) = it.process.as_ref().filter(|_| !self.budget.beyond) {
+            let coding = process.driver.engine().config().coding;
+            it.oracle.check_coding(coding, opened)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever only looks finds what is rotten, too.
+    fn scrubbed(&self, node: usize, tasks: &[Task], alone: bool) -> Result<(), Broken> {
+        let it = &self.nodes[node];
+        let rot = it.rot.as_ref().filter(|rot| it.rotten && rot.is_there(&it.disk));
+        let Some(rot) = rot.filter(|_| alone && !it.has_faults() && !it.read_only) else { return Ok(()) };
+        let overlooks = |task: &Task| match (&task.asked, &task.reply) {
+            (Some(Request::Scrub { repair: false }), Some(Reply::Scrubbed(report))) => report.damage.is_empty(),
+            _ => false,
+        };
+        if tasks.iter().any(overlooks) && records::shows(&it.disk, rot.name(), &|bytes| rot.touches(rot.name(), bytes))
+        {
+            return Err(Broken::new(Promise::P2, format!("a scrub that repairs nothing overlooks {rot}")));
+        }
         Ok(())
     }
 
@@ -210,7 +260,9 @@ impl World {
             Some(what @ (Disruption::Kill | Disruption::TightDisk | Disruption::WallJump | Disruption::Pause)) => {
                 let turns = self.later(node, slot);
                 if turns > 0 {
-                    self.nodes[node].looming = Some(Looming { turns, slot, what, until: None });
+                    // Where there is a storm, now and then in the middle of it.
+                    let until = self.swarm.storm.filter(|state| turns == 1 && matches!(state, State::Doing(_)));
+                    self.nodes[node].looming = Some(Looming { turns, slot, what, until });
                 } else if what != Disruption::Kill {
                     self.disrupt(node, slot, what);
                 }
@@ -288,8 +340,9 @@ impl World {
             Disruption::PowerLoss,
             Disruption::TightDisk,
             Disruption::WallJump,
+            Disruption::Pause,
         ];
-        let which = self.detail(node, slot, Detail::BrowseMeanwhile, 6).checked_sub(1);
+        let which = self.detail(node, slot, Detail::BrowseMeanwhile, 7).checked_sub(1);
         let what = which.and_then(|which| meanwhile.get(which as usize)).copied();
         let turns = 1 + self.detail(node, slot, Detail::BrowseTurns, 3);
         let until = Some(State::Doing(Activity::Mending));
