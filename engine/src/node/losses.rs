@@ -22,6 +22,9 @@ pub(super) struct Losses {
     /// A checkpoint would say more of it than the last.
     #[borsh(skip)]
     news: bool,
+    /// Such a checkpoint could not be written.
+    #[borsh(skip)]
+    put_off: bool,
 }
 
 impl Losses {
@@ -29,20 +32,32 @@ impl Losses {
     pub(super) fn add(&mut self, seal: SealId) {
         // PA
         if self.seals.len() < LOST_LEN {
-            self.news |= self.seals.insert(seal);
+            self.learnt(self.seals.contains(&seal));
+            self.seals.insert(seal);
         } else if !self.seals.contains(&seal) {
             self.overlook();
         }
     }
 
-    /// Whether something is lost that no checkpoint says.
+    /// Something is lost, which was `known` or not.
+    const fn learnt(&mut self, known: bool) {
+        self.news |= !known;
+        self.put_off &= known;
+    }
+
+    /// Whether something is lost that no checkpoint says, and none was tried.
     pub(super) const fn has_news(&self) -> bool {
-        self.news
+        self.news && !self.put_off
+    }
+
+    /// No checkpoint can say it now: a later one will.
+    pub(super) const fn put_off(&mut self) {
+        self.put_off = true;
     }
 
     /// A checkpoint says all of it.
     pub(super) fn told(&mut self) {
-        self.news = false;
+        (self.news, self.put_off) = (false, false);
     }
 
     /// Enough of a seal can be read, or nobody needs it.
@@ -55,7 +70,7 @@ impl Losses {
         // PA
         self.more_since = true;
         let is_new = !std::mem::replace(&mut self.more, true);
-        self.news |= is_new;
+        self.learnt(!is_new);
         is_new
     }
 

@@ -240,6 +240,9 @@ impl<D: Disk> Engine<D> {
             },
         };
         let anew = task.anew();
+        if !matches!(task, Task::Scrub { .. }) {
+            self.upkeep.unmended.clear();
+        }
         self.heal_index();
         let can_be_asked = self.index_is_sound() || matches!(task, Task::Close { .. });
         self.upkeep.in_compaction = matches!(task, Task::Compact { .. });
@@ -294,6 +297,7 @@ impl<D: Disk> Engine<D> {
             Task::Scrub { request, repair, mut report, mut progress } => {
                 let more =
                     self.scrub_step(repair, &mut report, &mut progress).map_err(|failure| (Some(request), failure))?;
+                self.take_back(&mut report);
                 // A long one may be cut short.
                 self.remember_losses();
                 if more {
@@ -397,6 +401,9 @@ impl<D: Disk> Engine<D> {
             }
             (job, outcome) => unreachable!("{outcome:?} is no outcome for {job:?}"),
         };
+        if let Some(Task::Scrub { report, .. }) = &mut task {
+            self.take_back(report);
+        }
         self.upkeep.task = task;
         if let Err(failure) = result {
             to_mend.into_iter().for_each(|seal| self.upkeep.mend_later(seal));

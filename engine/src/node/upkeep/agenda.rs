@@ -65,6 +65,8 @@ pub(in crate::node) struct Upkeep {
     /// Something appended waits for its commit before the task goes on.
     pub(super) uncommitted: bool,
     pub(super) to_mend: BTreeSet<SealId>,
+    /// What was mended of these went with its batch while the report of the scrub under way was not at hand.
+    pub(super) unmended: BTreeSet<SealId>,
     /// Of these it is not known that they are whole, until they have been looked at.
     pub(super) doubted: BTreeSet<SealId>,
     pub(super) to_collect: Orphans,

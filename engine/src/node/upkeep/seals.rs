@@ -1,7 +1,7 @@
 //! Walks over seals: mending what is rotten, and coding anew.
 
+use super::UpkeepJob;
 use super::scrub::without_room;
-use super::{Task, UpkeepJob};
 use crate::codec::Canonical;
 use crate::env::Disk;
 use crate::id::SealId;
@@ -144,13 +144,21 @@ impl<D: Disk> Engine<D> {
         for seal in seals {
             self.upkeep.gave_up_mending();
             self.upkeep.mend_later(seal);
-            let (place, outcome) = (format!("seal {seal}: "), DamageOutcome::Healable);
-            if let Some(Task::Scrub { report, .. }) = &mut self.upkeep.task {
-                let told = report.damage.iter_mut().filter(|damage| damage.outcome == DamageOutcome::Healed);
-                told.filter(|damage| damage.place.starts_with(&place)).for_each(|damage| damage.outcome = outcome);
-            }
-            let damage = Damage { place: place + "what was mended of it could not be written", outcome };
+            self.upkeep.unmended.insert(seal);
+            let place = format!("{}what was mended of it could not be written", place_of(&seal));
+            let damage = Damage { place, outcome: DamageOutcome::Healable };
             self.outputs.push_back(Output::Event(Event::Integrity(damage)));
+        }
+    }
+
+    /// What a scrub has called healed and is not, since it went with its batch.
+    pub(super) fn take_back(&mut self, report: &mut ScrubReport) {
+        for seal in std::mem::take(&mut self.upkeep.unmended) {
+            let place = place_of(&seal);
+            let healed = report.damage.iter_mut().filter(|damage| damage.outcome == DamageOutcome::Healed);
+            healed
+                .filter(|damage| damage.place.starts_with(&place))
+                .for_each(|damage| damage.outcome = DamageOutcome::Healable);
         }
     }
 
@@ -259,7 +267,7 @@ impl<D: Disk> Engine<D> {
                     true => DamageOutcome::Healed,
                     false => DamageOutcome::Healable,
                 };
-                (format!("seal {seal}: {}", places.join(", ")), outcome)
+                (format!("{}{}", place_of(&seal), places.join(", ")), outcome)
             }
         };
         let damage = Damage { place, outcome };
@@ -272,6 +280,8 @@ impl<D: Disk> Engine<D> {
 
     /// The next process is to know what this one has found lost. Who looks needs no room on the disk: where that cannot be
     /// written it is written with a later checkpoint.
+    ///
+    /// It is tried once for each piece of news: where the index's volume takes nothing, another try may cost a replay of the log.
     pub(in crate::node) fn remember_losses(&mut self) {
         // PA
         if !self.heal.lost.has_news() || self.health != Health::Good || !self.index_is_sound() {
@@ -281,6 +291,7 @@ impl<D: Disk> Engine<D> {
             self.batch.checkpoint = true;
         } else if let Err(failure) = self.bring_index_up(self.log.position()) {
             tracing::warn!(%failure, "no checkpoint of what is lost");
+            self.heal.lost.put_off();
         }
     }
 
@@ -459,6 +470,11 @@ impl<D: Disk> Engine<D> {
         }
         Ok(())
     }
+}
+
+/// How the places of a seal's damage begin.
+fn place_of(seal: &SealId) -> String {
+    format!("seal {seal}: ")
 }
 
 /// Whether a seal of this length would be coded as it is.

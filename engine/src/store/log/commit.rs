@@ -122,7 +122,18 @@ pub(super) struct FoundCommit {
     pub(super) commit: Commit,
 }
 
+/// See [`FoundCommit::unproven_from`]: of a commit that stands there, and says so much.
+pub(super) const fn unproven_from(first: Point, lasting: u64, at: LogPosition) -> Point {
+    // PA
+    if lasting == 0 { at.end_point() } else { first }
+}
+
 impl FoundCommit {
+    /// From where on what it commits may have been acknowledged and is not proven, unless something behind it says more.
+    pub(super) fn unproven_from(&self) -> Point {
+        unproven_from(self.commit.first, self.commit.lasting, self.at)
+    }
+
     /// Reads the payload of a commit record at `at`; `None` if it is damaged, malformed or claims the impossible.
     pub(super) fn read(at: LogPosition, header: &RecordHeader, payload: &[u8]) -> Option<Self> {
         // PA

@@ -155,8 +155,9 @@ pub struct Log<D: Disk> {
     unsealed: BTreeSet<SegmentId>,
     handles: Handles<D>,
     durable: LogPosition,
-    /// Where the batch of that commit begins.
-    durable_from: SegmentId,
+    /// Where the batch of that commit begins; or its end where nothing in it lasts, and all that it says is that what stands before
+    /// it is durable.
+    durable_from: place::Point,
     note: Vec<u8>,
     batch: Batch,
     /// The disk was full since the last commit: parity that is due is not to take the room that the next may need.

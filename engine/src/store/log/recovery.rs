@@ -113,7 +113,7 @@ impl<D: Disk> Log<D> {
             rest: Rest::Unproven,
             unsealed: BTreeSet::new(),
             durable: LogPosition::default(),
-            durable_from: SegmentId::default(),
+            durable_from: Point::default(),
             note: Vec::new(),
             batch: Batch::new(),
             short_of_room: false,
@@ -207,7 +207,7 @@ impl<D: Disk> Log<D> {
         log.note.clone_from(&recovery.note);
         log.durable = verdict.proven;
         let proven = core::iter::once(&tail.last).chain(&tail.earlier).find(|found| found.at == verdict.proven);
-        log.durable_from = proven.map_or(verdict.proven.segment, |found| found.commit.first.segment);
+        log.durable_from = proven.map_or(verdict.proven.start_point(), FoundCommit::unproven_from);
 
         // What a checkpoint or a later commit proves is durable. Of this one it is only known that it can be read. That is
         // settled before anything is healed: once a sync has failed, no later one proves anything.

@@ -6,7 +6,7 @@ use super::place::{Damage, DamagedRange};
 use super::reader::{Shown, show};
 use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
 use super::scan::{Fetched, Item, Scanner, fetch};
-use super::sectors::{SECTOR_LEN, bytes_at, rotten, write_over};
+use super::sectors::{SECTOR_LEN, Written, bytes_at, rotten, write_over};
 use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
 use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
 use crate::codec::Canonical;
@@ -44,6 +44,7 @@ impl<D: Disk> Log<D> {
             segment,
             binding: &known.binding,
             end,
+            unproven: self.unproven_from(segment),
             report: RepairReport::default(),
             refusal: None,
         };
@@ -92,14 +93,16 @@ impl<D: Disk> Log<D> {
         }
         let record = [payload, padding(header.len)].concat();
         let (segment, report) = (location.segment, RepairReport::default());
-        let mut patient = Patient { file: &*file, segment, binding: &known.binding, end, report, refusal: None };
+        let (unproven, binding) = (self.unproven_from(segment), &known.binding);
+        let mut patient = Patient { file: &*file, segment, binding, end, unproven, report, refusal: None };
         let written = patient.set(location.offset + HEADER_LEN as u32, &record, Damage::Record(header.kind));
         if !patient.report.healed.is_empty() {
             self.sync(&file)?;
         }
         written?;
-        if let Some(refusal) = patient.refusal {
-            return Err(refusal);
+        if !patient.report.refused.is_empty() {
+            let beside = || damaged("what stands beside it cannot be read, and nothing proves that");
+            return Err(patient.refusal.unwrap_or_else(beside));
         }
         // What was rotten in it may be why it has no parity yet.
         let is_active = self.active.as_ref().is_some_and(|active| active.id == location.segment);
@@ -130,6 +133,8 @@ struct Patient<'a, F> {
     segment: SegmentId,
     binding: &'a Binding,
     end: u32,
+    /// From where on nothing is proven.
+    unproven: u32,
     report: RepairReport,
     /// Why the disk did not let something be written.
     refusal: Option<LogError>,
@@ -158,8 +163,9 @@ impl<F: DiskFile> Patient<'_, F> {
         for range in rotten(self.file, offset, bytes)? {
             let (from, len) = (offset.saturating_add(range.start as u32), range.len());
             let place = self.range(from, len, what);
-            match write_over(self.file, u64::from(offset), bytes, range) {
-                Ok(()) => self.report.healed.push(place),
+            match write_over(self.file, u64::from(offset), bytes, range, u64::from(self.unproven)) {
+                Ok(Written::All) => self.report.healed.push(place),
+                Ok(Written::Nothing) => self.report.refused.push(place),
                 // A sector that takes no writes keeps nothing else from being healed.
                 Err(LogError::Disk(error)) if !error.failure.says_nothing() => {
                     self.report.refused.push(place);

@@ -4,6 +4,7 @@ use super::active::Active;
 use super::writer::is_full;
 use super::{FIRST_RECORD, Log, LogError, LogPosition, SegmentId};
 use crate::env::Disk;
+use core::cmp::Ordering;
 
 /// What stands at the end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,20 @@ impl<D: Disk> Log<D> {
     #[must_use]
     pub fn may_be_torn_in(&self, segment: SegmentId) -> bool {
         // PA
-        (self.durable_from..=self.durable.segment).contains(&segment) && self.rest != Rest::Proven(self.durable)
+        (self.durable_from.segment..=self.durable.segment).contains(&segment) && self.rest != Rest::Proven(self.durable)
+    }
+
+    /// From where on in a segment nothing is proven: what is made zeros there may have been acknowledged, and would be taken
+    /// for a write that a crash tore.
+    pub(super) fn unproven_from(&self, segment: SegmentId) -> u32 {
+        // PA
+        let proven = self.rest == Rest::Proven(self.durable);
+        let from = if proven { self.durable.end_point() } else { self.durable_from };
+        match segment.cmp(&from.segment) {
+            Ordering::Less => u32::MAX,
+            Ordering::Equal => from.offset,
+            Ordering::Greater => 0,
+        }
     }
 
     /// Sees to it that parity covers all that was appended. What of it belongs to a batch under way is durable with

@@ -171,7 +171,7 @@ impl<D: Disk> Log<D> {
         }
         self.batch = Batch::new();
         self.condemned = condemned;
-        (self.durable, self.durable_from) = (verdict.proven, verdict.proven.segment);
+        (self.durable, self.durable_from) = (verdict.proven, verdict.proven.start_point());
         if let Some(effective) = &verdict.effective {
             self.list = effective.commit.segments;
             self.durable_list = self.list;
@@ -258,7 +258,7 @@ impl<D: Disk> Log<D> {
             self.segments.insert(*id, Segment { binding: present.binding.clone(), len });
         }
         self.disk.sync_directory(Volume::Blocks)?;
-        (self.durable, self.durable_from) = (last, first.segment);
+        (self.durable, self.durable_from) = (last, kept.unproven_from());
         let handles = Handles::new(self.disk.clone(), 1);
         deliver(inventory, &handles, (first, last.start_point()), &|_| false, visit, &mut |_| ())
     }

@@ -36,13 +36,15 @@ pub(super) fn rotten<F: DiskFile>(file: &F, offset: u32, bytes: &[u8]) -> Result
 /// Writes over what may be unreadable, a range of `bytes` that are to stand at `offset`. A disk makes a bad sector readable
 /// again only when all of it is written, so a write that ends inside of one takes the rest along: as zeros where nobody knows
 /// what stood there, since it is lost already, and is healed by what covers it. What can be read is never written again: it
-/// may have been misread.
+/// may have been misread. Nor is anything written where zeros would come to stand from `unproven` on: what the disk refuses
+/// there it may give later, and it is told from what a crash tore by being refused.
 pub(super) fn write_over<F: DiskFile>(
     file: &F,
     offset: u64,
     bytes: &[u8],
     range: Range<usize>,
-) -> Result<(), LogError> {
+    unproven: u64,
+) -> Result<Written, LogError> {
     // PA
     let (begin, end) = (offset.saturating_add(range.start as u64), offset.saturating_add(range.end as u64));
     let (mut from, mut to) = (begin, end);
@@ -62,12 +64,25 @@ pub(super) fn write_over<F: DiskFile>(
         }
         to = next;
     }
+    if to > end.max(unproven) || from < begin && begin > unproven {
+        return Ok(Written::Nothing);
+    }
     let zeros = [0; PHYSICAL_LEN as usize];
     let known = from.max(offset)..to.min(offset.saturating_add(bytes.len() as u64));
     let before = zeros.get(..(known.start - from) as usize).unwrap_or_default();
     let after = zeros.get(..(to - known.end) as usize).unwrap_or_default();
     let right = bytes.get((known.start - offset) as usize..(known.end - offset) as usize).unwrap_or_default();
-    Ok(file.write_at(from, &[before, right, after])?)
+    file.write_at(from, &[before, right, after])?;
+    Ok(Written::All)
+}
+
+/// What came of a write over what may be unreadable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// It stands there.
+    All,
+    /// It would have taken along what nothing proves.
+    Nothing,
 }
 
 /// From where to where other bytes than `bytes` stand at `offset`, or none that can be read, as one look finds it.

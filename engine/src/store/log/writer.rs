@@ -1,7 +1,7 @@
 //! Appending, committing, rolling and removing.
 
 use super::active::Active;
-use super::commit::{Batch, Commit, MAX_NOTE_LEN};
+use super::commit::{Batch, Commit, MAX_NOTE_LEN, unproven_from};
 use super::parity::Cover;
 use super::place::Point;
 use super::record::{HEADER_LEN, RecordHeader, record_len};
@@ -141,7 +141,7 @@ impl<D: Disk> Log<D> {
             self.directory_dirty = false;
         }
         self.durable = at;
-        self.durable_from = self.batch.first.map_or(at.segment, |first| first.segment);
+        self.durable_from = unproven_from(self.batch.first.unwrap_or(here), self.batch.lasting, at);
         self.note = note.to_vec();
         self.batch = Batch::new();
         self.short_of_room = false;
