@@ -9,7 +9,7 @@ use ouroboros_engine::codec::Canonical as _;
 use ouroboros_engine::deletion::TombstoneRecord;
 use ouroboros_engine::env::FileName;
 use ouroboros_engine::id::{BlobId, Dot, EngineRng, SealId};
-use ouroboros_engine::seal::{SealedSlice, SliceHeader};
+use ouroboros_engine::seal::{Coding, SealedSlice, SliceHeader};
 use ouroboros_engine::store::Location;
 use ouroboros_engine::store::log::{Damage, DamagedRange, Log, LogOptions, RecordKind, RecordView};
 use std::collections::{BTreeMap, BTreeSet};
@@ -200,7 +200,7 @@ pub(crate) struct SpreadSeal {
 /// Those seals of versions that are alive, in the order of their ids. None of a log that does not open.
 pub(crate) fn spread_seals(disk: &FaultyDisk, alive: &BTreeSet<BlobId>) -> Vec<SpreadSeal> {
     let mut named: BTreeSet<SealId> = BTreeSet::new();
-    let mut found: BTreeMap<SealId, (BTreeSet<u8>, usize, SpreadSeal)> = BTreeMap::new();
+    let mut found: BTreeMap<SealId, (BTreeSet<u8>, usize, Coding, SpreadSeal)> = BTreeMap::new();
     let opened = open(disk, &mut |record| match record.kind {
         RecordKind::Blob => {
             let blob = BlobRecord::decode(&Bytes::copy_from_slice(record.payload)).ok();
@@ -209,11 +209,16 @@ pub(crate) fn spread_seals(disk: &FaultyDisk, alive: &BTreeSet<BlobId>) -> Vec<S
         }
         RecordKind::Slice => {
             let Ok((header, _)) = SliceHeader::decode(record.payload) else { return };
-            let spare = usize::from(header.coding().parity());
-            let none = || (BTreeSet::new(), 0, SpreadSeal { slices: Vec::new(), spare });
-            let (indexes, count, seal) = found.entry(header.seal_id()).or_insert_with(none);
+            let coding = header.coding();
+            let spare = usize::from(coding.parity());
+            let none = || (BTreeSet::new(), 0, coding, SpreadSeal { slices: Vec::new(), spare });
+            let (indexes, count, first, seal) = found.entry(header.seal_id()).or_insert_with(none);
             indexes.insert(header.index().0);
             *count += 1;
+            // Of two codings it is not known here which is in use.
+            if *first != coding {
+                seal.spare = 0;
+            }
             // Of a shorter one more than its content would be hit.
             if record.flags.is_spread() && record.location.len > 1024 {
                 seal.slices.push(record.location);
@@ -221,11 +226,11 @@ pub(crate) fn spread_seals(disk: &FaultyDisk, alive: &BTreeSet<BlobId>) -> Vec<S
         }
         _ => {}
     });
-    let is_whole = |(id, (indexes, count, seal)): &(SealId, (BTreeSet<u8>, usize, SpreadSeal))| {
+    let is_whole = |(id, (indexes, count, _, seal)): &(SealId, (BTreeSet<u8>, usize, Coding, SpreadSeal))| {
         // What stands there twice is not all in use.
         named.contains(id) && seal.spare > 1 && seal.slices.len() >= seal.spare && indexes.len() == *count
     };
-    let found = found.into_iter().filter(is_whole).map(|(_, (_, _, seal))| seal);
+    let found = found.into_iter().filter(is_whole).map(|(_, (_, _, _, seal))| seal);
     if opened.is_ok() { found.collect() } else { Vec::new() }
 }
 
