@@ -130,23 +130,13 @@ pub const fn impossible(cause: Cause, state: State) -> Option<&'static str> {
 }
 
 const fn impossible_for_disk(fault: Fault, state: State) -> Option<&'static str> {
-    let writes = matches!(
-        fault,
-        Fault::WriteError
-            | Fault::MisdirectedWrite
-            | Fault::LostWrite
-            | Fault::Full
-            | Fault::FillsUp
-            | Fault::SyncFailure
-            | Fault::SyncFailureDroppingCache
-            | Fault::LyingSync
-    );
     let directories = matches!(fault, Fault::DirectorySyncFailure | Fault::LyingDirectorySync);
     let elsewhere = matches!(fault, Fault::MisdirectedWriteElsewhere);
     match state {
         State::AtRest | State::Dead => Some("without a process nothing is asked of the disk"),
         State::Doing(Activity::Idle) => Some("who has nothing to do asks nothing of the disk"),
-        State::Doing(Activity::ReadOnly) if writes || directories || elsewhere => Some("it writes no more"),
+        // What writes is the index, which goes on as a cache: it is made anew, or flushed.
+        State::Doing(Activity::ReadOnly) if directories || elsewhere => Some("it writes no more to the log"),
         State::Doing(Activity::Closed) if directories => Some("the index's file is there when it is closed"),
         State::Doing(Activity::Unsettled) => match fault {
             Fault::Crash
@@ -161,9 +151,7 @@ const fn impossible_for_disk(fault: Fault, state: State) -> Option<&'static str>
             _ => Some("all that is done is to write the parity of the log's end and to sync it"),
         },
         // Of the files that may be destroyed only processes without keys have a second in their volume.
-        State::Doing(
-            Activity::Closed | Activity::Closing | Activity::Uploading | Activity::Reading | Activity::RebuildingIndex,
-        )
+        State::Doing(Activity::Closed | Activity::Closing | Activity::Uploading | Activity::Reading)
         | State::Opening
         | State::Recovering
             if elsewhere =>
