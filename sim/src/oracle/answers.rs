@@ -6,11 +6,21 @@ use crate::workload::Task;
 use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Damage, DamageOutcome, Failure, Got, Reply, Request, Select, Version};
+use std::collections::BTreeSet;
+
+/// Whose answers must be the model's, of those in a round.
+#[derive(Debug)]
+pub(crate) struct Calm {
+    /// All: nobody changes anything.
+    pub(crate) all: bool,
+    /// Those about other keys than these, which somebody changes. None where the process ended meanwhile.
+    pub(crate) but: Option<BTreeSet<KeyName>>,
+}
 
 impl Oracle {
-    /// Checks the answer to a question. Asked alone it must be the model's; among others it may be of any moment, but never
-    /// a wrong one.
-    pub(crate) fn check_answer(&self, task: &Task, single: bool, excuse: Excuse) -> Result<(), Broken> {
+    /// Checks the answer to a question. Where nobody changes what it is about it must be the model's; else it may be of any
+    /// moment, but never a wrong one.
+    pub(crate) fn check_answer(&self, task: &Task, calm: &Calm, excuse: Excuse) -> Result<(), Broken> {
         let (Some(request), Some(reply)) = (&task.asked, &task.reply) else { return Ok(()) };
         if let Reply::Failed(failure) = reply
             && (excuse.covers(failure) || self.beyond)
@@ -18,7 +28,10 @@ impl Oracle {
             return self.check_excused(request, failure, excuse);
         }
         // After a fault something may be hidden until a scrub; the oracle's own questions see to that.
-        let single = single && !self.beyond && !excuse.struck;
+        let sure = !self.beyond && !excuse.struck;
+        let of_key = |key: &KeyName| sure && (calm.all || calm.but.as_ref().is_some_and(|but| !but.contains(key)));
+        let of_version = |id: &BlobId| self.model.versions.get(id).map_or(sure && calm.all, |it| of_key(&it.key));
+        let single = sure && calm.all;
         match (request, reply) {
             (Request::Get(wanted), Reply::Got(results)) => {
                 demand!(P2, wanted.len() == results.len(), "{} answers to {}", results.len(), describe(task));
@@ -28,6 +41,10 @@ impl Oracle {
                         let right = !matches!(select, Select::Version(id) if *id != got.version.id);
                         demand!(P2, right, "{select:?} is asked for, and {} comes", got.version.id);
                     }
+                    let single = match select {
+                        Select::Version(id) => of_key(key) && of_version(id),
+                        _ => of_key(key),
+                    };
                     self.check_got(self.model.select(key, *select), got, single, excuse)?;
                 }
             }
@@ -37,16 +54,17 @@ impl Oracle {
                 for got in results {
                     let right = got.as_ref().is_ok_and(|got| got.version.id == *id) || got.is_err();
                     demand!(P2, right, "{id} is asked for, and another version comes");
-                    self.check_got(expected.clone(), got, single, excuse)?;
+                    self.check_got(expected.clone(), got, of_version(id), excuse)?;
                 }
             }
             (Request::Exist(ids), Reply::Exist(found)) => {
                 let expected: Vec<bool> = ids.iter().map(|id| self.model.live(*id).is_some()).collect();
+                let single = ids.iter().all(of_version);
                 demand!(P1, !single || *found == expected, "of {ids:?} there are {found:?}, not {expected:?}");
             }
             (Request::Read { blob, range }, Reply::Data(pieces)) => {
                 let live = self.model.live(*blob).is_some();
-                demand!(P3, live || !single, "purged version {blob} was read");
+                demand!(P3, live || !of_version(blob), "purged version {blob} was read");
                 let content = self.model.versions.get(blob).and_then(|version| version.content.clone());
                 let content = content.unwrap_or_default();
                 let end = (range.end as usize).min(content.len());
@@ -66,21 +84,22 @@ impl Oracle {
             (Request::Heads(key), Reply::Versions(versions)) => {
                 let heads = self.model.heads(key);
                 let shown = ids(versions);
-                demand!(P5, !single || shown == heads, "the heads of {key} are {heads:?}, not {shown:?}");
+                demand!(P5, !of_key(key) || shown == heads, "the heads of {key} are {heads:?}, not {shown:?}");
             }
             (Request::Heads(key) | Request::Log { key, after: None, .. }, Reply::Failed(Failure::NoSuchKey(_))) => {
-                demand!(P1, !single || self.model.history(key).is_empty(), "{key} is there, and is not found");
+                demand!(P1, !of_key(key) || self.model.history(key).is_empty(), "{key} is there, and is not found");
             }
             (Request::Log { key, limit, after }, Reply::Versions(versions)) => {
                 let history = self.model.history(key).into_iter();
                 let is_next = |entry: &(Hlc, BlobId)| after.is_none_or(|after| *entry < after);
                 let history: Vec<BlobId> = history.filter(is_next).map(|(_, id)| id).collect();
                 let right = ids(versions) == history[..history.len().min(*limit)];
-                demand!(P5, !single || right, "the history of {key} is {history:?}, not {:?}", ids(versions));
+                demand!(P5, !of_key(key) || right, "the history of {key} is {history:?}, not {:?}", ids(versions));
             }
             (Request::MergeBases(sides), Reply::Versions(bases)) => {
                 let expected = self.model.merge_bases(sides);
                 let shown = ids(bases);
+                let single = sides.iter().all(of_version);
                 demand!(P5, !single || shown == expected, "the bases of {sides:?} are {expected:?}, not {shown:?}");
             }
             (Request::MergeBases(sides), Reply::Failed(Failure::NoSuchVersion(id))) => {
@@ -89,7 +108,7 @@ impl Oracle {
             }
             (Request::Diff { from, to }, Reply::Diff(diff)) => {
                 let live = self.model.live(*from).is_some() && self.model.live(*to).is_some();
-                demand!(P3, !single || live, "a purged version was compared");
+                demand!(P3, !(of_version(from) && of_version(to)) || live, "a purged version was compared");
                 let side = |id: &BlobId| {
                     self.model.versions.get(id).and_then(|version| version.content.clone()).unwrap_or_default()
                 };

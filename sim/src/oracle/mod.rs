@@ -7,6 +7,7 @@ pub mod model;
 mod plaintext;
 pub(crate) mod records;
 
+pub(crate) use answers::Calm;
 pub(crate) use learn::{Held, Shown, Sight};
 pub use model::Model;
 pub(crate) use plaintext::Plaintext;

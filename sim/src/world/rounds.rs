@@ -4,7 +4,7 @@ use super::detail::Detail;
 use super::strikes::Looming;
 use super::{Happening, Pumped, World};
 use crate::disk::Fault;
-use crate::oracle::{Broken, Excuse, Promise, records};
+use crate::oracle::{Broken, Calm, Excuse, Promise, records};
 use crate::sometimes::Sometimes;
 use crate::state::State;
 use crate::story::Told;
@@ -102,13 +102,15 @@ impl World {
             self.jump_meanwhile(node, slot);
             self.stop_and_restart(node, power_loss, between)?;
         }
+        let touched = self.nodes[node].oracle.touched(&tasks);
         self.look(node, &tasks, ended.is_some(), excuse)?;
         let purged = single && matches!(tasks.first().and_then(|task| task.reply.as_ref()), Some(Reply::Purged { .. }));
         // Where nobody writes, it makes no difference when a question is answered.
         let changes = |task: &Task| !task.wants.is_empty() || task.purge.is_some();
         let exact = (single || !tasks.iter().any(changes)) && ended.is_none();
+        let calm = Calm { all: exact, but: ended.is_none().then_some(touched) };
         for task in &tasks {
-            self.nodes[node].oracle.check_answer(task, exact, excuse)?;
+            self.nodes[node].oracle.check_answer(task, &calm, excuse)?;
         }
         self.coding_in_force(node, false)?;
         self.scrubbed(node, &tasks, exact && single)?;
