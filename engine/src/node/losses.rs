@@ -31,12 +31,20 @@ impl Losses {
     /// Too few slices of a seal can be read.
     pub(super) fn add(&mut self, seal: SealId) {
         // PA
-        if self.seals.len() < LOST_LEN {
-            self.learnt(self.seals.contains(&seal));
-            self.seals.insert(seal);
-        } else if !self.seals.contains(&seal) {
+        if !self.add_if_room(seal) && !self.seals.contains(&seal) {
             self.overlook();
         }
+    }
+
+    /// The same of one that nothing refers to now: where there is no room for it, that is not held against all others.
+    pub(super) fn add_if_room(&mut self, seal: SealId) -> bool {
+        // PA
+        let has_room = self.seals.len() < LOST_LEN;
+        if has_room {
+            self.learnt(self.seals.contains(&seal));
+            self.seals.insert(seal);
+        }
+        has_room
     }
 
     /// Something is lost, which was `known` or not.

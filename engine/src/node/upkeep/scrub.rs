@@ -178,7 +178,7 @@ impl<D: Disk> Engine<D> {
             };
             report.damage.push(Damage { place, outcome });
         }
-        // What the disk does not let be written is not lost: it can be made good, and stays Healable.
+        // What the disk does not let be written is not lost for that: it may be made good, and stays Healable.
         left.retain(|range| !refused.iter().any(|other| range.overlaps(other)));
         Ok(left)
     }

@@ -217,7 +217,11 @@ impl<D: Disk> Engine<D> {
         if !self.batch.seals.contains_key(&seal) && row == *read {
             // Also where nothing refers to it: what cannot be read now may, and comes back.
             if result.is_err() {
-                self.heal.lost.add(seal);
+                if self.is_needed(seal)? {
+                    self.heal.lost.add(seal);
+                } else {
+                    self.heal.lost.add_if_room(seal);
+                }
             } else {
                 self.heal.lost.remove(&seal);
             }

@@ -23,7 +23,8 @@ pub struct RepairReport {
     /// Bytes that are still not what was written. The payload of a slice flagged `spread` is not looked at: its
     /// siblings heal it, see [`Log::rewrite_in_place`].
     pub lost: Vec<DamagedRange>,
-    /// Those of them of which it is known what they were, and which the disk did not let be written: the next repair may.
+    /// Bytes of which it is known what they were, and that could not be written: the disk refused, or they stand beside what can
+    /// neither be read nor is proven. The next repair may.
     pub refused: Vec<DamagedRange>,
 }
 
@@ -51,9 +52,10 @@ impl<D: Disk> Log<D> {
         let header =
             SegmentHeader { store: self.store, segment, salt: known.binding.salt, config: self.config.clone() };
         let examined = patient.heal(&header, active, &|range| self.may_have_held_commit(range));
-        let report = patient.report;
+        // Of a write that failed any part may be in the system's cache.
+        let (report, refusal) = (patient.report, patient.refusal);
         // What was healed before the disk refused the rest is no rot to the next who looks, and must not be rot again later.
-        if !report.healed.is_empty() && !planted(Bug::RepairNotSynced) {
+        if (!report.healed.is_empty() || refusal.is_some()) && !planted(Bug::RepairNotSynced) {
             self.sync(&file)?;
         }
         let sealed = examined?;
@@ -96,7 +98,7 @@ impl<D: Disk> Log<D> {
         let (unproven, binding) = (self.unproven_from(segment), &known.binding);
         let mut patient = Patient { file: &*file, segment, binding, end, unproven, report, refusal: None };
         let written = patient.set(location.offset + HEADER_LEN as u32, &record, Damage::Record(header.kind));
-        if !patient.report.healed.is_empty() {
+        if !patient.report.healed.is_empty() || patient.refusal.is_some() {
             self.sync(&file)?;
         }
         written?;
@@ -145,7 +147,12 @@ impl<F: DiskFile> Patient<'_, F> {
     fn heal(&mut self, header: &SegmentHeader, active: bool, held_commit: MayHaveHeld<'_>) -> Result<bool, LogError> {
         // PA
         self.heal_headers(header)?;
-        for list in self.lists()?.into_values() {
+        let lists = self.lists()?;
+        // What parity covers may become zeros for a moment: it is restored from there.
+        let covered_to =
+            |list: &ParityList| list.second_list.saturating_add(record_len(list.encode().len() as u32) as u32);
+        self.unproven = lists.values().map(covered_to).fold(self.unproven, u32::max);
+        for list in lists.into_values() {
             self.heal_group(&list)?;
         }
         self.heal_padding()?;

@@ -142,7 +142,7 @@ impl<D: Disk> Log<D> {
     ) -> Result<(), LogError> {
         // PA
         let before = self.next_id;
-        let condemned = self.condemned.clone();
+        let (condemned, durable_from) = (self.condemned.clone(), self.durable_from);
         let Err(error) = self.copy_kept(inventory, verdict, verify, recovery) else {
             // From here on the copy is all there is: its commit has deleted what it was copied from. What it still lacks,
             // parity and proof, may fail without it, and is written later.
@@ -171,7 +171,7 @@ impl<D: Disk> Log<D> {
         }
         self.batch = Batch::new();
         self.condemned = condemned;
-        (self.durable, self.durable_from) = (verdict.proven, verdict.proven.start_point());
+        (self.durable, self.durable_from) = (verdict.proven, durable_from);
         if let Some(effective) = &verdict.effective {
             self.list = effective.commit.segments;
             self.durable_list = self.list;

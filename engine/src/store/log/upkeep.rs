@@ -86,6 +86,8 @@ impl<D: Disk> Log<D> {
         for id in earlier {
             match self.ends_with_footer(id) {
                 Ok(true) => {}
+                // The room that is left is for whoever makes more.
+                Ok(false) if self.active.is_none() => drop(self.unsealed.insert(id)),
                 Ok(false) => drop(self.seal_behind(id)?),
                 Err(LogError::Disk(error)) => drop(self.not_now(id, error)?),
                 Err(error) => return Err(error),
