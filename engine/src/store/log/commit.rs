@@ -35,6 +35,9 @@ pub(super) const SECTOR_LEN: u32 = 512;
 /// Longest note of a commit, in bytes.
 pub const MAX_NOTE_LEN: usize = 64 << 10;
 
+/// Shortest record that a commit is, in bytes: without a note, and where it ends a sector without padding.
+pub(super) const LEAST_COMMIT_LEN: u32 = 168;
+
 const BATCH: Domain = Domain::new("ouroborosdb v1 log batch");
 
 /// The payload of a commit record.
@@ -166,6 +169,8 @@ mod tests {
             note: vec![5; MAX_NOTE_LEN],
             padding: vec![0; SECTOR_LEN as usize - 1],
         };
+        let least = Commit { note: Vec::new(), padding: Vec::new(), ..good.clone() };
+        assert_eq!(record_len(least.encode().len() as u32), u64::from(LEAST_COMMIT_LEN));
         hostile::has_one_spelling::<Commit>(&Commit { note: vec![5], ..good.clone() }.encode());
         assert_eq!(Commit::decode(&good.encode()).as_ref(), Ok(&good));
         hostile::is_refused(&Commit { note: vec![5; MAX_NOTE_LEN + 1], ..good.clone() });

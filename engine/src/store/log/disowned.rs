@@ -4,7 +4,7 @@
 //! by nothing else. So the segment of that commit must not go while they are there: a replay of the whole log would take
 //! them for history.
 
-use super::commit::{Commit, SECTOR_LEN};
+use super::commit::{Commit, LEAST_COMMIT_LEN, SECTOR_LEN};
 use super::place::Point;
 use super::scan::{Item, Scanner};
 use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordKind, SegmentId};
@@ -46,14 +46,14 @@ impl<D: Disk> Log<D> {
         Ok(self.commit_after(range)?.is_some_and(|next| next.proven == here))
     }
 
-    /// Whether a commit that counts may have stood in a damaged place: where it ends a sector does, and the commit that followed
-    /// does not say that the last one stood before.
+    /// Whether a commit that counts may have stood in a damaged place: it is long enough, where it ends a sector does, and the
+    /// commit that followed does not say that the last one stood before.
     ///
     /// # Errors
     /// [`LogError::Disk`] when the machine is gone.
     pub(super) fn may_have_held_commit(&self, range: &DamagedRange) -> Result<bool, LogError> {
         // PA
-        if !range.to.is_multiple_of(SECTOR_LEN) {
+        if !range.to.is_multiple_of(SECTOR_LEN) || range.to.saturating_sub(range.from) < LEAST_COMMIT_LEN {
             return Ok(false);
         }
         let from = Point { segment: range.segment, offset: range.from };
