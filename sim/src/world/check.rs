@@ -154,9 +154,9 @@ impl World {
             return Ok(());
         }
         let (mut shown, mut histories) = match self.survey(node, &keys, promise) {
-            // Its index was spoiled after its disk had failed it: who may not write cannot make it anew.
+            // Its index was spoiled, or could not be synced, after its disk had failed it: who may not write cannot make it anew.
             Err(broken)
-                if matches!(broken.failure, Some(Failure::Index(_)))
+                if matches!(broken.failure, Some(Failure::Index(_) | Failure::Disk(_)))
                     && self.nodes[node].read_only
                     && self.nodes[node].has_faults() =>
             {
