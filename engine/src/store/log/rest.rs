@@ -111,7 +111,8 @@ impl<D: Disk> Log<D> {
     /// Those of [`Self::commit`]; the call may be repeated after a [`LogError::Disk`].
     pub fn cover(&mut self) -> Result<(), LogError> {
         // What follows parity that is written between two batches must be its proof: by that it is known when it is
-        // unreadable. Where nothing is written to, there is nothing to cover.
+        // unreadable. Where no segment is written to, the last one may still lack its parity: that begins another, and is left
+        // to whoever lets the log rest.
         if (self.batch.records == 0 || self.rest == Rest::Owed) && self.active.is_some() {
             self.settle().map(|_| ())
         } else {
