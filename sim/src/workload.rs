@@ -4,7 +4,7 @@ mod kind;
 
 pub use kind::Kind;
 
-use crate::oracle::{Model, Want};
+use crate::oracle::{AskedCodings, Model, Want};
 use crate::swarm::{Signatures, Swarm, Theme};
 use crate::tape::place::FIELDS;
 use crate::tape::{Purpose, StreamId, Tape};
@@ -62,7 +62,7 @@ const AGAIN_WHICH: u64 = 47;
 const _: () = assert!(Field::More as u64 + AGAIN_WHICH < FIELDS);
 
 /// What is longer is cut into seals, in bytes; what is not stands in a version's body.
-const LARGE: usize = 4096;
+pub(crate) const LARGE: usize = 4096;
 
 /// The draws of one slot.
 pub(crate) struct Slot<'a> {
@@ -146,6 +146,7 @@ pub(crate) struct Workload {
     contents: BTreeMap<(u64, u64, u64), Bytes>,
     keys: Vec<KeyName>,
     pub(crate) user: AuthorId,
+    pub(crate) codings: AskedCodings,
 }
 
 const fn marked(name: &[u8]) -> ([u8; 64], usize) {
@@ -169,7 +170,18 @@ impl Workload {
             let (bytes, len) = marked(name);
             KeyName::new(&bytes[..len]).ok()
         });
-        Self { seed, contents: BTreeMap::new(), keys: keys.collect(), user: AuthorId::from_bytes([3; 32]) }
+        Self {
+            seed,
+            contents: BTreeMap::new(),
+            keys: keys.collect(),
+            user: AuthorId::from_bytes([3; 32]),
+            codings: AskedCodings::default(),
+        }
+    }
+
+    /// Who may share seals with a value.
+    pub(crate) const fn scopes(&self) -> [DedupScope; 4] {
+        [DedupScope::Realm, DedupScope::User(self.user), DedupScope::None([0; 32]), DedupScope::None([1; 32])]
     }
 
     pub(crate) fn keys(&self) -> &[KeyName] {
@@ -288,8 +300,11 @@ impl Workload {
                 for part in 0..slot.below(Field::Count, 5) {
                     let value = self.value(slot, swarm, Some(part));
                     let key = self.keys[(slot.part(part * 4, swarm.keys) as usize).min(self.keys.len() - 1)].clone();
-                    task.wants.push(Want { content: Some(value.clone()), ..Want::of(key.clone()) });
-                    puts.push(Put { key, source: PutSource::Value(value), options: PutOptions::default() });
+                    let options = PutOptions::default();
+                    self.codings.put(&value, options.coding);
+                    let scope = Some(options.scope);
+                    task.wants.push(Want { content: Some(value.clone()), scope, ..Want::of(key.clone()) });
+                    puts.push(Put { key, source: PutSource::Value(value), options });
                 }
                 task.sends.push_back(Send::Whole(Request::Put(puts)));
             }
@@ -332,7 +347,13 @@ impl Workload {
             }
             Kind::PurgeKey => task.purge = Some(PurgeTarget::Key(self.key(slot, swarm))),
             Kind::PurgeVersion => task.purge = Some(PurgeTarget::Version(pick(Field::First)?)),
-            _ => task.asked = Some(self.question(kind, slot, swarm, model)?),
+            _ => {
+                let question = self.question(kind, slot, swarm, model)?;
+                if let Request::Recode(coding) = &question {
+                    self.codings.recode(*coding);
+                }
+                task.asked = Some(question);
+            }
         }
         task.holds = holds(&task, swarm);
         let whole = task.purge.clone().map(Request::Purge).or_else(|| task.asked.clone());
@@ -415,7 +436,7 @@ impl Workload {
     }
 
     fn put(
-        &self,
+        &mut self,
         slot: &Slot<'_>,
         swarm: &Swarm,
         model: &Model,
@@ -440,10 +461,11 @@ impl Workload {
                 Base::Versions(any.copied().into_iter().collect())
             }
         };
+        let [realm, user, unshared @ ..] = self.scopes();
         let scope = match slot.below(Field::Scope, 8) {
-            0..=5 => DedupScope::Realm,
-            6 => DedupScope::User(self.user),
-            _ => DedupScope::None([slot.part(44, 2) as u8; 32]),
+            0..=5 => realm,
+            6 => user,
+            _ => unshared[(slot.part(44, 2) as usize).min(1)],
         };
         let mut attributes = Attributes::new();
         let attribute = slot.below(Field::Attribute, 4).saturating_sub(1);
@@ -453,7 +475,7 @@ impl Workload {
             note.push(attribute as u8);
             let _fits = attributes.set("note", note);
         }
-        let mut want = Want { attributes: attributes.clone(), ..Want::of(key.clone()) };
+        let mut want = Want { attributes: attributes.clone(), scope: Some(scope), ..Want::of(key.clone()) };
         if let Base::Versions(parents) = &base {
             for parent in parents {
                 want.refusal = want.refusal.or_else(|| match model.live(*parent) {
@@ -485,13 +507,11 @@ impl Workload {
         }
         let coding = slot.below(Field::Coding, 4 + swarm.codings.len() as u64).checked_sub(4);
         let coding = coding.and_then(|at| swarm.codings.get(at as usize));
-        let options = PutOptions {
-            attributes,
-            base,
-            kind: BlobKind::Child,
-            coding: coding.and_then(|(data, parity)| Coding::new(*data, *parity).ok()),
-            scope,
-        };
+        let coding = coding.and_then(|(data, parity)| Coding::new(*data, *parity).ok());
+        if let (None, Some(content)) = (want.source, &want.content) {
+            self.codings.put(content, coding);
+        }
+        let options = PutOptions { attributes, base, kind: BlobKind::Child, coding, scope };
         (Put { key, source, options }, want)
     }
 }

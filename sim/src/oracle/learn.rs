@@ -213,6 +213,9 @@ impl Oracle {
                 check_parents(&before, &want, version, sight.shown, unsure)?;
             }
             self.add(*id, &want, version.parents.clone(), version.created);
+            if told {
+                self.learn_scope(*id, &want);
+            }
         }
         for (id, (want, outcome)) in written {
             if self.beyond {
@@ -277,6 +280,15 @@ impl Oracle {
             purged: false,
         };
         self.model.add(id, version);
+    }
+
+    /// A copy shares the seals of what it copies, whatever its own scope.
+    fn learn_scope(&mut self, id: BlobId, want: &Want) {
+        let scope = match want.source {
+            Some(source) => self.scopes.get(&source).copied(),
+            None => want.scope,
+        };
+        self.scopes.extend(scope.map(|scope| (id, scope)));
     }
 
     /// A write may fail only because of what it names.

@@ -6,20 +6,23 @@ mod learn;
 pub mod model;
 mod plaintext;
 pub(crate) mod records;
+mod sealing;
 
 pub(crate) use answers::Calm;
 pub(crate) use learn::{Held, Shown, Sight};
 pub use model::Model;
 pub(crate) use plaintext::Plaintext;
+pub(crate) use sealing::AskedCodings;
 
 use bytes::Bytes;
 use core::fmt;
 use ouroboros_engine::blob::Attributes;
 use ouroboros_engine::id::{AuthorId, BlobId};
+use ouroboros_engine::keys::DedupScope;
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Failure, PurgeTarget};
 use ouroboros_engine::seal::Coding;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A promise of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -191,11 +194,21 @@ pub(crate) struct Want {
     pub(crate) refusal: Option<Failure>,
     /// What it copies.
     pub(crate) source: Option<BlobId>,
+    /// Who may share seals with it, if it has any of its own.
+    pub(crate) scope: Option<DedupScope>,
 }
 
 impl Want {
     pub(crate) fn of(key: KeyName) -> Self {
-        Self { key, content: None, attributes: Attributes::new(), parents: None, refusal: None, source: None }
+        Self {
+            key,
+            content: None,
+            attributes: Attributes::new(),
+            parents: None,
+            refusal: None,
+            source: None,
+            scope: None,
+        }
     }
 }
 
@@ -253,6 +266,8 @@ pub(crate) struct Oracle {
     pub(crate) beyond: bool,
     /// The codings of which one is in force: several where nobody was told whether a recoding was done.
     codings: BTreeSet<(u8, u8)>,
+    /// Who may share seals with a version, where that is known: nobody was told which of two writes it was that turned up.
+    scopes: BTreeMap<BlobId, DedupScope>,
 }
 
 impl Oracle {
@@ -267,6 +282,7 @@ impl Oracle {
             crashes: 0,
             beyond: false,
             codings: BTreeSet::from([(coding.data(), coding.parity())]),
+            scopes: BTreeMap::new(),
         }
     }
 

@@ -1,43 +1,95 @@
 //! The search for what must be on no disk.
 
-use super::{Broken, Promise};
+use super::{Broken, Oracle, Promise};
 use crate::disk::FaultyDisk;
-use crate::workload::{NAME_MARKER, SECRET_BYTE, VALUE_MARKER};
+use crate::workload::{LARGE, NAME_MARKER, SECRET_BYTE, VALUE_MARKER};
 use memchr::memmem::Finder;
 use ouroboros_engine::env::Volume;
+use ouroboros_engine::id::Secret;
+use ouroboros_engine::keys::{DedupScope, Keyring};
+use ouroboros_engine::node::StoreConfig;
+use ouroboros_engine::seal::{Chunker, Coding, Scratch, identify, seal};
 
-/// Looks for markers in all files of a disk.
+/// Of so many contents, the latest, the keys of the first chunk are looked for.
+const CONTENTS: usize = 2;
+
+/// Looks for markers and keys in all files of a disk.
 #[derive(Debug)]
 pub(crate) struct Plaintext {
-    finders: [(&'static str, Finder<'static>); 3],
+    finders: Vec<(&'static str, Finder<'static>)>,
 }
 
-impl Default for Plaintext {
-    fn default() -> Self {
-        Self {
-            finders: [
-                ("a value", Finder::new(VALUE_MARKER)),
-                ("a key's name", Finder::new(NAME_MARKER)),
-                ("the master secret", Finder::new(&[SECRET_BYTE; 32])),
-            ],
-        }
-    }
+fn finder(key: &Secret) -> Finder<'static> {
+    Finder::new(key.expose()).into_owned()
 }
 
 impl Plaintext {
+    /// What stands in values and names, and the keys that a store works with under which these scopes share seals.
+    pub(crate) fn new(keys: &Keyring, scopes: &[DedupScope]) -> Self {
+        let mut finders = vec![
+            ("a value", Finder::new(VALUE_MARKER)),
+            ("a key's name", Finder::new(NAME_MARKER)),
+            ("the master secret", Finder::new(&[SECRET_BYTE; 32]).into_owned()),
+        ];
+        let realm = keys.realm_secret(keys.realm_epoch());
+        finders.extend(realm.ok().map(|key| ("the realm's secret", finder(key))));
+        let group = keys.group_key(keys.group_epoch());
+        finders.extend(group.ok().map(|key| ("the group's key", finder(key))));
+        for scope in scopes {
+            let of_scope = keys.scope_keys(scope);
+            finders.push(("what turns plaintext into keys", finder(&of_scope.convergent)));
+            finders.push(("what turns roots into names of chunks", finder(&of_scope.chunk_id)));
+            finders.push(("what says where contents are cut", finder(&of_scope.cdc)));
+        }
+        Self { finders }
+    }
+
     /// # Errors
     /// P8, with the file and what stands in it.
     pub(crate) fn check(&self, disk: &FaultyDisk) -> Result<(), Broken> {
-        for volume in [Volume::Blocks, Volume::Index] {
-            for (name, _) in disk.files(volume) {
-                let bytes = disk.contents(volume, &name).unwrap_or_default();
-                for (what, finder) in &self.finders {
-                    if let Some(at) = finder.find(&bytes) {
-                        return Err(Broken::new(Promise::P8, format!("{what} stands in {volume}/{name} at {at}")));
-                    }
+        look(disk, &self.finders)
+    }
+}
+
+impl Oracle {
+    /// Looks for keys of chunks of which something is sealed.
+    ///
+    /// # Errors
+    /// P8, with the file and what stands in it.
+    pub(crate) fn check_chunk_keys(
+        &self,
+        disk: &FaultyDisk,
+        keys: &Keyring,
+        config: &StoreConfig,
+        scratch: &mut Scratch,
+    ) -> Result<(), Broken> {
+        let model = &self.model;
+        let known =
+            model.order.iter().rev().filter_map(|id| Some((model.live(*id)?.content.as_ref()?, self.scopes.get(id)?)));
+        let mut finders = Vec::new();
+        for (content, scope) in known.filter(|(content, _)| content.len() > LARGE).take(CONTENTS) {
+            let of_scope = keys.scope_keys(scope);
+            let len = Chunker::new(&config.chunker, &of_scope).cut(content, true).unwrap_or(0);
+            let plain = content.slice(..len);
+            let identified = identify(&of_scope, &plain);
+            let sealed = seal(&of_scope, &identified, &plain, config.compression, Coding::default(), scratch);
+            finders.push(("the root of a chunk", finder(&identified.root)));
+            finders.push(("the secret of a seal", finder(&sealed.secret)));
+        }
+        look(disk, &finders)
+    }
+}
+
+fn look(disk: &FaultyDisk, finders: &[(&'static str, Finder<'static>)]) -> Result<(), Broken> {
+    for volume in [Volume::Blocks, Volume::Index] {
+        for (name, _) in disk.files(volume) {
+            let bytes = disk.contents(volume, &name).unwrap_or_default();
+            for (what, finder) in finders {
+                if let Some(at) = finder.find(&bytes) {
+                    return Err(Broken::new(Promise::P8, format!("{what} stands in {volume}/{name} at {at}")));
                 }
             }
         }
-        Ok(())
     }
+    Ok(())
 }

@@ -4,12 +4,12 @@
 use super::{Broken, Promise};
 use crate::disk::FaultyDisk;
 use bytes::Bytes;
-use ouroboros_engine::blob::{BlobRecord, RefPage};
+use ouroboros_engine::blob::{BlobRecord, Header, RefPage};
 use ouroboros_engine::codec::Canonical as _;
 use ouroboros_engine::deletion::TombstoneRecord;
 use ouroboros_engine::env::FileName;
-use ouroboros_engine::id::{BlobId, Dot, EngineRng, SealId};
-use ouroboros_engine::seal::{Coding, SealedSlice, SliceHeader};
+use ouroboros_engine::id::{BlobId, Dot, EngineRng, RefPageId, SealId};
+use ouroboros_engine::seal::{Coding, Layout, SealedSlice, SliceHeader, SliceIndex};
 use ouroboros_engine::store::Location;
 use ouroboros_engine::store::log::{Damage, DamagedRange, Log, LogOptions, RecordKind, RecordView};
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,49 +143,89 @@ pub(crate) fn check_records(disk: &FaultyDisk) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Holds what a compaction has left in a log against the versions that are alive: nothing else of a client's is in it.
-///
-/// # Errors
-/// P3, with a record that nothing alive needs; P7 when the log does not open.
-pub(crate) fn check_compacted(disk: &FaultyDisk, alive: &BTreeSet<BlobId>) -> Result<(), Broken> {
-    let (mut named, mut pages) = (BTreeSet::new(), BTreeSet::new());
-    let (mut kept, mut paged, mut slices) = (Vec::new(), Vec::new(), Vec::new());
-    let mut left = None;
-    let opened = open(disk, &mut |record| match record.kind {
-        RecordKind::Blob => {
-            let Ok(blob) = BlobRecord::decode(&Bytes::copy_from_slice(record.payload)) else { return };
-            if alive.contains(&blob.header.id()) {
-                kept.push(blob.header.header().clone());
+/// What a log holds of clients.
+#[derive(Debug, Default)]
+pub(crate) struct Holdings {
+    versions: Vec<(BlobId, Header, Location)>,
+    pages: Vec<(RefPage, Location)>,
+    slices: Vec<(SealId, Layout, Location)>,
+}
+
+impl Holdings {
+    /// Reads the log of a disk at rest.
+    ///
+    /// # Errors
+    /// P7 when it does not open.
+    pub(crate) fn read(disk: &FaultyDisk) -> Result<Self, Broken> {
+        let mut all = Self::default();
+        let opened = open(disk, &mut |record| match record.kind {
+            RecordKind::Blob => {
+                let blob = BlobRecord::decode(&Bytes::copy_from_slice(record.payload)).ok();
+                all.versions.extend(blob.map(|blob| (blob.header.id(), blob.header.header().clone(), record.location)));
+            }
+            RecordKind::RefPage => {
+                all.pages.extend(RefPage::decode(record.payload).ok().map(|page| (page, record.location)));
+            }
+            RecordKind::Slice => {
+                let header = SliceHeader::decode(record.payload).ok();
+                let slice = header.map(|(header, _)| (header.seal_id(), header.layout(), record.location));
+                all.slices.extend(slice);
+            }
+            _ => {}
+        });
+        opened.map(|_| all)
+    }
+
+    /// The versions.
+    pub(super) fn versions(&self) -> impl Iterator<Item = (BlobId, &Header)> {
+        self.versions.iter().map(|(id, header, _)| (*id, header))
+    }
+
+    /// The seals that a version names, those on its pages too.
+    pub(super) fn seals_of(&self, version: &Header) -> BTreeSet<SealId> {
+        let on_pages = self.pages.iter().filter(|(page, _)| version.ref_pages.contains(&page.id()));
+        on_pages.flat_map(|(page, _)| &page.seals).chain(&version.seals).copied().collect()
+    }
+
+    /// How seals are coded; in two ways where that is being changed.
+    pub(super) fn layouts(&self) -> BTreeMap<SealId, BTreeSet<Layout>> {
+        let mut all: BTreeMap<SealId, BTreeSet<Layout>> = BTreeMap::new();
+        for (seal, layout, _) in &self.slices {
+            all.entry(*seal).or_default().insert(*layout);
+        }
+        all
+    }
+
+    /// Holds what a compaction has left against the versions that are alive: nothing else of a client's is there.
+    ///
+    /// # Errors
+    /// P3, with a record that nothing alive needs.
+    pub(crate) fn check_compacted(&self, alive: &BTreeSet<BlobId>) -> Result<(), Broken> {
+        let (mut seals, mut pages): (BTreeSet<SealId>, BTreeSet<RefPageId>) = Default::default();
+        let mut left = None;
+        for (id, header, location) in &self.versions {
+            if alive.contains(id) {
+                seals.extend(&header.seals);
+                pages.extend(&header.ref_pages);
             } else {
-                left.get_or_insert((record.kind, record.location));
+                left.get_or_insert((RecordKind::Blob, *location));
             }
         }
-        RecordKind::RefPage => paged.extend(RefPage::decode(record.payload).ok().map(|page| (page, record.location))),
-        RecordKind::Slice => {
-            let header = SliceHeader::decode(record.payload).ok();
-            slices.extend(header.map(|(header, _)| (header.seal_id(), record.location)));
+        for (page, location) in &self.pages {
+            if pages.contains(&page.id()) {
+                seals.extend(&page.seals);
+            } else {
+                left.get_or_insert((RecordKind::RefPage, *location));
+            }
         }
-        _ => {}
-    });
-    opened?;
-    for header in &kept {
-        named.extend(header.seals.iter().copied());
-        pages.extend(header.ref_pages.iter().copied());
-    }
-    for (page, location) in &paged {
-        if pages.contains(&page.id()) {
-            named.extend(page.seals.iter().copied());
-        } else {
-            left.get_or_insert((RecordKind::RefPage, *location));
+        let needless = self.slices.iter().find(|(seal, _, _)| !seals.contains(seal));
+        match left.or(needless.map(|(_, _, location)| (RecordKind::Slice, *location))) {
+            Some((kind, location)) => {
+                let what = format!("a compaction leaves a {kind:?} at {location}, which nothing that is alive needs");
+                Err(Broken::new(Promise::P3, what))
+            }
+            None => Ok(()),
         }
-    }
-    let needless = slices.iter().find(|(seal, _)| !named.contains(seal));
-    match left.or(needless.map(|(_, location)| (RecordKind::Slice, *location))) {
-        Some((kind, location)) => {
-            let what = format!("a compaction leaves a {kind:?} at {location}, which nothing that is alive needs");
-            Err(Broken::new(Promise::P3, what))
-        }
-        None => Ok(()),
     }
 }
 
@@ -197,10 +237,30 @@ pub(crate) struct SpreadSeal {
     pub(crate) spare: usize,
 }
 
+/// What was seen of a seal.
+#[derive(Debug)]
+struct SeenSeal {
+    coding: Coding,
+    /// Of two codings it is not known here which is in use.
+    recoded: bool,
+    indexes: BTreeSet<SliceIndex>,
+    records: usize,
+    /// Where nothing covers a slice but its siblings.
+    apart: Vec<Location>,
+}
+
+impl SeenSeal {
+    /// Every slice is there, and none of them twice, of which not all would be in use.
+    fn is_whole(&self) -> bool {
+        let total = usize::from(self.coding.data()) + usize::from(self.coding.parity());
+        !self.recoded && self.indexes.len() == total && self.records == total
+    }
+}
+
 /// Those seals of versions that are alive, in the order of their ids. None of a log that does not open.
 pub(crate) fn spread_seals(disk: &FaultyDisk, alive: &BTreeSet<BlobId>) -> Vec<SpreadSeal> {
     let mut named: BTreeSet<SealId> = BTreeSet::new();
-    let mut found: BTreeMap<SealId, (BTreeSet<u8>, usize, Coding, SpreadSeal)> = BTreeMap::new();
+    let mut found: BTreeMap<SealId, SeenSeal> = BTreeMap::new();
     let opened = open(disk, &mut |record| match record.kind {
         RecordKind::Blob => {
             let blob = BlobRecord::decode(&Bytes::copy_from_slice(record.payload)).ok();
@@ -210,28 +270,24 @@ pub(crate) fn spread_seals(disk: &FaultyDisk, alive: &BTreeSet<BlobId>) -> Vec<S
         RecordKind::Slice => {
             let Ok((header, _)) = SliceHeader::decode(record.payload) else { return };
             let coding = header.coding();
-            let spare = usize::from(coding.parity());
-            let none = || (BTreeSet::new(), 0, coding, SpreadSeal { slices: Vec::new(), spare });
-            let (indexes, count, first, seal) = found.entry(header.seal_id()).or_insert_with(none);
-            indexes.insert(header.index().0);
-            *count += 1;
-            // Of two codings it is not known here which is in use.
-            if *first != coding {
-                seal.spare = 0;
-            }
+            let none = || SeenSeal { coding, recoded: false, indexes: BTreeSet::new(), records: 0, apart: Vec::new() };
+            let seal = found.entry(header.seal_id()).or_insert_with(none);
+            seal.indexes.insert(header.index());
+            seal.records += 1;
+            seal.recoded |= seal.coding != coding;
             // Of a shorter one more than its content would be hit.
             if record.flags.is_spread() && record.location.len > 1024 {
-                seal.slices.push(record.location);
+                seal.apart.push(record.location);
             }
         }
         _ => {}
     });
-    let is_whole = |(id, (indexes, count, _, seal)): &(SealId, (BTreeSet<u8>, usize, Coding, SpreadSeal))| {
-        // What stands there twice is not all in use.
-        named.contains(id) && seal.spare > 1 && seal.slices.len() >= seal.spare && indexes.len() == *count
-    };
-    let found = found.into_iter().filter(is_whole).map(|(_, (_, _, _, seal))| seal);
-    if opened.is_ok() { found.collect() } else { Vec::new() }
+    if opened.is_err() {
+        return Vec::new();
+    }
+    let whole = found.into_iter().filter(|(id, seal)| named.contains(id) && seal.is_whole());
+    let spread = whole.map(|(_, seal)| SpreadSeal { spare: usize::from(seal.coding.parity()), slices: seal.apart });
+    spread.filter(|seal| seal.spare > 1 && seal.slices.len() >= seal.spare).collect()
 }
 
 /// The first record in a log that holds something of a client's, if there is one.

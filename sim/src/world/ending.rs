@@ -2,7 +2,9 @@
 //! takes writes as on its first day, and forgets all that it is told to forget.
 
 use super::World;
-use crate::oracle::{Broken, Excuse, Promise, demand, records};
+use super::rot::Rot;
+use crate::oracle::records::{self, Holdings};
+use crate::oracle::{Broken, Excuse, Promise, demand};
 use crate::sometimes::Sometimes;
 use crate::tape::place::FINALE;
 use bytes::Bytes;
@@ -53,13 +55,17 @@ impl World {
             Reply::Compacted(_) => {}
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),
         }
-        let alive = self.nodes[node].oracle.model.live_versions().map(|(id, _)| *id).collect();
-        records::check_compacted(&self.nodes[node].disk, &alive)?;
+        let it = &self.nodes[node];
+        let holdings = Holdings::read(&it.disk)?;
+        holdings.check_compacted(&it.oracle.model.live_versions().map(|(id, _)| *id).collect())?;
+        it.oracle.check_sealing(&holdings, &self.workload.codings, self.config.coding)?;
         self.nodes[node].over = true;
         self.look(node, &[], true, Excuse::default())?;
         self.stats(node)?;
         self.rest(node)?;
-        self.plaintext.check(&self.nodes[node].disk)?;
+        let it = &mut self.nodes[node];
+        self.plaintext.check(&it.disk)?;
+        it.oracle.check_chunk_keys(&it.disk, &self.keys, &self.config, &mut it.scratch)?;
         self.takes_writes(node)?;
         self.forgets(node)
     }
@@ -70,9 +76,11 @@ impl World {
             self.scrub(node, true)?;
         }
         self.nodes[node].rotten = false;
-        let former = self.nodes[node].rot.take();
-        self.nodes[node].former_rot.extend(former);
-        self.nodes[node].torn = false;
+        let it = &mut self.nodes[node];
+        let former = it.rot.take();
+        it.left_rotten |= former.iter().flat_map(Rot::places).any(|place| place.is_there(&it.disk));
+        it.former_rot.extend(former);
+        it.torn = false;
         Ok(())
     }
 
@@ -92,8 +100,11 @@ impl World {
         }
         let it = &self.nodes[node];
         if report.damage.is_empty()
-            && let Some(rot) = it.rot.as_ref().filter(|rot| rot.is_there(&it.disk))
-            && records::is_of_log(&it.disk, rot.name(), rot.start())
+            && let Some(rot) = it
+                .rot
+                .iter()
+                .flat_map(Rot::places)
+                .find(|place| place.is_there(&it.disk) && records::is_of_log(&it.disk, place.name(), place.start()))
         {
             return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot}")));
         }

@@ -98,8 +98,10 @@ impl World {
         let keeps_copies = rolls_back || steps.iter().any(|(_, step)| matches!(step, Step::RollBack(_)));
         let keys = keyring(swarm.signatures);
         let config = crate::local::config(&keys, swarm.coding, swarm.chunker);
+        let workload = Workload::new(setting.seed);
         Self {
-            workload: Workload::new(setting.seed),
+            plaintext: Plaintext::new(&keys, &workload.scopes()),
+            workload,
             budget: Budget { beyond: setting.beyond },
             network: SimNetwork::new(tape.clone(), setting.nodes, swarm.network),
             trace: Trace::new(setting.logged),
@@ -108,7 +110,6 @@ impl World {
             swarm,
             keys,
             config,
-            plaintext: Plaintext::default(),
             now: 0,
             heap: BinaryHeap::new(),
             scheduled: 0,
@@ -344,7 +345,8 @@ impl World {
             let it = &self.nodes[node];
             let of_index = damage.place.starts_with("the index");
             // What rotted and nothing refers to stays as it is until a compaction.
-            let harmless = damage.outcome == DamageOutcome::Harmless && it.rotted_before;
+            let harmless = damage.outcome == DamageOutcome::Harmless && it.rotted_before
+                || damage.outcome == DamageOutcome::Healed && it.left_rotten;
             let excused = it.is_excused() || of_index && it.has_spoiled_index() || harmless || self.budget.beyond;
             if !excused {
                 self.about = node;

@@ -152,7 +152,7 @@ pub(super) struct Node {
     pub(super) faults_before: u64,
     /// And how many syncs had failed.
     pub(super) syncs_before: u64,
-    /// Something was destroyed that is not healed yet.
+    /// Something was destroyed that is not healed yet, or no longer: what was healed comes back where the sync after it failed.
     pub(super) rotten: bool,
     /// Where that was.
     pub(super) rot: Option<Rot>,
@@ -160,6 +160,9 @@ pub(super) struct Node {
     pub(super) former_rot: Vec<Rot>,
     /// Something was destroyed at some time.
     pub(super) rotted_before: bool,
+    /// And something of that was left as it was by a scrub, for nothing would refer to it any more: until it is collected it may
+    /// be called harmless, and be healed.
+    pub(super) left_rotten: bool,
     /// How often the oracle has asked for a scrub, and asked again.
     pub(super) asked_again: u64,
     pub(super) tight: bool,
@@ -238,6 +241,7 @@ impl Node {
             rot: None,
             former_rot: Vec::new(),
             rotted_before: false,
+            left_rotten: false,
             asked_again: 0,
             tight: false,
             tight_index: 0,

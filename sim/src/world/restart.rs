@@ -119,6 +119,7 @@ impl World {
             let calm = attempts > ATTEMPTS;
             self.set_rates(node, true);
             let it = &mut self.nodes[node];
+            it.rotten |= it.former_rot.iter().flat_map(Rot::places).any(|place| place.is_there(&it.disk));
             it.begin(None);
             it.disk.pause(calm);
             if calm || attempts > 1 || it.disk.fault_counts().of(Fault::FillsUp) > 0 {
@@ -339,6 +340,9 @@ impl World {
         };
         self.nodes[node].asked_to_compact = true;
         let recodes = matches!(request, Request::Recode(_));
+        if recodes {
+            self.workload.codings.recode(self.config.coding);
+        }
         let reply = self.ask_through(node, request)?;
         if recodes {
             let done = matches!(reply, Some(Reply::Recoded(_)));

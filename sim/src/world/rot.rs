@@ -158,6 +158,11 @@ impl Rot {
         self.sectors.start * 512
     }
 
+    /// Each of the places that rotted at once.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Self> {
+        core::iter::once(self).chain(&self.others)
+    }
+
     fn new(disk: &FaultyDisk, name: FileName, sectors: Range<u64>, damage: Damage) -> Self {
         let before = bytes_of(disk, &name, &sectors);
         let len = disk.contents(Volume::Blocks, &name).map_or(0, |bytes| bytes.len());
@@ -186,7 +191,7 @@ impl Rot {
         struck
     }
 
-    /// Whether the sectors that rotted still hold what they held then, or still cannot be read. Other bytes
+    /// Whether the sectors of this place that rotted still hold what they held then, or still cannot be read. Other bytes
     /// may have been written since by right: the end of a log is cut off and written anew.
     pub(super) fn is_there(&self, disk: &FaultyDisk) -> bool {
         let Some(rotten) = &self.rotten else {

@@ -1,6 +1,7 @@
 //! Rounds: some operations that overlap, and what comes of them.
 
 use super::detail::Detail;
+use super::rot::Rot;
 use super::strikes::Looming;
 use super::{Happening, Pumped, World};
 use crate::disk::Fault;
@@ -159,13 +160,18 @@ impl World {
     /// Whoever only looks finds what is rotten, too.
     fn scrubbed(&self, node: usize, tasks: &[Task], alone: bool) -> Result<(), Broken> {
         let it = &self.nodes[node];
-        let rot = it.rot.as_ref().filter(|rot| it.rotten && rot.is_there(&it.disk));
-        let Some(rot) = rot.filter(|_| alone && !it.has_faults() && !it.read_only) else { return Ok(()) };
+        let rot = it.rot.as_ref().filter(|_| it.rotten && alone && !it.has_faults() && !it.read_only);
+        let Some(rot) = rot else { return Ok(()) };
         let overlooks = |task: &Task| match (&task.asked, &task.reply) {
             (Some(Request::Scrub { repair: false }), Some(Reply::Scrubbed(report))) => report.damage.is_empty(),
             _ => false,
         };
-        if tasks.iter().any(overlooks) && records::shows(&it.disk, rot.name(), &|bytes| rot.touches(rot.name(), bytes))
+        let shows = |place: &Rot| {
+            place.is_there(&it.disk)
+                && records::shows(&it.disk, place.name(), &|bytes| place.touches(place.name(), bytes))
+        };
+        if tasks.iter().any(overlooks)
+            && let Some(rot) = rot.places().find(|place| shows(place))
         {
             return Err(Broken::new(Promise::P2, format!("a scrub that repairs nothing overlooks {rot}")));
         }

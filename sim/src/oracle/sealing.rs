@@ -1,0 +1,105 @@
+//! How contents are sealed, against what was asked for: by which coding, and shared with whom.
+
+use super::records::Holdings;
+use super::{Broken, Oracle, demand};
+use bytes::Bytes;
+use ouroboros_engine::id::SealId;
+use ouroboros_engine::keys::DedupScope;
+use ouroboros_engine::seal::{Coding, Layout};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Contents that begin alike for so many bytes may share seals; the workload makes no others that do.
+const BEGINNING_LEN: usize = 1024;
+
+/// The codings that were asked for, whatever came of it: what is sealed for one put may be shared by the next, whose coding is
+/// another.
+#[derive(Debug, Default)]
+pub(crate) struct AskedCodings {
+    /// Of contents, by how they begin. None stands for the store's own.
+    of_contents: BTreeMap<Bytes, BTreeSet<Option<Coding>>>,
+    /// Of everything.
+    of_all: BTreeSet<Coding>,
+}
+
+fn beginning(content: &Bytes) -> Bytes {
+    content.slice(..content.len().min(BEGINNING_LEN))
+}
+
+impl AskedCodings {
+    /// Somebody puts a value.
+    pub(crate) fn put(&mut self, content: &Bytes, coding: Option<Coding>) {
+        self.of_contents.entry(beginning(content)).or_default().insert(coding);
+    }
+
+    /// Somebody has everything recoded.
+    pub(crate) fn recode(&mut self, coding: Coding) {
+        self.of_all.insert(coding);
+    }
+
+    /// Whether a seal of that content may lie like this, in a store that was made with that coding. A short one has fewer slices
+    /// than were asked for.
+    fn permit(&self, content: &Bytes, found: Layout, own: Coding) -> bool {
+        let is_asked = |asked: Coding| Layout::plan(found.ciphertext_len(), asked) == found;
+        let mut of_content = match self.of_contents.get(&beginning(content)) {
+            Some(asked) => asked.iter().map(|coding| coding.unwrap_or(own)),
+            None => return true,
+        };
+        of_content.any(is_asked) || self.of_all.iter().any(|coding| is_asked(*coding))
+    }
+}
+
+impl Oracle {
+    /// Holds the seals in a log that was compacted against how they were to be made. `own`: what the store codes by unless it
+    /// is asked for something else.
+    ///
+    /// # Errors
+    /// P1, with a seal of which more or fewer slices may be lost than anybody asked for; P8, with one that is shared beyond the
+    /// scope of a value.
+    pub(crate) fn check_sealing(&self, log: &Holdings, asked: &AskedCodings, own: Coding) -> Result<(), Broken> {
+        let layouts = log.layouts();
+        let mut scopes: BTreeMap<SealId, DedupScope> = BTreeMap::new();
+        for (id, header) in log.versions() {
+            let Some(content) = self.model.live(id).and_then(|version| version.content.as_ref()) else { continue };
+            let scope = self.scopes.get(&id);
+            for seal in log.seals_of(header) {
+                for layout in layouts.get(&seal).into_iter().flatten() {
+                    let permitted = asked.permit(content, *layout, own);
+                    let coding = layout.coding();
+                    demand!(
+                        P1,
+                        permitted,
+                        "seal {seal} of version {id} is coded by {coding:?}, and nobody asked for that"
+                    );
+                }
+                if let Some(scope) = scope {
+                    let other = scopes.entry(seal).or_insert(*scope);
+                    demand!(P8, other == scope, "values of {other:?} and of {scope:?} share seal {seal}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coding_is_permitted_to_those_contents_that_it_was_asked_for() {
+        let coding = |data, parity| Coding::new(data, parity).unwrap();
+        let (own, asked_for, other) = (coding(2, 1), coding(4, 2), coding(3, 2));
+        let (one, two) = (Bytes::from(vec![1; 5000]), Bytes::from(vec![2; 5000]));
+        let mut asked = AskedCodings::default();
+        asked.put(&one, Some(asked_for));
+        asked.put(&two, None);
+        let permitted = |asked: &AskedCodings, content, found| asked.permit(content, Layout::plan(60_000, found), own);
+        assert!(permitted(&asked, &one, asked_for) && !permitted(&asked, &one, own));
+        assert!(permitted(&asked, &two, own) && !permitted(&asked, &two, asked_for));
+        // What begins alike may have been sealed for either.
+        asked.put(&Bytes::from(vec![1; 9000]), None);
+        assert!(permitted(&asked, &one, own) && !permitted(&asked, &one, other));
+        asked.recode(other);
+        assert!(permitted(&asked, &one, other) && permitted(&asked, &two, other));
+    }
+}
