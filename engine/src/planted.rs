@@ -145,6 +145,8 @@ bugs! {
     OneSliceSpared: 1, "read-back after as many slices of a seal have rotted as it has to spare";
     /// The coding that was asked for last is forgotten by the next process.
     PolicyForgotten: 1, "the coding in force after a restart, against what was asked for";
+    /// What a put asks of its own coding is ignored.
+    PutCodingIgnored: 1, "the coding of every seal, against what its puts asked for";
     /// The slices of a seal lie side by side, and are marked as if they lay apart.
     SlicesTogether: 1, "read-back after a burst of bad sectors within the coding's parity";
     /// A scrub says that it has mended a seal, and writes nothing.
@@ -163,6 +165,10 @@ bugs! {
     RangeOffByOne: 2, "every range that is read against the model";
 
     // Secrets and budgets.
+    /// Whatever scope a put asks for, its seals are shared with everybody's.
+    ScopeIgnored: 8, "who shares a seal, against the scopes of their puts";
+    /// A range of any length is read at once.
+    RangesUnlimited: 9, "every range that is read, against the limit";
     /// The path in a public header is the key's name itself.
     NameInClear: 8, "the marker in key names is on no disk";
     /// Whoever reads is never asked to wait.

@@ -1,6 +1,7 @@
 //! Everything that can befall a node, in one list: rows of tables.
 
 use crate::disk::{CrashVariant, Damage, Fault};
+use crate::network::NetworkFault;
 use crate::swarm::Disruption;
 use core::fmt;
 
@@ -43,6 +44,8 @@ pub enum Cause {
     Rot(Rot),
     /// Something else happened to the node.
     Befell(Disruption),
+    /// The network did something to a frame for the node, or to its links.
+    Network(NetworkFault),
 }
 
 const REMAINS: [Remains; 4] = [Remains::Everything, Remains::Nothing, Remains::Some, Remains::Torn];
@@ -51,17 +54,19 @@ const ROTS: [Rot; 5] = [Rot::FlippedBit, Rot::Zeroed, Rot::Replaced, Rot::Unread
 const FIRST_REMAINS: usize = Fault::ALL.len();
 const FIRST_ROT: usize = FIRST_REMAINS + REMAINS.len();
 const FIRST_BEFELL: usize = FIRST_ROT + ROTS.len();
+const FIRST_NETWORK: usize = FIRST_BEFELL + Disruption::ALL.len();
 
 impl Cause {
     /// How many there are.
-    pub const COUNT: usize = FIRST_BEFELL + Disruption::ALL.len();
+    pub const COUNT: usize = FIRST_NETWORK + NetworkFault::COUNT;
 
     /// All of them, in order.
     pub fn all() -> impl Iterator<Item = Self> {
         let disk = Fault::ALL.into_iter().map(Self::Disk);
         let power = REMAINS.into_iter().map(Self::Power);
         let rot = ROTS.into_iter().map(Self::Rot);
-        disk.chain(power).chain(rot).chain(Disruption::ALL.into_iter().map(Self::Befell))
+        let befell = Disruption::ALL.into_iter().map(Self::Befell);
+        disk.chain(power).chain(rot).chain(befell).chain(NetworkFault::ALL.into_iter().map(Self::Network))
     }
 
     /// Its place among all.
@@ -72,6 +77,7 @@ impl Cause {
             Self::Power(remains) => FIRST_REMAINS + remains as usize,
             Self::Rot(rot) => FIRST_ROT + rot as usize,
             Self::Befell(disruption) => FIRST_BEFELL + disruption as usize,
+            Self::Network(fault) => FIRST_NETWORK + fault as usize,
         }
     }
 
@@ -90,6 +96,7 @@ impl Cause {
             Self::Rot(Rot::Unreadable) => "rot-unreadable",
             Self::Rot(Rot::Garbage) => "rot-garbage",
             Self::Befell(disruption) => disruption.name(),
+            Self::Network(fault) => fault.name(),
         }
     }
 
@@ -112,6 +119,7 @@ impl Cause {
             Self::Rot(Rot::Unreadable) => "in a closed store a sector becomes unreadable",
             Self::Rot(Rot::Garbage) => "in a closed store a sector becomes noise",
             Self::Befell(disruption) => disruption.text(),
+            Self::Network(fault) => fault.text(),
         }
     }
 }

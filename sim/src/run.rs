@@ -136,6 +136,13 @@ impl Sim {
         self
     }
 
+    /// The seed draws how many nodes there are, between these, both of them included.
+    #[must_use]
+    pub fn any_nodes(self, least: u8, most: u8) -> Self {
+        let more = crate::swarm::draw_nodes(self.setting.seed, most.saturating_sub(least));
+        self.nodes(least.saturating_add(more))
+    }
+
     /// Lets the world destroy more than the promises allow for. Then the only demand is a clear error, never wrong bytes.
     #[must_use]
     pub const fn beyond(mut self, beyond: bool) -> Self {

@@ -64,6 +64,7 @@ enum Knob {
     CompactEvery,
     ParityGroup,
     SpreadLen,
+    Nodes,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -325,6 +326,12 @@ impl Swarm {
             },
         }
     }
+}
+
+/// How many nodes more than the fewest there are, `most` at most. It is drawn before all else, for a run has its nodes from the
+/// beginning, and stands in its schedule.
+pub(crate) fn draw_nodes(seed: u64, most: u8) -> u8 {
+    Tape::random(seed).below_at(STREAM, Knob::Nodes as u64, u64::from(most) + 1) as u8
 }
 
 /// How much rarer the operations are that a fault fits than reads and writes: a rate is one of these.

@@ -53,11 +53,28 @@ impl FaultTable {
         }
     }
 
+    /// The rows: what befalls frames and links where there are any, that is in worlds of several nodes.
+    fn causes(&self) -> impl Iterator<Item = Cause> {
+        let of_network = |cause: &Cause| matches!(cause, Cause::Network(_));
+        let networked = Cause::all().filter(of_network).any(|cause| self.total(cause) > 0);
+        Cause::all().filter(move |cause| networked || !of_network(cause))
+    }
+
+    /// How many cells can be filled.
+    #[must_use]
+    pub fn possible(&self) -> usize {
+        self.cells().filter(|(cause, state)| impossible(*cause, *state).is_none()).count()
+    }
+
+    fn cells(&self) -> impl Iterator<Item = (Cause, State)> {
+        self.causes().flat_map(|cause| State::all().map(move |state| (cause, state)))
+    }
+
     /// The cells that are empty and need not be, a line for each cause.
     #[must_use]
     pub fn gaps_in_words(&self) -> String {
         let mut out = String::new();
-        for cause in Cause::all() {
+        for cause in self.causes() {
             let states: Vec<&str> =
                 self.gaps().filter(|(other, _)| *other == cause).map(|(_, state)| state.name()).collect();
             if !states.is_empty() {
@@ -69,12 +86,12 @@ impl FaultTable {
 
     /// The cells that are not empty.
     pub fn iter(&self) -> impl Iterator<Item = (Cause, State, u64)> + '_ {
-        cells().map(|(cause, state)| (cause, state, self.of(cause, state))).filter(|(_, _, count)| *count > 0)
+        self.cells().map(|(cause, state)| (cause, state, self.of(cause, state))).filter(|(_, _, count)| *count > 0)
     }
 
     /// The cells that are empty and need not be.
     pub fn gaps(&self) -> impl Iterator<Item = (Cause, State)> + '_ {
-        cells().filter(|(cause, state)| self.of(*cause, *state) == 0 && impossible(*cause, *state).is_none())
+        self.cells().filter(|(cause, state)| self.of(*cause, *state) == 0 && impossible(*cause, *state).is_none())
     }
 
     /// The cells that are not empty and were thought to have to be: the list of [impossible] ones is wrong then.
@@ -85,22 +102,19 @@ impl FaultTable {
     }
 }
 
-fn cells() -> impl Iterator<Item = (Cause, State)> {
-    Cause::all().flat_map(|cause| State::all().map(move |state| (cause, state)))
-}
-
-/// How many cells can be filled.
-#[must_use]
-pub fn possible() -> usize {
-    cells().filter(|(cause, state)| impossible(*cause, *state).is_none()).count()
-}
-
 /// Why a cause cannot strike in a state within the budget; none if it can.
 #[must_use]
 pub const fn impossible(cause: Cause, state: State) -> Option<&'static str> {
     match cause {
         Cause::Disk(Fault::EarlyEnd) => Some("the disk's contract forbids it; only tests ask for it"),
         Cause::Disk(fault) => impossible_for_disk(fault, state),
+        // Links are struck when a round begins, whether a node is there or not.
+        Cause::Network(fault) if !fault.is_of_a_frame() => match state {
+            State::AtRest | State::Dead => None,
+            _ => impossible_between_rounds(state),
+        },
+        // Others write whatever the node does for which a frame is meant.
+        Cause::Network(_) => None,
         // The power fails at an operation of the disk, or between two turns of a process.
         Cause::Power(_) => match state {
             State::AtRest | State::Dead => Some("nothing is under way that a power failure could take"),
@@ -216,7 +230,7 @@ impl fmt::Display for FaultTable {
         write!(f, "{:<28}", "")?;
         State::all().try_for_each(|state| write!(f, "{:>6}", letter(state)))?;
         writeln!(f, "{:>8}", "sum")?;
-        for cause in Cause::all() {
+        for cause in self.causes() {
             let mut line = format!("{:<28}", cause.name());
             for state in State::all() {
                 let cell = match (self.of(cause, state), impossible(cause, state)) {
@@ -229,8 +243,8 @@ impl fmt::Display for FaultTable {
             line.push_str(&format!("{:>8}", short(self.total(cause))));
             writeln!(f, "{}", line.trim_end())?;
         }
-        let gaps = self.gaps().count();
-        writeln!(f, "{} of {} possible cells are filled", possible() - gaps, possible())?;
+        let (gaps, possible) = (self.gaps().count(), self.possible());
+        writeln!(f, "{} of {possible} possible cells are filled", possible - gaps)?;
         for (cause, state) in self.surprises() {
             writeln!(f, "not impossible after all: {cause} while {state}")?;
         }
@@ -241,11 +255,13 @@ impl fmt::Display for FaultTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::NetworkFault;
 
     #[test]
     fn what_is_called_impossible_is_seldom_and_has_a_reason() {
-        assert!(possible() * 2 > Cause::COUNT * State::COUNT, "{} of {}", possible(), Cause::COUNT * State::COUNT);
         let empty = FaultTable::default();
+        let (possible, all) = (empty.possible(), empty.cells().count());
+        assert!(possible * 2 > all, "{possible} of {all}");
         assert!(empty.gaps_in_words().contains("no kill while: read-only, rebuilding the index"));
         let mut surprised = FaultTable::default();
         surprised.count(Cause::Disk(Fault::Slow), State::AtRest);
@@ -260,6 +276,21 @@ mod tests {
         let mut sum = table.clone();
         sum.add(&table);
         assert_eq!(sum.iter().collect::<Vec<_>>(), [(Cause::Disk(Fault::Crash), state, 2)]);
-        assert_eq!(sum.gaps().count(), possible() - 1);
+        assert_eq!(sum.gaps().count(), sum.possible() - 1);
+    }
+
+    #[test]
+    fn what_befalls_frames_has_rows_where_there_are_frames() {
+        let mut table = FaultTable::default();
+        let alone = table.possible();
+        let of_frames = NetworkFault::OF_FRAMES * State::COUNT;
+        let links = || NetworkFault::ALL.into_iter().filter(|fault| !fault.is_of_a_frame());
+        let may = |(fault, state): &(NetworkFault, State)| impossible(Cause::Network(*fault), *state).is_none();
+        let of_links = links().flat_map(|fault| State::all().map(move |state| (fault, state))).filter(may).count();
+        assert!(of_links < links().count() * State::COUNT);
+        assert!(!table.to_string().contains("link-drop") && !table.gaps_in_words().contains("link-delay"));
+        table.count(Cause::Network(NetworkFault::Drop), State::Dead);
+        assert!(table.to_string().contains("link-drop") && table.gaps_in_words().contains("no link-delay while"));
+        assert_eq!(table.possible(), alone + of_frames + of_links);
     }
 }

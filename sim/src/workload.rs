@@ -62,7 +62,7 @@ const AGAIN_WHICH: u64 = 47;
 const _: () = assert!(Field::More as u64 + AGAIN_WHICH < FIELDS);
 
 /// What is longer is cut into seals, in bytes; what is not stands in a version's body.
-pub(crate) const LARGE: usize = 4096;
+const LARGE: usize = 4096;
 
 /// The draws of one slot.
 pub(crate) struct Slot<'a> {
@@ -396,7 +396,13 @@ impl Workload {
                 let content = model.versions.get(&blob).and_then(|version| version.content.as_ref());
                 let len = content.map_or(0, |content| content.len() as u64);
                 let start = slot.below(Field::Second, len + 2);
-                let end = start + slot.below(Field::Third, (len + 2).min(swarm.limits.read_len + 1));
+                let wanted = slot.below(Field::Third, (len + 2).min(swarm.limits.read_len + 1));
+                // Seldom more than is read at once, or an end before the beginning.
+                let end = match slot.below(Field::Count, 16) {
+                    14 => start + wanted + swarm.limits.read_len,
+                    15 => start.saturating_sub(wanted),
+                    _ => start + wanted,
+                };
                 Request::Read { blob, range: start..end }
             }
             Kind::Heads => Request::Heads(self.key(slot, swarm)),
@@ -475,7 +481,17 @@ impl Workload {
             note.push(attribute as u8);
             let _fits = attributes.set("note", note);
         }
-        let mut want = Want { attributes: attributes.clone(), scope: Some(scope), ..Want::of(key.clone()) };
+        // The pieces of a stream are counted there.
+        let version_kind = match kind {
+            Kind::Stream => BlobKind::Child,
+            _ => match slot.below(Field::Count, 12) {
+                10 => BlobKind::Merger,
+                11 => BlobKind::VersionVector,
+                _ => BlobKind::Child,
+            },
+        };
+        let mut want =
+            Want { attributes: attributes.clone(), kind: version_kind, scope: Some(scope), ..Want::of(key.clone()) };
         if let Base::Versions(parents) = &base {
             for parent in parents {
                 want.refusal = want.refusal.or_else(|| match model.live(*parent) {
@@ -511,7 +527,7 @@ impl Workload {
         if let (None, Some(content)) = (want.source, &want.content) {
             self.codings.put(content, coding);
         }
-        let options = PutOptions { attributes, base, kind: BlobKind::Child, coding, scope };
+        let options = PutOptions { attributes, base, kind: version_kind, coding, scope };
         (Put { key, source, options }, want)
     }
 }

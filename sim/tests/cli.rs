@@ -61,6 +61,20 @@ fn a_broken_promise_ends_with_1_and_its_schedule_can_be_replayed_shrunk_and_draw
     let told = text(&output.stderr);
     let line = told.lines().find(|line| line.starts_with("ouroboros-sim replay ")).expect("how to see it again");
     let file = line.split_ascii_whitespace().nth(2).unwrap();
+    // It was minimised, and the end of its story is there to be read at once.
+    assert!(file.ends_with(".min.schedule") && told.contains("BROKEN: P7 canary"), "{told}");
+    let whole = file.replace(".min.", ".");
+    let choices = |file: &str| std::fs::read_to_string(folder.path().join(file)).unwrap().lines().count();
+    assert!(choices(file) < choices(&whole), "{told}");
+
+    // A page that cannot be written takes nothing of that away.
+    let seed = whole.trim_start_matches("seed-").trim_end_matches(".schedule");
+    std::fs::remove_file(folder.path().join(&whole)).unwrap();
+    let output = sim(folder.path(), &["run", "--seed", seed, "--canary", "--html", "no/folder.html"]);
+    assert_eq!(code(&output), 1);
+    assert!(text(&output.stderr).contains("no/folder.html cannot be written"));
+    assert!(folder.path().join(&whole).exists());
+    assert_eq!(code(&sim(folder.path(), &["replay", file, "--html", "no/folder.html"])), 1);
 
     let output = sim(folder.path(), &["replay", file, "--html", "story.html"]);
     assert_eq!(code(&output), 1);
@@ -83,12 +97,17 @@ fn a_broken_promise_ends_with_1_and_its_schedule_can_be_replayed_shrunk_and_draw
 fn what_makes_no_sense_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("no.schedule"), "nothing of the kind").unwrap();
-    let senseless: [&[&str]; 9] = [
+    let senseless: [&[&str]; 14] = [
         &[],
         &["run"],
         &["run", "--seed", "x"],
         &["run", "--seeds", "5..5"],
         &["run", "--seeds", "0..2", "--html", "a.html"],
+        &["run", "--seed", "1", "--jobs", "2"],
+        &["run", "--seed", "1", "--html", "no/folder.html"],
+        &["run", "--seed", "1", "--nodes", "0"],
+        &["run", "--seed", "1", "--nodes", "3..3"],
+        &["run", "--seed", "1", "--nodes", "2..99"],
         &["replay", "not there"],
         &["replay", "no.schedule"],
         &["shrink", "no.schedule"],
@@ -139,7 +158,8 @@ fn several_nodes_are_run_explained_replayed_and_drawn_with_a_lane_each() {
     assert_eq!(code(&sim(folder.path(), &arguments)), 0);
     let page = std::fs::read_to_string(folder.path().join("story.html")).unwrap();
     assert!((0..3).all(|node| page.contains(&format!(">client {node}<")) && page.contains(&format!(">disk {node}<"))));
-    let output = sim(folder.path(), &[&["run", "--seeds", "0..50", "--canary"], &three[..]].concat());
+    let wanted = ["run", "--seeds", "0..50", "--canary", "--shrink-seconds", "0"];
+    let output = sim(folder.path(), &[&wanted, &three[..]].concat());
     assert_eq!(code(&output), 1);
     let told = text(&output.stderr);
     let line = told.lines().find(|line| line.starts_with("ouroboros-sim replay ")).expect("how to see it again");
@@ -147,6 +167,17 @@ fn several_nodes_are_run_explained_replayed_and_drawn_with_a_lane_each() {
     assert!(std::fs::read_to_string(folder.path().join(file)).unwrap().contains("\nnodes 3\n"));
     assert_eq!(code(&sim(folder.path(), &["replay", file])), 1);
     assert_eq!(code(&sim(folder.path(), &["run", "--seed", "1", "--nodes", "99"])), 2);
+}
+
+#[test]
+fn seeds_draw_how_many_nodes_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["run", "--seeds", "0..12", "--operations", "4", "--nodes", "2..5", "--json"];
+    let output = sim(folder.path(), &arguments);
+    assert_eq!(code(&output), 0);
+    let nodes = |line: &str| serde_json::from_str::<Value>(line).unwrap()["nodes"].as_u64().unwrap();
+    let drawn: std::collections::BTreeSet<u64> = text(&output.stdout).lines().map(nodes).collect();
+    assert_eq!(drawn.into_iter().collect::<Vec<_>>(), [2, 3, 4]);
 }
 
 #[test]

@@ -235,8 +235,12 @@ impl<D: Disk> Engine<D> {
         if let Base::Versions(parents) = &put.options.base {
             self.check_parents(&put, key_hash, parents)?;
         }
-        let scope = self.scope_context(&put.options.scope)?;
-        let coding = put.options.coding.unwrap_or(self.config.coding);
+        let scope = match planted(Bug::ScopeIgnored) {
+            true => self.scope_context(&DedupScope::Realm)?,
+            false => self.scope_context(&put.options.scope)?,
+        };
+        let asked = put.options.coding.filter(|_| !planted(Bug::PutCodingIgnored));
+        let coding = asked.unwrap_or(self.config.coding);
         let id = UploadId(self.puts.next);
         self.puts.next += 1;
         self.puts.uploads.insert(id, Upload::new(ticket, put, key_hash, scope, coding));

@@ -75,6 +75,12 @@ impl NetworkFault {
     /// How many of them strike a frame.
     pub const OF_FRAMES: usize = Self::Partition as usize;
 
+    /// Whether it strikes one frame; else links, for a while.
+    #[must_use]
+    pub const fn is_of_a_frame(self) -> bool {
+        (self as usize) < Self::OF_FRAMES
+    }
+
     /// Whether it is the work of the attacker in the middle.
     #[must_use]
     pub const fn is_attack(self) -> bool {

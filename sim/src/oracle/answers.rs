@@ -67,13 +67,18 @@ impl Oracle {
                 demand!(P3, live || !of_version(blob), "purged version {blob} was read");
                 let content = self.model.versions.get(blob).and_then(|version| version.content.clone());
                 let content = content.unwrap_or_default();
-                let end = (range.end as usize).min(content.len());
-                let start = (range.start as usize).min(end);
+                let (start, end) = (range.start, range.end.min(content.len() as u64));
+                let (start, end) = (start.min(end) as usize, end as usize);
+                demand!(P9, range.end.saturating_sub(range.start) <= self.read_len, "{range:?} was read at once");
                 demand!(P2, pieces.concat() == content[start..end], "other bytes at {range:?} of {blob}");
             }
             (Request::Read { blob, range }, Reply::Failed(failure)) => match failure {
                 Failure::TooLarge { .. } => {
-                    demand!(P2, range.end - range.start > 700, "{range:?} is too large to read");
+                    demand!(
+                        P2,
+                        range.end.saturating_sub(range.start) > self.read_len,
+                        "{range:?} is too large to read"
+                    );
                 }
                 Failure::NoSuchVersion(id) => {
                     let purged = self.model.live(*blob).is_none();
@@ -188,6 +193,8 @@ impl Oracle {
     ) -> Result<(), Broken> {
         let got = match got {
             Err(failure) if excuse.covers(failure) || self.beyond => {
+                let refused = *failure == Failure::Full && !self.beyond;
+                demand!(P10, !refused, "{expected:?} is asked for, and was refused by a full disk");
                 let healed = matches!(failure, Failure::Damaged { .. }) && !excuse.struck && !self.beyond;
                 demand!(
                     P1,

@@ -2,10 +2,11 @@
 //! something that was asked, and everything that was acknowledged must be shown.
 
 use super::model::{Model, Version};
+use super::sealing::Scopes;
 use super::{Broken, Excuse, Oracle, Promise, Want, demand};
 use crate::workload::Task;
 use bytes::Bytes;
-use ouroboros_engine::blob::{Attributes, BlobKind};
+use ouroboros_engine::blob::Attributes;
 use ouroboros_engine::id::{BlobId, Hlc};
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{self, Failure, PurgeTarget, Reply, Written};
@@ -179,6 +180,13 @@ impl Oracle {
             let (want, told) = match written.remove(id) {
                 Some((want, outcome)) => {
                     demand!(P2, outcome.created == version.created, "version {id} of {key} has two stamps");
+                    let kind = want.kind_of(version.parents.len());
+                    demand!(
+                        P5,
+                        kind == Some(version.kind),
+                        "version {id} of {key} is a {:?}, not {kind:?}",
+                        version.kind
+                    );
                     (want, true)
                 }
                 None => {
@@ -189,6 +197,7 @@ impl Oracle {
                             && want.content.as_ref() == content
                             && held.is_none_or(|held| held.attributes == want.attributes)
                             && want.content.is_none() == version.gone
+                            && want.kind_of(version.parents.len()) == Some(version.kind)
                             && match &want.parents {
                                 Some(parents) => *parents == version.parents,
                                 None => version.parents.len() <= 1,
@@ -268,12 +277,12 @@ impl Oracle {
     }
 
     fn add(&mut self, id: BlobId, want: &Want, parents: Vec<BlobId>, created: Hlc) {
-        let kind = if parents.len() > 1 { BlobKind::Merger } else { BlobKind::Child };
         let version = Version {
             key: want.key.clone(),
+            // One that is shown as another is seen by who looks at the history.
+            kind: want.kind_of(parents.len()).unwrap_or(want.kind),
             parents,
             created,
-            kind,
             content: want.content.clone(),
             attributes: want.attributes.clone(),
             chunks: BTreeSet::new(),
@@ -284,11 +293,12 @@ impl Oracle {
 
     /// A copy shares the seals of what it copies, whatever its own scope.
     fn learn_scope(&mut self, id: BlobId, want: &Want) {
-        let scope = match want.source {
-            Some(source) => self.scopes.get(&source).copied(),
-            None => want.scope,
+        let Some(own) = want.scope else { return };
+        let of_seals = match want.source {
+            Some(source) => self.scopes.get(&source).and_then(|scopes| scopes.of_seals),
+            None => Some(own),
         };
-        self.scopes.extend(scope.map(|scope| (id, scope)));
+        self.scopes.insert(id, Scopes { own, of_seals });
     }
 
     /// A write may fail only because of what it names.
@@ -308,6 +318,12 @@ impl Oracle {
             Failure::NoSuchVersion(id) => {
                 named(*id)
                     && self.model.versions.get(id).is_none_or(|version| version.purged || purging(*id, &version.key))
+            }
+            // There is no merger of less than two.
+            Failure::Invalid(why)
+                if want.kind_of(want.parents.as_ref().map_or(1, Vec::len)).is_none() && why.contains("merger") =>
+            {
+                true
             }
             // A stream that was refused at its opening is not there when it ends.
             Failure::Invalid(_) => {

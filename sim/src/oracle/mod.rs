@@ -13,10 +13,11 @@ pub(crate) use learn::{Held, Shown, Sight};
 pub use model::Model;
 pub(crate) use plaintext::Plaintext;
 pub(crate) use sealing::AskedCodings;
+use sealing::Scopes;
 
 use bytes::Bytes;
 use core::fmt;
-use ouroboros_engine::blob::Attributes;
+use ouroboros_engine::blob::{Attributes, BlobKind};
 use ouroboros_engine::id::{AuthorId, BlobId};
 use ouroboros_engine::keys::DedupScope;
 use ouroboros_engine::names::KeyName;
@@ -188,6 +189,8 @@ pub(crate) struct Want {
     pub(crate) key: KeyName,
     pub(crate) content: Option<Bytes>,
     pub(crate) attributes: Attributes,
+    /// What is asked for; a child of several is a merger.
+    pub(crate) kind: BlobKind,
     /// Exactly what it follows; none: the winner.
     pub(crate) parents: Option<Vec<BlobId>>,
     /// Why it must fail, as things stood when it was sent.
@@ -199,11 +202,21 @@ pub(crate) struct Want {
 }
 
 impl Want {
+    /// The kind of a version of so many parents; none where there is no such version.
+    pub(crate) const fn kind_of(&self, parents: usize) -> Option<BlobKind> {
+        match (self.kind, parents) {
+            (BlobKind::Child, 2..) => Some(BlobKind::Merger),
+            (BlobKind::Merger, 0..2) => None,
+            (kind, _) => Some(kind),
+        }
+    }
+
     pub(crate) fn of(key: KeyName) -> Self {
         Self {
             key,
             content: None,
             attributes: Attributes::new(),
+            kind: BlobKind::Child,
             parents: None,
             refusal: None,
             source: None,
@@ -264,14 +277,16 @@ pub(crate) struct Oracle {
     pub(crate) crashes: u32,
     /// Nothing is known for certain any more: only what is read must be right.
     pub(crate) beyond: bool,
+    /// Bytes that may be read at once.
+    read_len: u64,
     /// The codings of which one is in force: several where nobody was told whether a recoding was done.
     codings: BTreeSet<(u8, u8)>,
     /// Who may share seals with a version, where that is known: nobody was told which of two writes it was that turned up.
-    scopes: BTreeMap<BlobId, DedupScope>,
+    scopes: BTreeMap<BlobId, Scopes>,
 }
 
 impl Oracle {
-    pub(crate) fn new(author: AuthorId, canary: bool, coding: Coding) -> Self {
+    pub(crate) fn new(author: AuthorId, canary: bool, coding: Coding, read_len: u64) -> Self {
         Self {
             model: Model::default(),
             author,
@@ -281,6 +296,7 @@ impl Oracle {
             canary,
             crashes: 0,
             beyond: false,
+            read_len,
             codings: BTreeSet::from([(coding.data(), coding.parity())]),
             scopes: BTreeMap::new(),
         }

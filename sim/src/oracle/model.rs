@@ -21,7 +21,7 @@ pub struct Version {
     pub parents: Vec<BlobId>,
     /// Its stamp.
     pub created: Hlc,
-    /// Child or Merger.
+    /// Child, Merger or VersionVector.
     pub kind: BlobKind,
     /// None: the key is gone.
     pub content: Option<Bytes>,

@@ -1,8 +1,9 @@
 //! The search for what must be on no disk.
 
+use super::records::Holdings;
 use super::{Broken, Oracle, Promise};
 use crate::disk::FaultyDisk;
-use crate::workload::{LARGE, NAME_MARKER, SECRET_BYTE, VALUE_MARKER};
+use crate::workload::{NAME_MARKER, SECRET_BYTE, VALUE_MARKER};
 use memchr::memmem::Finder;
 use ouroboros_engine::env::Volume;
 use ouroboros_engine::id::Secret;
@@ -10,8 +11,11 @@ use ouroboros_engine::keys::{DedupScope, Keyring};
 use ouroboros_engine::node::StoreConfig;
 use ouroboros_engine::seal::{Chunker, Coding, Scratch, identify, seal};
 
-/// Of so many contents, the latest, the keys of the first chunk are looked for.
+/// Of so many contents the keys of the first chunk are looked for.
 const CONTENTS: usize = 2;
+
+/// The first so many are looked for at any time.
+const MARKERS: usize = 3;
 
 /// Looks for markers and keys in all files of a disk.
 #[derive(Debug)]
@@ -44,10 +48,29 @@ impl Plaintext {
         Self { finders }
     }
 
+    /// Looks for all of it.
+    ///
     /// # Errors
     /// P8, with the file and what stands in it.
     pub(crate) fn check(&self, disk: &FaultyDisk) -> Result<(), Broken> {
         look(disk, &self.finders)
+    }
+
+    /// Looks for what a value, a name and the master secret would show.
+    ///
+    /// # Errors
+    /// P8, with the file and what stands in it.
+    pub(crate) fn check_markers(&self, disk: &FaultyDisk) -> Result<(), Broken> {
+        look(disk, &self.finders[..MARKERS])
+    }
+
+    /// Looks for the same in a frame.
+    ///
+    /// # Errors
+    /// P8, with what stands in it.
+    pub(crate) fn check_frame(&self, frame: &[u8]) -> Result<(), Broken> {
+        let found = self.finders[..MARKERS].iter().find(|(_, finder)| finder.find(frame).is_some());
+        found.map_or(Ok(()), |(what, _)| Err(Broken::new(Promise::P8, format!("{what} stands in a frame"))))
     }
 }
 
@@ -59,16 +82,20 @@ impl Oracle {
     pub(crate) fn check_chunk_keys(
         &self,
         disk: &FaultyDisk,
+        log: &Holdings,
         keys: &Keyring,
         config: &StoreConfig,
         scratch: &mut Scratch,
     ) -> Result<(), Broken> {
-        let model = &self.model;
-        let known =
-            model.order.iter().rev().filter_map(|id| Some((model.live(*id)?.content.as_ref()?, self.scopes.get(id)?)));
+        // What is compressed into a version's body has no keys of its own.
+        let sealed = log.versions().filter(|(_, header)| !log.seals_of(header).is_empty());
+        let known = sealed.filter_map(|(id, _)| {
+            let content = self.model.live(id)?.content.as_ref()?;
+            Some((content, self.scopes.get(&id)?.of_seals?))
+        });
         let mut finders = Vec::new();
-        for (content, scope) in known.filter(|(content, _)| content.len() > LARGE).take(CONTENTS) {
-            let of_scope = keys.scope_keys(scope);
+        for (content, scope) in known.take(CONTENTS) {
+            let of_scope = keys.scope_keys(&scope);
             let len = Chunker::new(&config.chunker, &of_scope).cut(content, true).unwrap_or(0);
             let plain = content.slice(..len);
             let identified = identify(&of_scope, &plain);

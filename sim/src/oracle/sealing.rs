@@ -3,7 +3,8 @@
 use super::records::Holdings;
 use super::{Broken, Oracle, demand};
 use bytes::Bytes;
-use ouroboros_engine::id::SealId;
+use ouroboros_engine::blob::ScopeTag;
+use ouroboros_engine::id::{Epoch, SealId};
 use ouroboros_engine::keys::DedupScope;
 use ouroboros_engine::seal::{Coding, Layout};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,10 +43,19 @@ impl AskedCodings {
         let is_asked = |asked: Coding| Layout::plan(found.ciphertext_len(), asked) == found;
         let mut of_content = match self.of_contents.get(&beginning(content)) {
             Some(asked) => asked.iter().map(|coding| coding.unwrap_or(own)),
-            None => return true,
+            None => return false,
         };
         of_content.any(is_asked) || self.of_all.iter().any(|coding| is_asked(*coding))
     }
+}
+
+/// Who may share what with a version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scopes {
+    /// As its put asked.
+    pub(super) own: DedupScope,
+    /// Who may share its seals: of a copy, those of what it copies; none where that is not known.
+    pub(super) of_seals: Option<DedupScope>,
 }
 
 impl Oracle {
@@ -54,13 +64,24 @@ impl Oracle {
     ///
     /// # Errors
     /// P1, with a seal of which more or fewer slices may be lost than anybody asked for; P8, with one that is shared beyond the
-    /// scope of a value.
-    pub(crate) fn check_sealing(&self, log: &Holdings, asked: &AskedCodings, own: Coding) -> Result<(), Broken> {
+    /// scope of a value, and with a version of another scope than was asked for.
+    pub(crate) fn check_sealing(
+        &self,
+        log: &Holdings,
+        asked: &AskedCodings,
+        own: Coding,
+        epoch: Epoch,
+    ) -> Result<(), Broken> {
         let layouts = log.layouts();
-        let mut scopes: BTreeMap<SealId, DedupScope> = BTreeMap::new();
+        let mut shared: BTreeMap<SealId, DedupScope> = BTreeMap::new();
         for (id, header) in log.versions() {
-            let Some(content) = self.model.live(id).and_then(|version| version.content.as_ref()) else { continue };
-            let scope = self.scopes.get(&id);
+            let Some(version) = self.model.live(id) else { continue };
+            let scopes = self.scopes.get(&id);
+            if let Some(Scopes { own, .. }) = scopes {
+                let right = header.scope == ScopeTag::of(epoch, &own.to_bytes());
+                demand!(P8, right, "version {id} is not of the scope {own:?}");
+            }
+            let Some(content) = version.content.as_ref() else { continue };
             for seal in log.seals_of(header) {
                 for layout in layouts.get(&seal).into_iter().flatten() {
                     let permitted = asked.permit(content, *layout, own);
@@ -71,9 +92,9 @@ impl Oracle {
                         "seal {seal} of version {id} is coded by {coding:?}, and nobody asked for that"
                     );
                 }
-                if let Some(scope) = scope {
-                    let other = scopes.entry(seal).or_insert(*scope);
-                    demand!(P8, other == scope, "values of {other:?} and of {scope:?} share seal {seal}");
+                if let Some(scope) = scopes.and_then(|scopes| scopes.of_seals) {
+                    let other = shared.entry(seal).or_insert(scope);
+                    demand!(P8, *other == scope, "values of {other:?} and of {scope:?} share seal {seal}");
                 }
             }
         }

@@ -1,10 +1,11 @@
 //! A story as one page that needs nothing else: a lane for every client, process and disk, time from top to bottom, requests
 //! and answers as arrows, and what befell whom.
 
-use super::{Entry, Told};
+use super::{Entry, FrameFate, Told};
 use crate::Report;
 use crate::cause::Cause;
 use crate::disk::Fault;
+use crate::network::NetworkFault;
 use core::fmt::Write;
 use std::collections::BTreeMap;
 
@@ -42,8 +43,10 @@ pub fn page(report: &Report) -> String {
     let (entries, left_out) = shown(&report.story);
     legend(&mut out);
     if left_out > 0 {
-        let _ =
-            writeln!(out, "<p class=\"quiet\">{left_out} entries after the first {FIRST_ENTRIES} are left out.</p>");
+        let _ = writeln!(
+            out,
+            "<p class=\"quiet\">{left_out} entries are left out: frames that only arrived, and the middle.</p>"
+        );
     }
     Drawing::of(&entries).write(&mut out);
     table(&mut out, &entries);
@@ -52,12 +55,18 @@ pub fn page(report: &Report) -> String {
     out
 }
 
+/// What is drawn, and how many entries are left out: first the frames that went as they should, then the middle.
 fn shown(story: &[Entry]) -> (Vec<&Entry>, usize) {
-    if story.len() <= MOST_ENTRIES {
-        return (story.iter().collect(), 0);
+    let mut entries: Vec<&Entry> = story.iter().collect();
+    if entries.len() > MOST_ENTRIES {
+        entries.retain(|entry| !entry.is_plain_frame());
     }
-    let tail = story.len() - (MOST_ENTRIES - FIRST_ENTRIES);
-    (story[..FIRST_ENTRIES].iter().chain(&story[tail..]).collect(), tail - FIRST_ENTRIES)
+    if entries.len() > MOST_ENTRIES {
+        let tail = entries.len() - (MOST_ENTRIES - FIRST_ENTRIES);
+        entries.drain(FIRST_ENTRIES..tail);
+    }
+    let left_out = story.len() - entries.len();
+    (entries, left_out)
 }
 
 fn verdict(out: &mut String, report: &Report) {
@@ -79,26 +88,37 @@ fn verdict(out: &mut String, report: &Report) {
 }
 
 fn facts(out: &mut String, report: &Report) {
-    let _ = writeln!(
+    let _ = write!(
         out,
         "<p class=\"quiet\">{} operations asked for, {} events, {} virtual seconds, {} choices that were not calm. \
-         Trace <code>{:.16}</code>. Again, unless the schedule was shrunk: <code>ouroboros-sim run --seed {} --operations {}{}{}</code></p>",
+         Trace <code>{:.16}</code>.",
         report.operations,
         report.events,
         seconds(report.virtual_ns),
         report.schedule.choices.len(),
         report.trace.to_string(),
-        report.seed,
-        report.schedule.operations,
-        if report.schedule.beyond { " --beyond" } else { "" },
-        if report.schedule.canary { " --canary" } else { "" },
     );
+    let schedule = &report.schedule;
+    // Steps of a scenario and planted bugs stand in schedules alone.
+    if schedule.steps.is_empty() && schedule.planted.is_none() {
+        let nodes = if schedule.nodes > 1 { format!(" --nodes {}", schedule.nodes) } else { String::new() };
+        let _ = write!(
+            out,
+            " Again, unless the schedule was shrunk: <code>ouroboros-sim run --seed {} --operations {}{nodes}{}{}</code>",
+            report.seed,
+            schedule.operations,
+            if schedule.beyond { " --beyond" } else { "" },
+            if schedule.canary { " --canary" } else { "" },
+        );
+    }
+    out.push_str("</p>\n");
 }
 
 fn legend(out: &mut String) {
     out.push_str(
         "<p class=\"legend\"><span class=\"ask\">→ request</span> <span class=\"yes\">← answer</span> \
          <span class=\"no\">← refusal</span> <span class=\"fault\">◆ fault of the disk</span> \
+         <span class=\"frame\">⇢ frame between nodes</span> <span class=\"fault\">⇢ struck or lost, ◀ links</span> \
          <span class=\"befell\">● something befalls the node</span> <span class=\"crash\">✖ power or process gone</span> \
          <span class=\"open\">▲ store opened, ▼ closed</span> <span class=\"oracle\">○ the oracle</span> \
          Time runs downwards, not to scale; point at a mark for all of its text.</p>\n",
@@ -127,7 +147,11 @@ struct Operation {
 
 impl<'a> Drawing<'a> {
     fn of(entries: &'a [&'a Entry]) -> Self {
-        let nodes = entries.iter().map(|entry| usize::from(entry.node) + 1).max().unwrap_or(1);
+        let last = |entry: &&Entry| match entry.told {
+            Told::Frame { from, to, .. } => from.max(to),
+            _ => entry.node,
+        };
+        let nodes = entries.iter().map(|entry| usize::from(last(entry)) + 1).max().unwrap_or(1);
         let mut open = Open::new();
         let mut operations = Vec::new();
         let end = |operations: &mut Vec<Operation>, (node, slot), (track, from), to, answered| {
@@ -278,7 +302,7 @@ impl<'a> Drawing<'a> {
             Told::Struck { cause: Cause::Disk(_) | Cause::Rot(_), .. } => {
                 let _ = write!(out, "<path d=\"M{disk} {}l7 7-7 7-7-7z\"/>", y - 7);
             }
-            Told::Struck { cause: Cause::Power(_) | Cause::Befell(_), .. } => dot(out, process, y),
+            Told::Struck { cause: Cause::Power(_) | Cause::Befell(_) | Cause::Network(_), .. } => dot(out, process, y),
             Told::Down => {
                 let _ = write!(out, "<path class=\"cut\" d=\"M{client} {y}H{disk}\"/>");
                 cross(out, process, y);
@@ -293,6 +317,17 @@ impl<'a> Drawing<'a> {
                 let _ = write!(out, "<circle class=\"hollow\" cx=\"{client}\" cy=\"{y}\" r=\"5\"/>");
             }
             Told::Damage | Told::OpenFailed => dot(out, process, y),
+            Told::Frame { from, to, fate } => {
+                let (from, to) = (Self::lane(*from, 1), Self::lane(*to, 1));
+                let away = if from < to { 6 } else { -6 };
+                let (start, end) = (from.saturating_add_signed(away), to.saturating_add_signed(-away));
+                // What does not arrive ends on its way.
+                let end = match fate {
+                    FrameFate::Lost | FrameFate::Struck(NetworkFault::Drop) => start.midpoint(end),
+                    _ => end,
+                };
+                let _ = write!(out, "<path class=\"arrow\" d=\"M{start} {y}H{end}\"/>");
+            }
             Told::Network => {
                 let _ = write!(out, "<path d=\"M{} {y}l8-7v14z\"/>", process - 4);
             }
@@ -330,6 +365,8 @@ const fn class(told: &Told) -> &'static str {
         Told::OpenFailed => "no",
         Told::Open | Told::Closed => "open",
         Told::Damage | Told::Network => "fault",
+        Told::Frame { fate: FrameFate::Arrived, .. } => "frame",
+        Told::Frame { .. } => "fault frame",
         Told::Oracle => "oracle",
         Told::Broken => "broken",
         Told::Note => "note",
@@ -417,6 +454,34 @@ mod tests {
         assert!(page.len() < 500_000);
         // A name that looks like markup is text.
         assert!(!page.contains("<plaintext"));
+    }
+
+    #[test]
+    fn frames_are_arrows_from_node_to_node_and_what_is_lost_ends_on_its_way() {
+        let frame = |fate| Entry { at: 0, node: 0, told: Told::Frame { from: 0, to: 2, fate }, text: String::new() };
+        let drawn = |fate| {
+            let entry = frame(fate);
+            let entries = [&entry];
+            let drawing = Drawing::of(&entries);
+            assert_eq!(drawing.nodes, 3, "there is a lane for who gets it");
+            let mut out = String::new();
+            drawing.write(&mut out);
+            out
+        };
+        let (from, to) = (Drawing::lane(0, 1) + 6, Drawing::lane(2, 1) - 6);
+        let y = Drawing::y(0);
+        assert!(drawn(FrameFate::Arrived).contains(&format!("<path class=\"arrow\" d=\"M{from} {y}H{to}\"/>")));
+        let half = from.midpoint(to);
+        assert!(drawn(FrameFate::Lost).contains(&format!("d=\"M{from} {y}H{half}\"")));
+        assert!(drawn(FrameFate::Struck(NetworkFault::Drop)).contains("<g class=\"fault frame\">"));
+    }
+
+    #[test]
+    fn how_to_run_it_again_is_said_where_a_seed_is_enough() {
+        let again = "ouroboros-sim run --seed 3 --operations 12 --nodes 2 --beyond";
+        let sim = || Sim::new(3).operations(12).nodes(2).beyond(true);
+        assert!(page(&sim().run()).contains(again));
+        assert!(!page(&sim().crash(crate::At(2), crate::NodeId(0)).run()).contains("Again"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod html;
 pub use html::page;
 
 use crate::cause::Cause;
+use crate::network::NetworkFault;
 use crate::state::State;
 use core::fmt;
 
@@ -42,12 +43,36 @@ pub enum Told {
     Damage,
     /// The oracle does something, or says what it sees.
     Oracle,
-    /// The network does something to a frame or to links.
+    /// The network does something to links.
     Network,
+    /// A frame from one node to another.
+    Frame {
+        /// Whose link it comes by.
+        from: u8,
+        /// For whom it is meant, or who gets it.
+        to: u8,
+        /// What became of it.
+        fate: FrameFate,
+    },
     /// A promise broke.
     Broken,
     /// Something worth knowing.
     Note,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameFate {
+    /// It has arrived.
+    Arrived,
+    /// It has arrived, and no node has sent it like this.
+    Forged,
+    /// Nobody was there to take it.
+    Missed,
+    /// Something struck it on its way.
+    Struck(NetworkFault),
+    /// Its link is down.
+    Lost,
 }
 
 /// One entry of a story.
@@ -61,6 +86,14 @@ pub struct Entry {
     pub told: Told,
     /// In words.
     pub text: String,
+}
+
+impl Entry {
+    /// Whether it is but one of many frames that went as they should: for pages, too much for lines.
+    #[must_use]
+    pub const fn is_plain_frame(&self) -> bool {
+        matches!(self.told, Told::Frame { fate: FrameFate::Arrived, .. })
+    }
 }
 
 impl fmt::Display for Entry {

@@ -3,6 +3,7 @@
 use super::detail::Detail;
 use super::rounds::MAX_TOGETHER;
 use super::{Setting, World};
+use crate::cause::Cause;
 use crate::disk::{FaultPlan, FaultyDisk};
 use crate::network::FOR_EVER;
 use crate::oracle::{Broken, Excuse, Oracle, Violation};
@@ -70,7 +71,8 @@ impl World {
         if !self.setting.beyond {
             disk.hold_to_rules();
         }
-        let mut oracle = Oracle::new(self.keys.author(), self.setting.canary, self.config.coding);
+        let mut oracle =
+            Oracle::new(self.keys.author(), self.setting.canary, self.config.coding, self.swarm.limits.read_len);
         oracle.beyond = self.setting.beyond;
         let drift = self.swarm.drift_of(&self.tape, number);
         self.nodes.push(super::node::Node::new(number, disk, oracle, drift));
@@ -102,6 +104,10 @@ impl World {
     fn round(&mut self, first: u32, slots: u32) -> Result<u32, Broken> {
         self.steps(first)?;
         if let Some(fault) = self.network.slot(first, self.now) {
+            for node in 0..self.nodes.len() {
+                let state = self.nodes[node].doing();
+                self.counts.table.count(Cause::Network(fault), state);
+            }
             self.tell(0, Told::Network, || format!("{fault} begins"));
         }
         let mut serving: Vec<usize> =
@@ -192,7 +198,10 @@ impl World {
             Step::Clog { from, to, lasts } => self.network.clog(from.0, to.0, now + nanos(lasts)),
             Step::Slow { node, by } => self.network.slow(node.0, nanos(by)),
             Step::Weather { fault, per_million } => self.network.set_rate(fault, per_million),
-            Step::Rest { lasts } => return self.pass(now + nanos(lasts)),
+            Step::Rest { lasts } => {
+                self.make_room();
+                return self.pass(now + nanos(lasts));
+            }
             Step::Heal => self.network.heal_links(),
             Step::Crash(node) => self.take_down(usize::from(node.0), slot, Disruption::PowerLoss),
             Step::Kill(node) => self.take_down(usize::from(node.0), slot, Disruption::Kill),
@@ -246,11 +255,8 @@ impl World {
 
     fn faults_stop(&mut self) -> Result<(), Broken> {
         self.tell(0, Told::Note, || "the faults stop".to_owned());
-        for node in &self.nodes {
-            node.disk.set_capacity(None);
-            node.disk.set_index_capacity(None);
-            node.disk.calm();
-        }
+        self.make_room();
+        self.nodes.iter().for_each(|node| node.disk.calm());
         self.healed = true;
         self.network.heal();
         for node in 0..self.nodes.len() {

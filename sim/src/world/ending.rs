@@ -23,7 +23,6 @@ impl World {
     pub(super) fn finish(&mut self, node: usize) -> Result<(), Broken> {
         self.nodes[node].begin(Some(FINALE));
         let disk = self.nodes[node].disk.clone();
-        self.nodes[node].tight_index = 0;
         if self.budget.beyond {
             return self.plaintext.check(&disk);
         }
@@ -51,6 +50,7 @@ impl World {
         if records::check(&self.nodes[node].disk)? > 0 {
             self.counts.reached(Sometimes::PagesNamed);
         }
+        self.plaintext.check_markers(&self.nodes[node].disk)?;
         match self.must(node, &Request::Compact, Promise::P6)? {
             Reply::Compacted(_) => {}
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),
@@ -58,14 +58,14 @@ impl World {
         let it = &self.nodes[node];
         let holdings = Holdings::read(&it.disk)?;
         holdings.check_compacted(&it.oracle.model.live_versions().map(|(id, _)| *id).collect())?;
-        it.oracle.check_sealing(&holdings, &self.workload.codings, self.config.coding)?;
+        it.oracle.check_sealing(&holdings, &self.workload.codings, self.config.coding, self.keys.realm_epoch())?;
         self.nodes[node].over = true;
         self.look(node, &[], true, Excuse::default())?;
         self.stats(node)?;
         self.rest(node)?;
         let it = &mut self.nodes[node];
         self.plaintext.check(&it.disk)?;
-        it.oracle.check_chunk_keys(&it.disk, &self.keys, &self.config, &mut it.scratch)?;
+        it.oracle.check_chunk_keys(&it.disk, &holdings, &self.keys, &self.config, &mut it.scratch)?;
         self.takes_writes(node)?;
         self.forgets(node)
     }
@@ -78,7 +78,11 @@ impl World {
         self.nodes[node].rotten = false;
         let it = &mut self.nodes[node];
         let former = it.rot.take();
-        it.left_rotten |= former.iter().flat_map(Rot::places).any(|place| place.is_there(&it.disk));
+        let (left, healed): (Vec<Rot>, Vec<Rot>) =
+            former.iter().flat_map(Rot::places).cloned().partition(|place| place.is_there(&it.disk));
+        it.left_rot.retain(|place| place.is_there(&it.disk));
+        it.left_rot.extend(left);
+        it.healed_rot.extend(healed);
         it.former_rot.extend(former);
         it.torn = false;
         Ok(())

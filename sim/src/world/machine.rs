@@ -77,10 +77,20 @@ impl World {
         self.look(node, &[], true, Excuse { beyond: self.budget.beyond, ..Excuse::default() })
     }
 
+    /// There is room on every disk: whoever owes something for want of it would try again all the while.
+    pub(super) fn make_room(&mut self) {
+        for node in &mut self.nodes {
+            node.disk.set_capacity(None);
+            node.disk.set_index_capacity(None);
+            (node.tight, node.tight_index) = (0, 0);
+        }
+    }
+
     /// Time passes, and the node is not there.
     pub(super) fn be_gone(&mut self, node: usize) -> Result<(), Broken> {
         let nanos = core::mem::take(&mut self.nodes[node].gone_for);
         let seconds = nanos / 1_000_000_000;
+        self.make_room();
         self.disrupted(node, Disruption::Gone, || format!("the node is gone for {seconds} s"));
         self.counts.reached(Sometimes::GoneForLong);
         self.pass(self.now.saturating_add(nanos))
@@ -129,11 +139,13 @@ impl World {
             self.missed(node)?;
         }
         let it = &mut self.nodes[node];
-        let mut oracle = Oracle::new(self.keys.author(), self.setting.canary, self.config.coding);
+        let mut oracle =
+            Oracle::new(self.keys.author(), self.setting.canary, self.config.coding, self.swarm.limits.read_len);
         oracle.beyond = self.setting.beyond;
         it.oracle = oracle;
         it.read_back.clear();
-        (it.rotten, it.rot, it.torn, it.tight) = (false, None, false, false);
+        (it.rotten, it.rot, it.torn, it.tight) = (false, None, false, 0);
+        [&mut it.former_rot, &mut it.left_rot, &mut it.healed_rot].into_iter().for_each(Vec::clear);
         (it.old_index, it.old_disk) = (None, None);
         (it.was_full, it.wall_went_back, it.cut_openings) = (false, false, 0);
         it.faults_before = it.harm();

@@ -234,7 +234,7 @@ impl World {
         }
         self.nodes[node].fresh = false;
         for (peer, frame) in frames {
-            self.transmit(node, peer.0 as u8, Port::Engine, &frame);
+            self.transmit(node, peer.0 as u8, Port::Engine, &frame)?;
         }
         if let Some(due) = due {
             self.wake(node, due);
@@ -346,7 +346,7 @@ impl World {
             let of_index = damage.place.starts_with("the index");
             // What rotted and nothing refers to stays as it is until a compaction.
             let harmless = damage.outcome == DamageOutcome::Harmless && it.rotted_before
-                || damage.outcome == DamageOutcome::Healed && it.left_rotten;
+                || damage.outcome == DamageOutcome::Healed && !it.left_rot.is_empty();
             let excused = it.is_excused() || of_index && it.has_spoiled_index() || harmless || self.budget.beyond;
             if !excused {
                 self.about = node;

@@ -160,12 +160,15 @@ pub(super) struct Node {
     pub(super) former_rot: Vec<Rot>,
     /// Something was destroyed at some time.
     pub(super) rotted_before: bool,
-    /// And something of that was left as it was by a scrub, for nothing would refer to it any more: until it is collected it may
-    /// be called harmless, and be healed.
-    pub(super) left_rotten: bool,
+    /// Places that a scrub left as they were, for nothing would refer to them any more: until they are collected they may be
+    /// called harmless, and be healed.
+    pub(super) left_rot: Vec<Rot>,
+    /// Places that were healed. They are rotten again where the sync after that failed.
+    pub(super) healed_rot: Vec<Rot>,
     /// How often the oracle has asked for a scrub, and asked again.
     pub(super) asked_again: u64,
-    pub(super) tight: bool,
+    /// Rounds for which the disk has little room left.
+    pub(super) tight: u64,
     /// Rounds for which the index's volume has little room left.
     pub(super) tight_index: u64,
     /// The power failed since the last scrub that healed: what nobody was told of may lie about torn, and is called
@@ -241,9 +244,10 @@ impl Node {
             rot: None,
             former_rot: Vec::new(),
             rotted_before: false,
-            left_rotten: false,
+            left_rot: Vec::new(),
+            healed_rot: Vec::new(),
             asked_again: 0,
-            tight: false,
+            tight: 0,
             tight_index: 0,
             torn: false,
             read_only: false,

@@ -17,6 +17,8 @@ use ouroboros_engine::env::{DiskFailure, Volume};
 use ouroboros_engine::node::{Access, Activity, Engine, Failure, OpenError, OpenOptions, Opened, Reply, Request};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// After so many lives the disk is looked through for what must not be there.
+const LOOKED_THROUGH_EVERY: u64 = 4;
 /// Openings that may fail one after the other before the disk is left in peace.
 const ATTEMPTS: u64 = 4;
 
@@ -93,6 +95,10 @@ impl World {
         between: Option<Disruption>,
     ) -> Result<(), Broken> {
         self.stop(node, power_loss);
+        // What a compaction or a new index takes away must not have been there either.
+        if self.nodes[node].life.is_multiple_of(LOOKED_THROUGH_EVERY) {
+            self.plaintext.check_markers(&self.nodes[node].disk)?;
+        }
         self.pass(self.now + 1_000_000)?;
         match between {
             Some(Disruption::LoseIndex) => {
@@ -119,13 +125,14 @@ impl World {
             let calm = attempts > ATTEMPTS;
             self.set_rates(node, true);
             let it = &mut self.nodes[node];
-            it.rotten |= it.former_rot.iter().flat_map(Rot::places).any(|place| place.is_there(&it.disk));
+            it.rotten |= it.healed_rot.iter().any(|place| place.is_there(&it.disk));
+            it.left_rot.retain(|place| place.is_there(&it.disk));
             it.begin(None);
             it.disk.pause(calm);
             if calm || attempts > 1 || it.disk.fault_counts().of(Fault::FillsUp) > 0 {
                 it.disk.set_capacity(None);
                 it.disk.set_index_capacity(None);
-                (it.tight, it.tight_index) = (false, 0);
+                (it.tight, it.tight_index) = (0, 0);
             }
             (it.faults_before, it.syncs_before) = (it.harm(), it.failed_syncs());
             it.state.set(if it.state.get() == State::AtRest { State::Opening } else { State::Recovering });
@@ -148,7 +155,7 @@ impl World {
                     break opened;
                 }
                 Err(error) if it.disk.is_powered() => {
-                    let excused = it.has_faults() || it.tight || it.tight_index > 0 || self.budget.beyond;
+                    let excused = it.has_faults() || it.tight > 0 || it.tight_index > 0 || self.budget.beyond;
                     self.account(node);
                     self.tell(node, Told::OpenFailed, || format!("opening fails: {error}"));
                     if !excused || calm && !self.budget.beyond {
@@ -203,7 +210,7 @@ impl World {
         // Whatever filled up before nobody would be excused for now.
         it.disk.set_capacity(None);
         it.disk.set_index_capacity(None);
-        it.tight_index = 0;
+        (it.tight, it.tight_index) = (0, 0);
         if let Some(why) = it.disk.take_broken_rule() {
             return Err(Broken::new(Promise::P7, format!("opening breaks a rule of the disk: {why}")));
         }

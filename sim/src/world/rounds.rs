@@ -79,10 +79,16 @@ impl World {
         self.recoded(node, &tasks);
         let excuse = self.excuse(node, tasks.len());
         let single = tasks.len() == 1;
-        if self.nodes[node].tight {
-            self.nodes[node].tight = false;
-            self.nodes[node].disk.set_capacity(None);
-            self.tell(node, Told::Note, || "there is room on the disk again".to_owned());
+        // A store that is closed without its parity could lose what rots then: before anything else befalls it there is room.
+        let ends = disruption.is_some_and(|what| what != Disruption::TightDisk);
+        let it = &mut self.nodes[node];
+        let was_tight = it.tight > 0;
+        if it.tight > 0 {
+            it.tight = if ends { 0 } else { it.tight - 1 };
+            if it.tight == 0 {
+                it.disk.set_capacity(None);
+                self.tell(node, Told::Note, || "there is room on the disk again".to_owned());
+            }
         }
         let it = &mut self.nodes[node];
         if it.tight_index > 0 {
@@ -95,8 +101,10 @@ impl World {
                 self.tell(node, Told::Note, || "there is room for the index again".to_owned());
             }
         }
-        if self.nodes[node].disk.fault_counts().of(Fault::FillsUp) > 0 {
-            self.nodes[node].disk.set_capacity(None);
+        let it = &mut self.nodes[node];
+        if it.disk.fault_counts().of(Fault::FillsUp) > 0 {
+            it.disk.set_capacity(None);
+            it.tight = 0;
         }
         if let Some(power_loss) = ended {
             let between = self.lost_with_the_process(node, slot);
@@ -120,12 +128,13 @@ impl World {
                 && matches!(task.reply, Some(Reply::Scrubbed(_)))
         };
         let it = &self.nodes[node];
-        if tasks.iter().any(mended) && it.rotten && ended.is_none() && !it.has_faults() && !it.read_only {
+        let unharmed = !it.has_faults() && !it.read_only && it.tight == 0;
+        if tasks.iter().any(mended) && it.rotten && ended.is_none() && unharmed {
             // It is whole again, and the next place may rot.
             self.heal(node)?;
         }
         drop(tasks);
-        if purged && ended.is_none() && disruption.is_none() && !excuse.faulted && !excuse.torn {
+        if purged && ended.is_none() && disruption.is_none() && !excuse.faulted && !excuse.torn && !was_tight {
             self.rot_of_a_deletion(node, slot)?;
         }
         self.after_round(node, slot, disruption, ended.is_some())?;
@@ -190,7 +199,7 @@ impl World {
             misplaced: misplacing.into_iter().any(|fault| counts.of(fault) > 0),
             torn,
             rotted: it.rotted_before,
-            full: it.tight || it.tight_index > 0 || it.has_faults(),
+            full: it.tight > 0 || it.tight_index > 0 || it.has_faults(),
             full_is_final: self.swarm.limits.index_in_memory,
             crowded: tasks > 1 || self.swarm.limits.requests < 16 || self.swarm.limits.uploads < 16,
             beyond: self.budget.beyond,
@@ -387,7 +396,7 @@ impl World {
             up = self.is_up(node);
         }
         let it = &mut self.nodes[node];
-        (it.looming, it.tight) = (None, false);
+        (it.looming, it.tight) = (None, 0);
         it.disk.set_capacity(None);
         if up {
             return Ok(());

@@ -148,8 +148,8 @@ impl World {
             Disruption::TightDisk => {
                 let scale = [3000, 300][self.detail(node, slot, Detail::RoomSmall, 2) as usize];
                 let room = self.detail(node, slot, Detail::Room, 8) * scale;
+                let rounds = 1 + self.detail(node, slot, Detail::TightRounds, 12);
                 if self.detail(node, slot, Detail::TightIndex, 4) > 0 && !self.swarm.limits.index_in_memory {
-                    let rounds = 1 + self.detail(node, slot, Detail::TightRounds, 12);
                     let disk = &self.nodes[node].disk;
                     disk.set_index_capacity(Some(disk.used_bytes_of(Volume::Index) + room));
                     self.nodes[node].tight_index = rounds;
@@ -158,8 +158,8 @@ impl World {
                 }
                 let disk = &self.nodes[node].disk;
                 disk.set_capacity(Some(disk.used_bytes() + room));
-                self.nodes[node].tight = true;
-                self.disrupted(node, what, || format!("only {room} B are left on the disk"));
+                self.nodes[node].tight = rounds;
+                self.disrupted(node, what, || format!("only {room} B are left on the disk, for {rounds} rounds"));
             }
             Disruption::WallJump => {
                 let far =

@@ -1,12 +1,15 @@
 //! What the network carries: the frames of engines, once they send any, and until then those of the probes beside them.
 
+use super::node::Node;
 use super::trace::What;
 use super::{Happening, World};
+use crate::cause::Cause;
 use crate::network::{Arrival, NetworkFault, Port};
 use crate::oracle::{Broken, Promise};
 use crate::probe::{Noted, Probe, Setup};
 use crate::sometimes::Sometimes;
-use crate::story::Told;
+use crate::state::State;
+use crate::story::{FrameFate, Told};
 use bytes::Bytes;
 use ouroboros_engine::env::{Input, Instant};
 use ouroboros_engine::node::PeerId;
@@ -71,7 +74,7 @@ impl World {
             return Err(Broken::new(Promise::P9, "a probe's queue holds more than there is room for"));
         }
         for (to, frame) in frames {
-            self.transmit(node, to, Port::Probe, &frame);
+            self.transmit(node, to, Port::Probe, &frame)?;
         }
         let Some(due) = due else { return Ok(()) };
         let at = self.nodes[node].world_nanos(Instant::from_nanos(due)).max(self.now + 1);
@@ -103,18 +106,33 @@ impl World {
     }
 
     /// Hands a frame to the network.
-    pub(super) fn transmit(&mut self, node: usize, to: u8, port: Port, frame: &Bytes) {
+    ///
+    /// # Errors
+    /// P8, if it says what no wire may carry.
+    pub(super) fn transmit(&mut self, node: usize, to: u8, port: Port, frame: &Bytes) -> Result<(), Broken> {
         let from = self.nodes[node].number;
+        if let Err(broken) = self.plaintext.check_frame(frame) {
+            self.about = node;
+            return Err(broken);
+        }
         let mut arrivals = Vec::new();
         let struck = self.network.send(self.now, (from, to), port, frame, &mut arrivals);
+        let lost = arrivals.is_empty() && struck.is_none();
         for arrival in arrivals {
             let (number, at) = (self.scheduled, arrival.at);
             self.arrivals.insert(number, arrival);
             self.schedule(at, Happening::Arrive { arrival: number });
         }
         if let Some(fault) = struck {
-            self.tell(node, Told::Network, || format!("{fault} strikes a frame to {to}"));
+            let state = self.nodes.get(usize::from(to)).map_or(State::Dead, Node::doing);
+            self.counts.table.count(Cause::Network(fault), state);
+            let told = Told::Frame { from, to, fate: FrameFate::Struck(fault) };
+            self.tell(node, told, || format!("{fault} strikes a frame from {from} to {to}, which was {state}"));
+        } else if lost {
+            let told = Told::Frame { from, to, fate: FrameFate::Lost };
+            self.tell(node, told, || format!("a frame from {from} to {to} is lost: the link is down, or full"));
         }
+        Ok(())
     }
 
     /// A frame is at the end of its way.
@@ -125,6 +143,20 @@ impl World {
         self.trace.event(self.now, arrival.to, What::Frame, &details);
         let takes = self.is_up(to) && (arrival.port == Port::Engine || self.nodes[to].probe.is_some());
         self.network.arrived(&arrival, takes);
+        let fate = match (takes, arrival.forged) {
+            (false, _) => FrameFate::Missed,
+            (true, false) => FrameFate::Arrived,
+            (true, true) => FrameFate::Forged,
+        };
+        let told = Told::Frame { from: arrival.from, to: arrival.to, fate };
+        self.tell(to, told, || {
+            let what = match fate {
+                FrameFate::Missed => ", and nobody takes it",
+                FrameFate::Forged => ", which nobody has sent like this",
+                _ => "",
+            };
+            format!("a frame of {} B arrives from {}{what}", arrival.frame.len(), arrival.from)
+        });
         if !takes {
             return Ok(());
         }

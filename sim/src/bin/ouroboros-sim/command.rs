@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Nothing was found.
 const FINE: u8 = 0;
@@ -41,15 +42,13 @@ struct Arguments {
 enum Command {
     /// Runs one seed or many; stops at the first that breaks a promise.
     Run {
-        /// One seed.
-        #[arg(long, required_unless_present = "seeds", conflicts_with = "seeds")]
-        seed: Option<u64>,
-        /// Seeds from A to B, without B.
-        #[arg(long, value_name = "A..B", value_parser = range)]
-        seeds: Option<Range<u64>>,
+        #[command(flatten)]
+        which: Which,
         /// Seeds that run at the same time.
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, conflicts_with = "seed")]
         jobs: usize,
+        #[command(flatten)]
+        shrinking: Shrinking,
         /// One JSON object a seed.
         #[arg(long)]
         json: bool,
@@ -76,6 +75,8 @@ enum Command {
         /// Seeds that run at the same time.
         #[arg(long, default_value_t = 1)]
         jobs: usize,
+        #[command(flatten)]
+        shrinking: Shrinking,
         /// The first seed.
         #[arg(long)]
         from: Option<u64>,
@@ -114,9 +115,8 @@ enum Command {
     Explain {
         /// The seed.
         seed: u64,
-        /// How many nodes there are.
-        #[arg(long, default_value_t = 1, value_parser = nodes())]
-        nodes: u8,
+        #[command(flatten)]
+        world: WorldArguments,
     },
     /// Runs a seed twice, here and in another process, and names the first event at which the two part.
     Diverge {
@@ -138,6 +138,32 @@ enum Command {
     ListFaults,
 }
 
+/// Which seeds run.
+#[derive(Clone, Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// One seed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Seeds from A to B, without B.
+    #[arg(long, value_name = "A..B", value_parser = range)]
+    seeds: Option<Range<u64>>,
+}
+
+/// What becomes of a schedule that breaks a promise.
+#[derive(Clone, Copy, Debug, clap::Args)]
+struct Shrinking {
+    /// Seconds for minimising the schedule of a seed that breaks a promise, at most; 0 leaves it as it was found.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    shrink_seconds: u64,
+}
+
+impl Shrinking {
+    const fn time(self) -> Duration {
+        Duration::from_secs(self.shrink_seconds)
+    }
+}
+
 /// What is printed of runs.
 #[derive(Clone, Copy, Debug, Default)]
 struct Show {
@@ -152,9 +178,9 @@ struct WorldArguments {
     /// Operations that clients ask for, of all nodes together.
     #[arg(long, default_value_t = ouroboros_sim::OPERATIONS)]
     operations: u32,
-    /// How many nodes there are, each with a store of its own.
-    #[arg(long, default_value_t = 1, value_parser = nodes())]
-    nodes: u8,
+    /// How many nodes there are, each with a store of its own; A..B lets each seed draw a number, from A to B without B.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = nodes)]
+    nodes: Nodes,
     /// Destroy more than the promises allow for: then the only demand is a clear error, never wrong bytes.
     #[arg(long)]
     beyond: bool,
@@ -163,16 +189,57 @@ struct WorldArguments {
     canary: bool,
 }
 
+impl Default for WorldArguments {
+    fn default() -> Self {
+        let operations = ouroboros_sim::OPERATIONS;
+        Self { operations, nodes: Nodes::Exactly(1), beyond: false, canary: false }
+    }
+}
+
 impl WorldArguments {
-    const fn sim(&self, seed: u64) -> ouroboros_sim::Sim {
-        let sim = ouroboros_sim::Sim::new(seed).operations(self.operations).nodes(self.nodes);
+    fn sim(&self, seed: u64) -> ouroboros_sim::Sim {
+        let sim = ouroboros_sim::Sim::new(seed).operations(self.operations);
+        let sim = match self.nodes {
+            Nodes::Exactly(nodes) => sim.nodes(nodes),
+            Nodes::Drawn { least, most } => sim.any_nodes(least, most),
+        };
         sim.beyond(self.beyond).canary(self.canary)
     }
 }
 
-/// As many nodes as there may be.
-fn nodes() -> clap::builder::RangedI64ValueParser<u8> {
-    clap::value_parser!(u8).range(1..=i64::from(ouroboros_sim::MAX_NODES))
+/// How many nodes a world has.
+#[derive(Clone, Copy, Debug)]
+enum Nodes {
+    Exactly(u8),
+    Drawn { least: u8, most: u8 },
+}
+
+impl Nodes {
+    const fn most(self) -> u8 {
+        match self {
+            Self::Exactly(nodes) | Self::Drawn { most: nodes, .. } => nodes,
+        }
+    }
+}
+
+impl core::fmt::Display for Nodes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Exactly(nodes) => write!(f, "{nodes}"),
+            Self::Drawn { least, most } => write!(f, "{least}..{}", most + 1),
+        }
+    }
+}
+
+fn nodes(text: &str) -> Result<Nodes, String> {
+    let number = |text: &str| match text.parse::<u8>() {
+        Ok(number) if (1..=ouroboros_sim::MAX_NODES).contains(&number) => Ok(number),
+        _ => Err(format!("{text:?} is no number from 1 to {}", ouroboros_sim::MAX_NODES)),
+    };
+    let Some((least, end)) = text.split_once("..") else { return Ok(Nodes::Exactly(number(text)?)) };
+    let (least, end) = (number(least)?, end.parse::<u8>().map_err(|error| format!("{end:?}: {error}"))?);
+    let most = number(&end.saturating_sub(1).to_string())?;
+    if least > most { Err("the range is empty".to_owned()) } else { Ok(Nodes::Drawn { least, most }) }
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -188,7 +255,8 @@ static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
 pub(crate) fn main() -> ExitCode {
     let Arguments { explain, command } = Arguments::parse();
     // One of the two is there: without arguments there is help.
-    let Some(command) = explain.map(|seed| Command::Explain { seed, nodes: 1 }).or(command) else {
+    let explained = |seed| Command::Explain { seed, world: WorldArguments::default() };
+    let Some(command) = explain.map(explained).or(command) else {
         return ExitCode::from(USAGE);
     };
     std::panic::set_hook(Box::new(|panic| {
@@ -210,18 +278,23 @@ pub(crate) fn main() -> ExitCode {
 
 fn obey(command: Command) -> u8 {
     match command {
-        Command::Run { seed, seeds, jobs, json, explain, table, sometimes, html, world } => {
+        Command::Run { which, jobs, shrinking, json, explain, table, sometimes, html, world } => {
             let show = Show { json, table, sometimes };
-            match (seed, seeds) {
-                (Some(seed), _) => one::run(seed, show, explain, html.as_deref(), &world),
-                (None, Some(seeds)) => many::run(seeds, jobs, show, &world),
-                (None, None) => USAGE,
+            let (html, shrinking) = (html.as_deref(), shrinking.time());
+            match which {
+                Which { seed: Some(seed), .. } => {
+                    one::run(&one::Wanted { seed, show, explained: explain, html, shrinking }, &world)
+                }
+                Which { seeds: Some(seeds), .. } => many::run(seeds, &many::Pace { jobs, shrinking }, show, &world),
+                Which { seed: None, seeds: None } => USAGE,
             }
         }
-        Command::Campaign { minutes, jobs, from, json, world } => many::campaign(minutes, jobs, from, json, &world),
+        Command::Campaign { minutes, jobs, shrinking, from, json, world } => {
+            many::campaign(minutes, &many::Pace { jobs, shrinking: shrinking.time() }, from, json, &world)
+        }
         Command::Replay { file, json, html } => one::replay(&file, json, html.as_deref()),
         Command::Shrink { file, seed, limit, world } => one::shrink(file.as_deref(), seed, limit, &world),
-        Command::Explain { seed, nodes } => one::explain(seed, nodes),
+        Command::Explain { seed, world } => one::explain(seed, &world),
         Command::Diverge { wanted, world } => diverge::diverge(&wanted, &world),
         Command::Bugs { hunt, world } => bugs::bugs(&hunt, &world),
         Command::Crashes(wanted) => crashes::crashes(&wanted),

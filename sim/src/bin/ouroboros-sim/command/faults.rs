@@ -12,7 +12,7 @@ const CLOCKS: [(&str, &str); 1] = [("clock-drift", "a node's clocks are fast or 
 type Group = (&'static str, fn(&Cause) -> bool);
 
 pub(super) fn list_faults() -> u8 {
-    let print = |name: &str, text: &str| println!("    {name:<28}{text}");
+    let print = |name: &str, text: &str| println!("    {name:<30}{text}");
     println!("At any operation of the disk (* destroys: of the log only with --beyond):");
     for fault in Fault::ALL {
         let star = if fault.may_destroy() { "*" } else { "" };
@@ -32,6 +32,6 @@ pub(super) fn list_faults() -> u8 {
     CLOCKS.iter().for_each(|(name, text)| print(name, text));
     println!("To what nodes send each other, which today are their probes' letters (with --nodes 2 and more):");
     NetworkFault::ALL.iter().for_each(|fault| print(fault.name(), fault.text()));
-    println!("{} kinds, of which a table counts {}", Cause::COUNT + CLOCKS.len() + NetworkFault::COUNT, Cause::COUNT);
+    println!("{} kinds, of which a table counts {} by what a node did", Cause::COUNT + CLOCKS.len(), Cause::COUNT);
     FINE
 }

@@ -69,9 +69,7 @@ impl Tally {
         }
         if show.sometimes {
             println!("{}", self.sometimes);
-        }
-        for what in never {
-            println!("it never came to this: {}", what.text());
+            never.iter().for_each(|what| println!("it never came to this: {}", what.text()));
         }
     }
 
@@ -91,19 +89,27 @@ impl Tally {
     }
 }
 
-pub(super) fn run(seeds: Range<u64>, jobs: usize, show: Show, world: &WorldArguments) -> u8 {
-    many(seeds, None, jobs, show, world)
+/// How many are run, and what becomes of one that breaks a promise.
+pub(super) struct Pace {
+    /// Seeds at the same time.
+    pub(super) jobs: usize,
+    /// How long a schedule may be shrunk.
+    pub(super) shrinking: Duration,
 }
 
-pub(super) fn campaign(minutes: u64, jobs: usize, from: Option<u64>, json: bool, world: &WorldArguments) -> u8 {
+pub(super) fn run(seeds: Range<u64>, pace: &Pace, show: Show, world: &WorldArguments) -> u8 {
+    many(seeds, None, pace, show, world)
+}
+
+pub(super) fn campaign(minutes: u64, pace: &Pace, from: Option<u64>, json: bool, world: &WorldArguments) -> u8 {
     let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let from = from.unwrap_or_else(|| clock() << 20);
     eprintln!("from seed {from}");
     let show = Show { json, table: true, sometimes: false };
-    many(from..u64::MAX, Some(Duration::from_secs(minutes * 60)), jobs, show, world)
+    many(from..u64::MAX, Some(Duration::from_secs(minutes * 60)), pace, show, world)
 }
 
-fn many(seeds: Range<u64>, time: Option<Duration>, jobs: usize, show: Show, world: &WorldArguments) -> u8 {
+fn many(seeds: Range<u64>, time: Option<Duration>, pace: &Pace, show: Show, world: &WorldArguments) -> u8 {
     let (next, stop, started) = (AtomicU64::new(seeds.start), AtomicBool::new(false), Instant::now());
     let tally = Mutex::new(Tally::default());
     let work = || {
@@ -122,13 +128,13 @@ fn many(seeds: Range<u64>, time: Option<Duration>, jobs: usize, show: Show, worl
         }
     };
     std::thread::scope(|scope| {
-        for _ in 0..jobs.max(1) {
+        for _ in 0..pace.jobs.max(1) {
             scope.spawn(work);
         }
     });
     let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     eprintln!("{}", tally.line(started.elapsed()));
-    let never: Vec<Sometimes> = tally.sometimes.never(world.nodes).collect();
+    let never: Vec<Sometimes> = tally.sometimes.never(world.nodes.most()).collect();
     if show.json {
         if show.table {
             let (table, network) = (table_json(&tally.table), network_json(&tally.network));
@@ -143,7 +149,7 @@ fn many(seeds: Range<u64>, time: Option<Duration>, jobs: usize, show: Show, worl
     }
     match tally.failure {
         Some(report) => {
-            tell_failure(&report);
+            tell_failure(&report, pace.shrinking);
             BROKEN
         }
         None if show.sometimes && !never.is_empty() => BROKEN,

@@ -8,6 +8,7 @@ use ouroboros_sim::swarm::Swarm;
 use ouroboros_sim::table::FaultTable;
 use ouroboros_sim::{Report, Sim, story};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The report as one line of JSON.
 pub(super) fn json(report: &Report) -> String {
@@ -30,38 +31,96 @@ pub(super) fn json(report: &Report) -> String {
     .to_string()
 }
 
-/// Writes the schedule of a failure beside, and says how to see it again.
-pub(super) fn tell_failure(report: &Report) {
+/// The last lines of the story of the shrunk schedule.
+const LAST_LINES: usize = 30;
+
+/// A failure: its schedule is written here, minimised and written beside, and the end of its story told.
+pub(super) fn tell_failure(report: &Report, shrinking: Duration) {
     let Some(violation) = &report.violation else { return };
     eprintln!("seed {} breaks {violation}", report.seed);
-    let path = PathBuf::from(format!("seed-{}.schedule", report.seed));
-    match std::fs::write(&path, report.schedule.to_string()) {
-        Ok(()) => eprintln!("ouroboros-sim replay {0}    ouroboros-sim shrink {0}", path.display()),
-        Err(error) => eprintln!("{} cannot be written: {error}", path.display()),
+    let whole = PathBuf::from(format!("{}.schedule", name(&report.schedule)));
+    if !write_schedule(&whole, &report.schedule) || shrinking.is_zero() {
+        eprintln!("ouroboros-sim replay {0}    ouroboros-sim shrink {0}", whole.display());
+        return;
     }
+    let started = Instant::now();
+    let shrunk =
+        shrink::shrink_while(&report.schedule, violation.promise, &mut |_| started.elapsed() < shrinking).schedule;
+    let small = whole.with_extension("min.schedule");
+    let choices = (report.schedule.choices.len(), shrunk.choices.len());
+    eprintln!(
+        "{} choices are now {}, in {:.1} s. The end of its story:",
+        choices.0,
+        choices.1,
+        started.elapsed().as_secs_f64()
+    );
+    let story = Sim::replay(&shrunk).told(true).run().story;
+    let lines: Vec<_> = story.iter().filter(|entry| !entry.is_plain_frame()).collect();
+    for entry in &lines[lines.len().saturating_sub(LAST_LINES)..] {
+        eprintln!("    {entry}");
+    }
+    if write_schedule(&small, &shrunk) {
+        eprintln!("ouroboros-sim replay {} [--html FILE]    as it was found: {}", small.display(), whole.display());
+    }
+}
+
+/// What a run's files are called: its seed, and what else is not as it is without options.
+fn name(schedule: &Schedule) -> String {
+    let mut name = format!("seed-{}", schedule.seed);
+    if schedule.nodes > 1 {
+        name += &format!("-nodes-{}", schedule.nodes);
+    }
+    if schedule.operations != ouroboros_sim::OPERATIONS {
+        name += &format!("-operations-{}", schedule.operations);
+    }
+    if schedule.beyond {
+        name += "-beyond";
+    }
+    name
+}
+
+fn write_schedule(path: &Path, schedule: &Schedule) -> bool {
+    let written = std::fs::write(path, schedule.to_string());
+    if let Err(error) = &written {
+        eprintln!("{} cannot be written: {error}", path.display());
+    }
+    written.is_ok()
 }
 
 fn verdict(report: &Report) -> u8 {
     if report.violation.is_some() { BROKEN } else { FINE }
 }
 
-/// Writes a page beside; a page that cannot be written is a matter of usage.
-fn write_page(report: &Report, html: Option<&Path>) -> Result<(), u8> {
-    let Some(path) = html else { return Ok(()) };
-    std::fs::write(path, story::page(report)).map_err(|error| {
-        eprintln!("{} cannot be written: {error}", path.display());
-        USAGE
-    })
+/// Writes a page beside. A page that cannot be written is a matter of usage, unless there is something worse.
+fn write_page(report: &Report, html: Option<&Path>) -> u8 {
+    let written = html.map_or(Ok(()), |path| {
+        std::fs::write(path, story::page(report))
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    });
+    match (written, verdict(report)) {
+        (Err(error), code) => {
+            eprintln!("{error}");
+            code.max(if code == BROKEN { BROKEN } else { USAGE })
+        }
+        (Ok(()), code) => code,
+    }
 }
 
-pub(super) fn run(seed: u64, show: Show, explained: bool, html: Option<&Path>, world: &WorldArguments) -> u8 {
-    if explained {
+/// What is asked for of one seed.
+pub(super) struct Wanted<'a> {
+    pub(super) seed: u64,
+    pub(super) show: Show,
+    pub(super) explained: bool,
+    pub(super) html: Option<&'a Path>,
+    pub(super) shrinking: Duration,
+}
+
+pub(super) fn run(wanted: &Wanted<'_>, world: &WorldArguments) -> u8 {
+    let Wanted { seed, show, html, .. } = *wanted;
+    if wanted.explained {
         print_swarm(seed, &world.sim(seed).swarm());
     }
     let report = world.sim(seed).told(html.is_some()).run();
-    if let Err(code) = write_page(&report, html) {
-        return code;
-    }
     if show.json {
         println!("{}", json(&report));
     } else {
@@ -73,8 +132,8 @@ pub(super) fn run(seed: u64, show: Show, explained: bool, html: Option<&Path>, w
             print!("{}", report.sometimes);
         }
     }
-    tell_failure(&report);
-    verdict(&report)
+    tell_failure(&report, wanted.shrinking);
+    write_page(&report, html)
 }
 
 /// What became of frames, as JSON; the faults that struck by name.
@@ -139,14 +198,12 @@ pub(super) fn replay(file: &Path, as_json: bool, html: Option<&Path>) -> u8 {
         Err(code) => return code,
     };
     let report = Sim::replay(&schedule).told(!as_json || html.is_some()).run();
-    if let Err(code) = write_page(&report, html) {
-        return code;
-    }
+    let code = write_page(&report, html);
     if as_json {
         println!("{}", json(&report));
-        return verdict(&report);
+        return code;
     }
-    for entry in &report.story {
+    for entry in report.story.iter().filter(|entry| !entry.is_plain_frame()) {
         println!("{entry}");
     }
     print_summary(&report);
@@ -154,7 +211,7 @@ pub(super) fn replay(file: &Path, as_json: bool, html: Option<&Path>) -> u8 {
         Some(violation) => println!("breaks {violation}"),
         None => println!("breaks no promise"),
     }
-    verdict(&report)
+    code
 }
 
 pub(super) fn shrink(file: Option<&Path>, seed: Option<u64>, limit: u64, world: &WorldArguments) -> u8 {
@@ -164,8 +221,9 @@ pub(super) fn shrink(file: Option<&Path>, seed: Option<u64>, limit: u64, world: 
             Err(code) => return code,
         },
         (None, seed) => {
-            let seed = seed.unwrap_or_default();
-            (world.sim(seed).run().schedule, PathBuf::from(format!("seed-{seed}.min.schedule")))
+            let schedule = world.sim(seed.unwrap_or_default()).run().schedule;
+            let path = PathBuf::from(format!("{}.min.schedule", name(&schedule)));
+            (schedule, path)
         }
     };
     let Some(violation) = Sim::replay(&schedule).run().violation else {
@@ -176,15 +234,14 @@ pub(super) fn shrink(file: Option<&Path>, seed: Option<u64>, limit: u64, world: 
     let shrunk = shrink::shrink(&schedule, violation.promise, limit);
     let left = shrunk.schedule.choices.len();
     println!("{before} choices are now {left}, after {} runs: {}", shrunk.runs, violation.promise);
-    match std::fs::write(&path, shrunk.schedule.to_string()) {
-        Ok(()) => println!("ouroboros-sim replay {}", path.display()),
-        Err(error) => eprintln!("{} cannot be written: {error}", path.display()),
+    if write_schedule(&path, &shrunk.schedule) {
+        println!("ouroboros-sim replay {}", path.display());
     }
     BROKEN
 }
 
-pub(super) fn explain(seed: u64, nodes: u8) -> u8 {
-    print_swarm(seed, &Sim::new(seed).nodes(nodes).swarm());
+pub(super) fn explain(seed: u64, world: &WorldArguments) -> u8 {
+    print_swarm(seed, &world.sim(seed).swarm());
     FINE
 }
 
