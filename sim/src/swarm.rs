@@ -334,6 +334,13 @@ pub(crate) fn draw_nodes(seed: u64, most: u8) -> u8 {
     Tape::random(seed).below_at(STREAM, Knob::Nodes as u64, u64::from(most) + 1) as u8
 }
 
+/// The fields of a structure and their values, for people.
+fn fields(all: &impl fmt::Debug) -> String {
+    let text = format!("{all:?}");
+    let inside = text.split_once("{ ").map_or("", |(_, inside)| inside).trim_end_matches(" }");
+    inside.replace(": ", " ")
+}
+
 /// How much rarer the operations are that a fault fits than reads and writes: a rate is one of these.
 const fn weight(fault: Fault) -> u32 {
     match fault {
@@ -423,8 +430,8 @@ impl fmt::Display for Swarm {
         writeln!(f, "{} keys, {} ppm of the operations together with the next", self.keys, self.together)?;
         writeln!(f, "disk {} ns, slow {} ns, jobs {} ns", self.disk_nanos, self.slow_nanos, self.job_nanos)?;
         writeln!(f, "operations {} ns apart, clocks {} ppm off", self.gap_nanos, self.drift)?;
-        writeln!(f, "limits {:?}", self.limits)?;
-        writeln!(f, "whims {:?}", self.whims)?;
+        writeln!(f, "limits: {}", fields(&self.limits))?;
+        writeln!(f, "whims: {}", fields(&self.whims))?;
         let mix = Kind::ALL.into_iter().map(|kind| format!("{} {}", kind.name(), self.mix[kind as usize]));
         writeln!(f, "mix: {}", mix.collect::<Vec<_>>().join(", "))?;
         for fault in Fault::ALL.into_iter().filter(|fault| self.faults[*fault as usize] > 0) {

@@ -1,6 +1,7 @@
 //! What happened in a run, for people: entries that a program can draw, and that print as lines.
 
 mod html;
+pub(crate) mod words;
 
 pub use html::page;
 

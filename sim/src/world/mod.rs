@@ -33,7 +33,7 @@ use crate::oracle::{Broken, Plaintext, Promise, bounds, demand};
 use crate::probe::ledger::Ledger;
 use crate::scenario::{At, Step};
 use crate::sometimes::Sometimes;
-use crate::story::{Entry, Told};
+use crate::story::{Entry, Told, words};
 use crate::swarm::{Disruption, Swarm};
 use crate::tape::place::OPERATIONS;
 use crate::tape::{Purpose, StreamId, Tape};
@@ -295,7 +295,7 @@ impl World {
                 };
                 self.notice(node, at, &reply);
                 if self.setting.told {
-                    let text = format!("{kind} #{slot} -> {}", brief(&reply));
+                    let text = format!("{kind} #{slot} -> {}", words::reply(&reply));
                     self.tell(node, Told::Answered { slot, refused }, || text);
                 }
                 self.nodes[node].tasks[at].reply = Some(reply);
@@ -405,27 +405,4 @@ fn panicked(panic: &(dyn core::any::Any + Send), who: &str) -> Broken {
     let message = panic.downcast_ref::<String>().map(String::as_str);
     let message = message.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it did not say why");
     Broken::new(Promise::P2, format!("{who} panicked: {message}"))
-}
-
-fn brief(reply: &Reply) -> String {
-    match reply {
-        Reply::Put(results) => {
-            let words = results.iter().map(|result| match result {
-                Ok(written) => format!("durable {:.8}", written.id.to_string()),
-                Err(failure) => format!("refused: {failure}"),
-            });
-            words.collect::<Vec<_>>().join(", ")
-        }
-        Reply::Got(results) => {
-            let words = results.iter().map(|result| match result {
-                Ok(got) => format!("{:.8} of {} B", got.version.id.to_string(), got.version.len),
-                Err(failure) => failure.to_string(),
-            });
-            words.collect::<Vec<_>>().join(", ")
-        }
-        Reply::Data(pieces) => format!("{} B", pieces.iter().map(bytes::Bytes::len).sum::<usize>()),
-        Reply::Versions(versions) => format!("{} versions", versions.len()),
-        Reply::Failed(failure) => format!("failed: {failure}"),
-        other => format!("{other:.120?}"),
-    }
 }

@@ -9,7 +9,7 @@ use crate::disk::{CrashVariant, Fault};
 use crate::oracle::{Broken, Excuse, Promise};
 use crate::sometimes::Sometimes;
 use crate::state::State;
-use crate::story::Told;
+use crate::story::{Told, words};
 use crate::swarm::Disruption;
 use crate::tape::place::REMAINS;
 use crate::tape::{Purpose, StreamId};
@@ -190,7 +190,7 @@ impl World {
     fn opened(&mut self, node: usize, opened: &Opened, between: Option<Disruption>) -> Result<(), Broken> {
         let details = [1, u64::from(opened.index_rebuilt), opened.replayed, u64::from(opened.torn)];
         self.trace.event(self.now, node as u8, What::Opened, &details);
-        self.tell(node, Told::Open, || format!("the store is open: {opened:?}"));
+        self.tell(node, Told::Open, || format!("the store is open: {}", words::opened(&opened)));
         let faulted = self.nodes[node].has_faults();
         let reached = [
             (opened.torn, Sometimes::TornEndDropped),

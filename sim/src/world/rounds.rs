@@ -8,7 +8,7 @@ use crate::disk::Fault;
 use crate::oracle::{Broken, Calm, Excuse, Promise, records};
 use crate::sometimes::Sometimes;
 use crate::state::State;
-use crate::story::Told;
+use crate::story::{Told, words};
 use crate::swarm::Disruption;
 use crate::workload::{Send, Task};
 use ouroboros_engine::node::{Activity, Limits, Reply, Request};
@@ -423,7 +423,7 @@ impl World {
         let is_open = matches!(next, Send::Open(_));
         let is_data = matches!(next, Send::Data(_));
         if first {
-            let what = if self.setting.told { summary(task) } else { String::new() };
+            let what = if self.setting.told { words::task(task) } else { String::new() };
             self.tell(node, Told::Asked { slot }, || format!("{kind} #{slot}{what}"));
         }
         let request = match next {
@@ -448,31 +448,6 @@ impl World {
             self.schedule(self.now + gap, Happening::Send { node: node as u8, life, task: at });
         }
     }
-}
-
-/// What a task is about, for the story.
-pub(super) fn summary(task: &Task) -> String {
-    let mut out = String::new();
-    for want in &task.wants {
-        let len = want.content.as_ref().map(bytes::Bytes::len);
-        out.push_str(&format!(" {}", want.key));
-        match (len, want.source) {
-            (_, Some(source)) => out.push_str(&format!(" from {:.8}", source.to_string())),
-            (Some(len), _) => out.push_str(&format!(" {len} B")),
-            (None, _) => out.push_str(" gone"),
-        }
-        if let Some(parents) = &want.parents {
-            let parents: Vec<String> = parents.iter().map(|id| format!("{:.8}", id.to_string())).collect();
-            out.push_str(&format!(" on [{}]", parents.join(", ")));
-        }
-    }
-    if let Some(target) = &task.purge {
-        out.push_str(&format!(" {target:.100?}"));
-    }
-    if let Some(request) = &task.asked {
-        out.push_str(&format!(" {request:.160?}"));
-    }
-    out
 }
 
 impl Task {
