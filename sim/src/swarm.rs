@@ -171,6 +171,10 @@ const fn brings_about(storm: State) -> &'static [(Disruption, u32)] {
             &[(Disruption::Reopen, 40_000), (Disruption::Keyless, 40_000), (Disruption::Rest, 40_000)]
         }
         State::OpeningKeyless => &[(Disruption::Keyless, 150_000)],
+        // Who scrubs without keys has two files that a write may be mistaken in.
+        State::Doing(Activity::ScrubbingLog | Activity::ScrubbingSeals | Activity::ScrubbingIndex) => {
+            &[(Disruption::Rot, 80_000), (Disruption::Keyless, 60_000)]
+        }
         _ => &[],
     }
 }
@@ -216,6 +220,11 @@ impl Swarm {
             let draw = tape.below_at(STREAM, FIRST_FAULT + fault as u64, kinds);
             faults[fault as usize] = [0, 100, 500, 2000, 8000][draw.saturating_sub(9) as usize] * weight(fault);
         }
+        // Who only reads has seen a sync fail.
+        if storm == Some(State::Doing(Activity::ReadOnly)) {
+            let rate = &mut faults[Fault::SyncFailure as usize];
+            *rate = (*rate).max(20_000);
+        }
         faults[Fault::Crash as usize] = pick(Knob::CrashRate, &[0, 0, 0, 100, 400, 1500]) as u32;
         let mut mix = Kind::ALL.map(Kind::weight);
         for kind in Kind::ALL {
@@ -253,8 +262,14 @@ impl Swarm {
             // Most of what a process without keys writes is an index of its own.
             Some(State::OpeningKeyless) => 4,
             // Whatever is destroyed meanwhile, within the budget, is the index's.
-            Some(State::Doing(Activity::Mending | Activity::ScrubbingVersions | Activity::ReadOnly)) => 4,
+            Some(State::Doing(Activity::Mending | Activity::ScrubbingVersions)) => 6,
+            Some(State::Doing(Activity::ReadOnly)) => 8,
             _ => on_file,
+        };
+        // And it is not only looked at then.
+        let most_overlaid = match storm {
+            Some(State::Doing(Activity::Mending | Activity::ScrubbingVersions | Activity::ReadOnly)) => 8000,
+            _ => usize::MAX,
         };
         let index_in_memory = tape.leaning_at(STREAM, Knob::IndexPlace as u64, &[1, 1, 2, 2, 2, 2, 3, 3]) >= on_file;
         if index_in_memory {
@@ -297,8 +312,9 @@ impl Swarm {
                 body_cache_len: pick(Knob::BodyCache, &[50_000, 0, 2000]) as usize,
                 index_cache_len: pick(Knob::IndexCache, &[1 << 20, 1 << 16]) as usize,
                 index_in_memory,
-                index_overlay_len: OVERLAYS[tape.leaning_at(STREAM, Knob::Overlay as u64, &OVERLAY_WEIGHTS) as usize]
-                    as usize,
+                index_overlay_len: (OVERLAYS[tape.leaning_at(STREAM, Knob::Overlay as u64, &OVERLAY_WEIGHTS) as usize]
+                    as usize)
+                    .min(most_overlaid),
                 replay_len: [1 << 30, 1, 50_000][tape.leaning_at(STREAM, Knob::Replay as u64, &[4, 1, 4]) as usize],
                 segment_len: pick(Knob::Segment, &[64 << 10, 256 << 10, 96 << 10]) as u32,
                 upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),
@@ -403,6 +419,8 @@ impl Swarm {
             _ => 4_000,
         };
         let is_seldom = match self.storm {
+            // Outside of openings and uploads files are seldom made.
+            Some(_) if matches!(fault, Fault::DirectorySyncFailure | Fault::LyingDirectorySync) => true,
             Some(State::Doing(Activity::Mending | Activity::ReadOnly) | State::OpeningKeyless) => true,
             Some(State::Doing(
                 Activity::ScrubbingLog

@@ -1,7 +1,7 @@
 //! What befell nodes, and while they did what: the coverage of a campaign. A cell that stays empty is a gap, unless it is
 //! one of those that are [impossible].
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Rot};
 use crate::disk::Fault;
 use crate::state::State;
 use crate::swarm::Disruption;
@@ -120,6 +120,9 @@ pub const fn impossible(cause: Cause, state: State) -> Option<&'static str> {
             State::AtRest | State::Dead => Some("nothing is under way that a power failure could take"),
             _ => None,
         },
+        Cause::Rot(Rot::Unreadable) if matches!(state, State::Dead) => {
+            Some("a log that did not rest stays shut where its end cannot be read: there rot is noise")
+        }
         Cause::Rot(_) | Cause::Befell(Disruption::Rot) => match state {
             State::AtRest | State::Dead | State::Doing(Activity::Idle) => None,
             _ => Some("what rots within the budget has parity: a store that was closed, and the end of a deletion"),
@@ -150,7 +153,7 @@ const fn impossible_for_disk(fault: Fault, state: State) -> Option<&'static str>
         State::AtRest | State::Dead => Some("without a process nothing is asked of the disk"),
         State::Doing(Activity::Idle) => Some("who has nothing to do asks nothing of the disk"),
         // What writes is the index, which goes on as a cache: it is made anew, or flushed.
-        State::Doing(Activity::ReadOnly) if directories || elsewhere => Some("it writes no more to the log"),
+        State::Doing(Activity::ReadOnly) if elsewhere => Some("the index's volume has one file"),
         State::Doing(Activity::Closed) if directories => Some("the index's file is there when it is closed"),
         State::Doing(Activity::Unsettled) => match fault {
             Fault::Crash

@@ -119,8 +119,7 @@ impl Disruption {
         }
     }
 
-    /// Whether what a node has acknowledged is gone with it, and its oracle is told: a world of one node has nothing else
-    /// to hold against its promises.
+    /// Whether what a node has acknowledged is gone with it, and its oracle is told.
     pub(crate) const fn takes_the_store(self) -> bool {
         matches!(self, Self::Reinstall | Self::LoseDisk | Self::RollBack)
     }

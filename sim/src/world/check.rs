@@ -39,6 +39,11 @@ impl World {
         reply.map(Some).ok_or_else(|| Broken::new(Promise::P9, "an answer went astray"))
     }
 
+    /// How often it asks again. Of what no scrub can heal, once.
+    const fn patience(&self) -> u32 {
+        if self.budget.beyond { 1 } else { AGAIN }
+    }
+
     /// Asks while no fault strikes: what is damaged heals on the way, or by a scrub.
     fn ask_firmly(&mut self, node: usize, request: &Request) -> Result<Reply, Stop> {
         let mut tries = 0;
@@ -57,7 +62,7 @@ impl World {
             let it = &self.nodes[node];
             let of_version = matches!(request, Request::GetVersion(_) | Request::Read { .. });
             let may = it.torn && !of_version || it.has_faults() || self.budget.beyond;
-            if !may || tries > AGAIN {
+            if !may || tries > self.patience() {
                 return Err(Stop::Failed(failure));
             }
             self.tell(node, Told::Oracle, || format!("the oracle's question failed ({failure}): a scrub, and again"));
@@ -225,7 +230,7 @@ impl World {
             let before = self.nodes[node].asked_again;
             let survey = self.survey_once(node, keys, promise)?;
             tries += 1;
-            if self.nodes[node].asked_again == before || tries > AGAIN {
+            if self.nodes[node].asked_again == before || tries > self.patience() {
                 return Ok(survey);
             }
         }

@@ -18,6 +18,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Nodes of a world, at most.
 pub const MAX_NODES: u8 = 16;
 
+/// So much more seldom a world of one node loses what makes its history long.
+const TAKEN_ALONE: u32 = 8;
+
 /// What a run is like.
 pub(crate) fn swarm(setting: &Setting, tape: &Tape) -> Swarm {
     let mut swarm = Swarm::draw(tape, setting.nodes);
@@ -26,7 +29,7 @@ pub(crate) fn swarm(setting: &Setting, tape: &Tape) -> Swarm {
     }
     if setting.nodes < 2 && !setting.beyond {
         for disruption in Disruption::ALL.into_iter().filter(|disruption| disruption.takes_the_store()) {
-            swarm.disruptions[disruption as usize] = 0;
+            swarm.disruptions[disruption as usize] /= TAKEN_ALONE;
         }
     }
     swarm

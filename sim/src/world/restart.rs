@@ -190,7 +190,7 @@ impl World {
     fn opened(&mut self, node: usize, opened: &Opened, between: Option<Disruption>) -> Result<(), Broken> {
         let details = [1, u64::from(opened.index_rebuilt), opened.replayed, u64::from(opened.torn)];
         self.trace.event(self.now, node as u8, What::Opened, &details);
-        self.tell(node, Told::Open, || format!("the store is open: {}", words::opened(&opened)));
+        self.tell(node, Told::Open, || format!("the store is open: {}", words::opened(opened)));
         let faulted = self.nodes[node].has_faults();
         let reached = [
             (opened.torn, Sometimes::TornEndDropped),

@@ -128,7 +128,8 @@ impl World {
                 && matches!(task.reply, Some(Reply::Scrubbed(_)))
         };
         let it = &self.nodes[node];
-        let unharmed = !it.has_faults() && !it.read_only && it.tight == 0;
+        // Beyond the budget there is more than a scrub can heal.
+        let unharmed = !it.has_faults() && !it.read_only && it.tight == 0 && !self.budget.beyond;
         if tasks.iter().any(mended) && it.rotten && ended.is_none() && unharmed {
             // It is whole again, and the next place may rot.
             self.heal(node)?;
