@@ -68,7 +68,7 @@ pub enum Error {
     Open(#[from] OpenError),
     /// The engine refused the request.
     #[error(transparent)]
-    Request(#[from] Failure),
+    Request(Failure),
     /// A key name that no store accepts.
     #[error(transparent)]
     KeyName(#[from] NameError),
@@ -103,6 +103,16 @@ pub enum Error {
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            // The engine was closed a moment before the store was.
+            Failure::Closed => Self::Closed,
+            failure => Self::Request(failure),
+        }
+    }
 }
 
 impl Error {

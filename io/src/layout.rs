@@ -28,7 +28,13 @@ impl Layout {
         let resolve = |given: Option<&Path>, default: &str| match given {
             None => Ok(PathBuf::from(default)),
             Some(path) => {
-                std::path::absolute(path).map_err(|error| Error::io(format!("resolving {}", path.display()), error))
+                let path = std::path::absolute(path)
+                    .map_err(|error| Error::io(format!("resolving {}", path.display()), error))?;
+                // Said before anything is made: a log that no description can name would be nobody's.
+                match path.to_str() {
+                    Some(_) => Ok(path),
+                    None => Err(Error::Description { file: path, why: "its name is no UTF-8".to_owned() }),
+                }
             }
         };
         Ok(Self { format: FORMAT, blocks: resolve(blocks, "blocks")?, index: resolve(index, "index")? })

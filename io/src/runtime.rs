@@ -107,7 +107,12 @@ impl Host for WorkerHost {
 
     fn event(&mut self, event: Event) {
         tracing::debug!(?event, "engine event");
-        (self.events)(&event);
+        let sink = &mut self.events;
+        // Who listens must not take the answers with it that are to be given next.
+        if catch_unwind(AssertUnwindSafe(|| sink(&event))).is_err() {
+            tracing::error!("what listens to events panicked, and is not called any more");
+            self.events = Box::new(|_| {});
+        }
     }
 }
 

@@ -189,3 +189,17 @@ fn more_readers_than_may_ask_at_once_wait_for_each_other() {
         assert!(block_on(read).unwrap().concat() == expected, "{range:?}");
     }
 }
+
+/// Nobody's thread has to stand still for it.
+#[test]
+fn a_store_without_its_keys_is_closed_by_a_future() {
+    let (directory, db) = create();
+    db.close().unwrap();
+    let store = Db::builder().directory(directory.path()).open_keyless().unwrap().asynchronous();
+    block_on(async {
+        assert!(store.scrub(false).await.unwrap().damage.is_empty());
+        store.close().await.unwrap();
+        assert!(matches!(store.stats().await, Err(Error::Closed)));
+    });
+    Db::builder().directory(directory.path()).open_keyless().unwrap().close().unwrap();
+}

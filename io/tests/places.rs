@@ -186,3 +186,16 @@ fn a_description_that_cannot_be_read_is_not_replaced() {
     fs::rename(&elsewhere, &description).unwrap();
     builder(&store).open().unwrap();
 }
+
+/// A log that no description can name is not made.
+#[cfg(unix)]
+#[test]
+fn a_place_that_cannot_be_written_down_is_refused_before_anything_is_made() {
+    use std::os::unix::ffi::OsStrExt;
+    let places = Places::new();
+    let odd = places.root.path().join(std::ffi::OsStr::from_bytes(b"log \xff"));
+    let made = builder(&places.store("store")).blocks_directory(Some(odd.clone())).create();
+    assert!(matches!(made, Err(Error::Description { ref file, .. }) if *file == odd), "{made:?}");
+    assert!(!odd.exists());
+    builder(&places.store("store")).open_or_create().unwrap().close().unwrap();
+}

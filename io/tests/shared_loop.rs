@@ -4,7 +4,7 @@
 use ouroborosdb::engine::id::EngineRng;
 use ouroborosdb::engine::keys::Keyring;
 use ouroborosdb::engine::names::KeyName;
-use ouroborosdb::engine::node::{PutOptions, Select};
+use ouroborosdb::engine::node::{Base, PutOptions, Select};
 use ouroborosdb::{Db, Error};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,20 +64,64 @@ fn damage(store: &Path, kind: u8) {
     std::fs::write(segment, bytes).unwrap();
 }
 
+/// Hears what the engine tells of in passing on this thread, and fails.
+struct Deaf;
+
+impl tracing::Subscriber for Deaf {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        assert!(*event.metadata().level() != tracing::Level::DEBUG, "{event:?}");
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// A store with one damaged record: the next look at it heals it, which is an event.
+fn damaged(directory: &Path) -> ouroborosdb::Builder {
+    let db = Db::builder().directory(directory).keyring(keyring()).create().unwrap();
+    db.put(&key(0), "value", PutOptions::default()).unwrap();
+    db.close().unwrap();
+    damage(directory, 2);
+    Db::builder().directory(directory).keyring(keyring())
+}
+
 /// A defect that shows while a client turns the loop ends the engine, and not the client.
 #[test]
 fn a_panic_in_a_clients_turn_closes_the_store() {
     let directory = tempfile::tempdir().unwrap();
-    let db = Db::builder().directory(directory.path()).keyring(keyring()).create().unwrap();
-    db.put(&key(0), "value", PutOptions::default()).unwrap();
-    db.close().unwrap();
-    damage(directory.path(), 2);
-    let builder = Db::builder().directory(directory.path()).keyring(keyring());
-    let db = builder.on_event(|event| panic!("{event:?}")).open().unwrap();
-    // What is damaged heals, which is an event.
-    assert!(matches!(db.get(&key(0), Select::Winner), Err(Error::Closed)));
+    let db = damaged(directory.path()).open().unwrap();
+    let got = tracing::subscriber::with_default(Deaf, || db.get(&key(0), Select::Winner));
+    assert!(matches!(got, Err(Error::Closed)), "{got:?}");
     assert!(matches!(db.put(&key(0), "other", PutOptions::default()), Err(Error::Closed)));
     assert!(matches!(db.close(), Err(Error::Closed)));
     let db = Db::builder().directory(directory.path()).keyring(keyring()).open().unwrap();
     assert_eq!(db.get_bytes(&key(0)).unwrap(), "value");
+}
+
+/// Whoever listens to events has no say in what clients are told.
+#[test]
+fn a_listener_that_panics_is_not_called_again_and_takes_nobody_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let calls = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let heard = calls.clone();
+    let listener = move |event: &ouroborosdb::engine::node::Event| {
+        heard.fetch_add(1, Ordering::Relaxed);
+        panic!("{event:?}");
+    };
+    let db = damaged(directory.path()).on_event(listener).open().unwrap();
+    assert_eq!(db.get_bytes(&key(0)).unwrap(), "value");
+    // Two heads of a key are an event, too.
+    for value in ["one", "two", "three"] {
+        let options = PutOptions { base: Base::Versions(Vec::new()), ..PutOptions::default() };
+        db.put(&key(1), value, options).unwrap();
+    }
+    assert_eq!((db.heads(&key(1)).unwrap().len(), calls.load(Ordering::Relaxed)), (3, 1));
+    db.close().unwrap();
 }

@@ -65,7 +65,14 @@ pub(crate) fn write(path: &Path, keyring: &Keyring, passphrase: &[u8], kdf: KdfP
 fn place(path: &Path, bytes: &[u8], replace: bool) -> std::io::Result<()> {
     // PA
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let ancestors = parent.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty());
+    let made: Vec<&Path> = ancestors.take_while(|ancestor| !ancestor.exists()).collect();
     DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    // A directory whose name was not synced takes the keyring with it.
+    for above in made.iter().rev().filter_map(|directory| directory.parent()) {
+        let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        File::open(above)?.sync_all()?;
+    }
     let mut name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let temporary = parent.join(name);

@@ -62,7 +62,7 @@ impl AsyncDb {
     /// See [`Db::put`](super::Db::put).
     ///
     /// # Errors
-    /// [`Error`]; then nothing was written.
+    /// [`Error`]; then nothing was written, unless it is [`Error::Closed`]: the store ended meanwhile, and the write may be there.
     pub async fn put(&self, key: &KeyName, value: impl Into<Bytes>, options: PutOptions) -> Result<Written, Error> {
         ops::put(key, PutSource::Value(value.into()), options).run(&self.client).await
     }
@@ -287,7 +287,7 @@ impl AsyncUpload {
     /// Ends the stream; the value is durable when this returns. Dropping the future leaves open whether it will be.
     ///
     /// # Errors
-    /// [`Error`]; then nothing was written.
+    /// [`Error`]; then nothing was written, unless it is [`Error::Closed`]: the store ended meanwhile, and the write may be there.
     pub async fn finish(mut self) -> Result<Written, Error> {
         self.check_whole()?;
         self.finished = planted(Mistake::EndForgotten);

@@ -116,7 +116,8 @@ impl Builder {
         self
     }
 
-    /// Is called with every event, on the engine's thread or a caller's, and must be quick; it must not use the store.
+    /// Is called with every event, on the engine's thread or a caller's, and must be quick; it must not use the store. If it
+    /// panics, it is not called again.
     #[must_use]
     pub fn on_event(mut self, sink: impl FnMut(&ouroboros_engine::node::Event) + Send + 'static) -> Self {
         self.events = Some(Box::new(sink));
@@ -136,12 +137,22 @@ impl Builder {
     /// # Errors
     /// [`Error::StoreExists`], [`Error::LogExists`] and others.
     pub fn create_in<E: Env>(self, env: E) -> Result<Db, Error> {
-        self.make_directory(&env)?;
-        let lock = env.lock(&self.directory)?;
-        if Layout::exists(&env.files(), &self.directory)? {
-            return Err(Error::StoreExists(self.directory));
+        let this = self.pinned()?;
+        this.make_directory(&env)?;
+        let lock = env.lock(&this.directory)?;
+        if Layout::exists(&env.files(), &this.directory)? {
+            return Err(Error::StoreExists(this.directory));
         }
-        self.make(env, lock, false)
+        this.make(env, lock, false)
+    }
+
+    /// Wherever the process goes later on, the store stays where it is now.
+    fn pinned(mut self) -> Result<Self, Error> {
+        // PA: a relative path would lead into whatever directory, or store, is current when a segment is made.
+        let given = if self.directory.as_os_str().is_empty() { Path::new(".") } else { &self.directory };
+        let absolute = std::path::absolute(given);
+        self.directory = absolute.map_err(|error| Error::io(format!("resolving {}", given.display()), error))?;
+        Ok(self)
     }
 
     /// Makes the store's own directory where it is missing.
@@ -250,6 +261,10 @@ impl Builder {
     }
 
     fn open_with<E: Env>(self, env: E, access: Access) -> Result<Arc<Client>, Error> {
+        self.pinned()?.open_pinned(env, access)
+    }
+
+    fn open_pinned<E: Env>(self, env: E, access: Access) -> Result<Arc<Client>, Error> {
         let files = env.files();
         if !Layout::exists(&files, &self.directory)? {
             return Err(Error::NoStore(self.directory));
@@ -287,18 +302,19 @@ impl Builder {
     /// # Errors
     /// [`Error::LogExists`], [`Error::InUse`] and others.
     pub fn open_or_create(self) -> Result<Db, Error> {
+        let this = self.pinned()?;
         let env = Machine::new();
-        if Layout::exists(&env.files(), &self.directory)? {
-            return self.open();
+        if Layout::exists(&env.files(), &this.directory)? {
+            return this.open();
         }
-        self.make_directory(&env)?;
-        let lock = env.lock(&self.directory)?;
-        if Layout::exists(&env.files(), &self.directory)? {
+        this.make_directory(&env)?;
+        let lock = env.lock(&this.directory)?;
+        if Layout::exists(&env.files(), &this.directory)? {
             // Another process was faster, and has ended already.
             drop(lock);
-            return self.open();
+            return this.open();
         }
-        self.make(env, lock, true)
+        this.make(env, lock, true)
     }
 
     /// Whether there is a store in a directory.

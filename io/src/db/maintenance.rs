@@ -135,4 +135,12 @@ impl Maintenance {
 
 impl AsyncMaintenance {
     async_upkeep!();
+
+    /// See [`AsyncDb::close`](super::AsyncDb::close).
+    ///
+    /// # Errors
+    /// [`Error`]: the store is still open, and closing may be tried again.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.client.close_async().await
+    }
 }

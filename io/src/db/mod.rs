@@ -217,8 +217,9 @@ impl Client {
         } else {
             self.ended.wait().await
         };
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.let_go(in_order, open)
+        // Whoever closes at the same time is told when the locks are free.
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        self.let_go(in_order, open.take())
     }
 
     /// Lets go of the locks once nothing is left of the engine's task, which is at its end.
@@ -294,7 +295,7 @@ impl Db {
     /// Writes a value under a key, following the key's winner.
     ///
     /// # Errors
-    /// [`Error`]; then nothing was written.
+    /// [`Error`]; then nothing was written, unless it is [`Error::Closed`]: the store ended meanwhile, and the write may be there.
     pub fn put(&self, key: &KeyName, value: impl Into<Bytes>, options: PutOptions) -> Result<Written, Error> {
         ops::put(key, PutSource::Value(value.into()), options).wait(&self.client)
     }
@@ -321,7 +322,7 @@ impl Db {
     /// Writes everything that `input` gives, of any length, in bounded memory.
     ///
     /// # Errors
-    /// [`Error`]; then nothing was written.
+    /// [`Error`]; then nothing was written, unless it is [`Error::Closed`]: the store ended meanwhile, and the write may be there.
     pub fn put_reader(&self, key: &KeyName, input: &mut dyn Read, options: PutOptions) -> Result<Written, Error> {
         stream::put_reader(&self.client, key, input, options)
     }

@@ -45,3 +45,36 @@ fn who_waits_for_room_keeps_no_turn_from_others() {
         });
     });
 }
+
+#[test]
+fn of_those_who_close_a_store_each_finds_it_free_when_it_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let keyring = || Keyring::generate(&mut EngineRng::from_seed([3; 32]));
+    let db = Db::builder().directory(directory.path()).keyring(keyring()).create().unwrap();
+    // The end of the engine takes a while.
+    let ((joins, joining), (go, gone)) = (channel(), channel::<()>());
+    let mut open = db.client.open.lock().unwrap();
+    let Open { join, locks } = open.take().unwrap();
+    let slowly = move || {
+        joins.send(()).unwrap();
+        let _ = gone.recv();
+        join()
+    };
+    *open = Some(Open { join: Box::new(slowly), locks });
+    drop(open);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| block_on(db.asynchronous().close()));
+        joining.recv().unwrap();
+        let others = [true, false].map(|waits| {
+            let db = &db;
+            scope.spawn(move || if waits { block_on(db.asynchronous().close()) } else { db.close() })
+        });
+        // Time for whoever does not wait.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        assert!(others.iter().all(|other| !other.is_finished()), "told before the store was free");
+        drop(go);
+        first.join().unwrap().unwrap();
+        others.into_iter().for_each(|other| other.join().unwrap().unwrap());
+    });
+    Db::builder().directory(directory.path()).keyring(keyring()).open().unwrap();
+}
