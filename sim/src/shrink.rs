@@ -121,7 +121,7 @@ impl Shrinker<'_> {
     }
 
     fn clear(&mut self, entries: &[Entry]) -> bool {
-        let present = entries.iter().any(|entry| self.best.choices.contains_key(entry));
+        let present = !self.over && entries.iter().any(|entry| self.best.choices.contains_key(entry));
         present && self.accept(&self.without(entries))
     }
 
@@ -222,7 +222,7 @@ impl Shrinker<'_> {
         let entries: Vec<(Entry, u64)> = self.best.choices.iter().map(|(entry, value)| (*entry, *value)).collect();
         for (entry, mut value) in entries {
             let mut smaller = 1;
-            while value > 1 && smaller < value && self.best.choices.get(&entry) == Some(&value) {
+            while !self.over && value > 1 && smaller < value && self.best.choices.get(&entry) == Some(&value) {
                 let mut candidate = self.best.clone();
                 candidate.choices.insert(entry, smaller);
                 if self.accept(&candidate) {

@@ -99,11 +99,13 @@ sometimes! {
     PausedOver: "a process that got no turn for a while found requests waiting";
     GoneForLong: "a node came back after forty days or more";
 
-    // Several nodes. From here on only worlds of several nodes come to it.
-    AnsweredMeanwhile: "a node answered its clients while another was down or was looked at";
+    // Machines.
     Reinstalled: "a node was installed anew, and nothing of its old life was there";
     DiskLost: "a node whose disk was gone said so";
     DiskRolledBack: "a node with an old copy of its disk held what it held then";
+
+    // Several nodes. From here on only worlds of several nodes come to it.
+    AnsweredMeanwhile: "a node answered its clients while another was down or was looked at";
     LetterSaidAgain: "a letter was said again, and heard";
     LetterGivenUp: "a letter was given up after all sendings";
     LettersHeldBack: "a letter was refused since too many waited";

@@ -148,7 +148,9 @@ impl World {
         [&mut it.former_rot, &mut it.left_rot, &mut it.healed_rot].into_iter().for_each(Vec::clear);
         (it.old_index, it.old_disk) = (None, None);
         (it.was_full, it.wall_went_back, it.cut_openings) = (false, false, 0);
-        it.faults_before = it.harm();
+        (it.rotted_before, it.tight_index) = (false, 0);
+        it.disk.set_index_capacity(None);
+        (it.harm_before, it.faults_before, it.syncs_before) = (it.harm(), it.harm(), it.failed_syncs());
         self.create(node)?;
         self.counts.reached(Sometimes::Reinstalled);
         self.tell(node, Told::Open, || "a store is made anew".to_owned());

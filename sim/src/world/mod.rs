@@ -95,7 +95,9 @@ impl World {
         let mut steps = setting.steps.clone();
         steps.sort_by_key(|(at, _)| *at);
         let rolls_back = swarm.disruptions[Disruption::RollBack as usize] > 0;
-        let keeps_copies = rolls_back || steps.iter().any(|(_, step)| matches!(step, Step::RollBack(_)));
+        // What a schedule says happens, whatever the rates are.
+        let keeps_copies =
+            rolls_back || tape.is_replayed() || steps.iter().any(|(_, step)| matches!(step, Step::RollBack(_)));
         let keys = keyring(swarm.signatures);
         let config = crate::local::config(&keys, swarm.coding, swarm.chunker);
         let workload = Workload::new(setting.seed);

@@ -150,6 +150,8 @@ pub(super) struct Node {
     pub(super) wall_offset: i64,
     /// How many faults had struck when the process was started.
     pub(super) faults_before: u64,
+    /// How many had when its disk was new.
+    pub(super) harm_before: u64,
     /// And how many syncs had failed.
     pub(super) syncs_before: u64,
     /// Something was destroyed that is not healed yet, or no longer: what was healed comes back where the sync after it failed.
@@ -239,6 +241,7 @@ impl Node {
             drift,
             wall_offset: 0,
             faults_before: 0,
+            harm_before: 0,
             syncs_before: 0,
             rotten: false,
             rot: None,
@@ -343,7 +346,7 @@ impl Node {
     /// Whether its index may hold what faults of an earlier life have spoiled, or left half written: a page that nobody has read
     /// since, not even the opening, is found by the first who does.
     pub(super) fn has_spoiled_index(&self) -> bool {
-        self.harm() > 0
+        self.harm() > self.harm_before
     }
 
     /// Whether faults that an answer may be about have struck since the process was started.

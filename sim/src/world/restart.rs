@@ -126,7 +126,9 @@ impl World {
             self.set_rates(node, true);
             let it = &mut self.nodes[node];
             it.rotten |= it.healed_rot.iter().any(|place| place.is_there(&it.disk));
-            it.left_rot.retain(|place| place.is_there(&it.disk));
+            // Or it is there again with an old copy of the disk.
+            let former = it.former_rot.iter().flat_map(Rot::places);
+            it.left_rot = former.filter(|place| place.is_there(&it.disk)).cloned().collect();
             it.begin(None);
             it.disk.pause(calm);
             if calm || attempts > 1 || it.disk.fault_counts().of(Fault::FillsUp) > 0 {

@@ -129,7 +129,8 @@ impl World {
         };
         let it = &self.nodes[node];
         // Beyond the budget there is more than a scrub can heal.
-        let unharmed = !it.has_faults() && !it.read_only && it.tight == 0 && !self.budget.beyond;
+        let has_room = it.tight == 0 && it.tight_index == 0;
+        let unharmed = !it.has_faults() && !it.read_only && has_room && !self.budget.beyond;
         if tasks.iter().any(mended) && it.rotten && ended.is_none() && unharmed {
             // It is whole again, and the next place may rot.
             self.heal(node)?;

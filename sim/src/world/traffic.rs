@@ -111,6 +111,7 @@ impl World {
     /// P8, if it says what no wire may carry.
     pub(super) fn transmit(&mut self, node: usize, to: u8, port: Port, frame: &Bytes) -> Result<(), Broken> {
         let from = self.nodes[node].number;
+        // Today these are the probes' letters; of engines it says something once they send any.
         if let Err(broken) = self.plaintext.check_frame(frame) {
             self.about = node;
             return Err(broken);

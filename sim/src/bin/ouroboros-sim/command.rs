@@ -53,7 +53,7 @@ enum Command {
         #[arg(long)]
         json: bool,
         /// Says what the seed is like before it runs; of one seed.
-        #[arg(long, conflicts_with = "seeds")]
+        #[arg(long, conflicts_with_all = ["seeds", "json"])]
         explain: bool,
         /// Prints what struck while a node did what.
         #[arg(long)]
@@ -262,7 +262,7 @@ pub(crate) fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let text = panic.to_string();
         // Whoever read has gone, as after `| head`.
-        if text.contains("failed printing to stdout") {
+        if text.contains("failed printing to") && text.contains("Broken pipe") {
             std::process::exit(READER_GONE);
         }
         *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = text;

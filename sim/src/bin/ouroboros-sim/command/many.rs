@@ -1,15 +1,16 @@
 //! Many runs, on threads; each run is single-threaded and knows nothing of the others.
 
-use super::one::{json, network_json, table_json, tell_failure};
-use super::{BROKEN, FINE, Show, WorldArguments};
+use super::one::{hand_over, json, network_json, table_json};
+use super::{BROKEN, FINE, LAST_PANIC, PANICKED, Show, WorldArguments};
 use ouroboros_sim::network::NetworkCounts;
 use ouroboros_sim::sometimes::{Sometimes, SometimesCounts};
 use ouroboros_sim::table::FaultTable;
 use ouroboros_sim::{ProbeCounts, Report};
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Mutex;
+use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A year of 365.25 days, in nanoseconds.
@@ -112,13 +113,20 @@ pub(super) fn campaign(minutes: u64, pace: &Pace, from: Option<u64>, json: bool,
 fn many(seeds: Range<u64>, time: Option<Duration>, pace: &Pace, show: Show, world: &WorldArguments) -> u8 {
     let (next, stop, started) = (AtomicU64::new(seeds.start), AtomicBool::new(false), Instant::now());
     let tally = Mutex::new(Tally::default());
+    let panicked: Mutex<Option<(u64, String)>> = Mutex::new(None);
     let work = || {
         while !stop.load(Ordering::Relaxed) && time.is_none_or(|time| started.elapsed() < time) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 return;
             }
-            let report = world.sim(seed).run();
+            // A defect of the simulator's own ends the others, too, and is told with the seed that shows it.
+            let Ok(report) = catch_unwind(|| world.sim(seed).run()) else {
+                stop.store(true, Ordering::Relaxed);
+                let text = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                panicked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((seed, text));
+                return;
+            };
             if report.violation.is_some() {
                 stop.store(true, Ordering::Relaxed);
             }
@@ -132,8 +140,10 @@ fn many(seeds: Range<u64>, time: Option<Duration>, pace: &Pace, show: Show, worl
             scope.spawn(work);
         }
     });
-    let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    eprintln!("{}", tally.line(started.elapsed()));
+    let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let took = started.elapsed();
+    let found = tally.failure.as_ref().and_then(|report| hand_over(report, pace.shrinking));
+    eprintln!("{}", tally.line(took));
     let never: Vec<Sometimes> = tally.sometimes.never(world.nodes.most()).collect();
     if show.json {
         if show.table {
@@ -147,9 +157,13 @@ fn many(seeds: Range<u64>, time: Option<Duration>, pace: &Pace, show: Show, worl
     } else {
         tally.print(show, &never);
     }
-    match tally.failure {
-        Some(report) => {
-            tell_failure(&report, pace.shrinking);
+    if let Some((seed, text)) = panicked.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        eprintln!("the simulator itself {text}, with seed {seed}");
+        return PANICKED;
+    }
+    match found {
+        Some(text) => {
+            eprint!("{text}");
             BROKEN
         }
         None if show.sometimes && !never.is_empty() => BROKEN,

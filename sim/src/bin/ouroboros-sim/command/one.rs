@@ -34,34 +34,45 @@ pub(super) fn json(report: &Report) -> String {
 /// The last lines of the story of the shrunk schedule.
 const LAST_LINES: usize = 30;
 
-/// A failure: its schedule is written here, minimised and written beside, and the end of its story told.
-pub(super) fn tell_failure(report: &Report, shrinking: Duration) {
-    let Some(violation) = &report.violation else { return };
-    eprintln!("seed {} breaks {violation}", report.seed);
+/// A failure: its schedule is written here, minimised and written beside. What there is to say of it: that it is found does not
+/// depend on anybody who reads.
+pub(super) fn hand_over(report: &Report, shrinking: Duration) -> Option<String> {
+    let violation = report.violation.as_ref()?;
+    let mut text = format!("seed {} breaks {violation}\n", report.seed);
     let whole = PathBuf::from(format!("{}.schedule", name(&report.schedule)));
-    if !write_schedule(&whole, &report.schedule) || shrinking.is_zero() {
-        eprintln!("ouroboros-sim replay {0}    ouroboros-sim shrink {0}", whole.display());
-        return;
+    let small = whole.with_extension("min.schedule");
+    let written = write_schedule(&whole, &report.schedule);
+    if let Err(error) = &written {
+        text += &format!("{error}\n");
+    }
+    if shrinking.is_zero() {
+        // One that is there already may be of another program.
+        let _none = std::fs::remove_file(&small);
+        if written.is_ok() {
+            text += &format!("ouroboros-sim replay {0}    ouroboros-sim shrink {0}\n", whole.display());
+        }
+        return Some(text);
     }
     let started = Instant::now();
     let shrunk =
         shrink::shrink_while(&report.schedule, violation.promise, &mut |_| started.elapsed() < shrinking).schedule;
-    let small = whole.with_extension("min.schedule");
-    let choices = (report.schedule.choices.len(), shrunk.choices.len());
-    eprintln!(
-        "{} choices are now {}, in {:.1} s. The end of its story:",
-        choices.0,
-        choices.1,
-        started.elapsed().as_secs_f64()
-    );
+    let replayed = write_schedule(&small, &shrunk);
+    let (before, after) = (report.schedule.choices.len(), shrunk.choices.len());
+    let seconds = started.elapsed().as_secs_f64();
+    text += &format!("{before} choices are now {after}, in {seconds:.1} s. The end of its story:\n");
     let story = Sim::replay(&shrunk).told(true).run().story;
     let lines: Vec<_> = story.iter().filter(|entry| !entry.is_plain_frame()).collect();
     for entry in &lines[lines.len().saturating_sub(LAST_LINES)..] {
-        eprintln!("    {entry}");
+        text += &format!("    {entry}\n");
     }
-    if write_schedule(&small, &shrunk) {
-        eprintln!("ouroboros-sim replay {} [--html FILE]    as it was found: {}", small.display(), whole.display());
+    match replayed {
+        Ok(()) => {
+            let (small, whole) = (small.display(), whole.display());
+            text += &format!("ouroboros-sim replay {small} [--html FILE]    as it was found: {whole}\n");
+        }
+        Err(error) => text += &format!("{error}\n"),
     }
+    Some(text)
 }
 
 /// What a run's files are called: its seed, and what else is not as it is without options.
@@ -73,18 +84,16 @@ fn name(schedule: &Schedule) -> String {
     if schedule.operations != ouroboros_sim::OPERATIONS {
         name += &format!("-operations-{}", schedule.operations);
     }
-    if schedule.beyond {
-        name += "-beyond";
+    for (is_so, word) in [(schedule.beyond, "-beyond"), (schedule.canary, "-canary")] {
+        if is_so {
+            name += word;
+        }
     }
     name
 }
 
-fn write_schedule(path: &Path, schedule: &Schedule) -> bool {
-    let written = std::fs::write(path, schedule.to_string());
-    if let Err(error) = &written {
-        eprintln!("{} cannot be written: {error}", path.display());
-    }
-    written.is_ok()
+fn write_schedule(path: &Path, schedule: &Schedule) -> Result<(), String> {
+    std::fs::write(path, schedule.to_string()).map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }
 
 fn verdict(report: &Report) -> u8 {
@@ -121,6 +130,8 @@ pub(super) fn run(wanted: &Wanted<'_>, world: &WorldArguments) -> u8 {
         print_swarm(seed, &world.sim(seed).swarm());
     }
     let report = world.sim(seed).told(html.is_some()).run();
+    let found = hand_over(&report, wanted.shrinking);
+    let code = write_page(&report, html);
     if show.json {
         println!("{}", json(&report));
     } else {
@@ -132,8 +143,8 @@ pub(super) fn run(wanted: &Wanted<'_>, world: &WorldArguments) -> u8 {
             print!("{}", report.sometimes);
         }
     }
-    tell_failure(&report, wanted.shrinking);
-    write_page(&report, html)
+    eprint!("{}", found.unwrap_or_default());
+    code
 }
 
 /// What became of frames, as JSON; the faults that struck by name.
@@ -234,8 +245,9 @@ pub(super) fn shrink(file: Option<&Path>, seed: Option<u64>, limit: u64, world: 
     let shrunk = shrink::shrink(&schedule, violation.promise, limit);
     let left = shrunk.schedule.choices.len();
     println!("{before} choices are now {left}, after {} runs: {}", shrunk.runs, violation.promise);
-    if write_schedule(&path, &shrunk.schedule) {
-        println!("ouroboros-sim replay {}", path.display());
+    match write_schedule(&path, &shrunk.schedule) {
+        Ok(()) => println!("ouroboros-sim replay {}", path.display()),
+        Err(error) => eprintln!("{error}"),
     }
     BROKEN
 }
