@@ -150,6 +150,8 @@ pub struct Log<D: Disk> {
     /// Whether the active segment holds anything that a roll would be worth.
     has_content: bool,
     rest: Rest,
+    /// The last commit is a proof, of all before it or of a part of that.
+    ends_with_proof: bool,
     /// Segments before the active one that may be without parity: there was no room to copy what stood in them, the disk
     /// refused to write it, or something in them was rotten.
     unsealed: BTreeSet<SegmentId>,

@@ -111,6 +111,7 @@ impl<D: Disk> Log<D> {
             active: None,
             has_content: false,
             rest: Rest::Unproven,
+            ends_with_proof: false,
             unsealed: BTreeSet::new(),
             durable: LogPosition::default(),
             durable_from: Point::default(),

@@ -36,7 +36,8 @@ impl<D: Disk> Log<D> {
             // The list that a fresh segment begins with, and its commit, need parity before their proof.
             self.ensure_active()?;
             let note = self.note.clone();
-            if self.batch.records > 0 || self.list_outdated || self.leaves_dead_records() {
+            // And parity behind a proof would not be known for what it is, where the next proof cannot be read.
+            if self.batch.records > 0 || self.list_outdated || self.leaves_dead_records() || self.ends_with_proof {
                 self.commit(&note)?;
             }
             // The parity covers the commit, keeps the proof out of its sector, and costs nothing if the proof is lost.

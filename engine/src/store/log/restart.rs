@@ -70,6 +70,7 @@ impl<D: Disk> Log<D> {
         // PA
         let FoundCommit { at, commit } = last;
         let Some(segment) = self.segments.get(&at.segment).cloned() else { return Ok(()) };
+        self.ends_with_proof = commit.lasting == 0 && commit.records > 0;
         if self.options.leave_end && proof {
             self.rest = Rest::Proven(*at);
             return Ok(());

@@ -141,6 +141,7 @@ impl<D: Disk> Log<D> {
             self.directory_dirty = false;
         }
         self.durable = at;
+        self.ends_with_proof = self.batch.lasting == 0 && self.batch.records > 0;
         self.durable_from = unproven_from(self.batch.first.unwrap_or(here), self.batch.lasting, at);
         self.note = note.to_vec();
         self.batch = Batch::new();
