@@ -109,7 +109,7 @@ fn write_page(report: &Report, html: Option<&Path>) -> u8 {
     match (written, verdict(report)) {
         (Err(error), code) => {
             eprintln!("{error}");
-            code.max(if code == BROKEN { BROKEN } else { USAGE })
+            if code == BROKEN { BROKEN } else { USAGE }
         }
         (Ok(()), code) => code,
     }
