@@ -120,3 +120,31 @@ fn look(disk: &FaultyDisk, finders: &[(&'static str, Finder<'static>)]) -> Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::FaultPlan;
+    use crate::swarm::Signatures;
+    use crate::workload::keyring;
+    use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode};
+
+    #[test]
+    fn whatever_must_not_be_there_is_found_in_a_file_and_what_shows_in_a_frame() {
+        let (keys, scope) = (keyring(Signatures::Cheap), DedupScope::None([1; 32]));
+        let plaintext = Plaintext::new(&keys, &[DedupScope::Realm, scope]);
+        let of_scope = keys.scope_keys(&scope);
+        let realm = keys.realm_secret(keys.realm_epoch()).unwrap();
+        let secrets = [realm, &of_scope.convergent, &of_scope.chunk_id, &of_scope.cdc].map(|key| &key.expose()[..]);
+        let shown = [VALUE_MARKER, NAME_MARKER, &[SECRET_BYTE; 32]];
+        for (at, leak) in shown.into_iter().chain(secrets).enumerate() {
+            let disk = FaultyDisk::new(FaultPlan::new(0));
+            let file = disk.open(Volume::Index, &FileName::new("a").unwrap(), OpenMode::CreateNew).unwrap();
+            file.write_at(700, &[leak]).unwrap();
+            assert!(plaintext.check(&disk).is_err());
+            let shows = at < shown.len();
+            assert_eq!((plaintext.check_markers(&disk).is_err(), plaintext.check_frame(leak).is_err()), (shows, shows));
+        }
+        assert!(plaintext.check(&FaultyDisk::new(FaultPlan::new(0))).is_ok());
+    }
+}

@@ -150,9 +150,9 @@ pub(super) struct Node {
     pub(super) wall_offset: i64,
     /// How many faults had struck when the process was started.
     pub(super) faults_before: u64,
-    /// How many had when its disk was new.
+    /// How many faults had struck when its disk was new.
     pub(super) harm_before: u64,
-    /// And how many syncs had failed.
+    /// How many syncs had failed when the process was started.
     pub(super) syncs_before: u64,
     /// Something was destroyed that is not healed yet, or no longer: what was healed comes back where the sync after it failed.
     pub(super) rotten: bool,
