@@ -284,6 +284,7 @@ impl Rules {
         (file.dirty, file.mending) = (Stretches::default(), false);
         file.synced = file.doubtful.first().unwrap_or(file.bytes.len() as u64);
         self.unsynced = false;
+        self.note_durable();
     }
 
     pub(super) fn sync_failed(&mut self, id: FileId) {
@@ -315,6 +316,7 @@ impl Rules {
 
     pub(super) fn directory_synced(&mut self) {
         self.files.values_mut().for_each(|file| file.nameless = false);
+        self.note_durable();
     }
 
     pub(super) fn removed(&mut self, id: FileId) {

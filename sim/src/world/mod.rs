@@ -346,9 +346,10 @@ impl World {
             }
             let it = &self.nodes[node];
             let of_index = damage.place.starts_with("the index");
-            // What rotted and nothing refers to stays as it is until a compaction.
+            // What rotted and nothing refers to stays as it is until a compaction, or heals with what stands beside it.
+            let is_left = it.left_rot.iter().any(|rot| rot.is_in_segment_of(&damage.place));
             let harmless = damage.outcome == DamageOutcome::Harmless && it.rotted_before
-                || damage.outcome == DamageOutcome::Healed && !it.left_rot.is_empty();
+                || damage.outcome == DamageOutcome::Healed && is_left;
             let excused = it.is_excused() || of_index && it.has_spoiled_index() || harmless || self.budget.beyond;
             if !excused {
                 self.about = node;

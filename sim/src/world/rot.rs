@@ -153,6 +153,12 @@ impl Rot {
         &self.name
     }
 
+    /// Whether the segment that rotted is the one of a place that is told of in words.
+    pub(super) fn is_in_segment_of(&self, place: &str) -> bool {
+        let digits = self.name.as_str().strip_prefix("seg-").and_then(|rest| rest.strip_suffix(".log"));
+        digits.is_some_and(|digits| place.contains(&format!("segment {digits}")))
+    }
+
     /// Its first byte.
     pub(super) const fn start(&self) -> u64 {
         self.sectors.start * 512

@@ -8,10 +8,10 @@ mod many;
 mod one;
 
 use clap::{Parser, Subcommand};
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Nothing was found.
@@ -249,8 +249,16 @@ fn range(text: &str) -> Result<Range<u64>, String> {
     if range.is_empty() { Err("the range is empty".to_owned()) } else { Ok(range) }
 }
 
-/// The last panic: of the engine it is caught and told as a broken promise, of the simulator itself it ends the command.
-static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+thread_local! {
+    /// See [`last_panic`].
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The last panic of this thread: of the engine it is caught and told as a broken promise, of the simulator itself it ends the
+/// command.
+fn last_panic() -> String {
+    LAST_PANIC.with_borrow(String::clone)
+}
 
 pub(crate) fn main() -> ExitCode {
     let Arguments { explain, command } = Arguments::parse();
@@ -265,12 +273,12 @@ pub(crate) fn main() -> ExitCode {
         if text.contains("failed printing to") && text.contains("Broken pipe") {
             std::process::exit(READER_GONE);
         }
-        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        LAST_PANIC.set(text);
     }));
     match std::panic::catch_unwind(|| obey(command)) {
         Ok(code) => ExitCode::from(code),
         Err(_) => {
-            eprintln!("the simulator itself {}", LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner));
+            eprintln!("the simulator itself {}", last_panic());
             ExitCode::from(PANICKED)
         }
     }

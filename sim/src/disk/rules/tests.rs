@@ -158,6 +158,10 @@ fn what_clients_were_told_of_is_neither_cut_nor_written_over_but_with_itself() {
     assert!(rules.take_broken().is_some());
     rules.synced(other);
     rules.directory_synced();
+    // Nor if what comes after the copy is taken back.
+    let end = batch().len() as u64;
+    rules.wrote(other, end, &batch(), &[], true);
+    rules.truncated(other, end);
     rules.truncated(FILE, 0);
     assert_eq!(rules.take_broken(), None);
     rules.serve(true);

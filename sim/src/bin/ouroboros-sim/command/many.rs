@@ -1,7 +1,7 @@
 //! Many runs, on threads; each run is single-threaded and knows nothing of the others.
 
 use super::one::{hand_over, json, network_json, table_json};
-use super::{BROKEN, FINE, LAST_PANIC, PANICKED, Show, WorldArguments};
+use super::{BROKEN, FINE, PANICKED, Show, WorldArguments, last_panic};
 use ouroboros_sim::network::NetworkCounts;
 use ouroboros_sim::sometimes::{Sometimes, SometimesCounts};
 use ouroboros_sim::table::FaultTable;
@@ -123,8 +123,7 @@ fn many(seeds: Range<u64>, time: Option<Duration>, pace: &Pace, show: Show, worl
             // A defect of the simulator's own ends the others, too, and is told with the seed that shows it.
             let Ok(report) = catch_unwind(|| world.sim(seed).run()) else {
                 stop.store(true, Ordering::Relaxed);
-                let text = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                panicked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((seed, text));
+                panicked.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((seed, last_panic()));
                 return;
             };
             if report.violation.is_some() {

@@ -1,6 +1,6 @@
 //! The hunt itself.
 
-use super::super::{BROKEN, FINE, LAST_PANIC, USAGE, WorldArguments};
+use super::super::{BROKEN, FINE, USAGE, WorldArguments, last_panic};
 use super::gate::{self, Rates};
 use super::rate::Rate;
 use super::{Hunt, print};
@@ -163,8 +163,7 @@ fn run(bug: Bug, seed: u64, world: &WorldArguments) -> Option<Report> {
     let sim = world.sim(seed).planted(bug);
     std::panic::catch_unwind(|| sim.run())
         .inspect_err(|_| {
-            let panic = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner);
-            eprintln!("seed {seed} with {}: the simulator itself {panic}", bug.name());
+            eprintln!("seed {seed} with {}: the simulator itself {}", bug.name(), last_panic());
         })
         .ok()
 }
