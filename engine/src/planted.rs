@@ -145,6 +145,8 @@ bugs! {
     OneSliceSpared: 1, "read-back after as many slices of a seal have rotted as it has to spare";
     /// The coding that was asked for last is forgotten by the next process.
     PolicyForgotten: 1, "the coding in force after a restart, against what was asked for";
+    /// A seal with as many slices as were asked for is left as it is, whatever their parts.
+    RecodeByTotal: 1, "the coding of every seal, against what a recoding asked for";
     /// What a put asks of its own coding is ignored.
     PutCodingIgnored: 1, "the coding of every seal, against what its puts asked for";
     /// The slices of a seal lie side by side, and are marked as if they lay apart.
@@ -169,6 +171,8 @@ bugs! {
     ScopeIgnored: 8, "who shares a seal, against the scopes of their puts";
     /// A range of any length is read at once.
     RangesUnlimited: 9, "every range that is read, against the limit";
+    /// A header of the index has its own number for a nonce, which a page may have had.
+    NonceReused: 8, "no two records of the index have one nonce";
     /// The path in a public header is the key's name itself.
     NameInClear: 8, "the marker in key names is on no disk";
     /// Whoever reads is never asked to wait.

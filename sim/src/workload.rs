@@ -5,7 +5,7 @@ mod question;
 
 pub use kind::Kind;
 
-use crate::oracle::{AskedCodings, Model, Want};
+use crate::oracle::{Model, Want};
 use crate::swarm::{Signatures, Swarm, Theme};
 use crate::tape::place::FIELDS;
 use crate::tape::{Purpose, StreamId, Tape};
@@ -112,6 +112,7 @@ pub(crate) struct Task {
     /// What is still to be sent.
     pub(crate) sends: VecDeque<Send>,
     pub(crate) wants: Vec<Want>,
+    pub(crate) sealed: Vec<ToSeal>,
     pub(crate) purge: Option<PurgeTarget>,
     pub(crate) asked: Option<Request>,
     pub(crate) gap: u64,
@@ -145,7 +146,16 @@ pub(crate) struct Workload {
     contents: BTreeMap<(u64, u64, u64), Bytes>,
     keys: Vec<KeyName>,
     pub(crate) user: AuthorId,
-    pub(crate) codings: AskedCodings,
+    /// What the task under way has sealed.
+    sealed: Vec<ToSeal>,
+}
+
+/// A value that a task has sealed, whatever becomes of it.
+#[derive(Debug)]
+pub(crate) struct ToSeal {
+    pub(crate) content: Bytes,
+    /// None: as the store does.
+    pub(crate) coding: Option<Coding>,
 }
 
 const fn marked(name: &[u8]) -> ([u8; 64], usize) {
@@ -174,7 +184,7 @@ impl Workload {
             contents: BTreeMap::new(),
             keys: keys.collect(),
             user: AuthorId::from_bytes([3; 32]),
-            codings: AskedCodings::default(),
+            sealed: Vec::new(),
         }
     }
 
@@ -270,6 +280,7 @@ impl Workload {
             kind,
             sends: VecDeque::new(),
             wants: Vec::new(),
+            sealed: Vec::new(),
             purge: None,
             asked: None,
             gap: slot.below(Field::Gap, 8),
@@ -300,7 +311,7 @@ impl Workload {
                     let value = self.value(slot, swarm, Some(part));
                     let key = self.keys[(slot.part(part * 4, swarm.keys) as usize).min(self.keys.len() - 1)].clone();
                     let options = PutOptions::default();
-                    self.codings.put(&value, options.coding);
+                    self.sealed.push(ToSeal { content: value.clone(), coding: options.coding });
                     let scope = Some(options.scope);
                     task.wants.push(Want { content: Some(value.clone()), scope, ..Want::of(key.clone()) });
                     puts.push(Put { key, source: PutSource::Value(value), options });
@@ -347,13 +358,10 @@ impl Workload {
             Kind::PurgeKey => task.purge = Some(PurgeTarget::Key(self.key(slot, swarm))),
             Kind::PurgeVersion => task.purge = Some(PurgeTarget::Version(pick(Field::First)?)),
             _ => {
-                let question = self.question(kind, slot, swarm, model)?;
-                if let Request::Recode(coding) = &question {
-                    self.codings.recode(*coding);
-                }
-                task.asked = Some(question);
+                task.asked = Some(self.question(kind, slot, swarm, model)?);
             }
         }
+        task.sealed = std::mem::take(&mut self.sealed);
         task.holds = holds(&task, swarm);
         let whole = task.purge.clone().map(Request::Purge).or_else(|| task.asked.clone());
         task.sends.extend(whole.map(Send::Whole));
@@ -444,7 +452,7 @@ impl Workload {
         let coding = coding.and_then(|at| swarm.codings.get(at as usize));
         let coding = coding.and_then(|(data, parity)| Coding::new(*data, *parity).ok());
         if let (None, Some(content)) = (want.source, &want.content) {
-            self.codings.put(content, coding);
+            self.sealed.push(ToSeal { content: content.clone(), coding });
         }
         let options = PutOptions { attributes, base, kind: version_kind, coding, scope };
         (Put { key, source, options }, want)

@@ -219,6 +219,12 @@ impl FaultyDisk {
         lock(&self.machine).rules.as_mut()?.take_broken()
     }
 
+    /// The first nonce of the index that was used for two records, since this was last asked.
+    #[must_use]
+    pub fn take_reused_nonce(&self) -> Option<String> {
+        lock(&self.machine).rules.as_mut()?.take_reused_nonce()
+    }
+
     /// Virtual nanoseconds that all operations took.
     #[must_use]
     pub fn busy_nanos(&self) -> u64 {

@@ -24,6 +24,7 @@ mod file;
 mod image;
 mod machine;
 mod misdirect;
+mod nonces;
 mod open_file;
 mod operation;
 mod plan;

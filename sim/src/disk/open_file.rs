@@ -58,6 +58,9 @@ impl DiskFile for FaultyFile {
             let told = machine.rules_of(self.volume).map_or(0, |rules| rules.told_of(self.id, offset));
             let visible = machine.visible(self.id, offset, told.min(bytes.len() as u64));
             let written = machine.write(self.id, self.volume, offset, &bytes, fault);
+            if let Some(rules) = machine.rules.as_deref_mut().filter(|_| self.volume == Volume::Index) {
+                rules.wrote_index(offset, &bytes);
+            }
             if let Some(rules) = machine.rules_of(self.volume) {
                 rules.wrote(self.id, offset, &bytes, &visible, written.is_ok());
             }

@@ -1,7 +1,8 @@
 //! The rules of the disk, held against every operation as it is done: no crash is needed to see one broken.
 //!
 //! Of the log's volume it is remembered what was written and not synced, what a failed sync has made doubtful for ever,
-//! which names are not durable, and where commits stand. The index is a cache, and has no rules here.
+//! which names are not durable, and where commits stand. The index is a cache, and has no rules here but that no two of its
+//! records have one nonce.
 //!
 //! 1. When a client is told that something is done, the last commit that was written is durable: its file was synced after
 //!    it, up to its end, and its name is durable.
@@ -14,6 +15,7 @@
 //! 5. A file with a commit in it is removed only right behind a sync: what was alive in it is committed elsewhere.
 
 use super::directory::FileId;
+use super::nonces::Nonces;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -125,6 +127,8 @@ pub(super) struct Rules {
     /// A process is in service, and not being opened.
     in_service: bool,
     broken: Option<String>,
+    /// Those of the index.
+    nonces: Nonces,
 }
 
 impl Rules {
@@ -141,6 +145,16 @@ impl Rules {
     /// The first rule that was broken since this was last asked.
     pub(super) const fn take_broken(&mut self) -> Option<String> {
         self.broken.take()
+    }
+
+    /// Something is written to the index: see [`Nonces`].
+    pub(super) fn wrote_index(&mut self, offset: u64, bytes: &[u8]) {
+        self.nonces.wrote(offset, bytes);
+    }
+
+    /// See [`Nonces::take_reused`].
+    pub(super) const fn take_reused_nonce(&mut self) -> Option<String> {
+        self.nonces.take_reused()
     }
 
     pub(super) fn created(&mut self, id: FileId) {

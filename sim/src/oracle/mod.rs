@@ -12,7 +12,8 @@ pub(crate) use answers::Calm;
 pub(crate) use learn::{Held, Shown, Sight};
 pub use model::Model;
 pub(crate) use plaintext::Plaintext;
-pub(crate) use sealing::AskedCodings;
+use sealing::AskedCodings;
+pub(crate) use sealing::Recoding;
 use sealing::Scopes;
 
 use bytes::Bytes;
@@ -281,6 +282,7 @@ pub(crate) struct Oracle {
     read_len: u64,
     /// The codings of which one is in force: several where nobody was told whether a recoding was done.
     codings: BTreeSet<(u8, u8)>,
+    pub(crate) asked: AskedCodings,
     /// Who may share seals with a version, where that is known: nobody was told which of two writes it was that turned up.
     scopes: BTreeMap<BlobId, Scopes>,
 }
@@ -298,16 +300,22 @@ impl Oracle {
             beyond: false,
             read_len,
             codings: BTreeSet::from([(coding.data(), coding.parity())]),
+            asked: AskedCodings::new(coding),
             scopes: BTreeMap::new(),
         }
     }
 
     /// A recoding was asked for, by which that is how the store codes from now on. `alone`: and nobody asked for another.
-    pub(crate) fn recoded(&mut self, coding: Coding, done: bool, alone: bool) {
-        if done && alone {
+    pub(crate) fn recoded(&mut self, coding: Coding, outcome: Recoding, alone: bool) {
+        if outcome != Recoding::Unknown && alone {
             self.codings.clear();
         }
         self.codings.insert((coding.data(), coding.parity()));
+        if outcome == Recoding::All && alone {
+            self.asked.recoded(coding);
+        } else {
+            self.asked.recode(coding);
+        }
     }
 
     /// Holds the coding that a store says is in force against what was asked for. `opened`: it was read from the log.

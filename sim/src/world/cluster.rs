@@ -148,7 +148,10 @@ impl World {
             let together = Slot::new(&self.tape, 0, slot).together(&self.swarm);
             for (node, tasks) in serving.iter().zip(&mut parts) {
                 let draws = Slot::new(&self.tape, *node as u8, slot);
-                tasks.extend(self.workload.draft(slot, &draws, &self.swarm, &self.nodes[*node].oracle.model));
+                let oracle = &mut self.nodes[*node].oracle;
+                let task = self.workload.draft(slot, &draws, &self.swarm, &oracle.model);
+                task.iter().flat_map(|task| &task.sealed).for_each(|sealed| oracle.asked.put(sealed));
+                tasks.extend(task);
             }
             slot += 1;
             if !together || parts.iter().any(|tasks| tasks.len() >= MAX_TOGETHER) || slot >= slots {

@@ -132,6 +132,7 @@ impl World {
     pub(crate) fn end(mut self) -> Ending {
         let (choices, now) = (self.tape.count(), self.now);
         self.trace.event(now, 0, What::Ended, &[choices]);
+        self.nodes.iter().for_each(|node| self.trace.disk(&node.disk.digest()));
         let events = self.trace.events();
         let (trace, checkpoints, log) = self.trace.finish();
         Ending { trace, checkpoints, log, events, virtual_ns: self.now, counts: self.counts, story: self.story }
@@ -198,6 +199,7 @@ impl World {
         let after = process.moment();
         let held = after.held.contents_len - after.held.given_up_len;
         let broken_rule = it.disk.take_broken_rule();
+        let reused_nonce = it.disk.take_reused_nonce();
         let operations = it.disk.operations_so_far();
         let ends = self.now + took;
         it.busy_until = ends;
@@ -209,6 +211,9 @@ impl World {
         self.trace.event(self.now, number, What::Turn, &[count, operations, took]);
         if let Some(why) = broken_rule {
             return Err(Broken::new(Promise::P7, format!("a rule of the disk is broken: {why}")));
+        }
+        if let Some(what) = reused_nonce {
+            return Err(Broken::new(Promise::P8, what));
         }
         if self.nodes[node].disk.is_powered() {
             bounds::check(before, after, &self.swarm.limits)?;

@@ -6,7 +6,7 @@ use super::rot::Rot;
 use super::trace::What;
 use super::{World, panicked};
 use crate::disk::{CrashVariant, Fault};
-use crate::oracle::{Broken, Excuse, Promise};
+use crate::oracle::{Broken, Excuse, Promise, Recoding};
 use crate::sometimes::Sometimes;
 use crate::state::State;
 use crate::story::{Told, words};
@@ -349,14 +349,10 @@ impl World {
         };
         self.nodes[node].asked_to_compact = true;
         let recodes = matches!(request, Request::Recode(_));
-        if recodes {
-            self.workload.codings.recode(self.config.coding);
-        }
         let reply = self.ask_through(node, request)?;
         if recodes {
-            let done = matches!(reply, Some(Reply::Recoded(_)));
-            let coding = self.config.coding;
-            self.nodes[node].oracle.recoded(coding, done, true);
+            let (outcome, coding) = (Recoding::of(reply.as_ref(), self.is_sound(node)), self.config.coding);
+            self.nodes[node].oracle.recoded(coding, outcome, true);
         }
         match reply {
             None => return Ok(()),

@@ -5,7 +5,7 @@ use super::rot::Rot;
 use super::strikes::Looming;
 use super::{Happening, Pumped, World};
 use crate::disk::Fault;
-use crate::oracle::{Broken, Calm, Excuse, Promise, records};
+use crate::oracle::{Broken, Calm, Excuse, Promise, Recoding, records};
 use crate::sometimes::Sometimes;
 use crate::state::State;
 use crate::story::{Told, words};
@@ -147,15 +147,21 @@ impl World {
 
     /// Recodings were asked for.
     fn recoded(&mut self, node: usize, tasks: &[Task]) {
-        let it = &mut self.nodes[node];
+        let sound = self.is_sound(node) && tasks.iter().all(|task| task.sealed.is_empty());
         let asked = tasks.iter().filter_map(|task| match (&task.asked, &task.reply) {
-            (Some(Request::Recode(coding)), reply) => Some((*coding, matches!(reply, Some(Reply::Recoded(_))))),
+            (Some(Request::Recode(coding)), reply) => Some((*coding, Recoding::of(reply.as_ref(), sound))),
             _ => None,
         });
         let asked: Vec<_> = asked.collect();
-        for (coding, done) in &asked {
-            it.oracle.recoded(*coding, *done, asked.len() == 1);
+        for (coding, outcome) in &asked {
+            self.nodes[node].oracle.recoded(*coding, *outcome, asked.len() == 1);
         }
+    }
+
+    /// Whether nothing has struck a node that could keep a seal from being read.
+    pub(super) fn is_sound(&self, node: usize) -> bool {
+        let it = &self.nodes[node];
+        !it.has_faults() && !it.rotten && !it.torn
     }
 
     /// Holds the coding in force against what was asked for.

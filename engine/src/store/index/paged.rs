@@ -428,7 +428,7 @@ impl<F: DiskFile> PagedFile<F> {
             })
         };
         if let Some(slot) = &next {
-            let counter = self.take_counters(1);
+            let counter = if planted(Bug::NonceReused) { slot.sequence } else { self.take_counters(1) };
             slot.write(&self.file, &self.cipher, counter)?;
         }
         self.sync_file()?;
