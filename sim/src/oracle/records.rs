@@ -148,7 +148,16 @@ pub(crate) fn check_records(disk: &FaultyDisk) -> Result<(), Broken> {
 pub(crate) struct Holdings {
     versions: Vec<(BlobId, Header, Location)>,
     pages: Vec<(RefPage, Location)>,
-    slices: Vec<(SealId, Layout, Location)>,
+    slices: Vec<HeldSlice>,
+}
+
+/// A slice in a log.
+#[derive(Debug)]
+struct HeldSlice {
+    seal: SealId,
+    layout: Layout,
+    index: SliceIndex,
+    location: Location,
 }
 
 impl Holdings {
@@ -168,8 +177,12 @@ impl Holdings {
             }
             RecordKind::Slice => {
                 let header = SliceHeader::decode(record.payload).ok();
-                let slice = header.map(|(header, _)| (header.seal_id(), header.layout(), record.location));
-                all.slices.extend(slice);
+                all.slices.extend(header.map(|(header, _)| HeldSlice {
+                    seal: header.seal_id(),
+                    layout: header.layout(),
+                    index: header.index(),
+                    location: record.location,
+                }));
             }
             _ => {}
         });
@@ -190,10 +203,34 @@ impl Holdings {
     /// How seals are coded; in two ways where that is being changed.
     pub(super) fn layouts(&self) -> BTreeMap<SealId, BTreeSet<Layout>> {
         let mut all: BTreeMap<SealId, BTreeSet<Layout>> = BTreeMap::new();
-        for (seal, layout, _) in &self.slices {
-            all.entry(*seal).or_default().insert(*layout);
+        for slice in &self.slices {
+            all.entry(slice.seal).or_default().insert(slice.layout);
         }
         all
+    }
+
+    /// Counts the slices that a compaction has left of what is alive, once everything is healed: whatever the engine says, a
+    /// seal is whole when every slice of one coding is there.
+    ///
+    /// # Errors
+    /// P6, with a version and a seal of it that lacks a slice.
+    pub(crate) fn check_whole(&self, alive: &BTreeSet<BlobId>) -> Result<(), Broken> {
+        let mut codings: BTreeMap<SealId, BTreeMap<Layout, BTreeSet<u8>>> = BTreeMap::new();
+        for HeldSlice { seal, layout, index, .. } in &self.slices {
+            codings.entry(*seal).or_default().entry(*layout).or_default().insert(index.0);
+        }
+        let is_whole = |(layout, found): (&Layout, &BTreeSet<u8>)| {
+            found.iter().copied().eq(0..layout.data() + layout.coding().parity())
+        };
+        let whole = |seal: &SealId| codings.get(seal).is_some_and(|codings| codings.iter().any(is_whole));
+        for (id, header) in self.versions().filter(|(id, _)| alive.contains(id)) {
+            if let Some(seal) = self.seals_of(header).into_iter().find(|seal| !whole(seal)) {
+                let found = codings.get(&seal);
+                let what = format!("everything is healed, and of seal {seal} of version {id} there is {found:?}");
+                return Err(Broken::new(Promise::P6, what));
+            }
+        }
+        Ok(())
     }
 
     /// Holds what a compaction has left against the versions that are alive: nothing else of a client's is there.
@@ -218,8 +255,8 @@ impl Holdings {
                 left.get_or_insert((RecordKind::RefPage, *location));
             }
         }
-        let needless = self.slices.iter().find(|(seal, _, _)| !seals.contains(seal));
-        match left.or(needless.map(|(_, _, location)| (RecordKind::Slice, *location))) {
+        let needless = self.slices.iter().find(|slice| !seals.contains(&slice.seal));
+        match left.or(needless.map(|slice| (RecordKind::Slice, slice.location))) {
             Some((kind, location)) => {
                 let what = format!("a compaction leaves a {kind:?} at {location}, which nothing that is alive needs");
                 Err(Broken::new(Promise::P3, what))

@@ -3,9 +3,10 @@
 use super::restart::Stop;
 use super::trace::What;
 use super::{Pumped, World};
-use crate::oracle::{Broken, Excuse, Held, Promise, Shown, Sight};
+use crate::oracle::{Broken, Excuse, Held, Promise, Shown, Sight, demand};
 use crate::story::Told;
 use crate::workload::Task;
+use bytes::Bytes;
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::names::KeyName;
 use ouroboros_engine::node::{Failure, ListRequest, Reply, Request, Version};
@@ -201,6 +202,10 @@ impl World {
         self.nodes[node].oracle.learn(tasks, &sight)?;
         self.trace.event(self.now, node as u8, What::Checked, &[shown.len() as u64]);
         if self.budget.beyond {
+            if all {
+                self.read_what_is_left(node)?;
+                self.keep_copy(node);
+            }
             return Ok(());
         }
         // What a purged version followed is known from its tombstone alone, which is neither missed nor back.
@@ -309,6 +314,60 @@ impl World {
                     let what = format!("version {} of {key} has other attributes", version.id);
                     return Err(Broken::new(Promise::P2, what));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Beyond the budget each version reads as it was written, or not at all. Each is asked for once: no scrub heals what is
+    /// lost.
+    fn read_what_is_left(&mut self, node: usize) -> Result<(), Broken> {
+        let model = &self.nodes[node].oracle.model;
+        let versions: Vec<_> = model.live_versions().map(|(id, version)| (*id, version.clone())).collect();
+        for (id, written) in versions {
+            let got = match self.ask(node, Request::GetVersion(id)) {
+                Ok(Reply::Got(mut results)) if results.len() == 1 => results.remove(0),
+                Err(Stop::Failed(failure)) => Err(failure),
+                Err(Stop::Broken(broken)) => return Err(broken),
+                Ok(other) => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer for {id}"))),
+            };
+            let Ok(got) = got else { continue };
+            let len = written.content.as_ref().map_or(0, |content| content.len() as u64);
+            let inline = got.inline.filter(|_| !got.version.gone);
+            let whole = got.version.gone || inline.is_some();
+            let right = got.version.len == len && got.attributes == written.attributes;
+            demand!(
+                P2,
+                right && (!whole || inline == written.content),
+                "{id} is other than it was written, and no error"
+            );
+            if let Some(content) = written.content.filter(|_| !whole) {
+                self.read_to_damage(node, id, &content)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a version from its beginning until it cannot be read.
+    fn read_to_damage(&mut self, node: usize, id: BlobId, written: &Bytes) -> Result<(), Broken> {
+        let mut left = &written[..];
+        while !left.is_empty() {
+            let start = (written.len() - left.len()) as u64;
+            let range = start..start + self.swarm.limits.read_len;
+            match self.ask(node, Request::Read { blob: id, range }) {
+                Ok(Reply::Data(data)) if !data.is_empty() => {
+                    for piece in data {
+                        let rest = left.strip_prefix(&piece[..]);
+                        let Some(rest) = rest else {
+                            let what = format!("{id} reads as something else at {start}");
+                            return Err(Broken::new(Promise::P2, what));
+                        };
+                        left = rest;
+                    }
+                }
+                Err(Stop::Failed(_)) => return Ok(()),
+                Err(Stop::Broken(broken)) => return Err(broken),
+                Ok(other) => return Err(Broken::new(Promise::P2, format!("reading {id} at {start}: {other:.100?}"))),
             }
         }
         Ok(())

@@ -24,6 +24,7 @@ impl World {
         self.nodes[node].begin(Some(FINALE));
         let disk = self.nodes[node].disk.clone();
         if self.budget.beyond {
+            self.look(node, &[], true, Excuse::default())?;
             return self.plaintext.check(&disk);
         }
         if self.nodes[node].read_only || self.nodes[node].has_faults() {
@@ -50,15 +51,17 @@ impl World {
         if records::check(&self.nodes[node].disk)? > 0 {
             self.counts.reached(Sometimes::PagesNamed);
         }
-        self.plaintext.check_markers(&self.nodes[node].disk)?;
+        self.plaintext.check(&self.nodes[node].disk)?;
         match self.must(node, &Request::Compact, Promise::P6)? {
             Reply::Compacted(_) => {}
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to compacting"))),
         }
         let it = &self.nodes[node];
         let holdings = Holdings::read(&it.disk)?;
-        holdings.check_compacted(&it.oracle.model.live_versions().map(|(id, _)| *id).collect())?;
-        it.oracle.check_sealing(&holdings, &self.workload.codings, self.config.coding, self.keys.realm_epoch())?;
+        let alive = it.oracle.model.live_versions().map(|(id, _)| *id).collect();
+        holdings.check_compacted(&alive)?;
+        holdings.check_whole(&alive)?;
+        it.oracle.check_sealing(&holdings, self.keys.realm_epoch())?;
         self.nodes[node].over = true;
         self.look(node, &[], true, Excuse::default())?;
         self.stats(node)?;
