@@ -16,8 +16,8 @@ impl fmt::Display for TraceHash {
     }
 }
 
-/// Folds events into a hash. What is folded are meanings (what was asked, answered, decided, and when), never the
-/// bytes that a library's encoder made.
+/// Folds events into a hash. What is folded are meanings (what was asked, answered, decided, and when), the bytes that were
+/// read, and those that the disks hold when all is over.
 #[derive(Debug)]
 pub(crate) struct Trace {
     hasher: blake3::Hasher,
@@ -136,10 +136,21 @@ impl Trace {
         }
     }
 
+    /// What a disk holds when all is over, to the byte.
+    pub(crate) fn disk(&mut self, digest: &[u8; 32]) {
+        self.buffer.extend_from_slice(digest);
+        if let Some(log) = &mut self.log {
+            log.bytes.extend_from_slice(digest);
+        }
+    }
+
     /// What an answer says.
     pub(crate) fn reply(&mut self, reply: &Reply) {
         let start = self.buffer.len();
         let out = &mut self.buffer;
+        let numbers = |out: &mut Vec<u8>, all: &[u64]| {
+            all.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+        };
         let kind = match reply {
             Reply::Ready => 0u8,
             Reply::Put(results) => {
@@ -168,8 +179,11 @@ impl Trace {
                 3
             }
             Reply::Data(pieces) => {
-                let len: usize = pieces.iter().map(bytes::Bytes::len).sum();
-                out.extend_from_slice(&(len as u64).to_le_bytes());
+                let mut hasher = blake3::Hasher::new();
+                for piece in pieces {
+                    hasher.update(piece);
+                }
+                out.extend_from_slice(hasher.finalize().as_bytes());
                 4
             }
             Reply::Versions(versions) => {
@@ -189,7 +203,8 @@ impl Trace {
                 8
             }
             Reply::Scrubbed(report) => {
-                out.extend_from_slice(&(report.damage.len() as u64).to_le_bytes());
+                numbers(out, &[report.records, report.bytes, report.seals, report.damage.len() as u64]);
+                report.damage.iter().for_each(|damage| out.extend_from_slice(damage.place.as_bytes()));
                 9
             }
             Reply::Recoded(report) => {
@@ -201,7 +216,11 @@ impl Trace {
                 11
             }
             Reply::Stats(stats) => {
-                out.extend_from_slice(&stats.versions.to_le_bytes());
+                numbers(out, &[stats.keys, stats.versions, stats.conflicts, stats.seals, stats.degraded_seals]);
+                numbers(
+                    out,
+                    &[stats.sealed_bytes, stats.tombstones, stats.segments, stats.log_bytes, stats.live_bytes],
+                );
                 12
             }
             Reply::Closed => 13,
