@@ -202,6 +202,13 @@ impl Sim {
         world::swarm(&self.setting, &self.source.tape(self.setting.seed))
     }
 
+    /// How far the clock of each node is off, in parts per million.
+    #[must_use]
+    pub fn drifts_ppm(&self) -> Vec<i64> {
+        let (tape, swarm) = (self.source.tape(self.setting.seed), self.swarm());
+        (0..self.setting.nodes).map(|node| swarm.drift_of(&tape, node)).collect()
+    }
+
     /// Runs.
     #[must_use]
     pub fn run(self) -> Report {

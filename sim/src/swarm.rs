@@ -447,13 +447,19 @@ impl fmt::Display for Swarm {
         }
         writeln!(f, "{} keys, {} ppm of the operations together with the next", self.keys, self.together)?;
         writeln!(f, "disk {} ns, slow {} ns, jobs {} ns", self.disk_nanos, self.slow_nanos, self.job_nanos)?;
-        writeln!(f, "operations {} ns apart, clocks {} ppm off", self.gap_nanos, self.drift)?;
+        writeln!(f, "operations {} ns apart, the first node's clock {} ppm off", self.gap_nanos, self.drift)?;
         writeln!(f, "limits: {}", fields(&self.limits))?;
         writeln!(f, "whims: {}", fields(&self.whims))?;
         let mix = Kind::ALL.into_iter().map(|kind| format!("{} {}", kind.name(), self.mix[kind as usize]));
         writeln!(f, "mix: {}", mix.collect::<Vec<_>>().join(", "))?;
         for fault in Fault::ALL.into_iter().filter(|fault| self.faults[*fault as usize] > 0) {
-            writeln!(f, "disk fault {fault}: {} ppm", self.faults[fault as usize])?;
+            // See `Budget::permits`.
+            let of = match (fault.may_destroy(), self.limits.index_in_memory) {
+                (false, _) => "",
+                (true, false) => ", of the index alone unless the world is beyond its budget",
+                (true, true) => ", if the world is beyond its budget",
+            };
+            writeln!(f, "disk fault {fault}: {} ppm{of}", self.faults[fault as usize])?;
         }
         if let Some(state) = self.storm {
             writeln!(f, "a storm of faults while {state}")?;

@@ -4,7 +4,6 @@ use super::{BROKEN, FINE, Show, USAGE, WorldArguments};
 use ouroboros_sim::network::NetworkCounts;
 use ouroboros_sim::schedule::Schedule;
 use ouroboros_sim::shrink;
-use ouroboros_sim::swarm::Swarm;
 use ouroboros_sim::table::FaultTable;
 use ouroboros_sim::{Report, Sim, story};
 use std::path::{Path, PathBuf};
@@ -127,7 +126,7 @@ pub(super) struct Wanted<'a> {
 pub(super) fn run(wanted: &Wanted<'_>, world: &WorldArguments) -> u8 {
     let Wanted { seed, show, html, .. } = *wanted;
     if wanted.explained {
-        print_swarm(seed, &world.sim(seed).swarm());
+        print_swarm(&world.sim(seed), seed, world.beyond);
     }
     let report = world.sim(seed).told(html.is_some()).run();
     let found = hand_over(&report, wanted.shrinking);
@@ -253,10 +252,19 @@ pub(super) fn shrink(file: Option<&Path>, seed: Option<u64>, limit: u64, world: 
 }
 
 pub(super) fn explain(seed: u64, world: &WorldArguments) -> u8 {
-    print_swarm(seed, &world.sim(seed).swarm());
+    print_swarm(&world.sim(seed), seed, world.beyond);
     FINE
 }
 
-fn print_swarm(seed: u64, swarm: &Swarm) {
-    print!("seed {seed}\n{swarm}");
+fn print_swarm(sim: &Sim, seed: u64, beyond: bool) {
+    let drifts = sim.drifts_ppm();
+    println!(
+        "seed {seed}{}",
+        if beyond { ", beyond the budget: more may be destroyed than can be healed" } else { "" }
+    );
+    match &drifts[..] {
+        [_] => println!("1 node"),
+        _ => println!("{} nodes, their clocks {drifts:?} ppm off", drifts.len()),
+    }
+    print!("{}", sim.swarm());
 }

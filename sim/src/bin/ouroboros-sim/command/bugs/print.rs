@@ -10,8 +10,8 @@ pub(super) fn percent(per_million: u64) -> String {
 
 pub(super) fn heading() {
     println!(
-        "{:<22} {:>6} {:>7}  {:<26} {:<8} {:<10} {:>7} {:>5}  what broke",
-        "bug", "seeds", "seconds", "hit rate", "expected", "fired", "choices", "least"
+        "{:<22} {:>6} {:>6} {:>7}  {:<26} {:<8} {:<10} {:>7} {:>5}  what broke",
+        "bug", "seeds", "seed", "seconds", "hit rate", "expected", "fired", "choices", "least"
     );
 }
 
@@ -26,9 +26,10 @@ pub(super) fn line(bug: Bug, found: &Found) {
                 false => format!("{} first!", first.promise),
             };
             println!(
-                "{:<22} {:>6} {:>7.2}  {rate:<26} {expected:<8} {fired:<10} {:>7} {:>5}  {:.90}",
+                "{:<22} {:>6} {:>6} {:>7.2}  {rate:<26} {expected:<8} {fired:<10} {:>7} {:>5}  {:.90}",
                 bug.name(),
                 first.seeds,
+                first.seed,
                 first.time.as_secs_f64(),
                 first.choices,
                 first.least,
@@ -36,8 +37,9 @@ pub(super) fn line(bug: Bug, found: &Found) {
             );
         }
         How::Scenario(what) => println!(
-            "{:<22} {:>6} {:>7}  {:<26} {expected:<8} {:<10} {:>7} {:>5}  {what:.90}",
+            "{:<22} {:>6} {:>6} {:>7}  {:<26} {expected:<8} {:<10} {:>7} {:>5}  {what:.90}",
             bug.name(),
+            "-",
             "-",
             "-",
             format!("none of {} seeds", found.rate.of),
