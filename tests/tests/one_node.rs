@@ -320,3 +320,33 @@ fn a_node_says_what_it_is_doing() {
     node.ask(Request::Close).unwrap();
     assert_eq!(node.engine().activity(), Activity::Closed);
 }
+
+/// More than a page of answers holds (1,000), and than a tombstone names.
+const MANY: usize = 1_100;
+
+#[test]
+fn no_answer_is_longer_than_a_page_and_a_purge_has_none() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    let put = |name: String, value: usize| Put {
+        key: key(&name),
+        source: PutSource::Value(Bytes::from(value.to_string())),
+        options: PutOptions::default(),
+    };
+    for first in (0..MANY).step_by(100) {
+        let range = || first..first + 100;
+        node.ask(Request::Put(range().map(|n| put(format!("{n:04}"), n)).collect())).unwrap();
+        node.ask(Request::Put(range().map(|n| put("one key".to_owned(), n)).collect())).unwrap();
+    }
+    let log = Request::Log { key: key("one key"), after: None, limit: usize::MAX };
+    let Reply::Versions(page) = node.ask(log.clone()).unwrap() else { panic!("no history") };
+    assert_eq!(page.len(), 1000);
+    let list = ListRequest { recursive: true, limit: usize::MAX, ..ListRequest::default() };
+    let Reply::Listing(page) = node.ask(Request::List(list)).unwrap() else { panic!("no listing") };
+    assert!(page.entries.len() == 1000 && page.next.is_some(), "{}", page.entries.len());
+    let Reply::Purged { versions } = node.ask(Request::Purge(PurgeTarget::Key(key("one key")))).unwrap() else {
+        panic!("not purged")
+    };
+    assert_eq!(versions, MANY as u64);
+    assert!(matches!(node.ask(log), Err(Failure::NoSuchKey(_))));
+}

@@ -99,6 +99,19 @@ fn a_scrub_misses_the_seals_that_pages_of_references_name() {
     assert!(report.damage.iter().any(|damage| damage.place.starts_with(&place)), "{report:?}");
 }
 
+#[test]
+fn a_scrub_names_the_versions_whose_pages_name_what_is_lost() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, tight());
+    let paged = put(&mut node, "paged", noise(1, PAGED));
+    let sound = put(&mut node, "sound", noise(2, 100));
+    node.close().unwrap();
+    rot_slices(&disk);
+    let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
+    assert!(report.lost.contains(&paged.id) && !report.lost.contains(&sound.id), "{:?}", report.lost);
+}
+
 /// Length of a record's header, in bytes (docs/FORMAT.md).
 const RECORD_HEADER: u64 = 24;
 /// Length of a sector, in bytes.
@@ -256,6 +269,15 @@ fn content_whose_seals_are_lost_is_sealed_again_when_it_is_put_again() {
         assert!(get(&mut node, "second").unwrap() == bytes, "{between:?}");
         // It is the same content.
         assert!(get(&mut node, "first").unwrap() == bytes, "{between:?}");
+        // And an index made anew finds what was written last, not what was lost.
+        node.close().unwrap();
+        for (name, _) in files_of(&disk, Volume::Index) {
+            disk.remove(Volume::Index, &name).unwrap();
+        }
+        node = Local::open(disk.clone(), keyring(1), tight(), 10).unwrap().0;
+        assert!(get(&mut node, "second").unwrap() == bytes, "{between:?}");
+        node.ask(Request::Compact).unwrap();
+        assert!(get(&mut node, "second").unwrap() == bytes, "{between:?}");
     }
 }
 

@@ -157,6 +157,8 @@ struct HeldSlice {
     seal: SealId,
     layout: Layout,
     index: SliceIndex,
+    /// No parity of a group covers it.
+    is_spread: bool,
     location: Location,
 }
 
@@ -181,6 +183,7 @@ impl Holdings {
                     seal: header.seal_id(),
                     layout: header.layout(),
                     index: header.index(),
+                    is_spread: record.flags.is_spread(),
                     location: record.location,
                 }));
             }
@@ -228,6 +231,27 @@ impl Holdings {
                 let found = codings.get(&seal);
                 let what = format!("everything is healed, and of seal {seal} of version {id} there is {found:?}");
                 return Err(Broken::new(Promise::P6, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Slices that nothing but their siblings covers lie so many bytes apart (decision 11), or a burst of bad sectors takes more
+    /// of them than their seal has to spare.
+    ///
+    /// # Errors
+    /// P1, with two that lie together.
+    pub(crate) fn check_spread(&self, least: u64) -> Result<(), Broken> {
+        let mut in_order: Vec<&HeldSlice> = self.slices.iter().filter(|slice| slice.is_spread).collect();
+        in_order.sort_by_key(|slice| (slice.seal, slice.layout, slice.location.segment, slice.location.offset));
+        for pair in in_order.windows(2) {
+            let [one, next] = pair else { continue };
+            let (from, to) = (one.location, next.location);
+            let gap = u64::from(to.offset).saturating_sub(u64::from(from.offset) + u64::from(from.len));
+            let siblings = (one.seal, one.layout, from.segment) == (next.seal, next.layout, to.segment);
+            if siblings && gap < least {
+                let what = format!("slices of seal {} at {from} and {to} count as apart, and {gap} B lie between", one.seal);
+                return Err(Broken::new(Promise::P1, what));
             }
         }
         Ok(())

@@ -13,6 +13,8 @@ use ouroboros_engine::node::{DamageOutcome, PurgeTarget, Put, PutOptions, PutSou
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+/// How far apart slices lie that nothing but their siblings covers, in bytes (decision 11).
+const SPREAD_LEN: u64 = 64 << 10;
 /// Length of the value that is written when all is over, which its version holds itself.
 const LAST_VALUE_LEN: usize = 100;
 /// Length of the stream that is, of several chunks.
@@ -61,6 +63,7 @@ impl World {
         let alive = it.oracle.model.live_versions().map(|(id, _)| *id).collect();
         holdings.check_compacted(&alive)?;
         holdings.check_whole(&alive)?;
+        holdings.check_spread(self.swarm.whims.spread_len.unwrap_or(SPREAD_LEN))?;
         it.oracle.check_sealing(&holdings, self.keys.realm_epoch())?;
         self.nodes[node].over = true;
         self.look(node, &[], true, Excuse::default())?;

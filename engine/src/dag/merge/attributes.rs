@@ -80,4 +80,20 @@ mod tests {
             prop_assert_eq!(&merge_attributes(&[&base], &[side(1, &one), side(2, &base)]).unwrap(), &one);
         }
     }
+
+    #[test]
+    fn of_two_changes_of_an_attribute_the_last_counts() {
+        let with = |value: u8| {
+            let mut attributes = Attributes::new();
+            attributes.set([1], [value]).unwrap();
+            attributes
+        };
+        let (base, early, late) = (with(0), with(1), with(2));
+        let side = |n: u32, created, attributes| AttributeSide { created: Hlc(created), id: blob(n), attributes };
+        let sides = [side(9, 1, &early), side(1, 2, &late)];
+        assert_eq!(merge_attributes(&[&base], &sides).unwrap(), late);
+        assert_eq!(merge_attributes(&[], &sides).unwrap(), late);
+        // Who changed nothing has no say, whenever that was.
+        assert_eq!(merge_attributes(&[&base], &[side(9, 1, &early), side(1, 2, &base)]).unwrap(), early);
+    }
 }

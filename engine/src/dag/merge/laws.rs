@@ -109,6 +109,14 @@ proptest! {
 }
 
 #[test]
+fn the_last_writer_wins_and_of_two_at_once_the_higher_id() {
+    let sides = [side(9, 1, Some(b"old")), side(2, 3, Some(b"new")), side(5, 3, Some(b"as new")), side(7, 2, None)];
+    assert_eq!(merge(&Lww, &[], &sides), Ok(sides[2].value.clone()));
+    assert_eq!(merge(&Lww, &[], &sides[..2]), Ok(sides[1].value.clone()));
+    assert_eq!(merge(&Lww, &[sides[1].clone()], &[sides[0].clone(), sides[3].clone()]), Ok(Value::Gone));
+}
+
+#[test]
 fn changes_to_different_lines_are_joined() {
     let base = side(1, 1, Some(b"one\ntwo\nthree\nfour\nfive\n"));
     let a = side(2, 2, Some(b"ONE\ntwo\nthree\nfour\nfive\n"));

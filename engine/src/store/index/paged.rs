@@ -498,3 +498,29 @@ fn read_map<F: DiskFile>(
     map.truncate(count);
     Ok((*digest.finalize().as_bytes() == summary.digest).then_some(map))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::env::{Disk, FileName, MemoryDisk, OpenMode, Volume};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn pages_that_are_written_together_have_nonces_of_their_own_and_so_has_what_is_written_next() {
+        let disk = MemoryDisk::new();
+        let file = disk.open(Volume::Index, &FileName::new("a").unwrap(), OpenMode::CreateNew).unwrap();
+        let mut rng = EngineRng::from_seed([1; 32]);
+        let paged = PagedFile::create(file.clone(), &Secret::new([2; 32]), &mut rng).unwrap();
+        let mut seen = BTreeSet::new();
+        for (first, count) in [(1, 3), (4, 2), (1, 1), (2, 4)] {
+            paged.write(first * PAGE_LEN as u64, &vec![7; count * PAGE_LEN]).unwrap();
+            for number in first..first + count as u64 {
+                let mut nonce = [0; 24];
+                file.read_at(page_offset(number), &mut nonce).unwrap();
+                assert!(seen.insert(nonce), "page {number}");
+            }
+        }
+    }
+}

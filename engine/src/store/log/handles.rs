@@ -56,3 +56,30 @@ impl<D: Disk> Handles<D> {
         self.lock().files.remove(&segment);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::env::MemoryDisk;
+
+    #[test]
+    fn no_more_files_stay_open_than_may_and_those_that_were_used_last() {
+        let disk = MemoryDisk::new();
+        let segments = [1, 2, 3, 4].map(SegmentId);
+        for segment in segments {
+            disk.open(Volume::Blocks, &segment.file_name(), OpenMode::CreateNew).unwrap();
+        }
+        let handles = Handles::new(disk, 2);
+        let open = || handles.lock().files.keys().copied().collect::<Vec<_>>();
+        for segment in [1, 2, 1, 3].map(SegmentId) {
+            handles.get(segment).unwrap();
+        }
+        assert_eq!(open(), [1, 3].map(SegmentId));
+        segments.into_iter().for_each(|segment| drop(handles.get(segment).unwrap()));
+        assert_eq!(open(), [3, 4].map(SegmentId));
+        handles.forget(SegmentId(4));
+        assert_eq!(open(), [SegmentId(3)]);
+    }
+}
