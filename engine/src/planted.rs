@@ -159,6 +159,8 @@ bugs! {
     RepairNotSynced: 7, "the rules of the disk: a client is answered before what was healed is synced";
     /// Rotten parity stays as it is.
     ParityLeftRotten: 6, "the look at the log at the end: a record is not as it was written";
+    /// What could not be read for want of a handle counts as damaged.
+    ShortageIsDamage: 1, "what a scrub calls lost, after a shortage of handles";
     /// A scrub leaves out the seals.
     ScrubSkipsSeals: 1, "a scrub names rot in a slice; read-back after rot, a scrub and more rot";
     /// A scrub that is not to repair does not look.

@@ -1,6 +1,6 @@
 //! One run, from a seed or a schedule, to its report.
 
-use crate::disk::FaultCounts;
+use crate::disk::{Fault, FaultCounts};
 use crate::network::{NetworkCounts, NetworkFault};
 use crate::oracle::Violation;
 pub use crate::probe::ledger::ProbeCounts;
@@ -431,5 +431,12 @@ impl Sim {
     #[must_use]
     pub fn wall_jump(self, at: At, node: NodeId, millis: i64) -> Self {
         self.step(at, Step::WallJump { node, millis })
+    }
+
+    /// A fault strikes a node's disk: the first operation from then on that it has a meaning for. What
+    /// [destroys](Fault::may_destroy) is more than one disk promises to bear: see [`Self::beyond`].
+    #[must_use]
+    pub fn fault(self, at: At, node: NodeId, fault: Fault) -> Self {
+        self.step(at, Step::Fault { node, fault })
     }
 }

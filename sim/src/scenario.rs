@@ -1,5 +1,6 @@
 //! What an engineer wants to happen, and when: the steps of a scenario test.
 
+use crate::disk::Fault;
 use crate::network::NetworkFault;
 use core::fmt;
 use core::time::Duration;
@@ -123,6 +124,13 @@ pub enum Step {
         /// By so many milliseconds, forth or back.
         millis: i64,
     },
+    /// A fault strikes a node's disk: the first operation from then on that it has a meaning for.
+    Fault {
+        /// The node.
+        node: NodeId,
+        /// Which.
+        fault: Fault,
+    },
 }
 
 impl Step {
@@ -137,7 +145,8 @@ impl Step {
             Self::Slow { node, .. }
             | Self::Pause { node, .. }
             | Self::Gone { node, .. }
-            | Self::WallJump { node, .. } => {
+            | Self::WallJump { node, .. }
+            | Self::Fault { node, .. } => {
                 vec![*node]
             }
             Self::Crash(node)
@@ -178,6 +187,7 @@ impl fmt::Display for Step {
             Self::LoseDisk(node) => write!(f, "lose-disk {node}"),
             Self::RollBack(node) => write!(f, "roll-back {node}"),
             Self::WallJump { node, millis } => write!(f, "wall-jump {node} {millis}"),
+            Self::Fault { node, fault } => write!(f, "fault {node} {fault}"),
         }
     }
 }
@@ -214,6 +224,10 @@ impl core::str::FromStr for Step {
             ["wall-jump", which, millis] => {
                 Self::WallJump { node: node(which)?, millis: millis.parse().map_err(|_| senseless())? }
             }
+            ["fault", which, name] => Self::Fault {
+                node: node(which)?,
+                fault: Fault::ALL.into_iter().find(|fault| fault.name() == name).ok_or_else(senseless)?,
+            },
             _ => return Err(senseless()),
         })
     }
@@ -245,11 +259,12 @@ mod tests {
             Step::LoseDisk(b),
             Step::RollBack(c),
             Step::WallJump { node: a, millis: -5 },
+            Step::Fault { node: b, fault: Fault::SyncFailure },
         ];
         for step in steps {
             assert_eq!(step.to_string().parse(), Ok(step));
         }
-        for senseless in ["", "partition 0", "crash x", "clog 0 1", "heal 3", "weather", "pause 0 -1"] {
+        for senseless in ["", "partition 0", "crash x", "clog 0 1", "heal 3", "weather", "pause 0 -1", "fault 0 drop"] {
             assert!(senseless.parse::<Step>().is_err(), "{senseless}");
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use core::time::Duration;
+use ouroboros_sim::disk::Fault;
 use ouroboros_sim::network::{NetworkCounts, NetworkFault};
 use ouroboros_sim::oracle::Promise;
 use ouroboros_sim::schedule::Schedule;
@@ -227,6 +228,16 @@ fn a_node_that_was_gone_for_a_year_comes_back_with_everything() {
     // The wall clock, too, has gone on: the engine stamps what is written by it.
     let jumped = well(calm(8).wall_jump(At(3), B, -86_400_000));
     assert_eq!(jumped.counts.get("wall-jump"), Some(&1));
+}
+
+#[test]
+fn a_fault_of_a_disk_strikes_once_where_it_is_told_to() {
+    let report = well(calm(8).fault(At(3), B, Fault::SyncFailure).fault(At(4), A, Fault::Slow));
+    assert_eq!((report.faults.of(Fault::SyncFailure), report.faults.of(Fault::Slow), report.faults.total()), (1, 1, 2));
+    let failed = place(&report, "the disk failed: the process is started anew");
+    assert_eq!(report.story[failed].node, 1);
+    let again = Schedule::parse(&report.schedule.to_string()).unwrap();
+    assert_eq!(Sim::replay(&again).run().trace, report.trace);
 }
 
 #[test]

@@ -56,11 +56,14 @@ pub enum Fault {
     LyingDirectorySync,
     /// The operation takes long.
     Slow,
+    /// The process or the machine has no handle, or no memory, for an opening, a listing or a read. Of the disk this says
+    /// nothing.
+    Exhausted,
 }
 
 impl Fault {
     /// Every kind, in the order of their streams.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Crash,
         Self::MetadataError,
         Self::ReadError,
@@ -84,6 +87,7 @@ impl Fault {
         Self::DirectorySyncFailure,
         Self::LyingDirectorySync,
         Self::Slow,
+        Self::Exhausted,
     ];
 
     /// The name in tables, plans and reports.
@@ -113,6 +117,7 @@ impl Fault {
             Self::DirectorySyncFailure => "directory-sync-failure",
             Self::LyingDirectorySync => "lying-directory-sync",
             Self::Slow => "slow",
+            Self::Exhausted => "exhausted",
         }
     }
 
@@ -145,6 +150,7 @@ impl Fault {
             Self::DirectorySyncFailure => "a sync of a directory fails and does nothing",
             Self::LyingDirectorySync => "a sync of a directory is reported as done and does nothing",
             Self::Slow => "the operation takes long",
+            Self::Exhausted => "there is no handle, or no memory, to open, list or read; the disk was not asked",
         }
     }
 
@@ -190,6 +196,9 @@ impl Fault {
             | Self::EarlyEnd => matches!(operation, Operation::Read { .. }),
             Self::WriteError | Self::MisdirectedWrite | Self::MisdirectedWriteElsewhere | Self::LostWrite => {
                 matches!(operation, Operation::Write { .. })
+            }
+            Self::Exhausted => {
+                matches!(operation, Operation::Open { .. } | Operation::List { .. } | Operation::Read { .. })
             }
             Self::Full => match operation {
                 Operation::Write { .. } | Operation::Truncate { .. } => true,

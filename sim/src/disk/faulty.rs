@@ -236,6 +236,11 @@ impl FaultyDisk {
         lock(&self.machine).dice.inject(Injection { operation, fault });
     }
 
+    /// Lets a fault strike once, the first operation from now on that it has a meaning for, however long that takes.
+    pub fn strike_once(&self, fault: Fault) {
+        lock(&self.machine).dice.await_fault(fault);
+    }
+
     /// Plans a power failure at operation `operation`.
     pub fn crash_at(&self, operation: u64) {
         self.inject(operation, Fault::Crash);

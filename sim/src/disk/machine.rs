@@ -137,6 +137,10 @@ impl Machine {
         let result = match chosen.map(|chosen| chosen.fault) {
             Some(Fault::Crash) => self.lose_power(&operation, body),
             Some(Fault::MetadataError) => self.fail_metadata(body),
+            Some(Fault::Exhausted) => {
+                self.struck = true;
+                Err(DiskFailure::Exhausted("too many files are open".to_owned()))
+            }
             Some(Fault::Slow) => {
                 self.struck = true;
                 self.busy_nanos = self.busy_nanos.saturating_add(self.dice.slow_nanos);
@@ -167,6 +171,7 @@ impl Machine {
             return None;
         }
         self.counts.count(chosen.fault);
+        self.dice.struck(chosen);
         Some(chosen.fault)
     }
 

@@ -93,6 +93,8 @@ pub(super) struct Dice {
     // One per fault that has a rate, and made when first needed for one that was injected.
     streams: [Option<Stream>; Fault::ALL.len()],
     injections: Vec<Injection>,
+    /// Injected, too, and waiting until each has struck.
+    awaited: Vec<Fault>,
     seed: u64,
     pub(super) capacity: Option<u64>,
     pub(super) latency_nanos: u64,
@@ -119,6 +121,7 @@ struct Taped {
 pub(super) struct Chosen {
     pub(super) fault: Fault,
     injection: Option<Injection>,
+    is_awaited: bool,
 }
 
 impl Dice {
@@ -131,6 +134,7 @@ impl Dice {
             tape: None,
             streams: [const { None }; Fault::ALL.len()],
             injections: plan.injections,
+            awaited: Vec::new(),
             power_at_sync: None,
             seed: plan.seed,
             capacity: plan.capacity,
@@ -208,6 +212,7 @@ impl Dice {
         self.rates = [[0; Fault::ALL.len()]; 2];
         self.storm = None;
         self.injections.clear();
+        self.awaited.clear();
         self.power_at_sync = None;
     }
 
@@ -232,18 +237,37 @@ impl Dice {
             let rate = rates[fault as usize];
             // Every stream is drawn from, so that a strike of one kind does not shift the others.
             if rate > 0 && fault.fits(operation) && self.stream(fault).strikes(rate) && chosen.is_none() {
-                chosen = Some(Chosen { fault, injection: None });
+                chosen = Some(Chosen { fault, injection: None, is_awaited: false });
             }
         }
         let due = |injection: &Injection| injection.operation <= number && injection.fault.fits(operation);
         if let Some(place) = self.injections.iter().position(due) {
             let injection = self.injections.swap_remove(place);
-            chosen = Some(Chosen { fault: injection.fault, injection: Some(injection) });
+            chosen = Some(Chosen { fault: injection.fault, injection: Some(injection), is_awaited: false });
+        }
+        if chosen.is_none()
+            && let Some(fault) = self.awaited.iter().find(|fault| fault.fits(operation))
+        {
+            chosen = Some(Chosen { fault: *fault, injection: None, is_awaited: true });
         }
         if self.power_fails(operation) {
-            chosen = Some(Chosen { fault: Fault::Crash, injection: None });
+            chosen = Some(Chosen { fault: Fault::Crash, injection: None, is_awaited: false });
         }
         chosen
+    }
+
+    pub(super) fn await_fault(&mut self, fault: Fault) {
+        self.keeps_history |= fault == Fault::StaleRead;
+        self.awaited.push(fault);
+    }
+
+    /// The chosen fault has struck.
+    pub(super) fn struck(&mut self, chosen: Chosen) {
+        if chosen.is_awaited
+            && let Some(place) = self.awaited.iter().position(|fault| *fault == chosen.fault)
+        {
+            self.awaited.remove(place);
+        }
     }
 
     /// The chosen fault found nothing to strike: an injected one waits for the next operation.
@@ -272,6 +296,6 @@ impl Taped {
         let place = self.tape.rare_at(self.faults, position, &rates).checked_sub(1)?;
         // A schedule may name a kind that does not fit what is now the operation of that number.
         let fault = *Fault::ALL.get(usize::try_from(place).ok()?)?;
-        (rates[fault as usize] > 0).then_some(Chosen { fault, injection: None })
+        (rates[fault as usize] > 0).then_some(Chosen { fault, injection: None, is_awaited: false })
     }
 }

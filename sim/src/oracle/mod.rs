@@ -254,7 +254,9 @@ impl Excuse {
     pub(crate) const fn covers(self, failure: &Failure) -> bool {
         match failure {
             Failure::Index(_) if self.misplaced => true,
-            Failure::Disk(_) | Failure::Index(_) | Failure::Damaged { .. } => self.faulted || self.beyond,
+            Failure::Disk(_) | Failure::Index(_) | Failure::Damaged { .. } | Failure::Exhausted(_) => {
+                self.faulted || self.beyond
+            }
             Failure::Full => self.full,
             Failure::Busy => self.crowded,
             _ => false,

@@ -250,7 +250,8 @@ impl Holdings {
             let gap = u64::from(to.offset).saturating_sub(u64::from(from.offset) + u64::from(from.len));
             let siblings = (one.seal, one.layout, from.segment) == (next.seal, next.layout, to.segment);
             if siblings && gap < least {
-                let what = format!("slices of seal {} at {from} and {to} count as apart, and {gap} B lie between", one.seal);
+                let what =
+                    format!("slices of seal {} at {from} and {to} count as apart, and {gap} B lie between", one.seal);
                 return Err(Broken::new(Promise::P1, what));
             }
         }

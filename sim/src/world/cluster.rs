@@ -222,6 +222,7 @@ impl World {
             Step::Reinstall(node) => return self.exchange(node, slot, Disruption::Reinstall, 0),
             Step::LoseDisk(node) => return self.exchange(node, slot, Disruption::LoseDisk, 0),
             Step::RollBack(node) => return self.exchange(node, slot, Disruption::RollBack, 0),
+            Step::Fault { node, fault } => self.nodes[usize::from(node.0)].disk.strike_once(fault),
             Step::WallJump { node, millis } => {
                 let node = usize::from(node.0);
                 self.disrupted(node, Disruption::WallJump, || format!("the wall clock jumps by {millis} ms"));

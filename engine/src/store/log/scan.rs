@@ -7,6 +7,7 @@ use super::LogError;
 use super::record::{HEADER_LEN, RecordHeader, find_magic};
 use super::segment::Binding;
 use crate::env::{DiskError, DiskFile};
+use crate::planted::{Bug, planted};
 
 /// How much is read at a time when records follow each other closely, in bytes.
 const WINDOW_LEN: usize = 128 << 10;
@@ -34,7 +35,7 @@ pub(super) fn fetch<F: DiskFile>(file: &F, offset: u64, buffer: &mut [u8]) -> Re
     loop {
         match file.read_at(offset, buffer) {
             Ok(count) => return Ok(Fetched::Bytes(count)),
-            Err(error) if error.failure.says_nothing() => return Err(error.into()),
+            Err(error) if error.failure.says_nothing() && !planted(Bug::ShortageIsDamage) => return Err(error.into()),
             Err(error) if attempt == READ_ATTEMPTS => return Ok(Fetched::Unreadable(error)),
             Err(_) => attempt += 1,
         }
@@ -196,7 +197,7 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
                 self.window.truncate(count);
                 Ok(Some(&self.window))
             }
-            Err(error) if error.failure.says_nothing() => Err(error.into()),
+            Err(error) if error.failure.says_nothing() && !planted(Bug::ShortageIsDamage) => Err(error.into()),
             Err(error) => {
                 self.window.clear();
                 self.refused = Some(error);
