@@ -63,13 +63,14 @@ impl Script<'_> {
         self.next().unwrap_or(0)
     }
 
-    /// Sectors stay whole: one that is torn into noise takes what stood in it before along, acknowledged or not.
+    /// Torn sectors among them: none holds anything that was acknowledged before (decision 9).
     fn crash(&mut self) -> CrashVariant {
         let seed = u64::from(self.number());
         match seed % 4 {
             0 => CrashVariant::AllLost,
             1 => CrashVariant::AllKept,
-            _ => CrashVariant::Subset(seed),
+            2 => CrashVariant::Subset(seed),
+            _ => CrashVariant::Torn(seed),
         }
     }
 }
