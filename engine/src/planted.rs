@@ -160,7 +160,7 @@ bugs! {
     /// Rotten parity stays as it is.
     ParityLeftRotten: 6, "the look at the log at the end: a record is not as it was written";
     /// What could not be read for want of a handle counts as damaged.
-    ShortageIsDamage: 1, "what a scrub calls lost, after a shortage of handles";
+    ShortageIsDamage: 2, "nothing is called damaged where handles were short alone";
     /// A scrub leaves out the seals.
     ScrubSkipsSeals: 1, "a scrub names rot in a slice; read-back after rot, a scrub and more rot";
     /// A scrub that is not to repair does not look.

@@ -79,6 +79,9 @@ impl FaultPlan {
     }
 }
 
+/// Openings, listings and reads that a shortage of handles lasts, at most.
+const SHORTAGE_LEN: u64 = 24;
+
 /// A plan under way: one stream per kind of fault, so that no kind moves another's draws.
 #[derive(Clone, Debug)]
 pub(super) struct Dice {
@@ -95,6 +98,8 @@ pub(super) struct Dice {
     injections: Vec<Injection>,
     /// Injected, too, and waiting until each has struck.
     awaited: Vec<Fault>,
+    /// For so many operations more there are no handles.
+    short_for: u64,
     seed: u64,
     pub(super) capacity: Option<u64>,
     pub(super) latency_nanos: u64,
@@ -135,6 +140,7 @@ impl Dice {
             streams: [const { None }; Fault::ALL.len()],
             injections: plan.injections,
             awaited: Vec::new(),
+            short_for: 0,
             power_at_sync: None,
             seed: plan.seed,
             capacity: plan.capacity,
@@ -249,6 +255,20 @@ impl Dice {
             && let Some(fault) = self.awaited.iter().find(|fault| fault.fits(operation))
         {
             chosen = Some(Chosen { fault: *fault, injection: None, is_awaited: true });
+        }
+        if self.tape.as_ref().is_some_and(|taped| taped.paused) {
+            self.short_for = 0;
+        }
+        match chosen {
+            // Handles are short, and stay so for a while.
+            Some(Chosen { fault: Fault::Exhausted, .. }) => {
+                self.short_for = self.stream(Fault::Exhausted).below(SHORTAGE_LEN);
+            }
+            None if self.short_for > 0 && Fault::Exhausted.fits(operation) => {
+                self.short_for -= 1;
+                chosen = Some(Chosen { fault: Fault::Exhausted, injection: None, is_awaited: false });
+            }
+            _ => {}
         }
         if self.power_fails(operation) {
             chosen = Some(Chosen { fault: Fault::Crash, injection: None, is_awaited: false });

@@ -142,17 +142,17 @@ impl Oracle {
                 // What rotted and nothing refers to stays as it is until a compaction.
                 let harmless = |damage: &Damage| excuse.rotted && damage.outcome != DamageOutcome::Lost;
                 let clean = report.damage.iter().all(harmless) && report.lost.is_empty();
-                let excused = excuse.faulted || excuse.torn || self.beyond;
+                let excused = excuse.damaged || excuse.torn || self.beyond;
                 demand!(P2, clean || excused, "a scrub found damage where nothing was damaged: {report:?}");
                 demand!(
                     P1,
-                    report.lost.is_empty() || self.beyond || excuse.faulted,
+                    report.lost.is_empty() || self.beyond || excuse.damaged,
                     "a scrub calls versions lost: {report:?}"
                 );
             }
             (Request::Compact, Reply::Compacted(_)) => {}
             (Request::Recode(_), Reply::Recoded(report)) => {
-                let excused = report.damaged.is_empty() || excuse.faulted || self.beyond;
+                let excused = report.damaged.is_empty() || excuse.damaged || self.beyond;
                 demand!(P1, excused, "a recoding found damage where nothing was damaged: {report:?}");
             }
             (_, reply) => return Err(wrong_answer(task, reply)),

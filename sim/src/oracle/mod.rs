@@ -231,7 +231,9 @@ impl Want {
 pub(crate) struct Excuse {
     /// Faults struck the disk since the node was opened: what it was asked may have failed for that.
     pub(crate) faulted: bool,
-    /// The same, of faults alone: what has merely rotted is made good for whoever asks, and nobody is to notice.
+    /// Some of them are the medium's, or something has rotted: what was asked may be called damaged.
+    pub(crate) damaged: bool,
+    /// Faults alone: what has merely rotted is made good for whoever asks, and nobody is to notice.
     pub(crate) struck: bool,
     /// Writes went elsewhere, or nowhere, once: the index that is asked may lack a page since.
     pub(crate) misplaced: bool,
@@ -254,9 +256,8 @@ impl Excuse {
     pub(crate) const fn covers(self, failure: &Failure) -> bool {
         match failure {
             Failure::Index(_) if self.misplaced => true,
-            Failure::Disk(_) | Failure::Index(_) | Failure::Damaged { .. } | Failure::Exhausted(_) => {
-                self.faulted || self.beyond
-            }
+            Failure::Damaged { .. } => self.damaged || self.beyond,
+            Failure::Disk(_) | Failure::Index(_) | Failure::Exhausted(_) => self.faulted || self.beyond,
             Failure::Full => self.full,
             Failure::Busy => self.crowded,
             _ => false,

@@ -150,7 +150,8 @@ impl World {
         (it.was_full, it.wall_went_back, it.cut_openings) = (false, false, 0);
         (it.rotted_before, it.tight_index) = (false, 0);
         it.disk.set_index_capacity(None);
-        (it.harm_before, it.faults_before, it.syncs_before) = (it.harm(), it.harm(), it.failed_syncs());
+        it.harm_before = it.harm();
+        it.note_faults();
         self.create(node)?;
         self.counts.reached(Sometimes::Reinstalled);
         self.tell(node, Told::Open, || "a store is made anew".to_owned());

@@ -150,6 +150,8 @@ pub(super) struct Node {
     pub(super) wall_offset: i64,
     /// How many faults had struck when the process was started.
     pub(super) faults_before: u64,
+    /// Of these, those of the medium.
+    pub(super) damage_before: u64,
     /// How many faults had struck when its disk was new.
     pub(super) harm_before: u64,
     /// How many syncs had failed when the process was started.
@@ -241,6 +243,7 @@ impl Node {
             drift,
             wall_offset: 0,
             faults_before: 0,
+            damage_before: 0,
             harm_before: 0,
             syncs_before: 0,
             rotten: false,
@@ -340,7 +343,7 @@ impl Node {
     /// Whether there may be damage that is no defect of the node's: by faults, by rot, or by a power failure that tore what
     /// nobody was told of.
     pub(super) fn is_excused(&self) -> bool {
-        self.rotten || self.torn || self.has_faults()
+        self.rotten || self.torn || self.has_damage()
     }
 
     /// Whether its index may hold what faults of an earlier life have spoiled, or left half written: a page that nobody has read
@@ -354,6 +357,16 @@ impl Node {
         self.harm() > self.faults_before
     }
 
+    /// Whether among them are faults that may be called damage: not to have been asked says nothing of a disk.
+    pub(super) fn has_damage(&self) -> bool {
+        self.damage() > self.damage_before
+    }
+
+    /// What strikes from here on strikes the process that is started.
+    pub(super) fn note_faults(&mut self) {
+        (self.faults_before, self.damage_before, self.syncs_before) = (self.harm(), self.damage(), self.failed_syncs());
+    }
+
     /// How many syncs have failed, of files and of directories.
     pub(super) fn failed_syncs(&self) -> u64 {
         let counts = self.disk.fault_counts();
@@ -365,5 +378,9 @@ impl Node {
     pub(super) fn harm(&self) -> u64 {
         let counts = self.disk.fault_counts();
         counts.total() - counts.of(Fault::Slow) - counts.of(Fault::Crash)
+    }
+
+    pub(super) fn damage(&self) -> u64 {
+        self.harm() - self.disk.fault_counts().of(Fault::Exhausted)
     }
 }

@@ -136,7 +136,7 @@ impl World {
                 it.disk.set_index_capacity(None);
                 (it.tight, it.tight_index) = (0, 0);
             }
-            (it.faults_before, it.syncs_before) = (it.harm(), it.failed_syncs());
+            it.note_faults();
             it.state.set(if it.state.get() == State::AtRest { State::Opening } else { State::Recovering });
             let (busy, now) = (it.disk.busy_nanos(), it.now(self.now));
             let options = self.options(node, Access::Keys(self.keys.clone()));
@@ -318,7 +318,7 @@ impl World {
         if it.disk.fault_counts().of(Fault::FillsUp) > 0 {
             it.disk.set_capacity(None);
         }
-        it.faults_before = it.harm();
+        (it.faults_before, it.damage_before) = (it.harm(), it.damage());
         it.state.set(State::OpeningKeyless);
         let now = it.now(self.now);
         let disk = it.disk.clone();

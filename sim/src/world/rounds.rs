@@ -203,6 +203,7 @@ impl World {
         let misplacing = [Fault::LostWrite, Fault::MisdirectedWrite, Fault::MisdirectedWriteElsewhere];
         Excuse {
             faulted,
+            damaged: it.has_damage() || it.rotten,
             struck: it.has_faults(),
             misplaced: misplacing.into_iter().any(|fault| counts.of(fault) > 0),
             torn,
