@@ -1,6 +1,7 @@
 //! A file of the disk, as who opened it has it.
 
 use super::directory::FileId;
+use super::fault::Fault;
 use super::faulty::FaultyDisk;
 use super::operation::Operation;
 use ouroboros_engine::env::{DiskError, DiskFailure, DiskFile, FileName, Volume};
@@ -98,8 +99,8 @@ impl DiskFile for FaultyFile {
                 Ok(()) => rules.synced(self.id),
                 Err(_) => {
                     rules.sync_failed(self.id);
-                    if let Ok(len) = machine.len(self.id) {
-                        rules.dropped(self.id, len, |from| machine.visible(self.id, from, len - from));
+                    if let (Some(Fault::SyncFailureDroppingCache), Ok(len)) = (fault, machine.len(self.id)) {
+                        rules.dropped(self.id, len, |from| machine.visible(self.id, from, len.saturating_sub(from)));
                     }
                 }
             }

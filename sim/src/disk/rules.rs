@@ -91,6 +91,8 @@ struct Tracked {
     told: u64,
     /// And where the one before it does.
     sure: u64,
+    /// How much of it another life of the machine has left, of which nobody was told here.
+    adopted: u64,
     /// From where on something was to be cut off, and the disk refused.
     uncut: Option<u64>,
     /// Where its first commit ends; none once that is given up.
@@ -163,7 +165,8 @@ impl Rules {
 
     /// A file that another life of the machine has left: its bytes are what they are, and no client was told of them here.
     pub(super) fn adopted(&mut self, id: FileId, bytes: Vec<u8>) {
-        self.files.insert(id, Tracked { bytes, ..Tracked::default() });
+        let adopted = bytes.len() as u64;
+        self.files.insert(id, Tracked { bytes, adopted, ..Tracked::default() });
     }
 
     /// How many bytes from an offset on clients were told of.
@@ -271,6 +274,7 @@ impl Rules {
         file.dirty.remove(&(len..u64::MAX));
         file.doubtful.remove(&(len..u64::MAX));
         (file.told, file.sure) = (told.min(len), sure.min(len));
+        file.adopted = file.adopted.min(len);
         self.unsynced = true;
         self.given_up(id, len);
         if len < sure || len < told && !self.is_copied_from(id) {
@@ -306,25 +310,23 @@ impl Rules {
         file.mending = false;
         // Up to what clients were told of only repair writes, and what it writes nobody relies on but to be spared another.
         for (start, end) in core::mem::take(&mut file.dirty).0 {
-            let start = start.max(file.told);
+            let start = start.max(file.told).max(file.adopted);
             if start < end {
                 file.doubtful.add(start..end);
             }
         }
     }
 
-    /// What a sync could not write was dropped: the file ends earlier, or, if it was cut, where it ended before, and `found`
-    /// is what stands there from an offset on.
+    /// What a sync could not write was dropped: what is read now is what is durable. `found` is that, from an offset on.
     pub(super) fn dropped(&mut self, id: FileId, len: u64, found: impl FnOnce(u64) -> Vec<u8>) {
         let file = self.files.entry(id).or_default();
         let known = file.bytes.len() as u64;
+        let from = file.doubtful.first().unwrap_or(known).min(known);
+        file.bytes.truncate(from as usize);
+        file.bytes.extend(found(from));
+        (file.doubtful, file.synced) = (Stretches::default(), file.bytes.len() as u64);
         if len < known {
-            file.bytes.truncate(len as usize);
-            file.synced = file.synced.min(len);
-            file.doubtful.remove(&(len..u64::MAX));
             self.given_up(id, len);
-        } else if len > known {
-            file.bytes.extend(found(known));
         }
     }
 
