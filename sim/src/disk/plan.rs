@@ -219,6 +219,7 @@ impl Dice {
         self.storm = None;
         self.injections.clear();
         self.awaited.clear();
+        self.short_for = 0;
         self.power_at_sync = None;
     }
 

@@ -321,7 +321,7 @@ impl Rules {
     pub(super) fn dropped(&mut self, id: FileId, len: u64, found: impl FnOnce(u64) -> Vec<u8>) {
         let file = self.files.entry(id).or_default();
         let known = file.bytes.len() as u64;
-        let from = file.doubtful.first().unwrap_or(known).min(known);
+        let from = file.doubtful.first().unwrap_or(known).min(known).min(len);
         file.bytes.truncate(from as usize);
         file.bytes.extend(found(from));
         (file.doubtful, file.synced) = (Stretches::default(), file.bytes.len() as u64);
