@@ -112,7 +112,8 @@ pub(crate) struct Task {
     /// What is still to be sent.
     pub(crate) sends: VecDeque<Send>,
     pub(crate) wants: Vec<Want>,
-    pub(crate) sealed: Vec<ToSeal>,
+    /// The values that it has the node seal.
+    pub(crate) to_seal: Vec<ToSeal>,
     pub(crate) purge: Option<PurgeTarget>,
     pub(crate) asked: Option<Request>,
     pub(crate) gap: u64,
@@ -146,8 +147,8 @@ pub(crate) struct Workload {
     contents: BTreeMap<(u64, u64, u64), Bytes>,
     keys: Vec<KeyName>,
     pub(crate) user: AuthorId,
-    /// What the task under way has sealed.
-    sealed: Vec<ToSeal>,
+    /// Of the task that is being drawn.
+    to_seal: Vec<ToSeal>,
 }
 
 /// A value that a task has sealed, whatever becomes of it.
@@ -184,7 +185,7 @@ impl Workload {
             contents: BTreeMap::new(),
             keys: keys.collect(),
             user: AuthorId::from_bytes([3; 32]),
-            sealed: Vec::new(),
+            to_seal: Vec::new(),
         }
     }
 
@@ -280,7 +281,7 @@ impl Workload {
             kind,
             sends: VecDeque::new(),
             wants: Vec::new(),
-            sealed: Vec::new(),
+            to_seal: Vec::new(),
             purge: None,
             asked: None,
             gap: slot.below(Field::Gap, 8),
@@ -311,7 +312,7 @@ impl Workload {
                     let value = self.value(slot, swarm, Some(part));
                     let key = self.keys[(slot.part(part * 4, swarm.keys) as usize).min(self.keys.len() - 1)].clone();
                     let options = PutOptions::default();
-                    self.sealed.push(ToSeal { content: value.clone(), coding: options.coding });
+                    self.to_seal.push(ToSeal { content: value.clone(), coding: options.coding });
                     let scope = Some(options.scope);
                     task.wants.push(Want { content: Some(value.clone()), scope, ..Want::of(key.clone()) });
                     puts.push(Put { key, source: PutSource::Value(value), options });
@@ -361,7 +362,7 @@ impl Workload {
                 task.asked = Some(self.question(kind, slot, swarm, model)?);
             }
         }
-        task.sealed = std::mem::take(&mut self.sealed);
+        task.to_seal = std::mem::take(&mut self.to_seal);
         task.holds = holds(&task, swarm);
         let whole = task.purge.clone().map(Request::Purge).or_else(|| task.asked.clone());
         task.sends.extend(whole.map(Send::Whole));
@@ -452,7 +453,7 @@ impl Workload {
         let coding = coding.and_then(|at| swarm.codings.get(at as usize));
         let coding = coding.and_then(|(data, parity)| Coding::new(*data, *parity).ok());
         if let (None, Some(content)) = (want.source, &want.content) {
-            self.sealed.push(ToSeal { content: content.clone(), coding });
+            self.to_seal.push(ToSeal { content: content.clone(), coding });
         }
         let options = PutOptions { attributes, base, kind: version_kind, coding, scope };
         (Put { key, source, options }, want)

@@ -1,7 +1,7 @@
 //! The nonces of the index file, of all lives: under one key none is used for two records (XChaCha20-Poly1305 shows the
 //! difference of the two, and the key of its tags). Nobody who reads notices, since each record carries its nonce.
 //!
-//! The keys of files differ, and half of a nonce is drawn at every opening: not even two files have one in common.
+//! The keys of files differ, and two thirds of a nonce are drawn at every opening: not even two files have one in common.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -129,6 +129,13 @@ pub(super) struct Chosen {
     is_awaited: bool,
 }
 
+impl Chosen {
+    /// By chance, and by nobody's plan.
+    const fn drawn(fault: Fault) -> Self {
+        Self { fault, injection: None, is_awaited: false }
+    }
+}
+
 impl Dice {
     pub(super) fn new(plan: FaultPlan) -> Self {
         Self {
@@ -244,18 +251,18 @@ impl Dice {
             let rate = rates[fault as usize];
             // Every stream is drawn from, so that a strike of one kind does not shift the others.
             if rate > 0 && fault.fits(operation) && self.stream(fault).strikes(rate) && chosen.is_none() {
-                chosen = Some(Chosen { fault, injection: None, is_awaited: false });
+                chosen = Some(Chosen::drawn(fault));
             }
         }
         let due = |injection: &Injection| injection.operation <= number && injection.fault.fits(operation);
         if let Some(place) = self.injections.iter().position(due) {
             let injection = self.injections.swap_remove(place);
-            chosen = Some(Chosen { fault: injection.fault, injection: Some(injection), is_awaited: false });
+            chosen = Some(Chosen { injection: Some(injection), ..Chosen::drawn(injection.fault) });
         }
         if chosen.is_none()
             && let Some(fault) = self.awaited.iter().find(|fault| fault.fits(operation))
         {
-            chosen = Some(Chosen { fault: *fault, injection: None, is_awaited: true });
+            chosen = Some(Chosen { is_awaited: true, ..Chosen::drawn(*fault) });
         }
         if self.tape.as_ref().is_some_and(|taped| taped.paused) {
             self.short_for = 0;
@@ -267,12 +274,12 @@ impl Dice {
             }
             None if self.short_for > 0 && Fault::Exhausted.fits(operation) => {
                 self.short_for -= 1;
-                chosen = Some(Chosen { fault: Fault::Exhausted, injection: None, is_awaited: false });
+                chosen = Some(Chosen::drawn(Fault::Exhausted));
             }
             _ => {}
         }
         if self.power_fails(operation) {
-            chosen = Some(Chosen { fault: Fault::Crash, injection: None, is_awaited: false });
+            chosen = Some(Chosen::drawn(Fault::Crash));
         }
         chosen
     }
@@ -317,6 +324,6 @@ impl Taped {
         let place = self.tape.rare_at(self.faults, position, &rates).checked_sub(1)?;
         // A schedule may name a kind that does not fit what is now the operation of that number.
         let fault = *Fault::ALL.get(usize::try_from(place).ok()?)?;
-        (rates[fault as usize] > 0).then_some(Chosen { fault, injection: None, is_awaited: false })
+        (rates[fault as usize] > 0).then_some(Chosen::drawn(fault))
     }
 }

@@ -12,9 +12,8 @@ pub(crate) use answers::Calm;
 pub(crate) use learn::{Held, Shown, Sight};
 pub use model::Model;
 pub(crate) use plaintext::Plaintext;
-use sealing::AskedCodings;
 pub(crate) use sealing::Recoding;
-use sealing::Scopes;
+use sealing::{AskedCodings, Scopes};
 
 use bytes::Bytes;
 use core::fmt;

@@ -59,8 +59,8 @@ impl AskedCodings {
     }
 
     /// Somebody puts a value.
-    pub(crate) fn put(&mut self, sealed: &ToSeal) {
-        self.of_contents.entry(beginning(&sealed.content)).or_default().insert(sealed.coding);
+    pub(crate) fn put(&mut self, value: &ToSeal) {
+        self.of_contents.entry(beginning(&value.content)).or_default().insert(value.coding);
     }
 
     /// Somebody has everything coded anew, and it is not known how far that has come.

@@ -150,7 +150,7 @@ impl World {
                 let draws = Slot::new(&self.tape, *node as u8, slot);
                 let oracle = &mut self.nodes[*node].oracle;
                 let task = self.workload.draft(slot, &draws, &self.swarm, &oracle.model);
-                task.iter().flat_map(|task| &task.sealed).for_each(|sealed| oracle.asked.put(sealed));
+                task.iter().flat_map(|task| &task.to_seal).for_each(|value| oracle.asked.put(value));
                 tasks.extend(task);
             }
             slot += 1;

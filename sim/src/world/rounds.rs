@@ -147,7 +147,7 @@ impl World {
 
     /// Recodings were asked for.
     fn recoded(&mut self, node: usize, tasks: &[Task]) {
-        let sound = self.is_sound(node) && tasks.iter().all(|task| task.sealed.is_empty());
+        let sound = self.is_sound(node) && tasks.iter().all(|task| task.to_seal.is_empty());
         let asked = tasks.iter().filter_map(|task| match (&task.asked, &task.reply) {
             (Some(Request::Recode(coding)), reply) => Some((*coding, Recoding::of(reply.as_ref(), sound))),
             _ => None,
