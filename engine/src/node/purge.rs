@@ -103,7 +103,7 @@ impl<D: Disk> Engine<D> {
             }
         }
         let keys = self.keys.clone().ok_or(Failure::NoKeys)?;
-        for group in versions.chunks(Tombstone::MAX_VERSIONS) {
+        for group in versions.chunks(self.rows_at_once(Tombstone::MAX_VERSIONS)) {
             let mut purged: Vec<Purged> = group
                 .iter()
                 .map(|(id, row)| Purged { id: *id, dot: row.dot, created: row.created, parents: row.parents.clone() })

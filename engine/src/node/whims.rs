@@ -24,6 +24,8 @@ pub struct Whims {
     /// Least distance between the slices of a seal for which its own parity is trusted alone, in bytes; none: 64 KiB. Not less than a
     /// burst of bad sectors, or what the window promises is not so.
     pub spread_len: Option<u64>,
+    /// Rows of the index that upkeep looks at in one step, and versions in one tombstone, at most: at least 1.
+    pub rows_at_once: usize,
     /// A new segment begins with every so manieth commit; 0: when the last is full.
     pub roll_every: u32,
     /// The index is brought up to the log with every so manieth commit; 0: when enough has come together.
@@ -41,6 +43,7 @@ impl Default for Whims {
             write_buffer_len: None,
             parity_group_len: None,
             spread_len: None,
+            rows_at_once: usize::MAX,
             roll_every: 0,
             checkpoint_every: 0,
             compact_every: 0,
@@ -80,12 +83,18 @@ impl Humour {
 }
 
 impl<D: Disk> Engine<D> {
+    /// As many rows as this at most.
+    pub(super) fn rows_at_once(&self, most: usize) -> usize {
+        self.humour.whims.rows_at_once.min(most)
+    }
+
     /// Gives the node whims: see the module's text. For simulations only.
     pub fn set_whims(&mut self, whims: Whims) {
         self.humour.whims = Whims {
             header_seals: whims.header_seals.min(Header::MAX_SEALS),
             page_seals: whims.page_seals.clamp(1, MAX_PAGE_SEALS),
             page_refs: whims.page_refs.clamp(2, MAX_PAGE_REFS),
+            rows_at_once: whims.rows_at_once.max(1),
             ..whims
         };
         if let Some(len) = whims.write_buffer_len {

@@ -103,7 +103,10 @@ impl<D: Disk> Engine<D> {
                 }
             }
             Stage::Index(place) => {
-                *place = self.index.verify(place.take(), ROWS_STEP).map_err(|error| self.index_failure(error))?;
+                *place = self
+                    .index
+                    .verify(place.take(), self.rows_at_once(ROWS_STEP))
+                    .map_err(|error| self.index_failure(error))?;
                 if place.is_none() && repair {
                     self.say_the_last_word(left, report)?;
                 }
@@ -269,7 +272,7 @@ impl<D: Disk> Engine<D> {
         let from = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let rows = self
             .index
-            .range::<Blobs>(from, Bound::Unbounded, Direction::Forward, VERSIONS_STEP)
+            .range::<Blobs>(from, Bound::Unbounded, Direction::Forward, self.rows_at_once(VERSIONS_STEP))
             .map_err(|error| self.index_failure(error))?;
         let Some((newest, _)) = rows.last() else { return Ok(false) };
         *last = Some(*newest);

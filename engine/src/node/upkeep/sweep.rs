@@ -68,7 +68,7 @@ impl<D: Disk> Engine<D> {
         };
         let rows = self
             .index
-            .range::<Seals>(from, Bound::Unbounded, Direction::Forward, SWEEP_STEP)
+            .range::<Seals>(from, Bound::Unbounded, Direction::Forward, self.rows_at_once(SWEEP_STEP))
             .map_err(|error| self.index_failure(error))?;
         let seals: Vec<SealId> = rows.into_iter().map(|(seal, _)| seal).collect();
         *swept = seals.last().map_or(Sweep::Chunks(None), |seal| Sweep::After(*seal));
@@ -84,7 +84,7 @@ impl<D: Disk> Engine<D> {
         let from = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let rows = self
             .index
-            .range::<Chunks>(from, Bound::Unbounded, Direction::Forward, SWEEP_STEP)
+            .range::<Chunks>(from, Bound::Unbounded, Direction::Forward, self.rows_at_once(SWEEP_STEP))
             .map_err(|error| self.index_failure(error))?;
         let last = rows.last().map(|(key, _)| *key);
         for (key, row) in rows {
