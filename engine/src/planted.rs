@@ -161,6 +161,8 @@ bugs! {
     ParityLeftRotten: 6, "the look at the log at the end: a record is not as it was written";
     /// What could not be read for want of a handle counts as damaged.
     ShortageIsDamage: 2, "nothing is called damaged where handles were short alone";
+    /// Of more damaged places than are remembered the rest is forgotten.
+    UntoldForgotten: 1, "what may be lost is named before it goes: read-back after a compaction, and the scrub's last word";
     /// A scrub leaves out the seals.
     ScrubSkipsSeals: 1, "a scrub names rot in a slice; read-back after rot, a scrub and more rot";
     /// A scrub that is not to repair does not look.

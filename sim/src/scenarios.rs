@@ -53,6 +53,7 @@ pub fn of(bug: Bug) -> Option<fn() -> Check> {
         Bug::BacklogUnbounded => what_waits_for_a_full_index_is_bounded,
         Bug::AbandonedBatchKept => what_a_full_disk_refused_stays_away,
         Bug::LostSealReused => what_is_lost_is_stored_when_it_is_put_again,
+        Bug::UntoldForgotten => what_is_lost_is_named_however_much_it_is,
         _ => return None,
     })
 }
@@ -471,4 +472,55 @@ fn what_is_lost_is_stored_when_it_is_put_again() -> Check {
     node.ask(Request::Compact).unwrap();
     put(&mut node, 2, &content);
     expect(&mut node, 2, &content)
+}
+
+/// Of several segments nothing can be read, and of so many places just one is remembered.
+fn what_is_lost_is_named_however_much_it_is() -> Check {
+    let limits = Limits { damaged_places: 1, ..limits() };
+    let disk = fresh();
+    let mut node = create(&disk, limits.clone());
+    (0..8).for_each(|number| put(&mut node, number, &noise(u64::from(number), 12_000)));
+    rest(&mut node);
+    node.close().unwrap();
+    drop_index(&disk);
+    let segments = disk.list(Volume::Blocks).unwrap();
+    let spoilt = &segments[1..segments.len() - 1];
+    assert!(spoilt.len() > 2, "{segments:?}");
+    for name in spoilt {
+        let len = disk.open(Volume::Blocks, name, OpenMode::Read).unwrap().len().unwrap();
+        for sector in 16..len / 512 {
+            disk.damage(Volume::Blocks, name, sector, Damage::Zeroed);
+        }
+    }
+    for _ in 0..2 {
+        // A process of its own each time, by the index that the last has left.
+        let mut node = open(&disk, limits.clone())?;
+        let report = match node.ask(Request::Scrub { repair: true }) {
+            Ok(Reply::Scrubbed(report)) => report,
+            other => return Err(format!("a scrub: {other:.200?}")),
+        };
+        for name in spoilt {
+            let segment = format!("segment {}", name.as_str().trim_start_matches("seg-").trim_end_matches(".log"));
+            let mut said = report.damage.iter().filter(|damage| damage.place.starts_with(&segment)).peekable();
+            if said.peek().is_none() || said.any(|damage| damage.outcome != DamageOutcome::Lost) {
+                return Err(format!("nobody was told that {segment} is lost: {:.300?}", report.damage));
+            }
+        }
+        node.ask(Request::Compact).map_err(|failure| failure.to_string())?;
+        for number in 0..8 {
+            let got = node.ask(Request::Get(vec![(key(number), Select::Winner)]));
+            let Ok(Reply::Got(got)) = got else { return Err(format!("{got:?}")) };
+            if matches!(got[..], [Err(Failure::NoSuchKey(_))]) {
+                return Err(format!("value {number} is said never to have been there"));
+            }
+        }
+        // What is not named may be a version of it.
+        match node.ask(Request::Purge(PurgeTarget::Key(key(0)))) {
+            Err(Failure::Damaged { .. }) => {}
+            other => return Err(format!("a deletion that may miss something: {other:?}")),
+        }
+        expect(&mut node, 0, &noise(0, 12_000))?;
+        node.close().unwrap();
+    }
+    Ok(())
 }

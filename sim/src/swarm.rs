@@ -65,6 +65,8 @@ enum Knob {
     ParityGroup,
     SpreadLen,
     Nodes,
+    DamagedPlaces,
+    RowsAtOnce,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -318,6 +320,7 @@ impl Swarm {
                 replay_len: [1 << 30, 1, 50_000][tape.leaning_at(STREAM, Knob::Replay as u64, &[4, 1, 4]) as usize],
                 segment_len: pick(Knob::Segment, &[64 << 10, 256 << 10, 96 << 10]) as u32,
                 upkeep_step_len: pick(Knob::UpkeepStep, &[1 << 20, 1, 9000]),
+                damaged_places: pick(Knob::DamagedPlaces, &[4096, 1, 3]) as u32,
             },
             network: if nodes > 1 { weather(tape) } else { Weather::default() },
             whims: Whims {
@@ -335,6 +338,10 @@ impl Swarm {
                 spread_len: match pick(Knob::SpreadLen, &[0, SHORT_SPREAD_LEN, SHORT_SPREAD_LEN, SHORT_SPREAD_LEN]) {
                     0 => None,
                     len => Some(len),
+                },
+                rows_at_once: match pick(Knob::RowsAtOnce, &[0, 0, 1, 3]) {
+                    0 => usize::MAX,
+                    rows => rows as usize,
                 },
                 roll_every: pick(Knob::RollEvery, &[0, 0, 0, 0, 3, 17]) as u32,
                 checkpoint_every: pick(Knob::CheckpointEvery, &[0, 0, 0, 1, 5]) as u32,

@@ -77,6 +77,9 @@ pub struct Limits {
     pub segment_len: u32,
     /// Bytes that maintenance handles before it lets requests in.
     pub upkeep_step_len: u64,
+    /// Damaged places of the log that are named one by one, and remembered where the index could not be told what stands there.
+    /// While there are more, what lies behind them is neither collected nor compacted.
+    pub damaged_places: u32,
 }
 
 /// The budgets of a kind of machine.
@@ -112,6 +115,7 @@ impl Profile {
                 replay_len: 1 << 30,
                 segment_len: 64 << 20,
                 upkeep_step_len: 8 << 20,
+                damaged_places: 4096,
             },
             Self::Mobile => Limits {
                 requests: 512,
@@ -128,6 +132,7 @@ impl Profile {
                 replay_len: 64 << 20,
                 segment_len: 32 << 20,
                 upkeep_step_len: 2 << 20,
+                damaged_places: 1024,
             },
             Self::Background => Limits {
                 requests: 32,
@@ -144,6 +149,7 @@ impl Profile {
                 replay_len: 16 << 20,
                 segment_len: 16 << 20,
                 upkeep_step_len: 512 << 10,
+                damaged_places: 256,
             },
         }
     }

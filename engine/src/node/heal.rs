@@ -9,7 +9,7 @@ use super::access::IndexPlace;
 use super::losses::Losses;
 use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure, Reply, Request, RequestId};
-use super::unread::{Unread, unread};
+use super::unread::{Sight, Unseen};
 use super::{Engine, Health, Output};
 use crate::env::{Disk, DiskError, DiskFailure};
 use crate::id::{EngineRng, SealId};
@@ -84,7 +84,7 @@ pub(super) struct Heal {
     /// Segments of which that was said while they lacked parity.
     until_commit: BTreeSet<SegmentId>,
     /// Part of the checkpoint.
-    pub(super) unread: Vec<Unread>,
+    pub(super) unseen: Unseen,
     /// Segments whose files are missing or hold nothing that can be read.
     gone: Vec<String>,
     /// Segments in which something is not understood.
@@ -100,61 +100,35 @@ pub(super) struct Heal {
 impl Heal {
     /// What opening could not read, or not understand.
     pub(super) fn new(
-        unread: Vec<Unread>,
+        unseen: Unseen,
         gone: Vec<String>,
         undecoded: BTreeSet<SegmentId>,
         damaged: &[DamagedRange],
         lost: Losses,
     ) -> Self {
         let damaged = segments_of(damaged);
-        Self { unread, gone, undecoded, damaged, lost, ..Self::default() }
+        Self { unseen, gone, undecoded, damaged, lost, ..Self::default() }
     }
 
     /// Whether there may be versions, or pages of references, that the index does not know: what nothing refers to then
     /// may be what they refer to. Only who `has_keys` is told by a scrub what is lost, and may go on without it.
     pub(super) fn may_hide_references(&self, has_keys: bool) -> bool {
         // PA
-        self.unread.iter().any(|place| !(has_keys && place.given_up)) || !self.undecoded.is_empty()
+        self.unseen.hides_anything(has_keys) || !self.undecoded.is_empty()
     }
 
     /// A place that may hold a version that is not known, and of which no scrub has said that it is lost.
-    pub(super) fn unread_yet(&self) -> Option<&str> {
+    pub(super) fn unread_yet(&self) -> Option<String> {
         // PA
-        self.unread.iter().find(|place| !place.given_up).map(|place| place.what.as_str())
+        self.unseen.a_place(true)
     }
 
     /// Whether a segment may hold what the index does not know.
     pub(super) fn may_hide_records(&self, segment: SegmentId, has_keys: bool) -> bool {
         // PA
-        let unread = || self.unread.iter().any(|place| place.segment == segment && !place.given_up);
-        let hidden = if has_keys { unread() } else { self.damaged.contains(&segment) };
+        let damaged = || self.damaged.contains(&segment) || self.unseen.goes_untold(segment);
+        let hidden = if has_keys { self.unseen.may_lie_in(segment) } else { damaged() };
         hidden || self.undecoded.contains(&segment)
-    }
-
-    /// What stands in this place cannot be had back: a scrub has tried, and says so. Whether the index never saw it.
-    pub(super) fn give_up(&mut self, range: &DamagedRange) -> bool {
-        // PA
-        let mut any = false;
-        let overlaps =
-            |place: &&mut Unread| place.segment == range.segment && place.from < range.to && range.from < place.to;
-        for place in self.unread.iter_mut().filter(overlaps) {
-            place.given_up = true;
-            any = true;
-        }
-        any
-    }
-
-    /// What stood in this place was no version and no deletion.
-    pub(super) fn hides_nothing(&mut self, range: &DamagedRange) {
-        // PA
-        for place in self.unread.iter_mut().filter(|place| place.segment == range.segment) {
-            if range.from <= place.from {
-                place.from = place.from.max(range.to.min(place.to));
-            } else if place.to <= range.to {
-                place.to = place.to.min(range.from.max(place.from));
-            }
-        }
-        self.unread.retain(|place| place.from < place.to);
     }
 
     /// A record can be read for which its segment was repaired to no avail: there was nothing to repair.
@@ -175,16 +149,6 @@ impl Heal {
         self.hopeless.extend(offsets.iter().map(|offset| (segment, *offset)));
     }
 
-    /// What an index that was made anew did not see. What a scrub has named as lost is named still: nobody would look for it.
-    fn hides(&mut self, unread: Vec<Unread>) {
-        // PA
-        let before = std::mem::replace(&mut self.unread, unread);
-        for place in &mut self.unread {
-            let holds = |old: &Unread| old.segment == place.segment && old.from <= place.from && place.to <= old.to;
-            place.given_up |= before.iter().any(|old| old.given_up && holds(old));
-        }
-    }
-
     /// A commit was made, behind which parity may come.
     pub(super) fn hope_after_commit(&mut self) {
         let until_commit = std::mem::take(&mut self.until_commit);
@@ -193,9 +157,10 @@ impl Heal {
         }
     }
 
-    /// Lets segments be repaired again that were repaired to no avail.
+    /// Lets segments be repaired, and looked at, again for which that was to no avail.
     pub(super) fn hope_again(&mut self) {
         self.hopeless.clear();
+        self.unseen.look_anew();
     }
 }
 
@@ -337,7 +302,7 @@ impl<D: Disk> Engine<D> {
             let place = IndexPlace::new(keys.as_deref(), &self.limits, &mut rng);
             let mut index = place.make(&disk, &mut rng).map_err(failure)?;
             let mut replay = Replay::new(&mut index, keys.as_deref(), Vec::new());
-            let log::Replayed { damaged, dead_bytes } =
+            let log::Replayed { damaged, untold, dead_bytes } =
                 self.log.replay(&mut |record| replay.take(record)).map_err(|error| match error {
                     LogError::Visitor(why) => Failure::Index(why),
                     LogError::Disk(DiskError { failure: DiskFailure::Exhausted(_), .. }) => {
@@ -361,7 +326,7 @@ impl<D: Disk> Engine<D> {
             self.heal.remade += 1;
             self.upkeep.sweep_later(purges);
             self.policy = policy.or(self.policy.take());
-            self.heal.hides(unread(&damaged));
+            self.heal.unseen.replace(Unseen::of(&damaged, untold));
             (self.heal.undecoded, self.heal.damaged) = (undecoded, segments_of(&damaged));
             let place = "the index: made anew from the log".to_owned();
             let damage = Damage { place, outcome: DamageOutcome::Healed };
@@ -462,25 +427,25 @@ impl<D: Disk> Engine<D> {
     /// Something in a segment was restored. If the index never saw it, the index is made anew.
     pub(super) fn repaired(&mut self, segment: SegmentId) {
         self.heal.hopeless.retain(|(hopeless, _)| *hopeless != segment);
-        if self.heal.unread.iter().any(|place| place.segment == segment) {
+        if self.heal.unseen.names_in(segment) {
             self.distrust_index();
         }
     }
 
     /// A segment was scanned, and only these places in it are damaged. If one that the index never saw is not among them,
     /// or only a part of it, the index is made anew.
-    pub(super) fn readable_again(&mut self, segment: SegmentId, damaged: &[DamagedRange]) {
+    pub(super) fn readable_again(&mut self, segment: SegmentId, damaged: &[DamagedRange]) -> Sight {
         // PA
-        let hidden = |place: &Unread| damaged.iter().any(|range| range.from <= place.from && place.to <= range.to);
-        if self.heal.unread.iter().any(|place| place.segment == segment && !hidden(place)) {
+        let sight = self.heal.unseen.hold_against(segment, damaged);
+        if sight == Sight::More {
             self.distrust_index();
         }
+        sight
     }
 
     /// The answer when something is not found: not there, or perhaps where nothing can be read.
     pub(super) fn absent(&self, failure: Failure) -> Failure {
-        let unread = self.heal.unread.first().map(|place| &place.what);
-        match unread.or(self.heal.gone.first()) {
+        match self.heal.unseen.a_place(false).or_else(|| self.heal.gone.first().cloned()) {
             Some(place) => Failure::Damaged { place: format!("{failure}, unless it was in {place}") },
             None => failure,
         }

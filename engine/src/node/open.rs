@@ -10,7 +10,7 @@ use super::questions::Questions;
 use super::reader::Reads;
 use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure};
-use super::unread::{Unread, may_disown, readable_again, repair_unread, unread};
+use super::unread::{Unseen, may_disown, untold};
 use super::upkeep::Upkeep;
 use super::whims::{Humour, Whim};
 use super::window::Window;
@@ -109,7 +109,7 @@ struct Checkpoint {
     policy: Option<Policy>,
     content: BTreeMap<SegmentId, u64>,
     /// What the index could not be told, because it could not be read.
-    unread: Vec<Unread>,
+    unseen: Unseen,
     lost: Losses,
     /// Seals that may be lost, and were not looked at yet.
     doubted: BTreeSet<SealId>,
@@ -121,7 +121,12 @@ impl Limits {
     fn log_options(&self, access: &Access) -> LogOptions {
         // The checkpoint of those with keys stands in an index that cannot be read without.
         let leave_end = access.keys().is_none();
-        LogOptions { segment_len: self.segment_len, leave_end, ..LogOptions::default() }
+        LogOptions {
+            segment_len: self.segment_len,
+            damaged_places: self.damaged_places,
+            leave_end,
+            ..LogOptions::default()
+        }
     }
 }
 
@@ -275,7 +280,7 @@ impl<D: Disk> Engine<D> {
             // the log's affair, so it is opened once more.
             if looks.again(&mut log, &recovery.damaged) {
                 // A commit that could not be read may have disowned what the index was shown.
-                if recovery.damaged.iter().any(may_disown) {
+                if recovery.untold.is_some() || recovery.damaged.iter().any(may_disown) {
                     return Err(OpenFailure::Misled);
                 }
                 continue;
@@ -293,26 +298,24 @@ impl<D: Disk> Engine<D> {
         }
         // What could not be healed when the index was made may be by now: a history that lacks a version does not say so.
         if let Some(known) = &checkpoint {
-            looks.healed.extend(repair_unread(&mut log, &known.unread));
+            looks.healed.extend(known.unseen.repair(&mut log));
         }
-        // A process that did not know this index may have healed what was never read, or one that ended right after.
-        if let Some(place) = checkpoint.as_ref().and_then(|known| readable_again(&log, &known.unread)) {
+        if let Some(place) = checkpoint.as_ref().and_then(|known| known.unseen.readable_again(&log)) {
             return Err(OpenFailure::StaleIndex(format!("it lacks what can be read by now: {place}")));
         }
         damaged.extend(recovery.damaged.iter().map(ToString::to_string));
+        damaged.extend(recovery.untold.map(untold));
         let missing = recovery.missing.iter().map(|id| (*id, format!("segment {id}: its file is missing")));
         let unreadable = recovery.unreadable.iter().map(|id| (*id, format!("segment {id}: unreadable as a whole")));
         let absent: Vec<(SegmentId, String)> = missing.chain(unreadable).collect();
         let gone: Vec<String> = absent.iter().map(|(_, what)| what.clone()).collect();
         damaged.extend(gone.iter().cloned());
-        let mut hidden = checkpoint.as_ref().map(|known| known.unread.clone()).unwrap_or_default();
-        hidden.extend(unread(&recovery.damaged));
+        let mut unseen = checkpoint.as_ref().map(|known| known.unseen.clone()).unwrap_or_default();
+        unseen.append(Unseen::of(&recovery.damaged, recovery.untold), options.limits.damaged_places);
         let Remembered { lost, doubted } = remembered.clone().unwrap_or_default();
         // What stands in a segment behind the checkpoint's the index was not told of; nor one that was made just now.
         for (segment, what) in absent.into_iter().filter(|(id, _)| from.is_none_or(|from| from.segment <= *id)) {
-            if !hidden.iter().any(|known| known.segment == segment && known.is_whole()) {
-                hidden.push(Unread::whole(segment, what));
-            }
+            unseen.add_whole(segment, what);
         }
 
         // Sequence numbers go on only where all of them are known, in a log that ends where they were written down; else a
@@ -356,7 +359,7 @@ impl<D: Disk> Engine<D> {
             index,
             since_checkpoint: 0,
             health: Health::Good,
-            heal: Heal::new(hidden, gone, undecoded, &recovery.damaged, lost),
+            heal: Heal::new(unseen, gone, undecoded, &recovery.damaged, lost),
             window: Window::default(),
             batch: Batch::default(),
             puts: Puts::default(),
@@ -402,7 +405,7 @@ impl<D: Disk> Engine<D> {
             sequences: self.sequences.clone(),
             policy: self.policy.clone(),
             content: self.content.clone(),
-            unread: self.heal.unread.clone(),
+            unseen: self.heal.unseen.clone(),
             lost: self.heal.lost.clone(),
             doubted: self.upkeep.doubted().clone(),
             to_sweep: self.upkeep_is_behind(),

@@ -52,6 +52,7 @@ fn log_options() -> LogOptions {
         parity_group_len: 4 << 10,
         open_files: 4,
         leave_end: false,
+        damaged_places: 4096,
     }
 }
 

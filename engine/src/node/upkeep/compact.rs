@@ -16,6 +16,7 @@ use crate::node::facts::is_referenced;
 use crate::node::job::Job;
 use crate::node::policy::Policy;
 use crate::node::request::{CompactReport, Failure};
+use crate::node::unread::Sight;
 use crate::node::{Activity, Engine, batch::Staged};
 use crate::planted::{Bug, planted};
 use crate::seal::{SealedSlice, SliceError, SliceHeader};
@@ -159,9 +160,12 @@ impl<D: Disk> Engine<D> {
             return Ok(true);
         }
         // What the index never saw would be taken for dead, where the disk gives it again.
-        self.readable_again(victim.segment, &victim.damaged);
+        let sight = self.readable_again(victim.segment, &victim.damaged);
         let expected = stage.live.get(&victim.segment).copied().unwrap_or(0);
-        if victim.seen < expected {
+        if sight == Sight::Contradicted {
+            tracing::warn!(segment = %victim.segment, "kept: what it holds is read in two ways");
+            self.upkeep.dead.remove(&victim.segment);
+        } else if victim.seen < expected {
             tracing::warn!(segment = %victim.segment, "kept: not all of its live records could be read");
             // Not again with every commit: a scrub comes first.
             self.upkeep.dead.remove(&victim.segment);

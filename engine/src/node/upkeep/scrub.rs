@@ -109,6 +109,10 @@ impl<D: Disk> Engine<D> {
                     .map_err(|error| self.index_failure(error))?;
                 if place.is_none() && repair {
                     self.say_the_last_word(left, report)?;
+                    // What was healed may be what the index never saw.
+                    if self.heal.unseen.has_untold() {
+                        self.distrust_index();
+                    }
                 }
                 return Ok(place.is_some());
             }
@@ -215,7 +219,7 @@ impl<D: Disk> Engine<D> {
                 // Which is proven by the next. What it disowned is known when the disk gives it again.
                 match range.what {
                     log::Damage::Refused(_) => drop(self.give_up(range)),
-                    _ => self.heal.hides_nothing(range),
+                    _ => self.heal.unseen.hides_nothing(range),
                 }
                 DamageOutcome::Harmless
             } else if range.what.kind() == Some(RecordKind::Slice) && !self.holds_needed_slice(range)? {
@@ -236,14 +240,14 @@ impl<D: Disk> Engine<D> {
         Ok(())
     }
 
-    /// Notes that a place cannot be had back, for the next process, too. Whether the index never saw it.
+    /// Notes that a place cannot be had back, for the next process, too. Whether the index never saw it, or may not have.
     fn give_up(&mut self, range: &DamagedRange) -> bool {
         // PA
-        let unseen = self.heal.give_up(range);
+        let unseen = self.heal.unseen.give_up(range);
         if unseen {
             (self.batch.checkpoint, self.batch.forced, self.upkeep.uncommitted) = (true, true, true);
         }
-        unseen
+        unseen || self.heal.unseen.goes_untold(range.segment)
     }
 
     /// Whether a slice stands there of a seal that something refers to.

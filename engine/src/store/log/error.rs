@@ -53,6 +53,11 @@ pub enum LogError {
         /// Where, in bytes.
         offset: u32,
     },
+    /// So many segments are missing that the directory cannot be all there: more than this. Nothing was changed.
+    #[error(
+        "more than {0} of the log's segment files are missing: bring back the whole directory, or mount what it lies on"
+    )]
+    TooManyMissing(usize),
     /// The segment is not part of the log.
     #[error("segment {0} is not in the log: it was removed or its file is missing")]
     NoSegment(SegmentId),

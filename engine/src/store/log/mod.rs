@@ -81,6 +81,8 @@ pub struct LogOptions {
     /// Writes nothing to a segment that stands at opening, but starts another. For whoever opens the log without the
     /// checkpoint that another keeps of it: what that one knows to be durable must not be under way when a crash comes.
     pub leave_end: bool,
+    /// How many damaged places a look at history tells one by one, and the rest of those in the same segment.
+    pub damaged_places: u32,
 }
 
 impl Default for LogOptions {
@@ -91,6 +93,7 @@ impl Default for LogOptions {
             write_buffer_len: 256 << 10,
             open_files: 32,
             leave_end: false,
+            damaged_places: 4096,
         }
     }
 }

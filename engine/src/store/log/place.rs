@@ -80,6 +80,39 @@ impl core::fmt::Display for DamagedRange {
     }
 }
 
+/// Damaged places, as a look at history comes upon them: so many that memory holds them are told one by one.
+#[derive(Debug)]
+pub(super) struct Damages {
+    pub(super) told: Vec<DamagedRange>,
+    /// The first segment in which something matters that is not among them.
+    pub(super) untold: Option<SegmentId>,
+    pub(super) limit: u32,
+}
+
+impl Damages {
+    pub(super) const fn new(limit: u32) -> Self {
+        Self { told: Vec::new(), untold: None, limit }
+    }
+
+    pub(super) fn note(&mut self, range: DamagedRange) {
+        // PA
+        // Those of one segment go together, or nobody could ever be told all of one that holds very many.
+        let begun = self.untold.is_none() && self.told.last().is_some_and(|last| last.segment == range.segment);
+        if begun || self.told.len() < self.limit as usize {
+            self.told.push(range);
+        } else if range.what.hides() || range.what.kind() == Some(super::RecordKind::Commit) {
+            self.untold = Some(self.untold.map_or(range.segment, |first| first.min(range.segment)));
+        }
+    }
+
+    /// The same place may be come upon again.
+    pub(super) fn note_once(&mut self, range: DamagedRange) {
+        if !self.told.contains(&range) {
+            self.note(range);
+        }
+    }
+}
+
 /// What a damaged range is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Damage {
@@ -107,8 +140,60 @@ impl Damage {
         }
     }
 
+    /// Whether versions or deletions may have stood there, or something that may be read after all.
+    pub(crate) const fn hides(self) -> bool {
+        // PA
+        match self {
+            Self::SegmentHeader | Self::Covered => false,
+            Self::Unknown | Self::Unreadable => true,
+            Self::Record(kind) => kind.is_content() && !matches!(kind, super::RecordKind::Slice),
+            // Also a slice: the index lacks it, and what the disk refuses now it may give later. Or a commit: it may disown what
+            // the index was told of.
+            Self::Refused(kind) => kind.is_content() || matches!(kind, super::RecordKind::Commit),
+        }
+    }
+
     /// Whether the disk refused to read, and a later look may be granted.
     pub(super) const fn is_refusal(self) -> bool {
         matches!(self, Self::Refused(_) | Self::Unreadable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RecordKind;
+    use super::{Damage, DamagedRange, Damages};
+    use crate::store::SegmentId;
+
+    #[test]
+    fn places_of_one_segment_are_told_together_and_what_hides_nothing_is_left_out() {
+        let at = |segment, from, what| DamagedRange { segment: SegmentId(segment), from, to: from + 100, what };
+        let mut damages = Damages::new(2);
+        for (segment, from) in [(1, 0), (2, 0), (2, 200), (2, 400)] {
+            damages.note(at(segment, from, Damage::Unknown));
+        }
+        let told = damages.told.clone();
+        assert_eq!((told.len(), damages.untold), (4, None));
+        for what in [
+            Damage::SegmentHeader,
+            Damage::Record(RecordKind::Slice),
+            Damage::Record(RecordKind::Parity),
+            Damage::Refused(RecordKind::Footer),
+        ] {
+            damages.note(at(3, 0, what));
+            assert_eq!(damages.untold, None, "{what:?}");
+        }
+        for (segment, what, first) in [
+            (7, Damage::Record(RecordKind::Commit), 7),
+            (8, Damage::Unreadable, 7),
+            (6, Damage::Refused(RecordKind::Slice), 6),
+            (5, Damage::Record(RecordKind::Tombstone), 5),
+            // The last that was told stands there; yet others were left out since.
+            (2, Damage::Unknown, 2),
+        ] {
+            damages.note(at(segment, 600, what));
+            assert_eq!(damages.untold, Some(SegmentId(first)), "{what:?}");
+        }
+        assert_eq!(damages.told, told);
     }
 }

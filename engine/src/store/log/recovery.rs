@@ -9,7 +9,7 @@ use super::commit::{Batch, FoundCommit};
 use super::handles::Handles;
 use super::inventory::Inventory;
 use super::parity::RECORDS_OF_GROUP;
-use super::place::{Damage, Point};
+use super::place::{Damage, Damages, Point};
 use super::proof::{Unread, lost_proof, parity_after, unread_end};
 use super::record::{HEADER_LEN, RecordHeader, record_len};
 use super::replay::{dead_between, dead_bytes, replay};
@@ -26,8 +26,8 @@ use crate::id::EngineRng;
 use crate::planted::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many damaged ranges and missing segments are named at most.
-const REPORT_LIMIT: usize = 4096;
+/// How many segments may be missing. A list that names more is of a directory that is not all there, or was forged.
+const MISSING_LIMIT: usize = 1 << 16;
 
 /// What opening a log found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,15 +46,17 @@ pub struct Recovery {
     pub rewritten: u64,
     /// There was no room for such a copy: the last batch was made durable where it stands.
     pub kept_in_place: bool,
-    /// What is damaged in what was replayed, up to 4,096 ranges. Repair these segments, then scan them: records that
-    /// could not be shown to the visitor are shown by the scan once they are healed.
+    /// What is damaged in what was replayed. Repair these segments, then scan them: records that could not be shown to the
+    /// visitor are shown by the scan once they are healed.
     pub damaged: Vec<DamagedRange>,
+    /// Where that is not all: the first segment in which a version, a deletion or a commit may be damaged and is not named.
+    pub untold: Option<SegmentId>,
     /// What opening healed after it had shown the records: some of `damaged` may be whole by now. Open once more to be
     /// shown them.
     pub healed: Vec<DamagedRange>,
     /// What rot opening made good before it wrote where that lies.
     pub mended: Vec<DamagedRange>,
-    /// Segments that belong to the log and whose files are gone, up to 4,096.
+    /// Segments that belong to the log and whose files are gone.
     pub missing: Vec<SegmentId>,
     /// Bytes behind the checkpoint that batches which were given up have left, by the segment that they stand in.
     pub dead_bytes: BTreeMap<SegmentId, u64>,
@@ -235,13 +237,15 @@ impl<D: Disk> Log<D> {
         log.condemned.extend(&dead);
         log.segments.retain(|id, _| !log.condemned.contains(id));
 
+        let mut headers = Damages::new(log.options.damaged_places);
         for (id, present) in inventory.segments.iter().filter(|(id, _)| log.segments.contains_key(id)) {
             for (copy, _) in present.damaged_headers.iter().enumerate().filter(|(_, damaged)| **damaged) {
                 let from = (copy * BLOCK_LEN) as u32;
                 let (to, what) = (from + BLOCK_LEN as u32, Damage::SegmentHeader);
-                note_damage(&mut recovery.damaged, DamagedRange { segment: *id, from, to, what });
+                headers.note(DamagedRange { segment: *id, from, to, what });
             }
         }
+        recovery.damaged.append(&mut headers.told);
 
         if verdict.torn_parity {
             // What cannot be written now is healed by a later scrub.
@@ -262,7 +266,7 @@ impl<D: Disk> Log<D> {
             log.condemned = dead;
             log.resume(&tail.last, !sure)?;
             if let Some(range) = lost_proof {
-                note_damage(&mut recovery.damaged, range);
+                recovery.damaged.push(range);
                 log.rest = Rest::Unproven;
                 // The same parity and the same commit, byte for byte. What cannot be written now is written later.
                 match log.settle() {
@@ -330,16 +334,18 @@ impl<D: Disk> Log<D> {
         if let Some(list) = &list {
             let unreadable = inventory.unreadable.keys().copied();
             let present = inventory.segments.keys().copied().chain(unreadable).collect();
-            recovery.missing = list.missing(&present, REPORT_LIMIT);
+            recovery.missing = list.missing(&present, MISSING_LIMIT).ok_or(LogError::TooManyMissing(MISSING_LIMIT))?;
         }
         let start = from.map_or(Point::default(), LogPosition::end_point);
+        let mut damages = Damages::new(self.options.damaged_places);
         let mut healed = Vec::new();
         let mut mend = |id| {
             let end = inventory.segments.get(&id).map_or(0, |present| present.len);
             self.heal_before(inventory, Point { segment: id, offset: end }, &mut healed).map(drop)
         };
-        let damaged = &mut recovery.damaged;
-        let gaps = replay(inventory, handles, (start, cut), &obsolete, visit, damaged, &mut mend)?;
+        let gaps = replay(inventory, handles, (start, cut), &obsolete, visit, &mut damages, &mut mend)?;
+        recovery.damaged.append(&mut damages.told);
+        recovery.untold = damages.untold;
         // A crash may have done it to what is dead, and to the parity that was written last: that is nothing to speak of.
         let last_upkeep = (tail.last.commit.lasting == 0).then_some((tail.last.commit.first, cut));
         let unspoken = |range: &DamagedRange| {
@@ -383,7 +389,7 @@ impl<D: Disk> Log<D> {
         if list.is_none() {
             let to = u32::try_from(u64::from(offset) + record_len(len)).unwrap_or(u32::MAX);
             let what = Damage::Record(RecordKind::Segments);
-            note_damage(&mut recovery.damaged, DamagedRange { segment, from: offset, to, what });
+            recovery.damaged.push(DamagedRange { segment, from: offset, to, what });
         }
         Ok(list)
     }
@@ -468,10 +474,4 @@ fn read_list<D: Disk>(inventory: &Inventory, handles: &Handles<D>, at: Location)
     Ok(header
         .filter(|header| header.kind == RecordKind::Segments && header.len == at.len && header.checks(payload))
         .and_then(|_| Segments::decode(payload).ok()))
-}
-
-pub(super) fn note_damage(damaged: &mut Vec<DamagedRange>, range: DamagedRange) {
-    if damaged.len() < REPORT_LIMIT {
-        damaged.push(range);
-    }
 }

@@ -3,8 +3,7 @@
 use super::commit::FoundCommit;
 use super::handles::Handles;
 use super::inventory::{Inventory, Present};
-use super::place::{Damage, Point};
-use super::recovery::note_damage;
+use super::place::{Damage, Damages, Point};
 use super::scan::Item;
 use super::segment::FIRST_RECORD;
 use super::tail::{deliver, walk};
@@ -22,14 +21,15 @@ impl<D: Disk> Log<D> {
     pub fn replay(&self, visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>) -> Result<Replayed, LogError> {
         // PA
         let handles = Handles::new(self.disk.clone(), self.options.open_files as usize);
-        let mut damaged: Vec<DamagedRange> = self.absent().map(lost_whole).collect();
+        let mut damages = Damages::new(self.options.damaged_places);
+        let mut whole: Vec<DamagedRange> = self.absent().map(lost_whole).collect();
         let mut segments = BTreeMap::new();
         // Of one that is to go, what was alive is committed elsewhere.
         for (&id, known) in self.segments.iter().filter(|(id, _)| !self.condemned.contains(id)) {
             let len = match handles.get(id).and_then(|file| Ok(file.len()?)) {
                 Ok(len) => u32::try_from(len).unwrap_or(u32::MAX),
                 Err(LogError::Disk(error)) if !error.failure.says_nothing() => {
-                    damaged.push(lost_whole(id));
+                    whole.push(lost_whole(id));
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -45,8 +45,9 @@ impl<D: Disk> Log<D> {
             highest: self.next_id,
         };
         let all = (Point::default(), self.durable.end_point());
-        let gaps = replay(&inventory, &handles, all, &BTreeSet::new(), visit, &mut damaged, &mut |_| Ok(()))?;
-        Ok(Replayed { damaged, dead_bytes: dead_bytes(&inventory, &gaps) })
+        let gaps = replay(&inventory, &handles, all, &BTreeSet::new(), visit, &mut damages, &mut |_| Ok(()))?;
+        let damaged = whole.into_iter().chain(damages.told).collect();
+        Ok(Replayed { damaged, untold: damages.untold, dead_bytes: dead_bytes(&inventory, &gaps) })
     }
 }
 
@@ -55,6 +56,8 @@ impl<D: Disk> Log<D> {
 pub struct Replayed {
     /// What is not as it was written.
     pub damaged: Vec<DamagedRange>,
+    /// Where that is not all: as in [`Recovery::untold`](super::Recovery::untold).
+    pub untold: Option<SegmentId>,
     /// Bytes that batches which were given up have left, by the segment that they stand in.
     pub dead_bytes: BTreeMap<SegmentId, u64>,
 }
@@ -88,7 +91,7 @@ pub(super) fn replay<D: Disk>(
     (start, cut): (Point, Point),
     obsolete: &BTreeSet<SegmentId>,
     visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
-    damage: &mut Vec<DamagedRange>,
+    damages: &mut Damages,
     mend: &mut dyn FnMut(SegmentId) -> Result<(), LogError>,
 ) -> Result<Vec<(Point, Point)>, LogError> {
     // PA
@@ -97,10 +100,10 @@ pub(super) fn replay<D: Disk>(
     let mut cursor = start;
     let mut mended = BTreeSet::new();
     // Where a commit may stand that the disk refused: what it disowns is shown. It may be read by the time that records are.
-    let mut passed: Vec<DamagedRange> = Vec::new();
-    let mut damaged = |passed: &mut Vec<DamagedRange>, range: DamagedRange| {
-        passed.retain(|refused| !refused.overlaps(&range));
-        note_damage(damage, range);
+    let mut passed = Damages::new(damages.limit);
+    let mut damaged = |passed: &mut Damages, range: DamagedRange| {
+        passed.told.retain(|refused| !refused.overlaps(&range));
+        damages.note(range);
     };
     loop {
         let mut doubtful = None;
@@ -110,7 +113,7 @@ pub(super) fn replay<D: Disk>(
                 Item::Record(..) => return Ok(()),
                 Item::Damaged { from, to, refused } if mended.contains(&id) => {
                     if refused.is_some() {
-                        note_passed(&mut passed, DamagedRange { segment: id, from, to, what: Damage::Unreadable });
+                        passed.note_once(DamagedRange { segment: id, from, to, what: Damage::Unreadable });
                     }
                     return Ok(());
                 }
@@ -126,7 +129,7 @@ pub(super) fn replay<D: Disk>(
                 if mended.contains(&id) {
                     if scanner.take_refusal().is_some() {
                         let what = Damage::Refused(RecordKind::Commit);
-                        note_passed(&mut passed, DamagedRange { segment: id, from: at.commit, to: at.end, what });
+                        passed.note_once(DamagedRange { segment: id, from: at.commit, to: at.end, what });
                     }
                     return Ok(());
                 }
@@ -167,17 +170,9 @@ pub(super) fn replay<D: Disk>(
         mend(id)?;
     }
     deliver(inventory, handles, (cursor, cut), &skip, visit, &mut |range| damaged(&mut passed, range))?;
-    for range in passed {
-        note_damage(damage, range);
-    }
+    passed.told.into_iter().for_each(|range| damages.note(range));
+    damages.untold = damages.untold.into_iter().chain(passed.untold).min();
     Ok(gaps)
-}
-
-/// The same place is passed again whenever the walk begins anew.
-fn note_passed(passed: &mut Vec<DamagedRange>, range: DamagedRange) {
-    if !passed.contains(&range) {
-        note_damage(passed, range);
-    }
 }
 
 /// The segment after the one that ends exactly at `point`.

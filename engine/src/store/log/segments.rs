@@ -55,11 +55,12 @@ impl Segments {
         self.runs.iter().any(|(first, last)| (*first..=*last).contains(&id))
     }
 
-    /// The listed segments that are not among `present`, at most `limit` of them.
-    pub(super) fn missing(&self, present: &BTreeSet<SegmentId>, limit: usize) -> Vec<SegmentId> {
+    /// The listed segments that are not among `present`; `None` if those are more than `limit`.
+    pub(super) fn missing(&self, present: &BTreeSet<SegmentId>, limit: usize) -> Option<Vec<SegmentId>> {
         let ids = self.runs.iter().flat_map(|(first, last)| first.0..=last.0).map(SegmentId);
         // A run of a billion ids in a forged record must not cost a billion steps.
-        ids.take(present.len().saturating_add(limit)).filter(|id| !present.contains(id)).take(limit).collect()
+        let missing: Vec<SegmentId> = ids.filter(|id| !present.contains(id)).take(limit.saturating_add(1)).collect();
+        (missing.len() <= limit).then_some(missing)
     }
 }
 
@@ -79,6 +80,7 @@ mod tests {
             assert_eq!(list.contains(id), live.contains(&id), "{id}");
         }
         let present = [1, 3, 9].map(SegmentId).into();
-        assert_eq!(list.missing(&present, 9), [2, 7, 10].map(SegmentId));
+        assert_eq!(list.missing(&present, 3), Some([2, 7, 10].map(SegmentId).to_vec()));
+        assert_eq!(list.missing(&present, 2), None);
     }
 }

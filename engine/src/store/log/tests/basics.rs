@@ -11,6 +11,7 @@ pub(super) const SMALL: LogOptions = LogOptions {
     write_buffer_len: 2 << 10,
     open_files: 2,
     leave_end: false,
+    damaged_places: 4096,
 };
 
 pub(super) fn rng() -> EngineRng {
@@ -148,6 +149,36 @@ fn removed_segments_are_gone_and_missing_ones_are_named() {
     let (_, recovery, seen) = open(&disk);
     assert_eq!(recovery.missing, [ids[3]]);
     assert!(seen.len() < count && seen.len() > count - 20);
+}
+
+#[test]
+fn segments_stay_listed_while_they_are_missing_and_a_log_that_misses_nearly_all_is_left_alone() {
+    let with_missing = |count: u64| {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[b"there"]).unwrap();
+        log.commit(b"").unwrap();
+        log.absent = (10..10 + count).map(SegmentId).collect();
+        log.next_id = SegmentId(10 + count);
+        log.roll().unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[b"too"]).unwrap();
+        log.commit(b"").unwrap();
+        log.close().unwrap();
+        disk
+    };
+    let disk = with_missing(1 << 16);
+    let (mut log, recovery, seen) = open(&disk);
+    assert_eq!((recovery.missing.len(), seen.len()), (1 << 16, 2));
+    log.roll().unwrap();
+    log.append(RecordKind::Note, RecordFlags::NONE, &[b"by which there is another list"]).unwrap();
+    log.commit(b"").unwrap();
+    log.close().unwrap();
+    assert_eq!(open(&disk).0.absent().count(), 1 << 16);
+
+    let disk = with_missing((1 << 16) + 1);
+    let before = disk.list(Volume::Blocks).unwrap();
+    assert!(matches!(open_from(&disk, None), Err(LogError::TooManyMissing(limit)) if limit == 1 << 16));
+    assert_eq!(disk.list(Volume::Blocks).unwrap(), before);
 }
 
 #[test]
