@@ -3,16 +3,23 @@
 
 use ouroboros_sim::{Report, Sim};
 use std::fmt::Write;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 
 /// Seeds whose traces are kept.
 const SEEDS: u64 = 64;
+/// From this on they are of worlds of three nodes.
+const CLUSTERS: u64 = 48;
 /// Few operations, so that every `cargo test` can afford them.
 const OPERATIONS: u32 = 20;
 
 fn run(seed: u64) -> Report {
-    Sim::new(seed).operations(OPERATIONS).run()
+    Sim::new(seed).nodes(nodes_of(seed)).operations(OPERATIONS).run()
+}
+
+const fn nodes_of(seed: u64) -> u8 {
+    if seed < CLUSTERS { 1 } else { 3 }
 }
 
 fn golden() -> PathBuf {
@@ -23,8 +30,9 @@ fn golden() -> PathBuf {
 fn traces() -> Vec<String> {
     let line = |seed| {
         let report = run(seed);
-        assert_eq!(report.violation, None, "ouroboros-sim run --seed {seed} --operations {OPERATIONS}");
-        format!("{seed} {} {}", report.events, report.trace)
+        let nodes = nodes_of(seed);
+        assert_eq!(report.violation, None, "ouroboros-sim run --seed {seed} --nodes {nodes} --operations {OPERATIONS}");
+        format!("{seed} {nodes} {} {}", report.events, report.trace)
     };
     (0..SEEDS).map(line).collect()
 }
@@ -43,8 +51,8 @@ fn golden_traces_are_what_they_were() {
          cargo test -p ouroboros-sim --test determinism write_golden_traces -- --ignored\n\
          If you have not, something depends on the machine, the compiler or a dependency: save the events where the trace is \
          right, and compare:\n    \
-         ouroboros-sim diverge SEED --operations {OPERATIONS} --save FILE\n    \
-         ouroboros-sim diverge SEED --operations {OPERATIONS} --against FILE",
+         ouroboros-sim diverge SEED --nodes NODES --operations {OPERATIONS} --save FILE\n    \
+         ouroboros-sim diverge SEED --nodes NODES --operations {OPERATIONS} --against FILE",
         changed.len(),
         changed.first()
     );
@@ -54,7 +62,7 @@ fn golden_traces_are_what_they_were() {
 #[ignore = "writes tests/golden_traces.txt"]
 fn write_golden_traces() {
     let mut text = format!(
-        "# The traces of {SEEDS} seeds with {OPERATIONS} operations each: seed, events, hash. Written by\n\
+        "# The traces of {SEEDS} seeds with {OPERATIONS} operations each: seed, nodes, events, hash. Written by\n\
          # cargo test -p ouroboros-sim --test determinism write_golden_traces -- --ignored\n"
     );
     for line in traces() {
@@ -63,10 +71,19 @@ fn write_golden_traces() {
     std::fs::write(golden(), text).unwrap();
 }
 
+/// Seeds that processes of their own run, of one node and of three.
+const PLAYED: [Range<u64>; 2] = [0..16, CLUSTERS..CLUSTERS + 8];
+
 /// The traces that the command prints, started in its own way.
-fn of_a_process(start: impl FnOnce(&mut Command)) -> Vec<(u64, String)> {
+fn of_processes(start: impl Fn(&mut Command)) -> Vec<(u64, String)> {
+    PLAYED.into_iter().flat_map(|seeds| of_a_process(&seeds, &start)).collect()
+}
+
+fn of_a_process(seeds: &Range<u64>, start: &impl Fn(&mut Command)) -> Vec<(u64, String)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ouroboros-sim"));
-    command.args(["run", "--seeds", "0..16", "--json", "--operations"]).arg(OPERATIONS.to_string());
+    command.args(["run", "--json", "--operations"]).arg(OPERATIONS.to_string());
+    command.arg("--seeds").arg(format!("{}..{}", seeds.start, seeds.end));
+    command.arg("--nodes").arg(nodes_of(seeds.start).to_string());
     start(&mut command);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -81,16 +98,17 @@ fn of_a_process(start: impl FnOnce(&mut Command)) -> Vec<(u64, String)> {
 
 #[test]
 fn two_processes_in_different_environments_and_this_one_agree() {
-    let one = of_a_process(|command| {
+    let one = of_processes(|command| {
         command.env("TZ", "America/St_Johns").env("LANG", "tr_TR.UTF-8").current_dir("/");
     });
-    let other = of_a_process(|command| {
+    let other = of_processes(|command| {
         let long = "x".repeat(70_000);
         command.env_clear().env("TZ", "Pacific/Kiritimati").env("SOMETHING_LONG", long).args(["--jobs", "2"]);
         command.current_dir(std::env::temp_dir());
     });
-    let here: Vec<(u64, String)> = (0..16).map(|seed| (seed, run(seed).trace.to_string())).collect();
-    let again: Vec<(u64, String)> = (0..16).map(|seed| (seed, run(seed).trace.to_string())).collect();
+    let traces = || PLAYED.into_iter().flatten().map(|seed| (seed, run(seed).trace.to_string()));
+    let here: Vec<(u64, String)> = traces().collect();
+    let again: Vec<(u64, String)> = traces().collect();
     assert_eq!(here, again);
     assert_eq!(here, one);
     assert_eq!(here, other);
