@@ -19,7 +19,8 @@ pub(super) fn read(path: &Path) -> Result<Rates, String> {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let [name, hits, of, ..] = words[..] else { return Err(wrong()) };
         let (Ok(hits), Ok(of)) = (hits.parse(), of.parse()) else { return Err(wrong()) };
-        if hits > of || of == 0 || !Bug::ALL.iter().any(|bug| bug.name() == name) {
+        // None of none: a bug that only a scenario can look for.
+        if hits > of || !Bug::ALL.iter().any(|bug| bug.name() == name) {
             return Err(wrong());
         }
         rates.insert(name.to_owned(), Rate { hits, of });
@@ -74,4 +75,21 @@ pub(super) fn fallen(all: &[(Bug, Found)], rates: &Rates) -> Vec<String> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kept_file_has_a_rate_of_every_bug() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/planted_rates.txt");
+        let rates = read(&path).unwrap();
+        for bug in Bug::ALL {
+            assert!(rates.contains_key(bug.name()), "{}: measure it, with `bugs --only` and `--write-gate`", bug.name());
+        }
+        assert_eq!(rates.len(), Bug::ALL.len());
+        let nothing = Rate::default();
+        assert!(!nothing.has_fallen_from(nothing));
+    }
 }
