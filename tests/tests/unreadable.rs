@@ -145,11 +145,60 @@ fn slices_that_the_disk_refused_are_there_once_it_gives_them_again() {
 
 fn slices_are_there_again(compacts: bool) {
     let bytes = noise(1, 600_000);
+    let (disk, refused) = refused_slices(&[&bytes], &tight());
+    let (mut node, opened) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    assert!(opened.index_rebuilt, "{opened:?}");
+    get(&mut node, "0").unwrap_err();
+    let report = scrub(&mut node);
+    assert!(report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Harmless), "all are named as lost");
+    get(&mut node, "0").unwrap_err();
+    give_again(&disk, &refused);
+    if compacts {
+        node.ask(Request::Purge(PurgeTarget::Key(key("beside")))).unwrap();
+        node.ask(Request::Compact).unwrap();
+    } else {
+        scrub(&mut node);
+    }
+    assert!(get(&mut node, "0").unwrap() == bytes);
+}
+
+/// And so where there are more of them than are remembered one by one, and those that are cannot be read yet.
+#[test]
+fn slices_of_which_nothing_is_remembered_are_there_once_the_disk_gives_them_again() {
+    for reopens in [false, true] {
+        let values = [noise(1, 600_000), noise(2, 600_000)];
+        let limits = Limits { damaged_places: 1, ..tight() };
+        let (disk, mut refused) = refused_slices(&[&values[0], &values[1]], &limits);
+        let (mut node, _) = Local::open(disk.clone(), keyring(1), limits.clone(), 8).unwrap();
+        scrub(&mut node);
+        get(&mut node, "1").unwrap_err();
+        let named = refused[0].0.clone();
+        refused.retain(|(name, ..)| *name != named);
+        give_again(&disk, &refused);
+        node.ask(Request::Purge(PurgeTarget::Key(key("beside")))).unwrap_err();
+        node.ask(Request::Compact).unwrap();
+        if reopens {
+            node.close().unwrap();
+            node = Local::open(disk, keyring(1), limits, 9).unwrap().0;
+        } else {
+            scrub(&mut node);
+        }
+        assert!(get(&mut node, "1").unwrap() == values[1]);
+    }
+}
+
+/// Files, sectors of theirs that a disk refuses to read, and what those hold.
+type Refused = Vec<(FileName, u64, Vec<u8>)>;
+
+/// A store of some values, without an index, on a disk that refuses all their slices.
+fn refused_slices(values: &[&bytes::Bytes], limits: &Limits) -> (FaultyDisk, Refused) {
     let disk = FaultyDisk::new(FaultPlan::new(1));
     let config = config(&keyring(1), Coding::new(2, 1).unwrap(), node::CHUNKER);
-    let mut node = Local::create(disk.clone(), config, keyring(1), tight(), 7).unwrap();
-    put(&mut node, "v", bytes.clone());
-    let beside = put(&mut node, "beside", noise(3, 100));
+    let mut node = Local::create(disk.clone(), config, keyring(1), limits.clone(), 7).unwrap();
+    for (number, value) in values.iter().enumerate() {
+        put(&mut node, &number.to_string(), (*value).clone());
+    }
+    put(&mut node, "beside", noise(3, 100));
     node.close().unwrap();
     let disk = disk.restart();
     for name in disk.list(Volume::Index).unwrap() {
@@ -168,24 +217,15 @@ fn slices_are_there_again(compacts: bool) {
             assert!(disk.damage(Volume::Blocks, &name, sector, Damage::Unreadable));
         }
     }
-    let (mut node, opened) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
-    assert!(opened.index_rebuilt, "{opened:?}");
-    get(&mut node, "v").unwrap_err();
-    let report = scrub(&mut node);
-    assert!(report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Harmless), "all are named as lost");
-    get(&mut node, "v").unwrap_err();
-    // A sector that is written whole can be read again.
-    for (name, sector, bytes) in &refused {
+    (disk, refused)
+}
+
+/// A sector that is written whole can be read again.
+fn give_again(disk: &FaultyDisk, refused: &Refused) {
+    for (name, sector, bytes) in refused {
         let file = disk.open(Volume::Blocks, name, OpenMode::Write).unwrap();
         file.write_at(sector * SECTOR, &[bytes]).unwrap();
     }
-    if compacts {
-        node.ask(Request::Purge(PurgeTarget::Version(beside.id))).unwrap();
-        node.ask(Request::Compact).unwrap();
-    } else {
-        scrub(&mut node);
-    }
-    assert!(get(&mut node, "v").unwrap() == bytes);
 }
 
 /// What comes between a loss and the put of the same content.

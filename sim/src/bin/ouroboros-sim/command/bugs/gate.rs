@@ -86,7 +86,11 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/planted_rates.txt");
         let rates = read(&path).unwrap();
         for bug in Bug::ALL {
-            assert!(rates.contains_key(bug.name()), "{}: measure it, with `bugs --only` and `--write-gate`", bug.name());
+            assert!(
+                rates.contains_key(bug.name()),
+                "{}: measure it, with `bugs --only` and `--write-gate`",
+                bug.name()
+            );
         }
         assert_eq!(rates.len(), Bug::ALL.len());
         let nothing = Rate::default();
