@@ -49,6 +49,7 @@ pub use commit::MAX_NOTE_LEN;
 pub use error::LogError;
 pub use place::{Damage, DamagedRange, LogPosition};
 pub use reader::{RecordView, ScanReport};
+pub(crate) use record::record_len;
 pub use record::{RecordFlags, RecordKind};
 pub use recovery::{Recovery, TornBatch};
 pub use repair::RepairReport;

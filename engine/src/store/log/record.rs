@@ -174,7 +174,7 @@ pub(super) fn find_magic(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Bytes on disk of a record with such a payload: header, payload, padding.
-pub(super) const fn record_len(payload_len: u32) -> u64 {
+pub(crate) const fn record_len(payload_len: u32) -> u64 {
     (HEADER_LEN as u64 + payload_len as u64).next_multiple_of(8)
 }
 
