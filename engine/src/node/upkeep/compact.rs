@@ -63,6 +63,10 @@ fn follow<T: Table, D: Disk>(
     Ok(())
 }
 
+/// How often a compaction begins by another index, until something is wrong that no index makes good: two groups of parity that
+/// undo each other's repairs, in a log that was forged.
+const MOST_BEGUN: u8 = 16;
+
 /// How far a compaction has come.
 #[derive(Debug, Default)]
 pub(in crate::node) struct Stage {
@@ -75,6 +79,8 @@ pub(in crate::node) struct Stage {
     current: Option<Victim>,
     /// How often the index had been made anew when this began: what had been swept is in the next one again.
     remade: u64,
+    /// How often this began from the start for that.
+    begun: u8,
 }
 
 #[derive(Debug)]
@@ -107,7 +113,7 @@ impl Stage {
 
     /// From the start, by another index.
     fn begin_anew(&mut self, remade: u64) {
-        *self = Self { remade, ..self.anew() };
+        *self = Self { remade, begun: self.begun.saturating_add(1), ..self.anew() };
     }
 
     pub(super) fn activity(&self) -> Activity {
@@ -141,6 +147,10 @@ impl<D: Disk> Engine<D> {
         if stage.remade != self.heal.remade {
             // A segment that was partly moved holds what the index did not know then.
             stage.begin_anew(self.heal.remade);
+            if stage.begun > MOST_BEGUN {
+                let place = "the log, of which each look finds something else: scrub with repair".to_owned();
+                return Err(Failure::Damaged { place });
+            }
         }
         if self.sweep_step(report, &mut stage.swept)? {
             return Ok(true);
