@@ -1,6 +1,6 @@
 //! A stretch of the log cannot be read for a while, longer than any parity reaches, and then it can be again: nothing was
 //! destroyed, so nothing may be lost, and nothing that was deleted may come back, whatever was done meanwhile.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod node;
 
@@ -44,7 +44,7 @@ impl World {
             segment_len: 64 << 10,
             window_len: [1, 40_000][(rng.next_u64() % 2) as usize],
             damaged_places: [1, 3, 4096][(rng.next_u64() % 3) as usize],
-            index_in_memory: rng.next_u64() % 2 == 0,
+            index_in_memory: rng.next_u64().is_multiple_of(2),
             replay_len: [1, 50_000, 1 << 30][(rng.next_u64() % 3) as usize],
             ..node::tight()
         };
