@@ -399,6 +399,8 @@ impl<D: Disk> Engine<D> {
         self.writable()?;
         self.index_has_room(Growth::Upkeep)?;
         if walk.last.is_none() {
+            // What another that failed has coded may wait yet, and would be written after this one has seen what it replaces.
+            self.commit_for_upkeep()?;
             self.set_policy(coding)?;
         }
         let seals = self.next_seals(walk)?;
