@@ -269,16 +269,27 @@ impl<D: Disk> Engine<D> {
     pub(super) fn heal_index(&mut self) {
         // PA
         while !(self.index_is_sound() && self.heal.again.is_empty()) {
+            let mut is_short = false;
             let failed = match self.heal.trouble.get() {
                 Trouble::None => None,
                 // What the disk refused by chance it gives the next time; a page that stays unreadable it never does.
-                Trouble::Refused if !self.index.is_unreadable() && self.index.reload().is_ok() => None,
+                Trouble::Refused if !self.index.is_unreadable() => match self.index.reload() {
+                    Ok(()) => None,
+                    // Nothing is wrong with it. There may be handles, or memory, for whoever asks next.
+                    Err(IndexError::Disk(error)) if matches!(error.failure, DiskFailure::Exhausted(_)) => {
+                        is_short = true;
+                        Some(Failure::Exhausted(error.to_string()))
+                    }
+                    Err(_) => self.rebuild_index().err(),
+                },
                 Trouble::Refused | Trouble::Damaged => self.rebuild_index().err(),
             };
             let again = std::mem::take(&mut self.heal.again);
             if let Some(failure) = failed {
-                tracing::error!(%failure, "the index could not be made anew");
-                self.distrust_index();
+                tracing::error!(%failure, "the index could not be made anew, or read");
+                if !is_short {
+                    self.distrust_index();
+                }
                 return again.into_iter().for_each(|(id, _, _, reply)| self.deliver(id, reply));
             }
             self.heal.trouble.set(Trouble::None);

@@ -13,9 +13,7 @@ use sweep::Sweep;
 
 use super::heal::NOT_MADE_ANEW;
 use super::job::JobOutcome;
-use super::request::{
-    CompactReport, Damage, DamageOutcome, Failure, RecodeReport, Reply, RequestId, ScrubReport, Stats,
-};
+use super::request::{CompactReport, Failure, RecodeReport, Reply, RequestId, ScrubReport, Stats};
 use super::whims::Whim;
 use super::{Engine, Health, JobContext};
 use crate::env::Disk;
@@ -75,10 +73,8 @@ impl Task {
         Some(match self {
             Self::Mend(_) => return None,
             Self::Scrub { request, repair, .. } => {
-                let place = "the index: damaged, and made anew from the log".to_owned();
-                let damage = vec![Damage { place, outcome: DamageOutcome::Healed }];
-                let report = ScrubReport { damage, ..ScrubReport::default() };
-                Self::Scrub { request: *request, repair: *repair, report, progress: scrub::Progress::default() }
+                let (report, progress) = (ScrubReport::default(), scrub::Progress::default());
+                Self::Scrub { request: *request, repair: *repair, report, progress }
             }
             Self::Recode { request, coding, .. } => Self::Recode {
                 request: *request,
@@ -421,8 +417,11 @@ impl<D: Disk> Engine<D> {
     fn start_again(&mut self, failure: &Failure, task: Option<Task>) -> bool {
         let again = matches!(failure, Failure::Index(_)) && self.upkeep.restarts < MAX_RESTARTS;
         match task {
-            Some(task) if again => {
+            Some(mut task) if again => {
                 self.upkeep.restarts += 1;
+                if let Task::Scrub { progress, .. } = &mut task {
+                    progress.failed_by_index(self.heal.remade);
+                }
                 self.upkeep.queue.push_front(task);
                 true
             }

@@ -25,6 +25,8 @@ pub(in crate::node) struct Progress {
     stage: Stage,
     /// Places that their segments' parity could not heal.
     left: Vec<DamagedRange>,
+    /// How often the index had been made anew when it failed this scrub, which begins once more.
+    failed_at: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +44,11 @@ enum Stage {
 }
 
 impl Progress {
+    /// The index failed it. Only one that is made anew for that was damaged: the disk may have refused to read it by chance.
+    pub(super) const fn failed_by_index(&mut self, remade: u64) {
+        self.failed_at = Some(remade);
+    }
+
     pub(super) fn activity(&self) -> Activity {
         match self.stage {
             Stage::Start | Stage::Segments(_) => Activity::ScrubbingLog,
@@ -68,9 +75,13 @@ impl<D: Disk> Engine<D> {
         progress: &mut Progress,
     ) -> Result<bool, Failure> {
         // PA
-        let Progress { stage, left } = progress;
+        let Progress { stage, left, failed_at } = progress;
         match stage {
             Stage::Start => {
+                if failed_at.is_some_and(|remade| remade != self.heal.remade) {
+                    let place = "the index: damaged, and made anew from the log".to_owned();
+                    report.damage.push(Damage { place, outcome: DamageOutcome::Healed });
+                }
                 self.heal.hope_again();
                 // What waits in buffers is written first, so that all there is can be read back.
                 without_room(self.commit_for_upkeep())?;

@@ -252,9 +252,12 @@ impl<F: DiskFile> PagedFile<F> {
         let read = match self.file.read_at(page_offset(number), &mut record) {
             Ok(read) => read,
             Err(error) => {
-                let mut state = self.state();
-                state.stays_refused |= state.refused == Some(number);
-                state.refused = Some(number);
+                // Where the disk was not asked nothing is known of the page.
+                if !error.failure.says_nothing() {
+                    let mut state = self.state();
+                    state.stays_refused |= state.refused == Some(number);
+                    state.refused = Some(number);
+                }
                 return Err(error.into());
             }
         };
