@@ -82,7 +82,7 @@ pub struct LogOptions {
     /// Writes nothing to a segment that stands at opening, but starts another. For whoever opens the log without the
     /// checkpoint that another keeps of it: what that one knows to be durable must not be under way when a crash comes.
     pub leave_end: bool,
-    /// How many damaged places a look at history tells one by one, and the rest of those in the same segment.
+    /// How many damaged places a look at history tells one by one, at most.
     pub damaged_places: u32,
 }
 

@@ -96,9 +96,7 @@ impl Damages {
 
     pub(super) fn note(&mut self, range: DamagedRange) {
         // PA
-        // Those of one segment go together, or nobody could ever be told all of one that holds very many.
-        let begun = self.untold.is_none() && self.told.last().is_some_and(|last| last.segment == range.segment);
-        if begun || self.told.len() < self.limit as usize {
+        if self.told.len() < self.limit as usize {
             self.told.push(range);
         } else if range.what.hides() || range.what.kind() == Some(super::RecordKind::Commit) {
             self.untold = Some(self.untold.map_or(range.segment, |first| first.min(range.segment)));
@@ -166,14 +164,14 @@ mod tests {
     use crate::store::SegmentId;
 
     #[test]
-    fn places_of_one_segment_are_told_together_and_what_hides_nothing_is_left_out() {
+    fn of_more_places_than_there_is_room_for_the_first_segment_is_told_in_which_something_may_hide() {
         let at = |segment, from, what| DamagedRange { segment: SegmentId(segment), from, to: from + 100, what };
         let mut damages = Damages::new(2);
-        for (segment, from) in [(1, 0), (2, 0), (2, 200), (2, 400)] {
+        for (segment, from) in [(1, 0), (2, 0)] {
             damages.note(at(segment, from, Damage::Unknown));
         }
         let told = damages.told.clone();
-        assert_eq!((told.len(), damages.untold), (4, None));
+        assert_eq!((told.len(), damages.untold), (2, None));
         for what in [
             Damage::SegmentHeader,
             Damage::Record(RecordKind::Slice),
@@ -188,7 +186,6 @@ mod tests {
             (8, Damage::Unreadable, 7),
             (6, Damage::Refused(RecordKind::Slice), 6),
             (5, Damage::Record(RecordKind::Tombstone), 5),
-            // The last that was told stands there; yet others were left out since.
             (2, Damage::Unknown, 2),
         ] {
             damages.note(at(segment, 600, what));
