@@ -14,6 +14,7 @@ use super::tail::{Tail, examine, walk};
 use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordFlags, RecordKind, Recovery};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
+use core::ops::Range;
 use std::collections::BTreeSet;
 
 /// The commit that [`Log::settle`] made at the end, if it is damaged: it holds nothing, and the checkpoint made after it
@@ -208,22 +209,30 @@ pub(super) fn unread_end<D: Disk>(
     };
     let file = handles.get(id)?;
     let mut scanner = Scanner::new(&*file, &present.binding, last.end, present.len);
-    // Where the group ends whose list was read last, and how far the disk refused.
-    let (mut group_end, mut refused_to) = (None, 0);
+    // The group whose list was read last, and how far the disk refused. They stand side by side, with room for nothing else.
+    let (mut group, mut refused_to) = (None::<Range<u64>>, 0);
     while let Some(item) = scanner.next()? {
         match show(&mut scanner, id, item, true)? {
             Shown::Record(view) if view.kind == RecordKind::ParityList => match ParityList::decode(view.payload) {
-                Ok(list) => group_end = Some(u64::from(list.second_list) + record_len(view.location.len)),
+                Ok(list) => {
+                    let start = u64::from(list.first_list);
+                    let end = u64::from(list.second_list) + record_len(view.location.len);
+                    let follows = start == group.as_ref().map_or(u64::from(last.end), |group| group.end);
+                    if !follows && group != Some(start..end) {
+                        return Ok(None);
+                    }
+                    group = Some(start..end);
+                }
                 Err(_) => return Ok(None),
             },
             Shown::Record(view) if view.kind == RecordKind::Parity => {}
             // Before the parity there may have been a batch.
-            Shown::Damaged(range) if range.what.is_refusal() && group_end.is_some() => refused_to = range.to,
+            Shown::Damaged(range) if range.what.is_refusal() && group.is_some() => refused_to = range.to,
             _ => return Ok(None),
         }
     }
     // The second list may be in the same sector.
-    let Some(from) = group_end.and_then(|end| u32::try_from(end).ok()) else { return Ok(None) };
+    let Some(from) = group.and_then(|group| u32::try_from(group.end).ok()) else { return Ok(None) };
     let proof = Commit { proven: *last, first: Point { segment: id, offset: from }, ..commit.clone() };
     let end = u64::from(from) + record_len(proof.encode_at(from).len() as u32);
     let unread = if present.len == from {

@@ -36,6 +36,8 @@ pub(super) struct Tail {
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) at: Point,
+    /// Where what can be read begins again.
+    pub(super) to: Point,
     pub(super) error: DiskError,
 }
 
@@ -52,7 +54,7 @@ pub(super) fn find_tail<D: Disk>(
 ) -> Result<Option<Tail>, LogError> {
     // PA
     let mut newest: Vec<FoundCommit> = Vec::new();
-    let mut refused: Option<(Point, DiskError)> = None;
+    let mut refused: Option<Refused> = None;
     let mut from_seen = from.is_none();
     let mut proven = from.unwrap_or_default();
     for (&id, present) in inventory.segments.iter().rev() {
@@ -79,11 +81,19 @@ pub(super) fn find_tail<D: Disk>(
                             }
                             here.extend(found);
                         }
-                        None => refused = refused.max_by_place(at.start_point(), scanner.take_refusal()),
+                        None => {
+                            let refusal = scanner.take_refusal();
+                            let place = |error| Refused { at: at.start_point(), to: at.end_point(), error };
+                            refused = match refusal.map(place) {
+                                Some(here) => Some(here.or_later(refused)),
+                                None => refused,
+                            };
+                        }
                     }
                 }
-                Item::Damaged { from, refused: Some(error), .. } => {
-                    refused = refused.max_by_place(Point { segment: id, offset: from }, Some(error));
+                Item::Damaged { from, to, refused: Some(error) } => {
+                    let point = |offset| Point { segment: id, offset };
+                    refused = Some(Refused { at: point(from), to: point(to), error }.or_later(refused));
                 }
                 _ => {}
             }
@@ -107,7 +117,8 @@ pub(super) fn find_tail<D: Disk>(
     let upkeep = newest.first().filter(|last| last.commit.lasting == 0).map(|last| last.at.end_point());
     let sure = proven.end_point().max(upkeep.unwrap_or_default());
     let mut newest = newest.into_iter();
-    let refused = refused.filter(|(at, _)| *at >= sure).map(|(at, error)| Refused { at, error });
+    // It may begin before what is sure and hide something behind.
+    let refused = refused.filter(|refused| refused.to > sure);
     match (newest.next(), refused) {
         (None, Some(refused)) => Err(refused.error.into()),
         (None, None) => Ok(None),
@@ -115,17 +126,10 @@ pub(super) fn find_tail<D: Disk>(
     }
 }
 
-trait Latest {
-    fn max_by_place(self, at: Point, error: Option<DiskError>) -> Self;
-}
-
-impl Latest for Option<(Point, DiskError)> {
-    fn max_by_place(self, at: Point, error: Option<DiskError>) -> Self {
-        match (self, error) {
-            (Some(old), Some(error)) if old.0 < at => Some((at, error)),
-            (None, Some(error)) => Some((at, error)),
-            (old, _) => old,
-        }
+impl Refused {
+    /// The later of two.
+    fn or_later(self, other: Option<Self>) -> Self {
+        other.filter(|other| self.at < other.at).unwrap_or(self)
     }
 }
 
