@@ -34,6 +34,7 @@ mod repair;
 mod replay;
 mod rest;
 mod restart;
+mod restored;
 mod scan;
 mod sectors;
 mod segment;

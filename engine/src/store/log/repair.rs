@@ -5,13 +5,15 @@ use super::parity::{ParityList, xor};
 use super::place::{Damage, DamagedRange};
 use super::reader::{Shown, show};
 use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
+use super::restored::{Outcome, Restored};
 use super::scan::{Fetched, Item, Scanner, fetch};
-use super::sectors::{SECTOR_LEN, Written, bytes_at, rotten, write_over};
+use super::sectors::{SECTOR_LEN, bytes_at};
 use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
 use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFile, OpenMode, Volume};
 use crate::planted::{Bug, planted};
+use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -23,8 +25,8 @@ pub struct RepairReport {
     /// Bytes that are still not what was written. The payload of a slice flagged `spread` is not looked at: its
     /// siblings heal it, see [`Log::rewrite_in_place`].
     pub lost: Vec<DamagedRange>,
-    /// Bytes of which it is known what they were, and that could not be written: the disk refused, or they stand beside what can
-    /// neither be read nor is proven. The next repair may.
+    /// Bytes of which it is known what they were, and that could not be written: the disk refused, or would have to be given
+    /// the rest of a sector that can neither be read nor restored, and may come back. The next repair may.
     pub refused: Vec<DamagedRange>,
 }
 
@@ -40,25 +42,21 @@ impl<D: Disk> Log<D> {
         let known = self.segments.get(&segment).cloned().ok_or(LogError::NoSegment(segment))?;
         let (file, end) = self.file_for_writing(segment, known.len)?;
         let active = self.active.as_ref().is_some_and(|active| active.id == segment);
-        let mut patient = Patient {
-            file: &*file,
-            segment,
-            binding: &known.binding,
-            end,
-            unproven: self.unproven_from(segment),
-            report: RepairReport::default(),
-            refusal: None,
-        };
+        let unproven = self.unproven_from(segment);
+        let mut patient =
+            Patient { restored: Restored::new(file.clone(), end), segment, binding: &known.binding, end, unproven };
         let header =
             SegmentHeader { store: self.store, segment, salt: known.binding.salt, config: self.config.clone() };
-        let examined = patient.heal(&header, active, &|range| self.may_have_held_commit(range));
-        // Of a write that failed any part may be in the system's cache.
-        let (report, refusal) = (patient.report, patient.refusal);
-        // What was healed before the disk refused the rest is no rot to the next who looks, and must not be rot again later.
-        if (!report.healed.is_empty() || refusal.is_some()) && !planted(Bug::RepairNotSynced) {
+        patient.restore(&header, active, &|range| self.may_have_held_commit(range))?;
+        let written = patient.write();
+        // Of a write that failed any part may be in the system's cache. And what was healed before the disk refused the rest is no
+        // rot to the next who looks, and must not be rot again later.
+        if !matches!(&written, Ok(written) if written.is_nothing()) && !planted(Bug::RepairNotSynced) {
             self.sync(&file)?;
         }
-        let sealed = examined?;
+        let Outcome { healed, refused, .. } = written?;
+        let (lost, sealed) = patient.examine()?;
+        let report = RepairReport { healed, lost, refused };
         // Behind the last commit nothing would count.
         if segment < self.durable.segment && !active && !sealed && report.lost.is_empty() && report.refused.is_empty() {
             self.seal_behind(segment)?;
@@ -94,17 +92,15 @@ impl<D: Disk> Log<D> {
             return Err(damaged("the bytes offered are not the record's"));
         }
         let record = [payload, padding(header.len)].concat();
-        let (segment, report) = (location.segment, RepairReport::default());
-        let (unproven, binding) = (self.unproven_from(segment), &known.binding);
-        let mut patient = Patient { file: &*file, segment, binding, end, unproven, report, refusal: None };
-        let written = patient.set(location.offset + HEADER_LEN as u32, &record, Damage::Record(header.kind));
-        if !patient.report.healed.is_empty() || patient.refusal.is_some() {
+        let mut restored = Restored::new(file.clone(), end);
+        restored.learn(location.offset + HEADER_LEN as u32, &record, Damage::Record(header.kind))?;
+        let written = restored.write(location.segment, self.unproven_from(location.segment));
+        if !matches!(&written, Ok(written) if written.is_nothing()) {
             self.sync(&file)?;
         }
-        written?;
-        if !patient.report.refused.is_empty() {
-            let beside = || damaged("what stands beside it cannot be read, and nothing proves that");
-            return Err(patient.refusal.unwrap_or_else(beside));
+        let Outcome { refused, refusal, .. } = written?;
+        if !refused.is_empty() {
+            return Err(refusal.unwrap_or_else(|| damaged("what stands beside it can be neither read nor restored")));
         }
         // What was rotten in it may be why it has no parity yet.
         let is_active = self.active.as_ref().is_some_and(|active| active.id == location.segment);
@@ -131,20 +127,17 @@ type MayHaveHeld<'a> = &'a dyn Fn(&DamagedRange) -> Result<bool, LogError>;
 
 /// A segment under repair.
 struct Patient<'a, F> {
-    file: &'a F,
+    restored: Restored<F>,
     segment: SegmentId,
     binding: &'a Binding,
     end: u32,
     /// From where on nothing is proven.
     unproven: u32,
-    report: RepairReport,
-    /// Why the disk did not let something be written.
-    refusal: Option<LogError>,
 }
 
 impl<F: DiskFile> Patient<'_, F> {
-    /// Heals all that can be healed, and notes what is left. Whether the segment has its footer.
-    fn heal(&mut self, header: &SegmentHeader, active: bool, held_commit: MayHaveHeld<'_>) -> Result<bool, LogError> {
+    /// Learns all that can be known of what was there.
+    fn restore(&mut self, header: &SegmentHeader, active: bool, held_commit: MayHaveHeld<'_>) -> Result<(), LogError> {
         // PA
         self.heal_headers(header)?;
         let lists = self.lists()?;
@@ -155,33 +148,20 @@ impl<F: DiskFile> Patient<'_, F> {
         for list in lists.into_values() {
             self.heal_group(&list)?;
         }
-        self.heal_padding()?;
+        self.heal_spread()?;
         if !active {
             self.heal_footer(held_commit)?;
         }
-        self.examine()
+        Ok(())
     }
 
-    /// Sees to it that `bytes` stand at `offset`, and writes no sector that holds what it should: it may hold the end of
-    /// history, and the bytes that differ may be what a crash tore behind that. A power failure must not tear the one for the
-    /// other, nor is it to be said of it that it had rotted. What looks do not agree on is left for the next repair.
+    /// Writes it.
+    fn write(&self) -> Result<Outcome, LogError> {
+        self.restored.write(self.segment, self.unproven)
+    }
+
     fn set(&mut self, offset: u32, bytes: &[u8], what: Damage) -> Result<(), LogError> {
-        // PA
-        for range in rotten(self.file, offset, bytes)? {
-            let (from, len) = (offset.saturating_add(range.start as u32), range.len());
-            let place = self.range(from, len, what);
-            match write_over(self.file, u64::from(offset), bytes, range, u64::from(self.unproven)) {
-                Ok(Written::All) => self.report.healed.push(place),
-                Ok(Written::Nothing) => self.report.refused.push(place),
-                // A sector that takes no writes keeps nothing else from being healed.
-                Err(LogError::Disk(error)) if !error.failure.says_nothing() => {
-                    self.report.refused.push(place);
-                    self.refusal.get_or_insert(error.into());
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        self.restored.learn(offset, bytes, what)
     }
 
     fn range(&self, from: u32, len: usize, what: Damage) -> DamagedRange {
@@ -200,7 +180,7 @@ impl<F: DiskFile> Patient<'_, F> {
         // PA
         let mut lists = BTreeMap::new();
         let mut others = BTreeSet::new();
-        let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
+        let mut scanner = Scanner::new(self.restored.file(), self.binding, FIRST_RECORD, self.end);
         while let Some(item) = scanner.next()? {
             let Item::Record(offset, header) = item else { continue };
             if !matches!(header.kind, RecordKind::ParityList | RecordKind::Parity) {
@@ -234,7 +214,7 @@ impl<F: DiskFile> Patient<'_, F> {
         let payload = list.encode();
         for offset in [list.first_list, list.second_list] {
             let record = self.record(RecordKind::ParityList, offset, &payload);
-            if bytes_at(self.file, offset, record.len())?.is_some_and(|found| found == record) {
+            if bytes_at(self.restored.file(), offset, record.len())?.is_some_and(|found| found == record) {
                 return Ok(true);
             }
         }
@@ -247,9 +227,9 @@ impl<F: DiskFile> Patient<'_, F> {
             return Ok(());
         }
         let (block_len, stripes) = (list.block_len as usize, list.stripes as usize);
-        let mut data = Vec::with_capacity(list.data_len() as usize);
+        let (mut data, mut refused) = (Vec::with_capacity(list.data_len() as usize), Vec::new());
         for (offset, len) in &list.extents {
-            self.append_readable(&mut data, *offset, *len as usize, block_len)?;
+            refused.extend(self.append_readable(&mut data, *offset, *len as usize, block_len)?);
         }
         data.resize(list.data_blocks() * block_len, 0);
         let payload_at = list.parity + HEADER_LEN as u32;
@@ -260,7 +240,13 @@ impl<F: DiskFile> Patient<'_, F> {
             block.is_some_and(|block| list.crcs.get(index) == Some(&crc32fast::hash(block)))
         };
         let bad: Vec<usize> = (0..list.crcs.len()).filter(|index| !intact(&data, *index)).collect();
-        let mut healed = Vec::new();
+        // Where the disk refuses what are zeros anyway, they are what stands in their place.
+        let was_refused = |index: &usize| {
+            let (from, to) = (index * block_len, (index + 1) * block_len);
+            refused.iter().any(|range: &Range<usize>| range.start < to && from < range.end)
+        };
+        let mut healed: Vec<usize> =
+            (0..list.data_blocks()).filter(|index| was_refused(index) && !bad.contains(index)).collect();
         for index in &bad {
             let siblings = || (index % stripes..list.crcs.len()).step_by(stripes).filter(|other| other != index);
             if siblings().any(|other| bad.contains(&other)) {
@@ -291,22 +277,36 @@ impl<F: DiskFile> Patient<'_, F> {
         self.write_record(RecordKind::ParityList, list.second_list, &payload)
     }
 
-    /// Reads piece by piece, so that a sector that cannot be read costs no more than the block it is in.
-    fn append_readable(&self, to: &mut Vec<u8>, offset: u32, len: usize, piece: usize) -> Result<(), LogError> {
+    /// Reads piece by piece, so that a sector that cannot be read costs no more than the block it is in. Returns where it has
+    /// put zeros for that.
+    fn append_readable(
+        &self,
+        to: &mut Vec<u8>,
+        offset: u32,
+        len: usize,
+        piece: usize,
+    ) -> Result<Vec<Range<usize>>, LogError> {
         // PA
-        let whole = bytes_at(self.file, offset, len)?;
+        let mut refused = Vec::new();
+        let whole = bytes_at(self.restored.file(), offset, len)?;
         if let Some(bytes) = whole {
             to.extend_from_slice(&bytes);
-            return Ok(());
+            return Ok(refused);
         }
         let mut at = 0;
         while at < len {
             let want = piece.min(512).min(len - at);
-            let bytes = bytes_at(self.file, offset + at as u32, want)?;
-            to.extend_from_slice(&bytes.unwrap_or_else(|| vec![0; want]));
+            let bytes = bytes_at(self.restored.file(), offset + at as u32, want)?;
+            match bytes {
+                Some(bytes) => to.extend_from_slice(&bytes),
+                None => {
+                    refused.push(to.len()..to.len() + want);
+                    to.resize(to.len() + want, 0);
+                }
+            }
             at += want;
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Writes one data block back to the extents that it is made of.
@@ -342,22 +342,36 @@ impl<F: DiskFile> Patient<'_, F> {
         self.set(offset, &record, Damage::Record(kind))
     }
 
-    /// Fills up spread records again: nothing else covers the zeros behind their payloads.
-    fn heal_padding(&mut self) -> Result<(), LogError> {
+    /// Fills up spread records again, as nothing else covers the zeros behind their payloads, and spares those: their siblings
+    /// heal them.
+    fn heal_spread(&mut self) -> Result<(), LogError> {
         // PA
-        let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
+        let (mut rotten, mut spare) = (Vec::new(), Vec::new());
+        let mut scanner = Scanner::new(&self.restored, self.binding, FIRST_RECORD, self.end);
         while let Some(item) = scanner.next()? {
             let Item::Record(offset, header) = item else { continue };
+            if !header.flags.is_spread() {
+                continue;
+            }
+            let payload = offset.saturating_add(HEADER_LEN as u32);
+            let (from, to) = (payload.saturating_add(header.checked_len), payload.saturating_add(header.len));
             let zeros = padding(header.len);
-            if header.flags.is_spread() && !zeros.is_empty() {
-                let at = offset.saturating_add(HEADER_LEN as u32).saturating_add(header.len);
-                // The header may have been misread.
-                let head = header.encode(self.binding, offset);
-                if bytes_at(self.file, offset, HEADER_LEN)?.is_some_and(|found| found == head) {
-                    self.set(at, zeros, Damage::Record(header.kind))?;
-                }
+            let fills =
+                zeros.is_empty() || bytes_at(&self.restored, to, zeros.len())?.is_some_and(|found| found == zeros);
+            if fills && !self.restored.is_beside(&(from..to)) {
+                continue;
+            }
+            // The header may have been misread.
+            let head = header.encode(self.binding, offset);
+            if bytes_at(&self.restored, offset, HEADER_LEN)?.is_some_and(|found| found == head) {
+                rotten.extend((!fills).then_some((to, zeros, header.kind)));
+                spare.push(from..to);
             }
         }
+        for (at, zeros, kind) in rotten {
+            self.set(at, zeros, Damage::Record(kind))?;
+        }
+        spare.into_iter().for_each(|range| self.restored.spare(range));
         Ok(())
     }
 
@@ -366,7 +380,7 @@ impl<F: DiskFile> Patient<'_, F> {
         // PA
         let Some(footer) = self.footer()? else { return Ok(()) };
         let record = self.record(RecordKind::Footer, footer.at, &footer.payload);
-        if bytes_at(self.file, footer.at, record.len())?.is_some_and(|found| found == record) {
+        if bytes_at(&self.restored, footer.at, record.len())?.is_some_and(|found| found == record) {
             return Ok(());
         }
         let what = Damage::Record(RecordKind::Footer);
@@ -386,14 +400,16 @@ impl<F: DiskFile> Patient<'_, F> {
     fn is_left(&self, footer: &FoundFooter, record: &[u8]) -> Result<bool, LogError> {
         // PA
         let payload_at = footer.at.saturating_add(HEADER_LEN as u32);
-        if bytes_at(self.file, payload_at, footer.payload.len())?.is_some_and(|found| found == footer.payload) {
+        if bytes_at(self.restored.file(), payload_at, footer.payload.len())?
+            .is_some_and(|found| found == footer.payload)
+        {
             return Ok(true);
         }
         let mut at = u64::from(footer.at).next_multiple_of(SECTOR_LEN);
         let first = (at - u64::from(footer.at)) as usize;
         for sector in record.get(first..).unwrap_or_default().chunks_exact(SECTOR_LEN as usize) {
             let Ok(place) = u32::try_from(at) else { break };
-            if bytes_at(self.file, place, sector.len())?.is_some_and(|found| found == sector) {
+            if bytes_at(self.restored.file(), place, sector.len())?.is_some_and(|found| found == sector) {
                 return Ok(true);
             }
             at += SECTOR_LEN;
@@ -407,7 +423,7 @@ impl<F: DiskFile> Patient<'_, F> {
         let mut footer = Footer::default();
         // It is written behind parity; what is damaged behind anything else may be the last commit.
         let mut behind_parity = false;
-        let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
+        let mut scanner = Scanner::new(&self.restored, self.binding, FIRST_RECORD, self.end);
         while let Some(item) = scanner.next()? {
             let (at, is_known) = match item {
                 Item::Record(offset, header) if header.kind == RecordKind::Footer => (offset, true),
@@ -426,17 +442,17 @@ impl<F: DiskFile> Patient<'_, F> {
         Ok(None)
     }
 
-    /// Names what is still damaged, and says whether there is a footer.
-    fn examine(&mut self) -> Result<bool, LogError> {
-        let mut scanner = Scanner::new(self.file, self.binding, FIRST_RECORD, self.end);
-        let mut sealed = false;
+    /// What is still damaged, and whether there is a footer.
+    fn examine(&self) -> Result<(Vec<DamagedRange>, bool), LogError> {
+        let mut scanner = Scanner::new(self.restored.file(), self.binding, FIRST_RECORD, self.end);
+        let (mut lost, mut sealed) = (Vec::new(), false);
         while let Some(item) = scanner.next()? {
             sealed |= matches!(&item, Item::Record(_, header) if header.kind == RecordKind::Footer);
             if let Shown::Damaged(range) = show(&mut scanner, self.segment, item, true)? {
-                self.report.lost.push(range);
+                lost.push(range);
             }
         }
-        Ok(sealed)
+        Ok((lost, sealed))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The sectors of a segment's file: what stands in them, whether that has rotted, and how it is written over.
+//! The sectors of a segment's file: what stands in them, and whether that has rotted.
 
 use super::LogError;
 use super::scan::{Fetched, fetch};
@@ -7,8 +7,6 @@ use core::ops::Range;
 
 /// The smallest piece that a disk refuses to read by itself, in bytes.
 pub(super) const SECTOR_LEN: u64 = super::commit::SECTOR_LEN as u64;
-/// The largest, in bytes: what disks call a physical sector.
-const PHYSICAL_LEN: u64 = 4096;
 
 /// How often a sector is looked at, at most, before it is written over.
 const LOOKS: usize = 4;
@@ -31,58 +29,6 @@ pub(super) fn rotten<F: DiskFile>(file: &F, offset: u32, bytes: &[u8]) -> Result
         rotten.extend(rotten_within(file, offset, bytes, suspect)?);
     }
     Ok(rotten)
-}
-
-/// Writes over what may be unreadable, a range of `bytes` that are to stand at `offset`. A disk makes a bad sector readable
-/// again only when all of it is written, so a write that ends inside of one takes the rest along: as zeros where nobody knows
-/// what stood there, since it is lost already, and is healed by what covers it. What can be read is never written again: it
-/// may have been misread. Nor is anything written where zeros would come to stand from `unproven` on: what the disk refuses
-/// there it may give later, and it is told from what a crash tore by being refused.
-pub(super) fn write_over<F: DiskFile>(
-    file: &F,
-    offset: u64,
-    bytes: &[u8],
-    range: Range<usize>,
-    unproven: u64,
-) -> Result<Written, LogError> {
-    // PA
-    let (begin, end) = (offset.saturating_add(range.start as u64), offset.saturating_add(range.end as u64));
-    let (mut from, mut to) = (begin, end);
-    let lowest = begin / PHYSICAL_LEN * PHYSICAL_LEN;
-    while from > lowest {
-        let sector = (from - 1) / SECTOR_LEN * SECTOR_LEN;
-        if !is_refused(file, sector, from)? {
-            break;
-        }
-        from = sector;
-    }
-    let highest = end.next_multiple_of(PHYSICAL_LEN).min(file.len()?.max(end));
-    while to < highest {
-        let next = ((to / SECTOR_LEN + 1) * SECTOR_LEN).min(highest);
-        if !is_refused(file, to, next)? {
-            break;
-        }
-        to = next;
-    }
-    if to > end.max(unproven) || from < begin && begin > unproven {
-        return Ok(Written::Nothing);
-    }
-    let zeros = [0; PHYSICAL_LEN as usize];
-    let known = from.max(offset)..to.min(offset.saturating_add(bytes.len() as u64));
-    let before = zeros.get(..(known.start - from) as usize).unwrap_or_default();
-    let after = zeros.get(..(to - known.end) as usize).unwrap_or_default();
-    let right = bytes.get((known.start - offset) as usize..(known.end - offset) as usize).unwrap_or_default();
-    file.write_at(from, &[before, right, after])?;
-    Ok(Written::All)
-}
-
-/// What came of a write over what may be unreadable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Written {
-    /// It stands there.
-    All,
-    /// It would have taken along what nothing proves.
-    Nothing,
 }
 
 /// From where to where other bytes than `bytes` stand at `offset`, or none that can be read, as one look finds it.
@@ -172,7 +118,7 @@ fn differing(offset: u32, found: &[u8], right: &[u8]) -> Vec<Range<usize>> {
 }
 
 /// Whether the disk refuses, at every look, to read the bytes between two offsets of one sector.
-fn is_refused<F: DiskFile>(file: &F, from: u64, to: u64) -> Result<bool, LogError> {
+pub(super) fn is_refused<F: DiskFile>(file: &F, from: u64, to: u64) -> Result<bool, LogError> {
     let mut bytes = [0; SECTOR_LEN as usize];
     let len = (to.saturating_sub(from) as usize).min(bytes.len());
     for _ in 0..LOOKS {

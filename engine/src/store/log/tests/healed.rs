@@ -1,6 +1,5 @@
 //! What a repair says it has healed: what was not as it was written, and nothing beside it.
 
-use super::super::sectors::{Written, write_over};
 use super::super::*;
 use super::basics::{SMALL, STORE, create, open, open_from, payload, rng};
 use super::crash_disk::CrashDisk;
@@ -109,43 +108,6 @@ fn a_repair_writes_no_more_than_the_sector_that_cannot_be_read() {
         assert!(!written.is_empty() && written.iter().all(|at| *at == (name.clone(), sector)), "{written:?}");
         disk.mend(&name, sector);
     }
-}
-
-/// What a disk calls a physical sector is eight of those that it may refuse one by one.
-#[test]
-fn a_write_takes_along_what_is_refused_beside_it_up_to_the_ends_of_the_physical_sector() {
-    let disk = CrashDisk::default();
-    let name = SegmentId(1).file_name();
-    let file = disk.open(Volume::Blocks, &name, OpenMode::CreateNew).unwrap();
-    file.write_at(0, &[&[7; 64 * 512]]).unwrap();
-    for (refused, wanted) in [(14..40, 16..24), (18..20, 18..21), (21..23, 20..23), (0..0, 20..21)] {
-        refused.clone().for_each(|sector| disk.spoil(name.as_str(), sector));
-        disk.take_written();
-        write_over(&file, 20 * SECTOR, &[1; 512], 0..512, u64::MAX).unwrap();
-        let written: Vec<usize> = disk.take_written().into_iter().map(|(_, sector)| sector).collect();
-        assert_eq!(written, wanted.collect::<Vec<usize>>(), "{refused:?} are refused");
-        refused.for_each(|sector| disk.mend(name.as_str(), sector));
-    }
-}
-
-/// Zeros there would be taken for what a crash tore.
-#[test]
-fn a_write_takes_nothing_along_that_is_not_proven() {
-    let disk = CrashDisk::default();
-    let name = SegmentId(1).file_name();
-    let file = disk.open(Volume::Blocks, &name, OpenMode::CreateNew).unwrap();
-    file.write_at(0, &[&[7; 64 * 512]]).unwrap();
-    (18..22).for_each(|sector| disk.spoil(name.as_str(), sector));
-    let write = |unproven: u64| write_over(&file, 20 * SECTOR, &[1; 512], 0..512, unproven * SECTOR).unwrap();
-    for unproven in [0, 18, 19, 21] {
-        disk.take_written();
-        assert_eq!(write(unproven), Written::Nothing, "from sector {unproven} on");
-        assert_eq!(disk.take_written(), []);
-    }
-    assert_eq!(write(22), Written::All);
-    // What is unproven itself may be written, where nothing is taken along.
-    [18, 19, 21].into_iter().for_each(|sector| disk.mend(name.as_str(), sector));
-    assert_eq!(write(0), Written::All);
 }
 
 #[test]

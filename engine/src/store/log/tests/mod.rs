@@ -12,5 +12,6 @@ mod reads;
 mod reclaim;
 mod refused;
 mod rest;
+mod restored;
 mod rot;
 mod rotten_end;
