@@ -29,9 +29,6 @@ struct World {
     opened: u64,
     /// For people: what was asked and answered.
     told: Vec<String>,
-    /// A repair has written over what was refused, for something beside it that it could restore: what a disk refuses is lost to it
-    /// then.
-    overwritten: bool,
 }
 
 impl World {
@@ -51,7 +48,7 @@ impl World {
         let config = config(&keyring(1), Coding::new(2, 1).unwrap(), node::CHUNKER);
         let node = Local::create(disk.clone(), config, keyring(1), limits.clone(), seed).unwrap();
         let (alive, purged) = (BTreeMap::new(), BTreeSet::new());
-        Self { rng, disk, limits, node: Some(node), alive, purged, opened: seed, told: Vec::new(), overwritten: false }
+        Self { rng, disk, limits, node: Some(node), alive, purged, opened: seed, told: Vec::new() }
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -173,11 +170,7 @@ impl World {
                 let file = self.disk.open(Volume::Blocks, name, OpenMode::Write).unwrap();
                 file.write_at(sector * SECTOR, &[bytes]).unwrap();
                 file.sync().unwrap();
-                continue;
             }
-            let now = self.disk.contents(Volume::Blocks, name).unwrap_or_default();
-            let at = (*sector * SECTOR) as usize;
-            self.overwritten |= !now.is_empty() && now.get(at..at + SECTOR as usize) != Some(bytes);
         }
     }
 
@@ -234,9 +227,6 @@ fn play(world: &mut World) -> Result<(), String> {
         }
     }
     world.give_again(&refused);
-    if world.overwritten {
-        return Ok(());
-    }
     if (world.node.is_none() || world.below(2) == 0) && !world.reopen(false) {
         return Err(format!("everything can be read again, and it does not open: {:?}", world.told.last()));
     }
@@ -259,11 +249,10 @@ fn what_could_not_be_read_for_a_while_is_there_afterwards() {
         let (from, to) = text.split_once("..")?;
         Some(from.parse().ok()?..to.parse().ok()?)
     });
-    let (mut failed, mut judged, mut unnamed) = (Vec::new(), 0, 0);
+    let (mut failed, mut unnamed) = (Vec::new(), 0);
     for seed in seeds.unwrap_or(0..80) {
         match run(seed) {
             Ok(world) => {
-                judged += u32::from(!world.overwritten);
                 unnamed += u32::from(world.told.iter().any(|line| line.contains("than is named one by one")));
             }
             Err(why) => {
@@ -272,6 +261,6 @@ fn what_could_not_be_read_for_a_while_is_there_afterwards() {
             }
         }
     }
-    println!("{judged} stores had everything back; in {unnamed} of all there was more than is named one by one");
-    assert!(failed.is_empty() && judged > 0 && unnamed > 0, "{failed:?}");
+    println!("in {unnamed} stores there was more than is named one by one");
+    assert!(failed.is_empty() && unnamed > 0, "{failed:?}");
 }
