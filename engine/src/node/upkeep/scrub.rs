@@ -302,7 +302,7 @@ impl<D: Disk> Engine<D> {
                 for page in &header.ref_pages {
                     match self.ref_page(*page) {
                         Ok(page) => page.seals.iter().try_for_each(|seal| self.knows_enough_of(seal))?,
-                        Err(failure @ Failure::Exhausted(_)) => return Err(failure),
+                        Err(failure) if says_nothing_of_it(&failure) => return Err(failure),
                         // It can be read without; what it names is never collected while it lives.
                         Err(failure) => {
                             let place = format!("version {id}: {failure}");
@@ -313,7 +313,7 @@ impl<D: Disk> Engine<D> {
                 Ok(())
             });
             if let Err(failure) = whole {
-                if matches!(failure, Failure::Exhausted(_)) {
+                if says_nothing_of_it(&failure) {
                     return Err(failure);
                 }
                 report.lost.insert(id);
@@ -323,6 +323,11 @@ impl<D: Disk> Engine<D> {
         }
         Ok(true)
     }
+}
+
+/// Whether a version could not be looked at for want of something, or because of the index, which is made anew.
+const fn says_nothing_of_it(failure: &Failure) -> bool {
+    matches!(failure, Failure::Exhausted(_) | Failure::Index(_))
 }
 
 /// Whether the record is a slice that the index does not point to, and is not what was written. No seal answers for those.
