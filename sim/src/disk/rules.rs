@@ -408,7 +408,8 @@ impl Rules {
             let written = commit.and_then(|end| file.bytes.get(..end)).map(<[u8]>::to_vec);
             file.note_torn();
             (file.dirty, file.doubtful) = (Stretches::default(), Stretches::default());
-            file.bytes.truncate(file.synced.max(file.told) as usize);
+            // What another life has left is durable, and has not rotted when it came.
+            file.bytes.truncate(file.synced.max(file.told).max(file.adopted) as usize);
             file.bytes.extend(found(*id, file.bytes.len() as u64));
             file.nameless = false;
             // What nobody had synced by then may have come through all the same.
