@@ -321,6 +321,7 @@ impl<D: Disk> Engine<D> {
                     }
                     error => Failure::Disk(error.to_string()),
                 })?;
+            replay.settle(&|segment| self.log.has(segment)).map_err(failure)?;
             let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));
             let (undecoded, purges) = (std::mem::take(&mut replay.undecoded), replay.purges);
             // Also where nothing can be healed because writing has stopped: it may have been misread. And slices, too: nobody

@@ -270,6 +270,8 @@ impl<D: Disk> Engine<D> {
                 }
                 Err(error) => return Err(OpenFailure::Open(error.into())),
             };
+            let settled = replay.settle(&|segment| log.has(segment));
+            settled.map_err(|error| OpenFailure::StaleIndex(error.to_string()))?;
             looks.healed.extend(recovery.mended.iter().copied());
             looks.cut |= is_cut(&recovery);
             // What a crash tore of the parity alone is no damage to speak of.

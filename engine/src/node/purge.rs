@@ -292,7 +292,7 @@ impl<D: Disk> Engine<D> {
     pub(super) fn knows_enough_of(&self, seal: &SealId) -> Result<(), Failure> {
         // PA
         let row = self.seal_row(seal)?;
-        match row.is_some_and(|row| row.slices.iter().flatten().count() >= usize::from(row.data)) {
+        match row.is_some_and(|row| row.has_enough()) {
             true => Ok(()),
             false => Err(Failure::Damaged { place: format!("seal {seal}: too few slices of it are known") }),
         }

@@ -76,6 +76,12 @@ impl SealRow {
         (self.data, self.parity) == (header.coding().data(), header.coding().parity())
     }
 
+    /// Whether so many slices are here that the seal can be read by them.
+    #[must_use]
+    pub fn has_enough(&self) -> bool {
+        self.slices.iter().flatten().count() >= usize::from(self.data)
+    }
+
     /// Notes where a slice lies. A slice of another coding than those before begins the row anew: two codings never mix.
     pub fn place(&mut self, header: &SliceHeader, location: Location) {
         // PA
