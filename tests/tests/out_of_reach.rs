@@ -10,7 +10,7 @@ use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 use ouroboros_engine::id::{BlobId, EngineRng};
 use ouroboros_engine::node::{Failure, Limits, PurgeTarget, PutSource, Reply, Request};
 use ouroboros_engine::seal::Coding;
-use ouroboros_sim::disk::{Damage, FaultPlan, FaultyDisk};
+use ouroboros_sim::disk::{CrashVariant, Damage, Fault, FaultPlan, FaultyDisk};
 use ouroboros_sim::local::{Local, config, keyring};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,6 +59,14 @@ impl World {
         let text: String = format!("{request:?}").chars().take(50).collect();
         let reply = self.node.as_mut().unwrap().ask(request);
         self.told.push(format!("{text:.60} -> {reply:.200?}"));
+        if self.disk.is_powered() {
+            return reply;
+        }
+        // The power has failed meanwhile. Whether it opens now is for the next to see.
+        self.node = None;
+        let variant = CrashVariant::Torn(self.rng.next_u64());
+        self.disk.crash(variant);
+        self.reopen(true);
         reply
     }
 
@@ -77,24 +85,29 @@ impl World {
     fn purge(&mut self) {
         let number = self.below(self.alive.len().max(1) as u64) as usize;
         let Some((id, (name, _))) = self.alive.iter().nth(number).map(|(id, row)| (*id, row.clone())) else { return };
-        if self.below(2) == 0 {
-            if self.ask(Request::Purge(PurgeTarget::Version(id))).is_ok() {
-                self.alive.remove(&id);
-                self.purged.insert(id);
-            }
-        } else if self.ask(Request::Purge(PurgeTarget::Key(key(&name)))).is_ok() {
-            let gone: Vec<BlobId> =
-                self.alive.iter().filter(|(_, (other, _))| *other == name).map(|(id, _)| *id).collect();
-            for id in gone {
-                self.alive.remove(&id);
-                self.purged.insert(id);
-            }
+        let (target, gone) = if self.below(2) == 0 {
+            (PurgeTarget::Version(id), vec![id])
+        } else {
+            let all = self.alive.iter().filter(|(_, (other, _))| *other == name).map(|(id, _)| *id).collect();
+            (PurgeTarget::Key(key(&name)), all)
+        };
+        let lives = self.opened;
+        let is_done = self.ask(Request::Purge(target)).is_ok();
+        // If the power failed before the answer, nobody can say.
+        if is_done || self.opened > lives {
+            gone.iter().for_each(|id| drop(self.alive.remove(id)));
+        }
+        if is_done {
+            self.purged.extend(gone);
         }
     }
 
     fn reopen_somehow(&mut self) -> bool {
-        let kills = self.below(2) == 0;
-        self.reopen(kills)
+        let way = self.below(3);
+        if way == 2 {
+            self.disk.crash(CrashVariant::Torn(self.rng.next_u64()));
+        }
+        self.reopen(way > 0)
     }
 
     fn reopen(&mut self, kills: bool) -> bool {
@@ -122,10 +135,18 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.below(10) {
+        if self.node.is_none() {
+            return;
+        }
+        match self.below(12) {
             0..=4 => self.put(),
             5..=6 => self.purge(),
             7 => drop(self.ask(Request::Compact)),
+            10 => drop(self.ask(Request::Scrub { repair: false })),
+            11 => {
+                let coding = [(2, 1), (1, 1), (2, 2)][self.below(3) as usize];
+                drop(self.ask(Request::Recode(Coding::new(coding.0, coding.1).unwrap())));
+            }
             8 => {
                 self.node.as_mut().unwrap().settle();
             }
@@ -210,13 +231,20 @@ fn play(world: &mut World) -> Result<(), String> {
     for _ in 0..6 + world.below(14) {
         world.step();
     }
-    if world.below(2) == 0 {
-        world.node.as_mut().unwrap().settle();
+    if let Some(node) = world.node.as_mut().filter(|_| world.rng.next_u64().is_multiple_of(2)) {
+        node.settle();
     }
     if world.below(2) == 0 && !world.reopen(false) {
         return Err("a sound store does not open".to_owned());
     }
     let refused = world.refuse();
+    if world.below(3) == 0 {
+        // What it refuses by chance it gives the next time.
+        world.disk.set_rate(Fault::ShortRead, 20_000);
+    }
+    if world.below(3) == 0 {
+        world.disk.crash_at_sync(world.rng.next_u64() % 8);
+    }
     let opens = world.below(4) == 0 || world.reopen_somehow();
     if opens {
         for _ in 0..world.below(14) {
@@ -225,6 +253,12 @@ fn play(world: &mut World) -> Result<(), String> {
         if world.below(2) == 0 {
             world.reopen_somehow();
         }
+    }
+    world.disk.calm();
+    world.disk.forget_injections();
+    if !world.disk.is_powered() {
+        world.node = None;
+        world.disk = world.disk.restart();
     }
     world.give_again(&refused);
     if (world.node.is_none() || world.below(2) == 0) && !world.reopen(false) {
