@@ -85,8 +85,8 @@ pub(super) struct Heal {
     until_commit: BTreeSet<SegmentId>,
     /// Part of the checkpoint.
     pub(super) unseen: Unseen,
-    /// Segments whose files are missing or hold nothing that can be read.
-    gone: Vec<String>,
+    /// Segments whose files are missing or hold nothing that can be read, and which of that it is.
+    gone: BTreeMap<SegmentId, String>,
     /// Segments in which something is not understood.
     undecoded: BTreeSet<SegmentId>,
     /// Segments in which anything was damaged when the index was made.
@@ -101,7 +101,7 @@ impl Heal {
     /// What opening could not read, or not understand.
     pub(super) fn new(
         unseen: Unseen,
-        gone: Vec<String>,
+        gone: BTreeMap<SegmentId, String>,
         undecoded: BTreeSet<SegmentId>,
         damaged: &[DamagedRange],
         lost: Losses,
@@ -354,6 +354,20 @@ impl<D: Disk> Engine<D> {
         }
     }
 
+    /// Looks once more for segments of which nothing could be read; returns those that the index has to be made anew for.
+    ///
+    /// # Errors
+    /// [`Failure::Exhausted`] when the disk was not asked: nobody knows then what is lost.
+    pub(super) fn take_up_absent(&mut self) -> Result<Vec<SegmentId>, Failure> {
+        // PA
+        let taken_up = self.log.take_up_absent().map_err(|error| self.log_failure(error))?;
+        if !taken_up.is_empty() {
+            taken_up.iter().for_each(|segment| drop(self.heal.gone.remove(segment)));
+            self.distrust_index();
+        }
+        Ok(taken_up)
+    }
+
     fn tell_healed(&mut self, healed: &[DamagedRange]) {
         for range in healed {
             let damage = Damage { place: range.to_string(), outcome: DamageOutcome::Healed };
@@ -457,7 +471,7 @@ impl<D: Disk> Engine<D> {
 
     /// The answer when something is not found: not there, or perhaps where nothing can be read.
     pub(super) fn absent(&self, failure: Failure) -> Failure {
-        match self.heal.unseen.a_place(false).or_else(|| self.heal.gone.first().cloned()) {
+        match self.heal.unseen.a_place(false).or_else(|| self.heal.gone.values().next().cloned()) {
             Some(place) => Failure::Damaged { place: format!("{failure}, unless it was in {place}") },
             None => failure,
         }

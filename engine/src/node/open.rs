@@ -310,8 +310,8 @@ impl<D: Disk> Engine<D> {
         let missing = recovery.missing.iter().map(|id| (*id, format!("segment {id}: its file is missing")));
         let unreadable = recovery.unreadable.iter().map(|id| (*id, format!("segment {id}: unreadable as a whole")));
         let absent: Vec<(SegmentId, String)> = missing.chain(unreadable).collect();
-        let gone: Vec<String> = absent.iter().map(|(_, what)| what.clone()).collect();
-        damaged.extend(gone.iter().cloned());
+        let gone: BTreeMap<SegmentId, String> = absent.iter().cloned().collect();
+        damaged.extend(gone.values().cloned());
         let mut unseen = checkpoint.as_ref().map(|known| known.unseen.clone()).unwrap_or_default();
         unseen.append(Unseen::of(&recovery.damaged, recovery.untold), options.limits.damaged_places);
         let Remembered { lost, doubted } = remembered.clone().unwrap_or_default();

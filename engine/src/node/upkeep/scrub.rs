@@ -83,6 +83,15 @@ impl<D: Disk> Engine<D> {
                     report.damage.push(Damage { place, outcome: DamageOutcome::Healed });
                 }
                 self.heal.hope_again();
+                let taken_up = self.take_up_absent()?;
+                if !taken_up.is_empty() {
+                    for segment in taken_up {
+                        let place = format!("segment {segment}: something of it can be read again");
+                        report.damage.push(Damage { place, outcome: DamageOutcome::Healed });
+                    }
+                    // It begins when the index is made anew.
+                    return Ok(true);
+                }
                 // What waits in buffers is written first, so that all there is can be read back.
                 without_room(self.commit_for_upkeep())?;
                 if repair {

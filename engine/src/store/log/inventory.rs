@@ -7,7 +7,7 @@ use super::record::{HEADER_LEN, RecordHeader, RecordKind, find_magic};
 use super::scan::{Fetched, fetch};
 use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
 use super::segments::Segments;
-use super::{Log, LogError, SegmentId, StoreId};
+use super::{Log, LogError, Segment, SegmentId, StoreId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskError, DiskFile, OpenMode, Volume};
 use std::collections::BTreeMap;
@@ -63,25 +63,13 @@ impl Inventory {
                 stubs.push(id);
                 continue;
             }
-            let (store, binding) = match header {
-                Some(header) => {
-                    let binding = header.binding();
-                    config.get_or_insert(header.config);
-                    (header.store, binding)
-                }
-                None => match salvage(id, &*file, len, &mut refusal)? {
-                    Some(salvaged) => {
-                        if let Some(found) = salvaged.config {
-                            config.get_or_insert(found);
-                        }
-                        (salvaged.store, salvaged.binding)
-                    }
-                    None => {
-                        unreadable.insert(id, refusal);
-                        continue;
-                    }
-                },
+            let Some(Salvaged { store, binding, config: found }) =
+                of_header_or_salvage(id, &*file, len, header, &mut refusal)?
+            else {
+                unreadable.insert(id, refusal);
+                continue;
             };
+            config = config.or(found);
             match known {
                 Some((expected, _)) if expected != store => {
                     return Err(LogError::Foreign { segment: id, found: store, expected });
@@ -99,6 +87,44 @@ impl Inventory {
 }
 
 impl<D: Disk> Log<D> {
+    /// Takes up the segments of which nothing could be read when the log was opened, and something can be by now; returns which.
+    /// Their records are history, as they were: who keeps an index of it has to make that anew.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`] when the disk was not asked.
+    pub fn take_up_absent(&mut self) -> Result<Vec<SegmentId>, LogError> {
+        // PA
+        let mut taken_up = Vec::new();
+        for id in self.absent.iter().copied().collect::<Vec<_>>() {
+            let segment = match self.look_again(id) {
+                Ok(segment) => segment,
+                Err(LogError::Disk(error)) if error.failure.says_nothing() => return Err(error.into()),
+                // As absent as it was.
+                Err(_) => None,
+            };
+            if let Some(segment) = segment {
+                self.segments.insert(id, segment);
+                self.absent.remove(&id);
+                taken_up.push(id);
+            }
+        }
+        Ok(taken_up)
+    }
+
+    /// What binds the records of a segment that was absent, if that can be read.
+    fn look_again(&self, id: SegmentId) -> Result<Option<Segment>, LogError> {
+        // PA
+        let file = self.handles.get(id)?;
+        let len = u32::try_from(file.len()?).unwrap_or(u32::MAX);
+        if len <= FIRST_RECORD {
+            return Ok(None);
+        }
+        let (header, _) = read_headers(id, &*file, len, &mut None)?;
+        let found = of_header_or_salvage(id, &*file, len, header, &mut None)?;
+        let ours = found.filter(|found| found.store == self.store);
+        Ok(ours.map(|found| Segment { binding: found.binding, len }))
+    }
+
     /// The configuration that the log on a disk was created with. Nothing is written.
     ///
     /// # Errors
@@ -177,11 +203,27 @@ fn read_headers<F: DiskFile>(
     Ok((header, damaged))
 }
 
-/// What stands in for the headers of a segment that lost both.
+/// What the headers of a segment say, or what stands in for them where it lost both.
 struct Salvaged {
     store: StoreId,
     binding: Binding,
     config: Option<Vec<u8>>,
+}
+
+fn of_header_or_salvage<F: DiskFile>(
+    id: SegmentId,
+    file: &F,
+    len: u32,
+    header: Option<SegmentHeader>,
+    refusal: &mut Option<DiskError>,
+) -> Result<Option<Salvaged>, LogError> {
+    // PA
+    match header {
+        Some(header) => {
+            Ok(Some(Salvaged { store: header.store, binding: header.binding(), config: Some(header.config) }))
+        }
+        None => salvage(id, file, len, refusal),
+    }
 }
 
 /// Looks for a commit or a list of segments, both of which carry the salt; their own checksum proves it right.

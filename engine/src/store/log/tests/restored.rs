@@ -248,3 +248,45 @@ fn no_batch_is_forgotten_that_is_refused_together_with_the_commit_of_the_checkpo
     let sectors: Vec<usize> = (checkpoint.commit / SECTOR..last.end / SECTOR).map(|sector| sector as usize).collect();
     refuse_end(&disk, Some(checkpoint), last.segment, &sectors, 2);
 }
+
+/// Found likewise: a segment of which nothing could be read when the log was opened is there as soon as it can be.
+#[test]
+fn a_segment_that_was_absent_is_taken_up_when_it_can_be_read_again() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    for number in 0..60 {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2000)]).unwrap();
+        log.commit(b"note").unwrap();
+    }
+    log.close().unwrap();
+    let (log, _, all) = open_from(&disk, None).unwrap();
+    let (first, last) = (log.segments()[1].id, log.segments().last().unwrap().id);
+    drop(log);
+    let name = first.file_name();
+    let sectors = disk.files()[name.as_str()].len().div_ceil(SECTOR as usize);
+    (0..sectors).for_each(|sector| disk.spoil(name.as_str(), sector));
+    let (mut log, recovery, some) = open_from(&disk, None).unwrap();
+    assert!(first < last && recovery.unreadable == [first] && some.len() < all.len());
+    assert_eq!(log.take_up_absent().unwrap(), []);
+    // The headers are refused still; the rest says enough.
+    (16..sectors).for_each(|sector| disk.mend(name.as_str(), sector));
+    assert_eq!(log.take_up_absent().unwrap(), [first]);
+    assert_eq!((log.take_up_absent().unwrap(), log.absent().count()), (vec![], 0));
+    let mut seen = Vec::new();
+    let replayed = log.replay(&mut |view| {
+        seen.push((view.location, view.kind, view.payload.to_vec()));
+        Ok(())
+    });
+    assert_eq!((replayed.unwrap().damaged, seen == all), (vec![], true));
+    // Of another store it is none.
+    (0..sectors).for_each(|sector| disk.spoil(name.as_str(), sector));
+    let (mut log, ..) = open_from(&disk, None).unwrap();
+    (0..sectors).for_each(|sector| disk.mend(name.as_str(), sector));
+    let stranger = CrashDisk::default();
+    let created = Log::create(stranger.clone(), SMALL, StoreId([9; 32]), b"", &mut rng(), |_, _| true);
+    drop(created.unwrap());
+    let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+    file.truncate(0).unwrap();
+    file.write_at(0, &[stranger.files().values().next().unwrap()]).unwrap();
+    assert_eq!(log.take_up_absent().unwrap(), []);
+}
