@@ -163,6 +163,11 @@ pub(super) fn examine<D: Disk>(
     let (mut batch, mut groups) = (Batch::new(), BTreeSet::new());
     let (from, to) = (last.commit.first, last.at.start_point());
     let decides = last.commit.lasting > 0;
+    // A file of which all is refused is not walked over.
+    let mut hidden = inventory.unreadable.range(from.segment..=to.segment.max(from.segment));
+    if let Some(refusal) = hidden.find_map(|(_, refusal)| refusal.clone()).filter(|_| decides) {
+        return Err(refusal.into());
+    }
     walk(inventory, handles, from, to, &|_| false, &mut |scanner, id, item| {
         match &item {
             Item::Damaged { refused: Some(error), .. } if decides => return Err(error.clone().into()),

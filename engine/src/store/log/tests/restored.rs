@@ -249,6 +249,24 @@ fn no_batch_is_forgotten_that_is_refused_together_with_the_commit_of_the_checkpo
     refuse_end(&disk, Some(checkpoint), last.segment, &sectors, 2);
 }
 
+/// Found likewise: a batch that begins in such a segment and ends in the next was taken for torn.
+#[test]
+fn no_batch_is_forgotten_of_which_a_whole_segment_is_refused() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 300)]).unwrap();
+    let first = log.commit(b"note").unwrap();
+    for number in 2..60 {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2000)]).unwrap();
+    }
+    let last = log.commit(b"note").unwrap();
+    drop(log);
+    assert!(first.segment.next() < last.segment);
+    let middle = first.segment.next();
+    let sectors: Vec<usize> = (0..disk.files()[middle.file_name().as_str()].len().div_ceil(SECTOR as usize)).collect();
+    refuse_end(&disk, None, middle, &sectors, 59);
+}
+
 /// Found likewise: a segment of which nothing could be read when the log was opened is there as soon as it can be.
 #[test]
 fn a_segment_that_was_absent_is_taken_up_when_it_can_be_read_again() {
