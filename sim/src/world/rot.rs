@@ -197,20 +197,29 @@ impl Rot {
         struck
     }
 
-    /// Whether the sectors of this place that rotted still hold what they held then, or still cannot be read. Other bytes
-    /// may have been written since by right: the end of a log is cut off and written anew.
+    /// Whether anything of this place still is as it rotted, or still cannot be read, beside what was healed of it: a repair
+    /// leaves what nothing refers to. Other bytes may have been written since by right: the end of a log is cut off and
+    /// written anew.
     pub(super) fn is_there(&self, disk: &FaultyDisk) -> bool {
-        let Some(rotten) = &self.rotten else {
-            let unreadable = disk.damaged_sectors();
-            return self.sectors.clone().all(|at| unreadable.contains(&(Volume::Blocks, self.name.clone(), at)));
-        };
+        // For what the disk refuses, zeros stand in a slice beside what was healed.
+        let zeros = vec![0; self.before.len()];
+        let rotten = self.rotten.as_ref().unwrap_or(&zeros);
+        let unreadable = disk.damaged_sectors();
+        let is_unreadable = |at| unreadable.contains(&(Volume::Blocks, self.name.clone(), at));
+        if self.rotten.is_none() && self.sectors.clone().any(is_unreadable) {
+            return true;
+        }
         // Parity holds zeros by right, too, and may have been written where the end of the file was cut off.
         let len = disk.contents(Volume::Blocks, &self.name).map_or(0, |bytes| bytes.len());
-        if rotten.iter().all(|byte| *byte == 0) && len != self.len {
+        let now = bytes_of(disk, &self.name, &self.sectors);
+        if now.iter().all(|byte| *byte == 0) && len != self.len {
             return false;
         }
         // One byte may stand there by right again; a whole sector does not.
-        *rotten != self.before && bytes_of(disk, &self.name, &self.sectors).starts_with(rotten)
+        let each = || now.iter().zip(rotten).zip(&self.before);
+        now.len() >= rotten.len()
+            && each().all(|((now, rotten), before)| now == rotten || now == before)
+            && each().any(|((now, rotten), before)| now == rotten && rotten != before)
     }
 
     /// Whether a stretch of a file holds any of it.
