@@ -118,8 +118,8 @@ impl<'a, D: Disk> Replay<'a, D> {
         Ok(())
     }
 
-    /// A seal that was coded anew has all its slices of before behind it. But where the disk refused the new ones for a while,
-    /// some of before may have been copied behind them: alone they must not stand for the seal.
+    /// The slices that a seal was coded anew in stand behind those of before. But where the disk refused the new ones for a
+    /// while, some of before may have been copied behind them: alone they must not stand for the seal.
     fn slice(&mut self, header: &SliceHeader, place: Location) -> Result<(), IndexError> {
         // PA
         let seal = header.seal_id();

@@ -91,10 +91,10 @@ impl<D: Disk> Log<D> {
     /// Their records are history, as they were: who keeps an index of it has to make that anew.
     ///
     /// # Errors
-    /// [`LogError::Disk`] when the disk was not asked.
+    /// [`LogError::Disk`] when the disk was not asked: then none is taken up, or nobody would make the index anew for it.
     pub fn take_up_absent(&mut self) -> Result<Vec<SegmentId>, LogError> {
         // PA
-        let mut taken_up = Vec::new();
+        let mut found = Vec::new();
         for id in self.absent.iter().copied().collect::<Vec<_>>() {
             let segment = match self.look_again(id) {
                 Ok(segment) => segment,
@@ -102,11 +102,12 @@ impl<D: Disk> Log<D> {
                 // As absent as it was.
                 Err(_) => None,
             };
-            if let Some(segment) = segment {
-                self.segments.insert(id, segment);
-                self.absent.remove(&id);
-                taken_up.push(id);
-            }
+            found.extend(segment.map(|segment| (id, segment)));
+        }
+        let taken_up = found.iter().map(|(id, _)| *id).collect();
+        for (id, segment) in found {
+            self.segments.insert(id, segment);
+            self.absent.remove(&id);
         }
         Ok(taken_up)
     }
