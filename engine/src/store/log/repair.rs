@@ -140,12 +140,7 @@ impl<F: DiskFile> Patient<'_, F> {
     fn restore(&mut self, header: &SegmentHeader, active: bool, held_commit: MayHaveHeld<'_>) -> Result<(), LogError> {
         // PA
         self.heal_headers(header)?;
-        let lists = self.lists()?;
-        // What parity covers may become zeros for a moment: it is restored from there.
-        let covered_to =
-            |list: &ParityList| list.second_list.saturating_add(record_len(list.encode().len() as u32) as u32);
-        self.unproven = lists.values().map(covered_to).fold(self.unproven, u32::max);
-        for list in lists.into_values() {
+        for list in self.lists()?.into_values() {
             self.heal_group(&list)?;
         }
         self.heal_spread()?;

@@ -31,6 +31,8 @@ pub(super) enum Fault {
     DenySync,
     /// Reads, once.
     FailRead,
+    /// Reads, once: there was nothing left to ask the disk with.
+    ExhaustRead,
     /// Removals of files, once.
     FailRemove,
     /// Opening a file to write to it, and cutting it off, once.
@@ -78,7 +80,7 @@ impl CrashDisk {
         self.0.lock().unwrap()
     }
 
-    /// Plans a fault at the `at`-th mutating operation from now on (reads count for [`Fault::FailRead`] only).
+    /// Plans a fault at the `at`-th mutating operation from now on (reads count for those of reads only).
     pub(super) fn plan(&self, at: usize, fault: Fault) {
         let mut state = self.lock();
         state.operations = 0;
@@ -297,8 +299,13 @@ impl DiskFile for CrashFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        if self.disk.step("read", &self.name, |fault| fault == Fault::FailRead)?.is_some() {
-            return Err(error("read", &self.name, DiskFailure::Io("planned".into())));
+        let of_reads = |fault| matches!(fault, Fault::FailRead | Fault::ExhaustRead);
+        match self.disk.step("read", &self.name, of_reads)? {
+            None => {}
+            Some(Fault::ExhaustRead) => {
+                return Err(error("read", &self.name, DiskFailure::Exhausted("planned".into())));
+            }
+            Some(_) => return Err(error("read", &self.name, DiskFailure::Io("planned".into()))),
         }
         let mut state = self.disk.lock();
         let content = state.inodes[self.inode].current.get(offset as usize..).unwrap_or_default();

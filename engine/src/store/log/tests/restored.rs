@@ -5,7 +5,7 @@ use super::super::place::Damage;
 use super::super::restored::Restored;
 use super::super::*;
 use super::basics::{SMALL, STORE, create, open_from, payload, rng};
-use super::crash_disk::{CrashDisk, CrashFile};
+use super::crash_disk::{CrashDisk, CrashFile, Fault};
 use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -196,6 +196,31 @@ fn zeros_that_are_refused_are_restored() {
     assert_eq!(disk.take_written(), [(name.to_string(), sector as usize)]);
 }
 
+/// Not even with parity in the middle of the batch: that covers no slice.
+#[test]
+fn no_slice_of_an_unproven_batch_becomes_zeros_before_the_parity_in_its_middle() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 300)]).unwrap();
+    log.commit(b"note").unwrap();
+    let slice = log.append(RecordKind::Slice, RecordFlags::SPREAD, &[b"header", &payload(2, 1500)]).unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 900)]).unwrap();
+    log.cover().unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(4, 900)]).unwrap();
+    let last = log.commit(b"note").unwrap();
+    assert_eq!(slice.segment, last.segment);
+    // The sector in which the slice ends, with what is known beside it.
+    let (name, sector) = (slice.segment.file_name(), (slice.offset + slice.len) as usize / SECTOR as usize);
+    disk.spoil(name.as_str(), sector);
+    let report = log.repair(slice.segment).unwrap();
+    disk.mend(name.as_str(), sector);
+    drop(log);
+    let verify = |kind, bytes: &[u8]| kind != RecordKind::Slice || bytes.ends_with(&payload(2, 1500));
+    let (_, recovery) = Log::open(disk, SMALL, None, &mut rng(), verify, &mut |_| Ok(())).unwrap();
+    assert_eq!(recovery.torn, None);
+    assert!(report.healed.is_empty() && !report.refused.is_empty(), "{report:?}");
+}
+
 /// The disk refuses `refused` of the log's last segment for a while: it does not open, and has lost nothing afterwards.
 fn refuse_end(disk: &CrashDisk, from: Option<LogPosition>, segment: SegmentId, refused: &[usize], records: usize) {
     let name = segment.file_name();
@@ -307,4 +332,36 @@ fn a_segment_that_was_absent_is_taken_up_when_it_can_be_read_again() {
     file.truncate(0).unwrap();
     file.write_at(0, &[stranger.files().values().next().unwrap()]).unwrap();
     assert_eq!(log.take_up_absent().unwrap(), []);
+}
+
+/// Or nobody would make the index anew for those that were taken up before the shortage.
+#[test]
+fn absent_segments_are_taken_up_all_at_once_or_not_at_all() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    for number in 0..60 {
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2000)]).unwrap();
+        log.commit(b"note").unwrap();
+    }
+    log.close().unwrap();
+    let absent: Vec<SegmentId> = open_from(&disk, None).unwrap().0.segments()[1..4].iter().map(|one| one.id).collect();
+    let sectors: Vec<(String, usize)> = (absent.iter().map(|id| id.file_name()))
+        .flat_map(|name| (0..disk.files()[name.as_str()].len() / 512 + 1).map(move |sector| (name.to_string(), sector)))
+        .collect();
+    for at in 0.. {
+        sectors.iter().for_each(|(name, sector)| disk.spoil(name, *sector));
+        let (mut log, recovery, _) = open_from(&disk, None).unwrap();
+        assert_eq!(recovery.unreadable, absent);
+        sectors.iter().for_each(|(name, sector)| disk.mend(name, *sector));
+        disk.plan(at, Fault::ExhaustRead);
+        let taken_up = log.take_up_absent();
+        if !disk.hit() {
+            assert!(at >= 6, "{at}: there was no shortage in the middle");
+            assert_eq!(taken_up.unwrap(), absent);
+            return;
+        }
+        assert!(matches!(taken_up, Err(LogError::Disk(_))), "{at}: {taken_up:?}");
+        assert_eq!(log.absent().count(), absent.len(), "{at}");
+        assert_eq!(log.take_up_absent().unwrap(), absent, "{at}");
+    }
 }
