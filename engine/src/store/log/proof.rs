@@ -10,7 +10,7 @@ use super::place::{Damage, Point};
 use super::reader::{Shown, show};
 use super::record::{RecordHeader, padding, record_len};
 use super::scan::{Item, Scanner};
-use super::tail::{Tail, examine, walk};
+use super::tail::{Tail, walk};
 use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordFlags, RecordKind, Recovery};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
@@ -184,7 +184,7 @@ pub(super) enum Unread {
 }
 
 /// What the disk refuses to read at the end, if no more than parity and the proof can have stood there: then the log ends with
-/// the commit before, whose batch has to be whole.
+/// the commit before, of which what stands behind it says that it was acknowledged.
 ///
 /// Of a log without a checkpoint this is known by the parity that stands right behind the last commit, and by the file's
 /// end, which is where the proof would have ended, or have begun: behind a commit there is never parity but with a proof, or
@@ -196,7 +196,6 @@ pub(super) fn unread_end<D: Disk>(
     inventory: &Inventory,
     handles: &Handles<D>,
     tail: &Tail,
-    verify: &dyn Fn(RecordKind, &[u8]) -> bool,
 ) -> Result<Option<Unread>, LogError> {
     // PA
     let FoundCommit { at: last, commit } = &tail.last;
@@ -235,12 +234,11 @@ pub(super) fn unread_end<D: Disk>(
     let Some(from) = group.and_then(|group| u32::try_from(group.end).ok()) else { return Ok(None) };
     let proof = Commit { proven: *last, first: Point { segment: id, offset: from }, ..commit.clone() };
     let end = u64::from(from) + record_len(proof.encode_at(from).len() as u32);
-    let unread = if present.len == from {
-        Unread::Parity
+    Ok(if present.len == from {
+        Some(Unread::Parity)
     } else if refused_to == present.len && end == u64::from(present.len) {
-        Unread::Proof(DamagedRange { segment: id, from, to: present.len, what: Damage::Unreadable })
+        Some(Unread::Proof(DamagedRange { segment: id, from, to: present.len, what: Damage::Unreadable }))
     } else {
-        return Ok(None);
-    };
-    Ok(examine(inventory, handles, &tail.last, verify)?.whole.then_some(unread))
+        None
+    })
 }

@@ -21,7 +21,7 @@ use super::tail::{Tail, examine, find_tail};
 use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, RecordKind, RecordView};
 use super::{Segment, SegmentId, StoreId, Verify};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskFailure, Volume};
+use crate::env::{Disk, DiskError, DiskFailure, Volume};
 use crate::id::EngineRng;
 use crate::planted::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,26 +155,34 @@ impl<D: Disk> Log<D> {
         inventory.refuses_nothing_behind(newest)?;
         let tail = find_tail(&inventory, &handles, from)?.ok_or(LogError::NoLog)?;
         inventory.refuses_nothing_behind(tail.last.at.segment)?;
+        let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng, verify);
+        let mut mended = Vec::new();
         let unread = match &tail.refused {
             Some(refused) if tail.last.at.start_point() <= refused.at => {
-                match unread_end(&inventory, &handles, &tail, &verify)? {
-                    None => return Err(refused.error.clone().into()),
-                    unread => unread,
+                let unread = unread_end(&inventory, &handles, &tail)?;
+                // What stands behind the last batch says that it was acknowledged: what is damaged of it is rot.
+                let mut is_whole = unread.is_some() && examine(&inventory, &handles, &tail.last, &verify)?.whole;
+                if unread.is_some() && !is_whole {
+                    log.heal_before(&inventory, tail.last.at.end_point(), &mut mended)?;
+                    is_whole = log.heal_batch(&inventory, &tail.last, &mut mended)?;
                 }
+                if !is_whole {
+                    return Err(refused.error.clone().into());
+                }
+                unread
             }
             _ => None,
         };
-        let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng, verify);
         let mut recovery = Recovery {
             store: Some(inventory.store),
             config: inventory.config.clone(),
             unreadable: inventory.unreadable.keys().copied().collect(),
-            mended: match unread {
-                Some(Unread::Proof(range)) => vec![range],
-                Some(Unread::Parity) | None => Vec::new(),
-            },
+            mended,
             ..Recovery::default()
         };
+        if let Some(Unread::Proof(range)) = unread {
+            recovery.mended.push(range);
+        }
         let mut lost_proof = lost_proof(&inventory, &handles, &tail, from)?;
         if let Some(proof) = &lost_proof {
             let last = tail.last.at;
@@ -201,6 +209,12 @@ impl<D: Disk> Log<D> {
         if let Some(refused) = tail.refused.as_ref().filter(|_| unread.is_none() && !counts) {
             return Err(refused.error.clone().into());
         }
+        if !found(&tail).any(|found| found.at == verdict.proven)
+            && let Some(refusal) = refused_at(&inventory, &handles, verdict.proven)?
+        {
+            // An older note and an older list would bring back what was removed since.
+            return Err(refusal.into());
+        }
         recovery.torn = verdict.torn;
         if let Some(effective) = &verdict.effective {
             recovery.note.clone_from(&effective.commit.note);
@@ -209,7 +223,7 @@ impl<D: Disk> Log<D> {
         }
         log.note.clone_from(&recovery.note);
         log.durable = verdict.proven;
-        let proven = core::iter::once(&tail.last).chain(&tail.earlier).find(|found| found.at == verdict.proven);
+        let proven = found(&tail).find(|found| found.at == verdict.proven);
         log.durable_from = proven.map_or(verdict.proven.start_point(), FoundCommit::unproven_from);
 
         // What a checkpoint or a later commit proves is durable. Of this one it is only known that it can be read. That is
@@ -441,7 +455,7 @@ fn judge<D: Disk>(
         let effective = Some(last.clone());
         return Ok(Verdict { proven: last.at, kept: None, torn: None, effective, clean: false, torn_parity: false });
     }
-    let all = || core::iter::once(last).chain(&tail.earlier);
+    let all = || found(tail);
     let proven = all().map(|found| found.commit.proven).max().unwrap_or_default().max(checkpoint);
     let mut torn = None;
     for found in all().filter(|found| found.at > proven) {
@@ -456,6 +470,26 @@ fn judge<D: Disk>(
     }
     let effective = all().find(|found| found.at <= proven).cloned();
     Ok(Verdict { proven, kept: None, torn, effective, clean: false, torn_parity: false })
+}
+
+/// All commits that were found, newest first.
+fn found(tail: &Tail) -> impl Iterator<Item = &FoundCommit> {
+    core::iter::once(&tail.last).chain(&tail.earlier)
+}
+
+/// Why the disk does not let the commit be read that stands there, if it does not.
+fn refused_at<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    at: LogPosition,
+) -> Result<Option<DiskError>, LogError> {
+    // PA
+    let Some(present) = inventory.segments.get(&at.segment) else { return Ok(None) };
+    let mut record = vec![0; at.end.saturating_sub(at.commit).min(present.len.saturating_sub(at.commit)) as usize];
+    match fetch(&*handles.get(at.segment)?, u64::from(at.commit), &mut record)? {
+        Fetched::Unreadable(error) => Ok(Some(error)),
+        Fetched::Bytes(_) => Ok(None),
+    }
 }
 
 fn read_list<D: Disk>(inventory: &Inventory, handles: &Handles<D>, at: Location) -> Result<Option<Segments>, LogError> {

@@ -180,7 +180,10 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
                 }
                 Fetched::Unreadable(error) => {
                     self.window.clear();
-                    self.refused = (want == len).then_some(error);
+                    // What was refused on the way here stays refused, whatever can be read behind it.
+                    if want == len {
+                        self.refused = Some(error);
+                    }
                 }
             }
         }

@@ -17,8 +17,11 @@ use crate::env::{Disk, DiskError};
 use crate::planted::{Bug, planted};
 use std::collections::BTreeSet;
 
-/// How many commits in doubt are looked at: one, and one more for each crash in the middle of a recovery.
+/// How many commits in doubt of one segment are looked at.
 const CANDIDATES: usize = 64;
+/// And of all: one, and one more for each crash in the middle of a recovery. Where there were more, nobody could say whether the
+/// first of them was acknowledged.
+const CANDIDATES_OF_ALL: usize = 4096;
 
 /// The last commits of a log.
 #[derive(Debug)]
@@ -105,7 +108,7 @@ pub(super) fn find_tail<D: Disk>(
             proven = proven.max(commit.commit.proven);
             newest.push(commit);
         }
-        newest.truncate(CANDIDATES);
+        newest.truncate(CANDIDATES_OF_ALL);
     }
     if let Some(from) = from.filter(|_| !from_seen) {
         return Err(LogError::CheckpointAhead(from));

@@ -11,6 +11,7 @@ mod late_parity;
 mod reads;
 mod reclaim;
 mod refused;
+mod refused_end;
 mod rest;
 mod restored;
 mod rot;

@@ -67,7 +67,7 @@ pub(super) fn put<D: Disk>(log: &mut Log<D>, number: usize, len: usize) -> (Loca
     (location, log.commit(b"note").unwrap())
 }
 
-fn flip<D: Disk>(disk: &D, segment: SegmentId, offset: u32) {
+pub(super) fn flip<D: Disk>(disk: &D, segment: SegmentId, offset: u32) {
     let file = disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write).unwrap();
     let mut byte = [0];
     file.read_at(u64::from(offset), &mut byte).unwrap();

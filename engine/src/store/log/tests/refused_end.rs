@@ -1,0 +1,98 @@
+//! The disk refuses parts of a log's end for a while: nothing is decided by what cannot be read, and where all is known for
+//! all that, the log opens.
+
+use super::super::*;
+use super::basics::{SMALL, STORE, open_from, payload, rng};
+use super::crash_disk::{CrashDisk, Survival};
+use super::rotten_end::{flip, put};
+use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
+
+const SECTOR: u32 = 512;
+
+fn create(options: LogOptions) -> (CrashDisk, Log<CrashDisk>) {
+    let disk = CrashDisk::default();
+    let log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    (disk, log)
+}
+
+/// A sector that was refused was forgotten for one behind it that was refused, too, and needed by nobody: what had stood there
+/// was taken for torn.
+#[test]
+fn what_was_refused_stays_so_whatever_can_be_read_behind_it() {
+    let (disk, mut log) = create(LogOptions { segment_len: 128 << 10, parity_group_len: 4 << 10, ..SMALL });
+    let mut blobs = Vec::new();
+    for number in 0..16 {
+        blobs.push(log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 984)]).unwrap());
+    }
+    log.commit(b"note").unwrap();
+    drop(log);
+    assert_eq!((blobs[0].offset % SECTOR, blobs[1].offset % SECTOR), (0, 496), "a header in two sectors");
+    let name = blobs[0].segment.file_name();
+    let parity = blobs.windows(2).find(|pair| pair[1].offset - pair[0].offset > 2000).unwrap()[0].offset + 1008;
+    let sectors = [blobs[0].offset / SECTOR, parity.div_ceil(SECTOR) + 2].map(|sector| sector as usize);
+    sectors.iter().for_each(|sector| disk.spoil(name.as_str(), *sector));
+    let opened = open_from(&disk, None);
+    assert!(matches!(opened, Err(LogError::Disk(_))), "{:?}", opened.map(|(_, recovery, _)| recovery));
+    sectors.iter().for_each(|sector| disk.mend(name.as_str(), *sector));
+    assert_eq!(open_from(&disk, None).unwrap().2.len(), 16);
+}
+
+/// Where the commit is refused that a checkpoint proves, an older one knows neither its note nor what was removed since.
+#[test]
+fn no_older_list_counts_while_the_last_commit_is_refused() {
+    let (disk, mut log) = create(SMALL);
+    let (first, _) = put(&mut log, 1, 900);
+    log.roll().unwrap();
+    put(&mut log, 2, 900);
+    log.settle().unwrap();
+    log.remove(first.segment).unwrap();
+    let last = log.commit(b"another").unwrap();
+    drop(log);
+    let (name, sector) = (last.segment.file_name(), (last.end / SECTOR - 1) as usize);
+    disk.spoil(name.as_str(), sector);
+    for from in [Some(last), None] {
+        let opened = open_from(&disk, from);
+        assert!(matches!(opened, Err(LogError::Disk(_))), "{:?}", opened.map(|(_, recovery, _)| recovery));
+    }
+    disk.mend(name.as_str(), sector);
+    let (_, recovery, _) = open_from(&disk, Some(last)).unwrap();
+    assert_eq!((recovery.note.as_slice(), recovery.missing), (&b"another"[..], vec![]));
+}
+
+/// A bit that has rotted, which parity covers, does not keep a log from being opened whose proof is refused.
+#[test]
+fn a_log_that_rested_opens_without_its_proof_also_where_its_last_batch_has_rotted() {
+    for by_checkpoint in [false, true] {
+        let (disk, mut log) = create(SMALL);
+        let (blob, commit) = put(&mut log, 1, 900);
+        log.close().unwrap();
+        flip(&disk, blob.segment, blob.offset + 100);
+        let name = blob.segment.file_name();
+        disk.spoil(name.as_str(), disk.files()[name.as_str()].len() / SECTOR as usize - 1);
+        let (log, recovery, _) = open_from(&disk, by_checkpoint.then_some(commit)).unwrap();
+        assert_eq!((recovery.torn, recovery.damaged.len()), (None, 0), "{recovery:?}");
+        assert_eq!(log.read(blob).unwrap(), payload(1, 900), "by the checkpoint: {by_checkpoint}");
+    }
+}
+
+/// Each opening writes a copy of the batch in doubt, and the power fails before that is whole: the first is looked for
+/// however many there are.
+#[test]
+fn a_batch_is_found_behind_any_number_of_torn_copies() {
+    let (disk, mut log) = create(SMALL);
+    put(&mut log, 1, 900);
+    drop(log);
+    for _ in 0..80 {
+        // What another opening writes, as a power failure in its sync leaves it.
+        let other = disk.after_crash(Survival::Everything);
+        drop(open_from(&other, None).unwrap());
+        let (name, mut bytes) = other.files().into_iter().next_back().unwrap();
+        let commit = bytes.windows(4).position(|bytes| bytes == b"note").unwrap();
+        bytes.truncate(commit.next_multiple_of(SECTOR as usize));
+        let torn = bytes.windows(50).position(|bytes| bytes == &payload(1, 900)[300..350]).unwrap();
+        bytes[torn] ^= 4;
+        let file = disk.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::CreateNew).unwrap();
+        file.write_at(0, &[&bytes]).unwrap();
+    }
+    assert_eq!(open_from(&disk, None).unwrap().2.len(), 1);
+}
