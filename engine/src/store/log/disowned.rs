@@ -23,6 +23,10 @@ impl<D: Disk> Log<D> {
         let mut others = BTreeSet::new();
         let Some(stretches) = self.stretches(segment)? else { return Ok(None) };
         for (from, to) in stretches {
+            // What stands in one that cannot be read is not known, and it may be there again.
+            if self.absent.range(from.segment..=to.segment).next().is_some() {
+                return Ok(None);
+            }
             let between = self.segments.range(from.segment..=to.segment).map(|(id, _)| *id);
             for id in between.filter(|id| *id != segment && !self.condemned.contains(id)) {
                 let first = if id == from.segment { from.offset } else { FIRST_RECORD };
@@ -62,6 +66,17 @@ impl<D: Disk> Log<D> {
             Err(LogError::Disk(error)) if error.failure == DiskFailure::Crashed => Err(error.into()),
             Err(_) => Ok(true),
         }
+    }
+
+    /// Whether the first commit behind a segment says that nothing of it counts from `offset` on.
+    pub(super) fn ends_before(&self, segment: SegmentId, offset: u32) -> bool {
+        // PA
+        let Some(known) = self.segments.get(&segment) else { return false };
+        let what = super::Damage::Unknown;
+        let next = self.commit_after(&DamagedRange { segment, from: offset, to: known.len, what });
+        let ends_there =
+            |next: Commit| next.proven.end_point() == Point { segment, offset } && segment < next.first.segment;
+        next.is_ok_and(|next| next.is_some_and(ends_there))
     }
 
     /// The commit that follows a place; `None` also if something between them is damaged, where another may have stood.
@@ -118,6 +133,9 @@ impl<D: Disk> Log<D> {
             any = true;
             // A damaged commit of another segment is known for one by this alone.
             let before = commit.proven;
+            if self.absent.contains(&before.segment) {
+                return Ok(None);
+            }
             if before.segment != segment && !self.stands(before)? {
                 stretches.push((before.start_point(), before.end_point()));
             }

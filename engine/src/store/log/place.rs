@@ -98,7 +98,7 @@ impl Damages {
         // PA
         if self.told.len() < self.limit as usize {
             self.told.push(range);
-        } else if range.what.hides() || range.what.kind() == Some(super::RecordKind::Commit) {
+        } else if range.what.hides() {
             self.untold = Some(self.untold.map_or(range.segment, |first| first.min(range.segment)));
         }
     }
@@ -138,21 +138,19 @@ impl Damage {
         }
     }
 
-    /// Whether versions or deletions may have stood there, or something that may be read after all.
+    /// Whether something may have stood there that an index is told of. Also a slice: what the disk refuses now it may give later,
+    /// and what cannot be restored for that is restored then. Or a commit: it may disown what the index was told of.
     pub(crate) const fn hides(self) -> bool {
         // PA
         match self {
             Self::SegmentHeader | Self::Covered => false,
             Self::Unknown | Self::Unreadable => true,
-            Self::Record(kind) => kind.is_content() && !matches!(kind, super::RecordKind::Slice),
-            // Also a slice: the index lacks it, and what the disk refuses now it may give later. Or a commit: it may disown what
-            // the index was told of.
-            Self::Refused(kind) => kind.is_content() || matches!(kind, super::RecordKind::Commit),
+            Self::Record(kind) | Self::Refused(kind) => kind.is_content() || matches!(kind, super::RecordKind::Commit),
         }
     }
 
     /// Whether the disk refused to read, and a later look may be granted.
-    pub(super) const fn is_refusal(self) -> bool {
+    pub(crate) const fn is_refusal(self) -> bool {
         matches!(self, Self::Refused(_) | Self::Unreadable)
     }
 }
@@ -172,17 +170,13 @@ mod tests {
         }
         let told = damages.told.clone();
         assert_eq!((told.len(), damages.untold), (2, None));
-        for what in [
-            Damage::SegmentHeader,
-            Damage::Record(RecordKind::Slice),
-            Damage::Record(RecordKind::Parity),
-            Damage::Refused(RecordKind::Footer),
-        ] {
+        for what in [Damage::SegmentHeader, Damage::Record(RecordKind::Parity), Damage::Refused(RecordKind::Footer)] {
             damages.note(at(3, 0, what));
             assert_eq!(damages.untold, None, "{what:?}");
         }
         for (segment, what, first) in [
             (7, Damage::Record(RecordKind::Commit), 7),
+            (9, Damage::Record(RecordKind::Slice), 7),
             (8, Damage::Unreadable, 7),
             (6, Damage::Refused(RecordKind::Slice), 6),
             (5, Damage::Record(RecordKind::Tombstone), 5),

@@ -209,7 +209,7 @@ impl<D: Disk> Log<D> {
         if let Some(refused) = tail.refused.as_ref().filter(|_| unread.is_none() && !counts) {
             return Err(refused.error.clone().into());
         }
-        if !found(&tail).any(|found| found.at == verdict.proven)
+        if verdict.effective.as_ref().is_none_or(|effective| effective.at < verdict.proven)
             && let Some(refusal) = refused_at(&inventory, &handles, verdict.proven)?
         {
             // An older note and an older list would bring back what was removed since.

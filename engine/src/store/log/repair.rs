@@ -92,8 +92,13 @@ impl<D: Disk> Log<D> {
             return Err(damaged("the bytes offered are not the record's"));
         }
         let record = [payload, padding(header.len)].concat();
+        let is_active = self.active.as_ref().is_some_and(|active| active.id == location.segment);
         let mut restored = Restored::new(file.clone(), end);
         restored.learn(location.offset + HEADER_LEN as u32, &record, Damage::Record(header.kind))?;
+        if restored.reaches_beyond(location.offset, header.record_len()) && !self.is_covered(location.segment) {
+            // A power failure may tear all of a sector that is being written.
+            return Err(damaged("what stands beside it is covered by no parity yet"));
+        }
         let written = restored.write(location.segment, self.unproven_from(location.segment));
         if !matches!(&written, Ok(written) if written.is_nothing()) {
             self.sync(&file)?;
@@ -103,7 +108,6 @@ impl<D: Disk> Log<D> {
             return Err(refusal.unwrap_or_else(|| damaged("what stands beside it can be neither read nor restored")));
         }
         // What was rotten in it may be why it has no parity yet.
-        let is_active = self.active.as_ref().is_some_and(|active| active.id == location.segment);
         if !is_active
             && !self.unsealed.contains(&location.segment)
             && !self.ends_with_footer(location.segment).unwrap_or(false)
@@ -111,6 +115,14 @@ impl<D: Disk> Log<D> {
             self.unsealed.insert(location.segment);
         }
         Ok(())
+    }
+
+    /// Whether parity covers all that stands in a segment, but the last commit perhaps.
+    fn is_covered(&self, segment: SegmentId) -> bool {
+        match self.active.as_ref().filter(|active| active.id == segment) {
+            Some(active) => active.cover.estimated_len() == 0,
+            None => self.ends_with_footer(segment).unwrap_or(false),
+        }
     }
 
     /// A segment's file, and how much of the segment is in it.
@@ -224,11 +236,11 @@ impl<F: DiskFile> Patient<'_, F> {
         let (block_len, stripes) = (list.block_len as usize, list.stripes as usize);
         let (mut data, mut refused) = (Vec::with_capacity(list.data_len() as usize), Vec::new());
         for (offset, len) in &list.extents {
-            refused.extend(self.append_readable(&mut data, *offset, *len as usize, block_len)?);
+            refused.extend(self.append_readable(&mut data, *offset, *len as usize)?);
         }
         data.resize(list.data_blocks() * block_len, 0);
         let payload_at = list.parity + HEADER_LEN as u32;
-        self.append_readable(&mut data, payload_at, stripes * block_len, block_len)?;
+        self.append_readable(&mut data, payload_at, stripes * block_len)?;
 
         let intact = |data: &[u8], index: usize| {
             let block = data.get(index * block_len..(index + 1) * block_len);
@@ -272,15 +284,9 @@ impl<F: DiskFile> Patient<'_, F> {
         self.write_record(RecordKind::ParityList, list.second_list, &payload)
     }
 
-    /// Reads piece by piece, so that a sector that cannot be read costs no more than the block it is in. Returns where it has
+    /// Reads sector by sector, so that one that cannot be read costs no more than the blocks it is in. Returns where it has
     /// put zeros for that.
-    fn append_readable(
-        &self,
-        to: &mut Vec<u8>,
-        offset: u32,
-        len: usize,
-        piece: usize,
-    ) -> Result<Vec<Range<usize>>, LogError> {
+    fn append_readable(&self, to: &mut Vec<u8>, offset: u32, len: usize) -> Result<Vec<Range<usize>>, LogError> {
         // PA
         let mut refused = Vec::new();
         let whole = bytes_at(self.restored.file(), offset, len)?;
@@ -290,9 +296,9 @@ impl<F: DiskFile> Patient<'_, F> {
         }
         let mut at = 0;
         while at < len {
-            let want = piece.min(512).min(len - at);
-            let bytes = bytes_at(self.restored.file(), offset + at as u32, want)?;
-            match bytes {
+            let place = offset + at as u32;
+            let want = (SECTOR_LEN - u64::from(place) % SECTOR_LEN).min((len - at) as u64) as usize;
+            match bytes_at(self.restored.file(), place, want)? {
                 Some(bytes) => to.extend_from_slice(&bytes),
                 None => {
                     refused.push(to.len()..to.len() + want);

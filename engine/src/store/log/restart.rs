@@ -78,7 +78,7 @@ impl<D: Disk> Log<D> {
         let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
         let group_len = self.options.parity_group_len;
         let mut active = Active::new(at.segment, Arc::new(file), segment.binding, at.end, group_len);
-        let TakenUp { intact, covered } = take_up(&mut active, self.verify)?;
+        let TakenUp { intact, covered, .. } = take_up(&mut active, self.verify)?;
         // A segment that is damaged is left as it is; the next append starts another.
         if intact {
             self.has_content = true;

@@ -90,6 +90,17 @@ impl<F: DiskFile> Restored<F> {
         self.spare.push(range);
     }
 
+    /// Whether a sector in which anything is to be written holds what is no part of a record.
+    pub(super) fn reaches_beyond(&self, offset: u32, record_len: u64) -> bool {
+        // PA
+        let record = u64::from(offset)..u64::from(offset).saturating_add(record_len);
+        self.known.iter().any(|(at, fragment)| {
+            let (from, to) = (u64::from(*at), u64::from(*at) + fragment.bytes.len() as u64);
+            from / SECTOR_LEN * SECTOR_LEN < record.start
+                || to.next_multiple_of(SECTOR_LEN).min(u64::from(self.end)) > record.end
+        })
+    }
+
     /// Whether anything is to be written in a physical sector in which some of these bytes stand.
     pub(super) fn is_beside(&self, range: &Range<u32>) -> bool {
         let from = u64::from(range.start) / PHYSICAL_LEN * PHYSICAL_LEN;

@@ -138,8 +138,16 @@ impl<D: Disk> Log<D> {
             Ok(file) => Arc::new(file),
             Err(error) => return self.not_now(id, error),
         };
-        let mut left = Active::new(id, file, segment.binding, segment.len, self.options.parity_group_len);
-        if !take_up(&mut left, self.verify)?.intact || left.footer.is_sealed() {
+        let behind =
+            |written| Active::new(id, file.clone(), segment.binding.clone(), written, self.options.parity_group_len);
+        let mut left = behind(segment.len);
+        let mut taken_up = take_up(&mut left, self.verify)?;
+        // What a crash has left of parity, and of nothing else: what follows says that history ends before.
+        if let Some(from) = taken_up.damaged_from.filter(|from| self.ends_before(id, *from)) {
+            left = behind(from);
+            taken_up = take_up(&mut left, self.verify)?;
+        }
+        if !taken_up.intact || left.footer.is_sealed() {
             return Ok(Sealing::NotNow);
         }
         // What was copied elsewhere may still stand behind its end, and must not shine through what is written there.
@@ -280,6 +288,8 @@ pub(super) fn cover_record(
 pub(super) struct TakenUp {
     /// It is undamaged.
     pub(super) intact: bool,
+    /// Where not, and no read was refused: from where on no records can be found.
+    pub(super) damaged_from: Option<u32>,
     /// Parity covers all of it but the commit that says so.
     pub(super) covered: bool,
 }
@@ -350,7 +360,7 @@ impl ParityRun {
 /// [`LogError::Disk`].
 pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Result<TakenUp, LogError> {
     // PA
-    const DAMAGED: TakenUp = TakenUp { intact: false, covered: false };
+    const DAMAGED: TakenUp = TakenUp { intact: false, damaged_from: None, covered: false };
     let mut uncovered = Vec::new();
     // The parity behind the last other record, and whether some of it is torn.
     let (mut parity, mut torn) = (None::<ParityRun>, false);
@@ -365,6 +375,9 @@ pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Re
             {
                 torn = true;
                 continue;
+            }
+            Item::Damaged { from, refused: None, .. } => {
+                return Ok(TakenUp { damaged_from: Some(from), ..DAMAGED });
             }
             Item::Damaged { .. } => return Ok(DAMAGED),
         };
@@ -406,5 +419,5 @@ pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Re
         }
         cover_record(&mut active.cover, offset, &header.encode(&binding, offset), &header, &[payload]);
     }
-    Ok(TakenUp { intact: true, covered })
+    Ok(TakenUp { intact: true, damaged_from: None, covered })
 }

@@ -1,6 +1,7 @@
 //! One log, no faults.
 
 use super::super::*;
+use super::crash_disk::CrashDisk;
 use crate::env::{Disk, DiskFile, FileName, MemoryDisk, OpenMode, Volume};
 use core::ops::ControlFlow;
 
@@ -336,6 +337,13 @@ fn limits_are_refused_and_change_nothing() {
 }
 
 /// Only the commit after them says that records of a batch that was given up never were.
+fn bytes_of(disk: &MemoryDisk, name: &FileName) -> Vec<u8> {
+    let file = disk.open(Volume::Blocks, name, OpenMode::Read).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut bytes).unwrap();
+    bytes
+}
+
 #[test]
 fn a_commit_is_needed_as_long_as_there_is_what_it_disowns() {
     let disk = MemoryDisk::new();
@@ -363,15 +371,27 @@ fn a_commit_is_needed_as_long_as_there_is_what_it_disowns() {
     // What happens if it goes nevertheless.
     let copy = MemoryDisk::new();
     for name in disk.list(Volume::Blocks).unwrap() {
-        let file = disk.open(Volume::Blocks, &name, OpenMode::Read).unwrap();
-        let mut bytes = vec![0; file.len().unwrap() as usize];
-        file.read_at(0, &mut bytes).unwrap();
-        copy.open(Volume::Blocks, &name, OpenMode::CreateNew).unwrap().write_at(0, &[&bytes]).unwrap();
+        let file = copy.open(Volume::Blocks, &name, OpenMode::CreateNew).unwrap();
+        file.write_at(0, &[&bytes_of(&disk, &name)]).unwrap();
     }
     let mut other = open(&copy).0;
     other.remove(after.segment).unwrap();
     other.close().unwrap();
     assert!(open(&copy).2.iter().any(|(location, ..)| *location == given_up));
+    // Nor may it while the disk refuses what that is.
+    let refusing = CrashDisk::default();
+    for name in disk.list(Volume::Blocks).unwrap() {
+        let bytes = bytes_of(&disk, &name);
+        refusing.open(Volume::Blocks, &name, OpenMode::CreateNew).unwrap().write_at(0, &[&bytes]).unwrap();
+        (0..bytes.len().div_ceil(512))
+            .filter(|_| name == kept.segment.file_name())
+            .for_each(|sector| refusing.spoil(name.as_str(), sector));
+    }
+    let other = open(&refusing).0;
+    assert_eq!(
+        (other.absent().collect::<Vec<_>>(), other.disowned_by(after.segment).unwrap()),
+        (vec![kept.segment], None)
+    );
     log.remove(kept.segment).unwrap();
     assert_eq!(log.disowned_by(after.segment).unwrap(), Some([].into()));
     log.remove(after.segment).unwrap();

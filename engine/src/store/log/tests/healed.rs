@@ -300,3 +300,37 @@ fn a_footer_of_which_a_sector_is_left_is_made_anew_also_where_the_next_segment_i
 fn no_footer_is_made_where_nothing_of_one_is_left_and_the_next_segment_is_gone() {
     heal_footers_before_a_gap(1..260, |at, len| Some(at..at + len), false);
 }
+
+/// Sectors that are refused take no more blocks with them than those that they hold bytes of, wherever what parity covers begins
+/// and ends.
+#[test]
+fn as_many_sectors_side_by_side_as_parity_reaches_over_are_restored_wherever_they_stand() {
+    let mut tried = 0;
+    for (one, other, blob) in (0..400).map(|at| (100 + at * 37 % 700, 150 + at * 113 % 900, 1000 + at * 16)) {
+        let disk = CrashDisk::default();
+        let options = LogOptions { segment_len: 1 << 20, parity_group_len: 1 << 20, ..SMALL };
+        let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+        for prefix in [one, other] {
+            let bytes = payload(1, prefix + 5000);
+            log.append(RecordKind::Slice, RecordFlags::SPREAD, &[&bytes[..prefix], &bytes[prefix..]]).unwrap();
+        }
+        let blob = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, blob)]).unwrap();
+        // In the middle of a batch: what a commit ends ends with a sector.
+        log.roll().unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[b"behind"]).unwrap();
+        log.commit(b"note").unwrap();
+        log.settle().unwrap();
+        let name = blob.segment.file_name();
+        // The end of what parity covers, and the parity behind it.
+        let end = (blob.offset + 24 + blob.len.next_multiple_of(8)) as usize / SECTOR as usize;
+        let before = disk.files()[name.as_str()].clone();
+        (end..end + 8).for_each(|sector| disk.spoil(name.as_str(), sector));
+        let report = log.repair(blob.segment).unwrap();
+        assert!(report.refused.is_empty() && !report.healed.is_empty(), "{one} {other} {}: {report:?}", blob.len);
+        (end..end + 8).for_each(|sector| disk.mend(name.as_str(), sector));
+        let from = blob.offset as usize;
+        assert!(disk.files()[name.as_str()][from..] == before[from..]);
+        tried += 1;
+    }
+    assert_eq!(tried, 400);
+}

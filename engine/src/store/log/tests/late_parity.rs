@@ -224,3 +224,77 @@ fn a_record_of_several_groups_needs_no_parity_again() {
     }
     assert!(disk.files() == before, "the log grows with every opening");
 }
+
+/// A power failure may tear all of a sector that is being written: what stands beside the slice is covered by nothing yet.
+#[test]
+fn a_slice_is_not_mended_in_a_sector_that_holds_what_no_parity_covers() {
+    let (disk, slice, bytes) = killed_and_rotten();
+    let flipped = u64::from(slice.offset) + 600;
+    let mend = |at: u64| {
+        let file = disk.open(Volume::Blocks, &slice.segment.file_name(), OpenMode::Write).unwrap();
+        let mut byte = [0];
+        file.read_at(at, &mut byte).unwrap();
+        file.write_at(at, &[&[byte[0] ^ 1]]).unwrap();
+    };
+    // Not in its middle, but at its end, behind which a commit stands.
+    mend(flipped);
+    let end = u64::from(slice.offset) + 24 + bytes.len() as u64;
+    assert_ne!(end % 512, 0);
+    mend(end - 1);
+    let (mut log, _) = Log::open(disk.clone(), SMALL, None, &mut rng(), verify, &mut |_| Ok(())).unwrap();
+    disk.take_written();
+    assert!(matches!(log.rewrite_in_place(slice, &bytes), Err(LogError::Damaged { .. })));
+    assert_eq!(disk.take_written(), []);
+    // In its middle it may.
+    mend(end - 1);
+    mend(flipped);
+    log.rewrite_in_place(slice, &bytes).unwrap();
+    log.settle().unwrap();
+    // And everywhere once there is parity.
+    mend(end - 1);
+    log.rewrite_in_place(slice, &bytes).unwrap();
+    assert_eq!(log.read(slice).unwrap(), bytes);
+}
+
+/// Of the parity that a segment was given late a power failure has left a part that says nothing.
+#[test]
+fn a_segment_of_whose_late_parity_nothing_is_left_is_given_it_again() {
+    let (disk, slice, bytes) = killed_and_rotten();
+    let (mut log, _) = Log::open(disk.clone(), SMALL, None, &mut rng(), verify, &mut |_| Ok(())).unwrap();
+    let end = disk.files()[slice.segment.file_name().as_str()].len();
+    log.rewrite_in_place(slice, &bytes).unwrap();
+    let position = log.settle().unwrap();
+    drop(log);
+    let file = disk.open(Volume::Blocks, &slice.segment.file_name(), OpenMode::Write).unwrap();
+    let len = file.len().unwrap() as usize;
+    assert!(end < len);
+    file.write_at(end as u64, &[&vec![0; len - end]]).unwrap();
+    let (mut log, _) = Log::open(disk.clone(), SMALL, Some(position), &mut rng(), verify, &mut |_| Ok(())).unwrap();
+    log.settle().unwrap();
+    flip(&disk, slice);
+    assert!(!log.repair(slice.segment).unwrap().healed.is_empty());
+    assert_eq!(log.read(slice).unwrap(), bytes);
+}
+
+/// What has rotted at the end of a segment, of a batch that ends in the next, is not taken for such parity.
+#[test]
+fn no_record_is_cut_off_for_late_parity() {
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng(), verify).unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+    log.commit(b"first").unwrap();
+    let blob = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    log.roll().unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 900)]).unwrap();
+    log.commit(b"second").unwrap();
+    let position = log.settle().unwrap();
+    drop(log);
+    assert!(blob.segment < position.segment);
+    let file = disk.open(Volume::Blocks, &blob.segment.file_name(), OpenMode::Write).unwrap();
+    let len = file.len().unwrap() as usize;
+    file.write_at(u64::from(blob.offset), &[&vec![0; len - blob.offset as usize]]).unwrap();
+    let (mut log, _) = Log::open(disk.clone(), SMALL, Some(position), &mut rng(), verify, &mut |_| Ok(())).unwrap();
+    log.settle().unwrap();
+    assert_eq!(file.len().unwrap() as usize, len);
+    assert_eq!(log.repair(blob.segment).unwrap().lost.len(), 1);
+}
