@@ -337,6 +337,29 @@ fn what_is_not_understood_keeps_its_segment_and_whatever_it_may_refer_to() {
     drop(purged);
 }
 
+/// Who has keys does not forget it either, when another opening begins behind it.
+#[test]
+fn what_is_not_understood_is_kept_by_later_processes() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    fill(&mut node, 40);
+    node.close().unwrap();
+    let mut rng = EngineRng::from_seed([4; 32]);
+    let opened = Log::open(disk.clone(), LogOptions::default(), None, &mut rng, |_, _| true, &mut |_| Ok(()));
+    let (mut log, recovery) = opened.unwrap();
+    let strange = log.append(RecordKind::Blob, RecordFlags::NONE, &[&[0xee; 300]]).unwrap();
+    log.commit(&recovery.note).unwrap();
+    log.close().unwrap();
+    let file = FileName::new(format!("seg-{}.log", strange.segment)).unwrap();
+    for _ in 0..3 {
+        let (mut node, _) = open(&disk);
+        let report = compact(&mut node);
+        assert_eq!(report.seals_collected, 0);
+        assert!(disk.list(Volume::Blocks).unwrap().contains(&file), "{report:?}");
+        node.close().unwrap();
+    }
+}
+
 /// Where records of these kinds have their payload, in the only segment.
 fn payloads(bytes: &[u8], kinds: &[u8]) -> Vec<usize> {
     let at = (8192..bytes.len() - 24).step_by(8);

@@ -393,3 +393,43 @@ fn what_a_failed_write_leaves_is_not_taken_for_history() {
     }
     assert!(left > 0);
 }
+
+/// What a commit disowns may be a copy of what is alive. While that commit cannot be read, what the copy is of must not go.
+#[test]
+fn nothing_goes_for_a_copy_that_a_commit_disowns_which_is_refused() {
+    for compacts in [false, true] {
+        let disk = Picky::default();
+        create(&disk, limits(), 3).close().unwrap();
+        let mut rng = EngineRng::from_seed([4; 32]);
+        let mut records = Vec::new();
+        let opened = Log::open(disk.clone(), LogOptions::default(), None, &mut rng, |_, _| true, &mut |record| {
+            if record.kind == RecordKind::Blob {
+                records.push(record.payload.to_vec());
+            }
+            Ok(())
+        });
+        let (mut log, recovery) = opened.unwrap();
+        // A compaction that was given up has left a copy of the first. The next commit says so.
+        log.roll().unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&records[0]]).unwrap();
+        log.abandon();
+        log.roll().unwrap();
+        let said_in = log.append(RecordKind::Blob, RecordFlags::NONE, &[&records[1]]).unwrap().segment;
+        log.commit(&recovery.note).unwrap();
+        log.roll().unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&records[2]]).unwrap();
+        log.commit(&recovery.note).unwrap();
+        log.close().unwrap();
+        disk.drop_index();
+        disk.set(Refuse::File(format!("seg-{said_in}.log")));
+        let (mut node, opened) = open(&disk, limits());
+        assert!(!opened.damaged.is_empty());
+        if compacts {
+            node.ask(Request::Compact).unwrap();
+        }
+        node.close().unwrap();
+        disk.set(Refuse::Nothing);
+        let (mut node, _) = open(&disk, limits());
+        all_are_there(&mut node, 3);
+    }
+}

@@ -501,3 +501,72 @@ fn a_lost_seal_is_lost_still_where_what_was_sealed_again_did_not_come_to_a_commi
     put(&mut node, "again", bytes.clone());
     assert!(get(&mut node, "again").unwrap() == bytes);
 }
+
+/// A slice that could not be restored when the index was made, for another block of its stripe was refused for a while.
+#[test]
+fn a_slice_that_is_restored_later_is_known_again() {
+    let disk = MemoryDisk::new();
+    let config = config(&keyring(1), Coding::new(1, 0).unwrap(), node::CHUNKER);
+    let mut node = Local::create(disk.clone(), config, keyring(1), tight(), 1).unwrap();
+    let bytes = noise(1, 50_000);
+    put(&mut node, "a", bytes.clone());
+    put(&mut node, "b", noise(2, 50_000));
+    node.close().unwrap();
+    let name = disk.list(Volume::Blocks).unwrap().into_iter().next().unwrap();
+    let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+    let mut log = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut log).unwrap();
+    let marks = [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat();
+    let at = log.windows(marks.len()).position(|window| window == marks).unwrap() + 30;
+    // Two blocks of one stripe, of which one is sound again later.
+    let [slice, other] = [at, at + 4 * 4096];
+    [slice, other].iter().for_each(|at| file.write_at(*at as u64, &[&[!log[*at]]]).unwrap());
+    for name in disk.list(Volume::Index).unwrap() {
+        disk.remove(Volume::Index, &name).unwrap();
+    }
+    let (mut node, opened) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    assert_eq!(opened.damaged.len(), 1, "{opened:?}");
+    assert!(get(&mut node, "a").is_err());
+    file.write_at(other as u64, &[&[log[other]]]).unwrap();
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
+    assert!(report.lost.is_empty(), "{report:?}");
+    assert!(get(&mut node, "a").unwrap() == bytes);
+    node.ask(Request::Purge(PurgeTarget::Key(key("b")))).unwrap();
+    node.ask(Request::Compact).unwrap();
+    assert!(get(&mut node, "a").unwrap() == bytes);
+}
+
+/// Two slices of a seal that lie side by side have rotted, which the log's parity covers: who only looks does not call it lost, and
+/// who codes it anew has it made good first.
+#[test]
+fn what_the_logs_parity_covers_is_lost_for_nobody() {
+    for recodes in [false, true] {
+        let disk = MemoryDisk::new();
+        let mut node = create(&disk, tight());
+        let bytes = noise(1, 6_000);
+        put(&mut node, "a", bytes.clone());
+        node.close().unwrap();
+        let name = disk.list(Volume::Blocks).unwrap().into_iter().next().unwrap();
+        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+        let mut log = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut log).unwrap();
+        let marks = [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat();
+        let slices = log.windows(marks.len()).enumerate().filter(|(_, window)| *window == marks).map(|(at, _)| at);
+        // Three seals, slice by slice.
+        for at in slices.step_by(3).take(2).map(|at| at + 1000) {
+            file.write_at(at as u64, &[&[!log[at]]]).unwrap();
+        }
+        let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+        if recodes {
+            let reply = node.ask(Request::Recode(Coding::new(4, 2).unwrap())).unwrap();
+            let Reply::Recoded(report) = reply else { panic!("not recoded") };
+            assert_eq!((report.recoded, report.damaged), (3, vec![]));
+        } else {
+            let reply = node.ask(Request::Scrub { repair: false }).unwrap();
+            let Reply::Scrubbed(report) = reply else { panic!("no scrub") };
+            assert!(report.lost.is_empty() && !report.damage.is_empty(), "{report:?}");
+            assert!(report.damage.iter().all(|damage| damage.outcome == DamageOutcome::Healable), "{report:?}");
+        }
+        assert!(get(&mut node, "a").unwrap() == bytes);
+    }
+}

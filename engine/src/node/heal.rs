@@ -87,8 +87,8 @@ pub(super) struct Heal {
     pub(super) unseen: Unseen,
     /// Segments whose files are missing or hold nothing that can be read, and which of that it is.
     gone: BTreeMap<SegmentId, String>,
-    /// Segments in which something is not understood.
-    undecoded: BTreeSet<SegmentId>,
+    /// Segments in which something is not understood. Part of the checkpoint.
+    pub(super) undecoded: BTreeSet<SegmentId>,
     /// Segments in which anything was damaged when the index was made.
     damaged: BTreeSet<SegmentId>,
     /// Part of the checkpoint, too.
@@ -115,6 +115,12 @@ impl Heal {
     pub(super) fn may_hide_references(&self, has_keys: bool) -> bool {
         // PA
         self.unseen.hides_anything(has_keys) || !self.undecoded.is_empty()
+    }
+
+    /// Whether a commit cannot be read that may say of what the index knows that it never was.
+    pub(super) fn may_lack_commit(&self) -> bool {
+        // PA
+        self.unseen.may_lack_commit()
     }
 
     /// A place that may hold a version that is not known, and of which no scrub has said that it is lost.

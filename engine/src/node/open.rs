@@ -115,6 +115,8 @@ struct Checkpoint {
     doubted: BTreeSet<SealId>,
     /// There may be something that nothing refers to any more.
     to_sweep: bool,
+    /// Segments in which something is not understood.
+    undecoded: BTreeSet<SegmentId>,
 }
 
 impl Limits {
@@ -289,7 +291,9 @@ impl<D: Disk> Engine<D> {
             }
             break (log, recovery, replay);
         };
-        let Replay { clock, policy, mut content, replayed, mut damaged, undecoded, purges, .. } = replay;
+        let Replay { clock, policy, mut content, replayed, mut damaged, mut undecoded, purges, .. } = replay;
+        let before = checkpoint.iter().flat_map(|known| &known.undecoded).copied();
+        undecoded.extend(before.filter(|segment| log.has(*segment)));
         for (segment, bytes) in &recovery.dead_bytes {
             *content.entry(*segment).or_default() += bytes;
         }
@@ -411,6 +415,7 @@ impl<D: Disk> Engine<D> {
             lost: self.heal.lost.clone(),
             doubted: self.upkeep.doubted().clone(),
             to_sweep: self.upkeep_is_behind(),
+            undecoded: self.heal.undecoded.clone(),
         };
         let bytes = match borsh::to_vec(&checkpoint) {
             Ok(bytes) => bytes,

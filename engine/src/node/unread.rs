@@ -16,11 +16,24 @@ struct Unread {
     from: u32,
     to: u32,
     what: String,
+    may_hold: MayHold,
     /// A scrub has tried to heal it, and has named it as lost.
     given_up: bool,
     /// A scan of its segment could read it, for which the index was made anew, and that could not.
     #[borsh(skip)]
     contradicted: bool,
+}
+
+/// What may stand in such a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+enum MayHold {
+    Anything,
+    /// Nothing but a version, a deletion, or what belongs to one.
+    Version,
+    /// Nothing but a slice: no version is missed for it, nor what one refers to.
+    Slice,
+    /// Nothing but a commit, which may say of what the index was told of that it never was.
+    Commit,
 }
 
 /// All that the index has not seen. Part of the checkpoint.
@@ -123,10 +136,19 @@ impl Unseen {
         repair(log, &ranges)
     }
 
-    /// Whether there may be something that no scrub has named as lost, or anything at all.
+    /// Whether there may be something but slices that no scrub has named as lost, or anything at all.
     pub(super) fn hides_anything(&self, but_given_up: bool) -> bool {
         // PA
-        self.untold.is_some() || self.places.iter().any(|place| !(but_given_up && place.given_up))
+        let hides = |place: &Unread| place.may_hold != MayHold::Slice && !(but_given_up && place.given_up);
+        self.untold.is_some() || self.places.iter().any(hides)
+    }
+
+    /// Whether a commit may be missing: if it is read again, it may disown what is taken for history now, and what was alive
+    /// before that is so again.
+    pub(super) fn may_lack_commit(&self) -> bool {
+        // PA
+        let may = |place: &Unread| matches!(place.may_hold, MayHold::Anything | MayHold::Commit) && !place.given_up;
+        self.untold.is_some() || self.places.iter().any(may)
     }
 
     /// Whether a segment may hold something that no scrub has named as lost.
@@ -145,10 +167,12 @@ impl Unseen {
         self.untold.is_some()
     }
 
-    /// A place, for people: any, or one of which no scrub has said that it is lost.
+    /// A place, for people, in which a version or a deletion may stand: any, or one of which no scrub has said that it is lost.
     pub(super) fn a_place(&self, but_given_up: bool) -> Option<String> {
         // PA
-        let named = self.places.iter().find(|place| !(but_given_up && place.given_up)).map(|place| place.what.clone());
+        let may = |place: &Unread| matches!(place.may_hold, MayHold::Anything | MayHold::Version);
+        let hides = |place: &&Unread| may(place) && !(but_given_up && place.given_up);
+        let named = self.places.iter().find(hides).map(|place| place.what.clone());
         named.or_else(|| self.untold.map(untold))
     }
 
@@ -218,7 +242,21 @@ impl Unseen {
 
 impl Unread {
     fn at(range: &DamagedRange, what: String) -> Self {
-        Self { segment: range.segment, from: range.from, to: range.to, what, given_up: false, contradicted: false }
+        let may_hold = match range.what.kind() {
+            Some(RecordKind::Slice) => MayHold::Slice,
+            Some(RecordKind::Commit) => MayHold::Commit,
+            Some(_) => MayHold::Version,
+            None => MayHold::Anything,
+        };
+        Self {
+            segment: range.segment,
+            from: range.from,
+            to: range.to,
+            what,
+            may_hold,
+            given_up: false,
+            contradicted: false,
+        }
     }
 }
 

@@ -106,6 +106,9 @@ pub(super) enum UpkeepJob {
         seal: SealId,
         /// Where its slices were read.
         row: SealRow,
+        coding: Coding,
+        /// They were read once more, after their segments were mended.
+        again: bool,
     },
     /// Slices to be moved: of which seal, and where they stand.
     Move(Vec<(SealId, Location)>),
@@ -381,7 +384,14 @@ impl<D: Disk> Engine<D> {
                 };
                 self.mended(seal, repair, &row, result, report)
             }
-            (UpkeepJob::Recode { seal, row }, JobOutcome::Recoded(result)) => {
+            (UpkeepJob::Recode { seal, coding, again: false, .. }, JobOutcome::Recoded(Err(_))) => {
+                let healed = self.heal_for_mending(&seal);
+                healed.and_then(|()| self.seal_row(&seal)).and_then(|row| match row {
+                    Some(row) => self.recode(seal, row, coding, true),
+                    None => Ok(()),
+                })
+            }
+            (UpkeepJob::Recode { seal, row, .. }, JobOutcome::Recoded(result)) => {
                 let report = match &mut task {
                     Some(Task::Recode { report, .. }) => Some(report),
                     _ => None,

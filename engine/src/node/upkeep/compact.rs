@@ -228,6 +228,8 @@ impl<D: Disk> Engine<D> {
         if !stage.only_mostly_dead {
             self.log.roll().map_err(|error| self.log_failure(error))?;
         }
+        // What is alive may be a copy that a commit disowns which cannot be read now; and what it is of is all there is then.
+        let may_go = !self.heal.may_lack_commit();
         let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
         self.each_live(&mut |location| *live.entry(location.segment).or_default() += u64::from(location.len))?;
         let mut victims = VecDeque::new();
@@ -236,7 +238,7 @@ impl<D: Disk> Engine<D> {
             let content = self.content.get(&segment.id).copied().unwrap_or_else(|| u64::from(segment.len));
             let worth = if stage.only_mostly_dead { alive * 2 < content } else { alive < content };
             let in_doubt = self.heal.may_hide_records(segment.id, self.keys.is_some());
-            if segment.sealed && worth && !in_doubt {
+            if segment.sealed && worth && !in_doubt && may_go {
                 victims.push_back(segment.id);
             }
         }
@@ -401,6 +403,7 @@ impl<D: Disk> Engine<D> {
         mut stage: Option<&mut Stage>,
     ) -> Result<(), Failure> {
         // PA
+        let mut moved = Vec::new();
         for ((seal, place), slice) in places.into_iter().zip(slices) {
             let slice = match slice {
                 Ok(slice) => slice,
@@ -416,10 +419,13 @@ impl<D: Disk> Engine<D> {
             // A seal that was collected, mended elsewhere or coded anew meanwhile needs none of these.
             let Some(row) = self.seal_row(&seal)?.filter(|row| row.is_coded_as(&slice.header)) else { continue };
             if row.slices.get(usize::from(slice.header.index().0)) == Some(&Some(place)) {
-                self.batch.seals.insert(seal, row);
-                self.batch.moves = true;
-                self.window.add_moved(seal, vec![slice]);
+                moved.push((seal, row, slice));
             }
+        }
+        for (seal, row, slice) in moved {
+            self.batch.seals.insert(seal, row);
+            self.batch.moves = true;
+            self.window.add_moved(seal, vec![slice]);
         }
         if self.window.len() >= self.limits.window_len {
             self.flush_window()?;

@@ -237,9 +237,10 @@ impl<D: Disk> Engine<D> {
                 continue;
             } else if self.log.held_commit(range).map_err(|error| self.log_failure(error))? {
                 // Which is proven by the next. What it disowned is known when the disk gives it again.
-                match range.what {
-                    log::Damage::Refused(_) => drop(self.give_up(range)),
-                    _ => self.heal.unseen.hides_nothing(range),
+                if range.what.is_refusal() {
+                    self.give_up(range);
+                } else {
+                    self.heal.unseen.hides_nothing(range);
                 }
                 DamageOutcome::Harmless
             } else if range.what.kind() == Some(RecordKind::Slice) && !self.holds_needed_slice(range)? {

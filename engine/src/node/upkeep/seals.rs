@@ -214,7 +214,13 @@ impl<D: Disk> Engine<D> {
             mended.slices.retain(|slice| stands(&row, slice).is_some());
         }
         // What a batch holds, or held, may be given up with it, and says nothing of what stands in the log.
-        if !self.batch.seals.contains_key(&seal) && row == *read {
+        if !repair && result.is_err() {
+            // The log's parity may restore it, which who only looks does not try. Who mends does, and knows then.
+            self.upkeep.mend_later(seal);
+            if !self.upkeep.doubt(seal) {
+                self.heal.lost.overlook();
+            }
+        } else if !self.batch.seals.contains_key(&seal) && row == *read {
             // Also where nothing refers to it: what cannot be read now may, and comes back.
             if result.is_err() {
                 if self.is_needed(seal)? {
@@ -241,6 +247,9 @@ impl<D: Disk> Engine<D> {
             self.seal_reads(&seal);
         }
         let (place, outcome) = match result {
+            Err(error) if !repair && self.is_needed(seal)? && !self.is_sealed_again(seal, read)? => {
+                (error.to_string(), DamageOutcome::Healable)
+            }
             Err(error) if self.is_needed(seal)? && !self.is_sealed_again(seal, read)? => {
                 if let Some(report) = &mut report {
                     let owners = live_owners(&self.index, Target::Seal(seal));
@@ -410,10 +419,16 @@ impl<D: Disk> Engine<D> {
                 report.unchanged += 1;
                 continue;
             }
-            let slices = self.slices(&seal, &row)?;
-            self.run_upkeep(UpkeepJob::Recode { seal, row }, Job::Recode { seal, slices, coding });
+            self.recode(seal, row, coding, false)?;
         }
         Ok(more)
+    }
+
+    /// Has a seal coded anew.
+    pub(super) fn recode(&mut self, seal: SealId, row: SealRow, coding: Coding, again: bool) -> Result<(), Failure> {
+        let slices = self.slices(&seal, &row)?;
+        self.run_upkeep(UpkeepJob::Recode { seal, row, coding, again }, Job::Recode { seal, slices, coding });
+        Ok(())
     }
 
     /// Writes down that new seals are coded so from now on.
