@@ -146,14 +146,14 @@ impl Oracle {
                 demand!(P2, clean || excused, "a scrub found damage where nothing was damaged: {report:?}");
                 demand!(
                     P1,
-                    report.lost.is_empty() || self.beyond || excuse.damaged,
+                    report.lost.is_empty() || self.beyond || excuse.struck,
                     "a scrub calls versions lost: {report:?}"
                 );
             }
             (Request::Compact, Reply::Compacted(_)) => {}
             (Request::Recode(_), Reply::Recoded(report)) => {
-                let excused = report.damaged.is_empty() || excuse.damaged || self.beyond;
-                demand!(P1, excused, "a recoding found damage where nothing was damaged: {report:?}");
+                let excused = report.damaged.is_empty() || excuse.struck || self.beyond;
+                demand!(P1, excused, "a recoding gave up what the redundancy covers: {report:?}");
             }
             (_, reply) => return Err(wrong_answer(task, reply)),
         }

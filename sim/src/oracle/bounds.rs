@@ -8,9 +8,6 @@ const FAILED_LEN: usize = 64;
 
 /// Bytes of contents that the clients of one round have under way, at most: six operations of five values of 40,000 B.
 const CONTENTS_LEN: usize = 1_200_000;
-/// What one turn may bring beyond a limit that is looked at when the turn is over: a round's contents, sealed and coded, and
-/// what a step of upkeep moves.
-const TURN_LEN: usize = 4 << 20;
 /// Bytes of rows that one turn brings to the index, at most. Those of a sweep are most.
 const ROWS_LEN: usize = 512 << 10;
 /// Seals that may wait to be mended.
@@ -49,9 +46,10 @@ pub(crate) fn check(before: Moment, after: Moment, limits: &Limits) -> Result<()
     within("versions on their way in", held.uploads, limits.uploads)?;
     within("failed streams", held.failed_streams, limits.uploads.max(FAILED_LEN))?;
     within("bytes of contents", held.contents_len, if held.uploads == 0 { 0 } else { CONTENTS_LEN })?;
-    within("bytes of sealed chunks", held.window_len, limits.window_len.saturating_add(TURN_LEN))?;
+    // Who fills either empties it in the same turn.
+    within("bytes of sealed chunks", held.window_len, limits.window_len.saturating_sub(1))?;
     let batch_len = usize::try_from(held.batch_len).unwrap_or(usize::MAX);
-    within("bytes not committed", batch_len, limits.batch_len as usize + TURN_LEN)?;
+    within("bytes not committed", batch_len, (limits.batch_len as usize).saturating_sub(1))?;
     within("bytes of what was opened lately", held.cached_len, 2 * limits.body_cache_len)?;
     within("questions under way", held.questions, limits.requests.max(1))?;
     within("bytes on their way out", held.reads_len, limits.inflight_len)?;

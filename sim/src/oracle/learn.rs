@@ -148,6 +148,15 @@ impl Oracle {
                     }
                     // Where it was the log that was full, it never was.
                     Err(Failure::Full) if sight.excuse.full && sight.excuse.full_is_final => {}
+                    // What has merely rotted is made good for whoever writes on top of it.
+                    Err(failure @ Failure::Damaged { .. })
+                        if !sight.excuse.struck && !self.beyond && want.refusal.is_none() =>
+                    {
+                        return Err(Broken::new(
+                            Promise::P1,
+                            format!("{} failed within the redundancy: {failure}", describe(task)),
+                        ));
+                    }
                     Err(failure) if sight.excuse.covers(&failure) => unknown.push(want.clone()),
                     Err(failure) => self.check_refusal(task, want, &failure, &purging)?,
                 }

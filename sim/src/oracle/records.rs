@@ -30,20 +30,27 @@ pub(crate) fn is_of_log(disk: &FaultyDisk, name: &FileName, offset: u64) -> bool
 /// Returns how many pages of references there are.
 ///
 /// # Errors
-/// P3, with the dot that two records share; P8, with the seals that share a key; P7 when the log does not open.
+/// P3, with the dot that two records share; P8, with the seals that share a key, or the versions that share a salt; P7 when the log does not open.
 pub(crate) fn check(disk: &FaultyDisk) -> Result<u64, Broken> {
     let mut seen: BTreeMap<Dot, [u8; 32]> = BTreeMap::new();
     let mut twice = None;
     let mut pages = 0;
     let mut keys: BTreeMap<[u8; 32], SealId> = BTreeMap::new();
     let mut shared = None;
+    let mut salts: BTreeMap<[u8; 16], BlobId> = BTreeMap::new();
+    let mut salted_alike = None;
     let opened = open(disk, &mut |record| {
         pages += u64::from(record.kind == RecordKind::RefPage);
         // The same record may stand twice, as a compaction leaves it.
         let named = match record.kind {
-            RecordKind::Blob => BlobRecord::decode(&Bytes::copy_from_slice(record.payload))
-                .ok()
-                .map(|blob| (blob.dot, *blob.header.id().as_bytes())),
+            RecordKind::Blob => BlobRecord::decode(&Bytes::copy_from_slice(record.payload)).ok().map(|blob| {
+                let id = blob.header.id();
+                let other = *salts.entry(blob.wrap.salt).or_insert(id);
+                if other != id {
+                    salted_alike.get_or_insert((other, id));
+                }
+                (blob.dot, *id.as_bytes())
+            }),
             RecordKind::Tombstone => TombstoneRecord::decode(record.payload)
                 .ok()
                 .map(|tombstone| (tombstone.dot, *tombstone.signed.id().as_bytes())),
@@ -68,6 +75,10 @@ pub(crate) fn check(disk: &FaultyDisk) -> Result<u64, Broken> {
     opened?;
     if let Some((one, other)) = shared {
         return Err(Broken::new(Promise::P8, format!("two seals have one key: {one} and {other}")));
+    }
+    // The salt comes of the same stream as the key of the body.
+    if let Some((one, other)) = salted_alike {
+        return Err(Broken::new(Promise::P8, format!("the keys of two versions were drawn alike: {one} and {other}")));
     }
     match twice {
         Some(dot) => Err(Broken::new(Promise::P3, format!("two records are named {dot:?}"))),
