@@ -8,7 +8,7 @@ use bytes::Bytes;
 use node::{key, noise, value};
 use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 use ouroboros_engine::id::{BlobId, EngineRng};
-use ouroboros_engine::node::{Failure, Limits, PurgeTarget, PutSource, Reply, Request};
+use ouroboros_engine::node::{DamageOutcome, Failure, Limits, PurgeTarget, PutSource, Reply, Request};
 use ouroboros_engine::seal::Coding;
 use ouroboros_sim::disk::{CrashVariant, Damage, Fault, FaultPlan, FaultyDisk};
 use ouroboros_sim::local::{Local, config, keyring};
@@ -162,15 +162,22 @@ impl World {
     /// Some stretches cannot be read from now on.
     fn refuse(&mut self) -> Vec<(FileName, u64, Vec<u8>)> {
         let mut refused = Vec::new();
-        for _ in 0..1 + self.below(3) {
+        let few = self.below(3) == 0;
+        for _ in 0..1 + self.below(if few { 6 } else { 3 }) {
             let files = self.disk.files(Volume::Blocks);
-            let (name, len) = files[self.below(files.len() as u64) as usize].clone();
+            let newest = if few { files.len() as u64 - self.below(2).min(files.len() as u64 - 1) - 1 } else { 0 };
+            let chosen = if few { newest } else { self.below(files.len() as u64) };
+            let (name, len) = files[chosen as usize].clone();
             let whole = self.disk.contents(Volume::Blocks, &name).unwrap();
             let sectors = len / SECTOR;
             // The headers say to which store it belongs.
             let headers = if self.below(6) == 0 { 0 } else { 16 };
-            let from = headers + self.below(sectors.max(17) - headers);
-            let to = (from + 1 + self.below(80)).min(sectors);
+            let (from, most) = match few {
+                // What decides stands at the ends.
+                true => (sectors.saturating_sub(1 + self.below(16)).max(headers), 2),
+                false => (headers + self.below(sectors.max(17) - headers), 80),
+            };
+            let to = (from + 1 + self.below(most)).min(sectors);
             for sector in from..to {
                 let range = (sector * SECTOR) as usize..((sector + 1) * SECTOR) as usize;
                 let bytes = whole[range].to_vec();
@@ -274,7 +281,13 @@ fn play(world: &mut World) -> Result<(), String> {
     if !world.reopen(false) {
         return Err("it does not open after all".to_owned());
     }
-    world.check("after a compaction")
+    world.check("after a compaction")?;
+    match world.ask(Request::Scrub { repair: true }) {
+        Ok(Reply::Scrubbed(report)) if report.damage.iter().all(|damage| damage.outcome != DamageOutcome::Lost) => {
+            Ok(())
+        }
+        other => Err(format!("the last scrub: {other:?}")),
+    }
 }
 
 #[test]
