@@ -27,8 +27,10 @@ impl Oracle {
         {
             return self.check_excused(request, failure, excuse);
         }
-        // After a fault something may be hidden until a scrub; the oracle's own questions see to that.
-        let sure = !self.beyond && !excuse.struck;
+        // Something may be hidden until a scrub; the oracle's own questions see to that. And where something failed nobody may
+        // know yet what came of it.
+        let sure = !self.beyond && !excuse.blind;
+        let calm = &Calm { all: calm.all && !excuse.struck, but: calm.but.clone() };
         let of_key = |key: &KeyName| sure && (calm.all || calm.but.as_ref().is_some_and(|but| !but.contains(key)));
         let of_version = |id: &BlobId| self.model.versions.get(id).map_or(sure && calm.all, |it| of_key(&it.key));
         let single = sure && calm.all;

@@ -234,6 +234,8 @@ pub(crate) struct Excuse {
     pub(crate) damaged: bool,
     /// Faults alone: what has merely rotted is made good for whoever asks, and nobody is to notice.
     pub(crate) struck: bool,
+    /// And something may be hidden from the index for that, until a scrub.
+    pub(crate) blind: bool,
     /// Writes went elsewhere, or nowhere, once: the index that is asked may lack a page since.
     pub(crate) misplaced: bool,
     /// The power failed: damage to what nobody was told of may be reported, but nothing may be called lost.

@@ -78,9 +78,7 @@ impl World {
 
     /// A scrub heals what is rotten, and the next one, if there was anything, finds nothing.
     pub(super) fn heal(&mut self, node: usize) -> Result<(), Broken> {
-        if self.scrub(node, false)? {
-            self.scrub(node, true)?;
-        }
+        let is_left = self.scrub(node, false)? && self.scrub(node, true)?;
         self.nodes[node].rotten = false;
         let it = &mut self.nodes[node];
         let former = it.rot.take();
@@ -90,7 +88,8 @@ impl World {
         it.left_rot.extend(left);
         it.healed_rot.extend(healed);
         it.former_rot.extend(former);
-        it.torn = false;
+        // Where it names nothing, nothing is torn any more.
+        it.torn &= is_left;
         Ok(())
     }
 

@@ -349,8 +349,9 @@ impl World {
             if self.nodes[node].fresh && damage.outcome == DamageOutcome::Healed {
                 self.counts.reached(Sometimes::OpeningHealed);
             }
-            let it = &self.nodes[node];
             let of_index = damage.place.starts_with("the index");
+            self.nodes[node].blind |= of_index;
+            let it = &self.nodes[node];
             // What rotted and nothing refers to stays as it is until a compaction, or heals with what stands beside it.
             let is_left = it.left_rot.iter().any(|rot| rot.is_in_segment_of(&damage.place));
             let harmless = damage.outcome == DamageOutcome::Harmless && it.rotted_before

@@ -196,6 +196,8 @@ pub(super) struct Node {
     pub(super) wall_went_back: bool,
     /// The process has taken no turn yet.
     pub(super) fresh: bool,
+    /// Its index may lack something until a scrub: faults struck while it was opened, or the index was made anew since.
+    pub(super) blind: bool,
     /// The present process has no keys.
     pub(super) keyless: bool,
     /// The present process was asked to compact.
@@ -265,6 +267,7 @@ impl Node {
             was_full: false,
             wall_went_back: false,
             fresh: false,
+            blind: true,
             keyless: false,
             asked_to_compact: false,
             over: false,

@@ -209,6 +209,7 @@ impl World {
         let excused = it.is_excused() || self.budget.beyond;
         it.disk.pause(true);
         it.fresh = true;
+        it.blind = faulted;
         // Whatever filled up before nobody would be excused for now.
         it.disk.set_capacity(None);
         it.disk.set_index_capacity(None);

@@ -131,7 +131,7 @@ impl World {
         // Beyond the budget there is more than a scrub can heal.
         let has_room = it.tight == 0 && it.tight_index == 0;
         let unharmed = !it.has_faults() && !it.read_only && has_room && !self.budget.beyond;
-        if tasks.iter().any(mended) && it.rotten && ended.is_none() && unharmed {
+        if tasks.iter().any(mended) && (it.rotten || it.torn) && ended.is_none() && unharmed {
             // It is whole again, and the next place may rot.
             self.heal(node)?;
         }
@@ -205,6 +205,7 @@ impl World {
             faulted,
             damaged: it.has_damage() || it.rotten,
             struck: it.has_faults(),
+            blind: it.has_faults() && it.blind,
             misplaced: misplacing.into_iter().any(|fault| counts.of(fault) > 0),
             torn,
             rotted: it.rotted_before,
