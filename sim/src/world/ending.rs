@@ -9,7 +9,7 @@ use crate::sometimes::Sometimes;
 use crate::tape::place::FINALE;
 use bytes::Bytes;
 use ouroboros_engine::names::KeyName;
-use ouroboros_engine::node::{DamageOutcome, PurgeTarget, Put, PutOptions, PutSource, Reply, Request};
+use ouroboros_engine::node::{Damage, DamageOutcome, PurgeTarget, Put, PutOptions, PutSource, Reply, Request};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
@@ -46,10 +46,11 @@ impl World {
             let all = it.former_rot.iter().chain([rot]);
             records::check_slices(&it.disk, &|name, bytes| all.clone().any(|rot| rot.touches(name, bytes)))?;
         }
-        self.heal(node)?;
-        if self.nodes[node].rotted_before {
-            records::check_records(&self.nodes[node].disk)?;
-        }
+        let it = &self.nodes[node];
+        let sound = !it.is_excused() && !it.rotted_before;
+        let found = self.heal(node)?;
+        demand!(P2, !sound || found.is_empty(), "a scrub found damage where nothing was damaged: {found:?}");
+        records::check_records(&self.nodes[node].disk)?;
         if records::check(&self.nodes[node].disk)? > 0 {
             self.counts.reached(Sometimes::PagesNamed);
         }
@@ -76,9 +77,10 @@ impl World {
         self.forgets(node)
     }
 
-    /// A scrub heals what is rotten, and the next one, if there was anything, finds nothing.
-    pub(super) fn heal(&mut self, node: usize) -> Result<(), Broken> {
-        let is_left = self.scrub(node, false)? && self.scrub(node, true)?;
+    /// A scrub heals what is rotten, and the next one, if there was anything, finds nothing. What the first has found.
+    pub(super) fn heal(&mut self, node: usize) -> Result<Vec<Damage>, Broken> {
+        let found = self.scrub(node, false)?;
+        let is_left = !found.is_empty() && !self.scrub(node, true)?.is_empty();
         self.nodes[node].rotten = false;
         let it = &mut self.nodes[node];
         let former = it.rot.take();
@@ -90,11 +92,11 @@ impl World {
         it.former_rot.extend(former);
         // Where it names nothing, nothing is torn any more.
         it.torn &= is_left;
-        Ok(())
+        Ok(found)
     }
 
-    /// A scrub that repairs. Whether it found anything.
-    fn scrub(&mut self, node: usize, again: bool) -> Result<bool, Broken> {
+    /// A scrub that repairs. What it found.
+    fn scrub(&mut self, node: usize, again: bool) -> Result<Vec<Damage>, Broken> {
         let report = match self.must(node, &Request::Scrub { repair: true }, Promise::P6)? {
             Reply::Scrubbed(report) => report,
             other => return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to a scrub"))),
@@ -120,7 +122,7 @@ impl World {
         if !report.lost.is_empty() {
             return Err(Broken::new(Promise::P1, format!("a scrub calls versions lost: {:?}", report.lost)));
         }
-        Ok(!report.damage.is_empty())
+        Ok(report.damage)
     }
 
     fn stats(&mut self, node: usize) -> Result<(), Broken> {
