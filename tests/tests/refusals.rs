@@ -433,3 +433,24 @@ fn nothing_goes_for_a_copy_that_a_commit_disowns_which_is_refused() {
         all_are_there(&mut node, 3);
     }
 }
+
+/// What stood in a segment that is gone for good nobody waits for, once a scrub has said so: the next one may go.
+#[test]
+fn a_segment_behind_one_that_is_gone_can_be_compacted() {
+    let disk = Picky::default();
+    create(&disk, limits(), 60).close().unwrap();
+    let segments = disk.segments();
+    disk.inner.remove(Volume::Blocks, &FileName::new(segments[2].as_str()).unwrap()).unwrap();
+    let (mut node, _) = open(&disk, limits());
+    for number in 0..60 {
+        let _ = node.ask(Request::Purge(PurgeTarget::Key(key(&format!("k{number}")))));
+    }
+    node.ask(Request::Compact).unwrap();
+    assert!(disk.segments().contains(&segments[3]), "nobody has said yet that it is lost");
+    node.ask(Request::Scrub { repair: true }).unwrap();
+    for number in 0..60 {
+        let _ = node.ask(Request::Purge(PurgeTarget::Key(key(&format!("k{number}")))));
+    }
+    node.ask(Request::Compact).unwrap();
+    assert!(!disk.segments().contains(&segments[3]), "{:?}", disk.segments());
+}

@@ -540,7 +540,8 @@ fn a_slice_that_is_restored_later_is_known_again() {
 /// who codes it anew has it made good first.
 #[test]
 fn what_the_logs_parity_covers_is_lost_for_nobody() {
-    for recodes in [false, true] {
+    // In its payload, or its header.
+    for (recodes, at_byte) in [(false, 1000), (true, 1000), (false, 30), (true, 30)] {
         let disk = MemoryDisk::new();
         let mut node = create(&disk, tight());
         let bytes = noise(1, 6_000);
@@ -553,7 +554,7 @@ fn what_the_logs_parity_covers_is_lost_for_nobody() {
         let marks = [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat();
         let slices = log.windows(marks.len()).enumerate().filter(|(_, window)| *window == marks).map(|(at, _)| at);
         // Three seals, slice by slice.
-        for at in slices.step_by(3).take(2).map(|at| at + 1000) {
+        for at in slices.step_by(3).take(2).map(|at| at + at_byte) {
             file.write_at(at as u64, &[&[!log[at]]]).unwrap();
         }
         let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();

@@ -87,6 +87,8 @@ pub(super) struct Heal {
     pub(super) unseen: Unseen,
     /// Segments whose files are missing or hold nothing that can be read, and which of that it is.
     gone: BTreeMap<SegmentId, String>,
+    /// Segments of which nothing can be read, and of which a scrub of this process has said so.
+    pub(super) lost_segments: BTreeSet<SegmentId>,
     /// Segments in which something is not understood. Part of the checkpoint.
     pub(super) undecoded: BTreeSet<SegmentId>,
     /// Segments in which anything was damaged when the index was made.
@@ -117,10 +119,10 @@ impl Heal {
         self.unseen.hides_anything(has_keys) || !self.undecoded.is_empty()
     }
 
-    /// Whether a commit cannot be read that may say of what the index knows that it never was.
-    pub(super) fn may_lack_commit(&self) -> bool {
+    /// Whether a commit cannot be read, in a segment or behind it, that may say of what the index knows that it never was.
+    pub(super) fn may_lack_commit_behind(&self, segment: SegmentId) -> bool {
         // PA
-        self.unseen.may_lack_commit()
+        self.unseen.may_lack_commit_behind(segment)
     }
 
     /// A place that may hold a version that is not known, and of which no scrub has said that it is lost.
@@ -368,7 +370,10 @@ impl<D: Disk> Engine<D> {
         // PA
         let taken_up = self.log.take_up_absent().map_err(|error| self.log_failure(error))?;
         if !taken_up.is_empty() {
-            taken_up.iter().for_each(|segment| drop(self.heal.gone.remove(segment)));
+            for segment in &taken_up {
+                self.heal.gone.remove(segment);
+                self.heal.lost_segments.remove(segment);
+            }
             self.distrust_index();
         }
         Ok(taken_up)

@@ -143,12 +143,12 @@ impl Unseen {
         self.untold.is_some() || self.places.iter().any(hides)
     }
 
-    /// Whether a commit may be missing: if it is read again, it may disown what is taken for history now, and what was alive
-    /// before that is so again.
-    pub(super) fn may_lack_commit(&self) -> bool {
+    /// Whether a commit may be missing, in a segment or behind it: if it is read again, it may disown what is taken for history
+    /// now, and what was alive before that is so again. What is not remembered is not asked about: nothing would ever go.
+    pub(super) fn may_lack_commit_behind(&self, segment: SegmentId) -> bool {
         // PA
         let may = |place: &Unread| matches!(place.may_hold, MayHold::Anything | MayHold::Commit) && !place.given_up;
-        self.untold.is_some() || self.places.iter().any(may)
+        self.places.iter().any(|place| segment <= place.segment && may(place))
     }
 
     /// Whether a segment may hold something that no scrub has named as lost.

@@ -228,8 +228,6 @@ impl<D: Disk> Engine<D> {
         if !stage.only_mostly_dead {
             self.log.roll().map_err(|error| self.log_failure(error))?;
         }
-        // What is alive may be a copy that a commit disowns which cannot be read now; and what it is of is all there is then.
-        let may_go = !self.heal.may_lack_commit();
         let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
         self.each_live(&mut |location| *live.entry(location.segment).or_default() += u64::from(location.len))?;
         let mut victims = VecDeque::new();
@@ -237,8 +235,11 @@ impl<D: Disk> Engine<D> {
             let alive = live.get(&segment.id).copied().unwrap_or(0);
             let content = self.content.get(&segment.id).copied().unwrap_or_else(|| u64::from(segment.len));
             let worth = if stage.only_mostly_dead { alive * 2 < content } else { alive < content };
-            let in_doubt = self.heal.may_hide_records(segment.id, self.keys.is_some());
-            if segment.sealed && worth && !in_doubt && may_go {
+            // What is alive may be a copy that a commit disowns which cannot be read now; and what it is of, which stands before
+            // that, is all there is then.
+            let in_doubt = self.heal.may_hide_records(segment.id, self.keys.is_some())
+                || self.heal.may_lack_commit_behind(segment.id);
+            if segment.sealed && worth && !in_doubt {
                 victims.push_back(segment.id);
             }
         }
@@ -264,7 +265,9 @@ impl<D: Disk> Engine<D> {
                 all.remove(&segment);
                 continue;
             };
-            let sound = |older: &SegmentId| !self.heal.may_hide_records(*older, self.keys.is_some());
+            let sound = |older: &SegmentId| {
+                !self.heal.may_hide_records(*older, self.keys.is_some()) && !self.heal.may_lack_commit_behind(*older)
+            };
             due.extend(older.into_iter().filter(sound).filter(|older| all.insert(*older)));
         }
         Ok(all.into_iter().collect())
@@ -289,10 +292,12 @@ impl<D: Disk> Engine<D> {
     /// The segments that must go before this one; `None` if that cannot be known, even after an attempt to mend it.
     fn disowned_by(&mut self, segment: SegmentId) -> Result<Option<BTreeSet<SegmentId>>, Failure> {
         // PA
-        let mut known = self.log.disowned_by(segment).map_err(|error| self.log_failure(error))?;
+        let lost = &self.heal.lost_segments;
+        let mut known = self.log.disowned_by(segment, lost).map_err(|error| self.log_failure(error))?;
         // It is for no record that anybody asked for: any commit of the segment may be the one.
         if known.is_none() && self.heal_places([Location { segment, offset: 0, len: 0 }])? {
-            known = self.log.disowned_by(segment).map_err(|error| self.log_failure(error))?;
+            let lost = &self.heal.lost_segments;
+            known = self.log.disowned_by(segment, lost).map_err(|error| self.log_failure(error))?;
         }
         Ok(known)
     }

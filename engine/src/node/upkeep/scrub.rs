@@ -8,7 +8,7 @@ use crate::node::{Activity, Engine};
 use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
-use crate::store::index::{Blobs, Direction, Index, IndexError, Place, SealRow, Seals};
+use crate::store::index::{Blobs, Direction, Index, IndexError, Place, RefPages, SealRow, Seals};
 use crate::store::log::{self, DamagedRange, LogError, RecordKind, RecordView};
 use bytes::Bytes;
 use core::ops::{Bound, ControlFlow};
@@ -215,6 +215,7 @@ impl<D: Disk> Engine<D> {
         // PA
         for segment in self.log.absent().collect::<Vec<_>>() {
             self.give_up(&log::lost_whole(segment));
+            self.heal.lost_segments.insert(segment);
             let place = format!("segment {segment}: nothing of it can be read");
             report.damage.push(Damage { place, outcome: DamageOutcome::Lost });
         }
@@ -305,24 +306,7 @@ impl<D: Disk> Engine<D> {
             if row.purged {
                 continue;
             }
-            let whole = self.read_blob(id).and_then(|record| {
-                // The seals themselves were checked before; here it is asked whether they are there at all.
-                let header = record.header.header();
-                header.seals.iter().try_for_each(|seal| self.fetch(seal, false).map(drop))?;
-                for page in &header.ref_pages {
-                    match self.ref_page(*page) {
-                        Ok(page) => page.seals.iter().try_for_each(|seal| self.knows_enough_of(seal))?,
-                        Err(failure) if says_nothing_of_it(&failure) => return Err(failure),
-                        // It can be read without; what it names is never collected while it lives.
-                        Err(failure) => {
-                            let place = format!("version {id}: {failure}");
-                            report.damage.push(Damage { place, outcome: DamageOutcome::Lost });
-                        }
-                    }
-                }
-                Ok(())
-            });
-            if let Err(failure) = whole {
+            if let Err(failure) = self.scrub_version(id, report) {
                 if says_nothing_of_it(&failure) {
                     return Err(failure);
                 }
@@ -332,6 +316,40 @@ impl<D: Disk> Engine<D> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether all that a version refers to is there. The seals themselves were checked before. What the log's parity can restore
+    /// is restored, as for whoever reads.
+    fn scrub_version(&mut self, id: BlobId, report: &mut ScrubReport) -> Result<(), Failure> {
+        // PA
+        let record = self.read_blob(id)?;
+        let header = record.header.header();
+        for seal in &header.seals {
+            let mut fetched = self.fetch(seal, false);
+            if matches!(fetched, Err(Failure::Damaged { .. })) && self.heal_seal(seal)? {
+                fetched = self.fetch(seal, false);
+            }
+            fetched?;
+        }
+        for id_of_page in &header.ref_pages {
+            let mut page = self.ref_page(*id_of_page);
+            if matches!(page, Err(Failure::Damaged { .. })) {
+                let row = self.index.get::<RefPages>(id_of_page).map_err(|error| self.index_failure(error))?;
+                if self.heal_places(row.map(|row| row.location))? {
+                    page = self.ref_page(*id_of_page);
+                }
+            }
+            match page {
+                Ok(page) => page.seals.iter().try_for_each(|seal| self.knows_enough_of(seal))?,
+                Err(failure) if says_nothing_of_it(&failure) => return Err(failure),
+                // It can be read without; what it names is never collected while it lives.
+                Err(failure) => {
+                    let place = format!("version {id}: {failure}");
+                    report.damage.push(Damage { place, outcome: DamageOutcome::Lost });
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -14,17 +14,22 @@ use std::collections::BTreeSet;
 
 impl<D: Disk> Log<D> {
     /// The other segments in which records stand that a commit of this one has disowned: they go before it. `None` if a
-    /// commit of this one may be damaged: then nobody can say, and it stays until it is mended.
+    /// commit of this one may be damaged, or one of those others is absent and not given up as `lost`: then nobody can say, and it
+    /// stays until it is mended.
     ///
     /// # Errors
     /// [`LogError::NoSegment`], [`LogError::Disk`].
-    pub fn disowned_by(&self, segment: SegmentId) -> Result<Option<BTreeSet<SegmentId>>, LogError> {
+    pub fn disowned_by(
+        &self,
+        segment: SegmentId,
+        lost: &BTreeSet<SegmentId>,
+    ) -> Result<Option<BTreeSet<SegmentId>>, LogError> {
         // PA
         let mut others = BTreeSet::new();
-        let Some(stretches) = self.stretches(segment)? else { return Ok(None) };
+        let Some(stretches) = self.stretches(segment, lost)? else { return Ok(None) };
         for (from, to) in stretches {
             // What stands in one that cannot be read is not known, and it may be there again.
-            if self.absent.range(from.segment..=to.segment).next().is_some() {
+            if self.absent.range(from.segment..=to.segment).any(|absent| !lost.contains(absent)) {
                 return Ok(None);
             }
             let between = self.segments.range(from.segment..=to.segment).map(|(id, _)| *id);
@@ -103,7 +108,11 @@ impl<D: Disk> Log<D> {
 
     /// From where to where the commits of a segment have disowned everything, and where damaged ones stood that they prove;
     /// `None` if one of its own may be damaged.
-    fn stretches(&self, segment: SegmentId) -> Result<Option<Vec<(Point, Point)>>, LogError> {
+    fn stretches(
+        &self,
+        segment: SegmentId,
+        lost: &BTreeSet<SegmentId>,
+    ) -> Result<Option<Vec<(Point, Point)>>, LogError> {
         // PA
         let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
         let (file, end) = match self.active.as_ref().filter(|active| active.id == segment) {
@@ -133,7 +142,7 @@ impl<D: Disk> Log<D> {
             any = true;
             // A damaged commit of another segment is known for one by this alone.
             let before = commit.proven;
-            if self.absent.contains(&before.segment) {
+            if self.absent.contains(&before.segment) && !lost.contains(&before.segment) {
                 return Ok(None);
             }
             if before.segment != segment && !self.stands(before)? {

@@ -98,7 +98,8 @@ impl Damages {
         // PA
         if self.told.len() < self.limit as usize {
             self.told.push(range);
-        } else if range.what.hides() {
+        } else if range.what.hides() && !matches!(range.what, Damage::Record(super::RecordKind::Slice)) {
+            // Of slices that have merely rotted there may be many, which others make good.
             self.untold = Some(self.untold.map_or(range.segment, |first| first.min(range.segment)));
         }
     }
@@ -170,13 +171,17 @@ mod tests {
         }
         let told = damages.told.clone();
         assert_eq!((told.len(), damages.untold), (2, None));
-        for what in [Damage::SegmentHeader, Damage::Record(RecordKind::Parity), Damage::Refused(RecordKind::Footer)] {
+        for what in [
+            Damage::SegmentHeader,
+            Damage::Record(RecordKind::Slice),
+            Damage::Record(RecordKind::Parity),
+            Damage::Refused(RecordKind::Footer),
+        ] {
             damages.note(at(3, 0, what));
             assert_eq!(damages.untold, None, "{what:?}");
         }
         for (segment, what, first) in [
             (7, Damage::Record(RecordKind::Commit), 7),
-            (9, Damage::Record(RecordKind::Slice), 7),
             (8, Damage::Unreadable, 7),
             (6, Damage::Refused(RecordKind::Slice), 6),
             (5, Damage::Record(RecordKind::Tombstone), 5),

@@ -5,6 +5,7 @@ use super::parity::{ParityList, xor};
 use super::place::{Damage, DamagedRange};
 use super::reader::{Shown, show};
 use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
+use super::rest::Rest;
 use super::restored::{Outcome, Restored};
 use super::scan::{Fetched, Item, Scanner, fetch};
 use super::sectors::{SECTOR_LEN, bytes_at};
@@ -95,7 +96,7 @@ impl<D: Disk> Log<D> {
         let is_active = self.active.as_ref().is_some_and(|active| active.id == location.segment);
         let mut restored = Restored::new(file.clone(), end);
         restored.learn(location.offset + HEADER_LEN as u32, &record, Damage::Record(header.kind))?;
-        if restored.reaches_beyond(location.offset, header.record_len()) && !self.is_covered(location.segment) {
+        if restored.reaches_beyond(location.offset, header.record_len()) && !self.is_covered(location) {
             // A power failure may tear all of a sector that is being written.
             return Err(damaged("what stands beside it is covered by no parity yet"));
         }
@@ -117,11 +118,15 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Whether parity covers all that stands in a segment, but the last commit perhaps.
-    fn is_covered(&self, segment: SegmentId) -> bool {
-        match self.active.as_ref().filter(|active| active.id == segment) {
-            Some(active) => active.cover.estimated_len() == 0,
-            None => self.ends_with_footer(segment).unwrap_or(false),
+    /// Whether parity covers all that stands beside a record.
+    fn is_covered(&self, location: Location) -> bool {
+        // PA
+        match self.rest {
+            // The parity keeps the proof out of the sectors before it.
+            Rest::Proven(proof) if proof == self.durable && proof.segment == location.segment => {
+                location.offset < proof.commit
+            }
+            _ => self.ends_with_footer(location.segment).unwrap_or(false),
         }
     }
 

@@ -127,7 +127,10 @@ impl<'a, F: DiskFile> Scanner<'a, F> {
         let mut refused_to = 0;
         while at < self.end {
             let want = (self.end - at).min(JUMP_LEN as u64) as usize;
+            // What is looked at in passing may lie behind the next header.
+            let refused = self.refused.take();
             let window = if at < refused_to { None } else { self.view(at, want)?.map(|bytes| find_magic(bytes, 0)) };
+            self.refused = refused;
             let (found, behind) = match window {
                 Some(found) => (found, at.saturating_add(want as u64)),
                 None => {

@@ -4,6 +4,7 @@ use super::super::*;
 use super::crash_disk::CrashDisk;
 use crate::env::{Disk, DiskFile, FileName, MemoryDisk, OpenMode, Volume};
 use core::ops::ControlFlow;
+use std::collections::BTreeSet;
 
 pub(super) const STORE: StoreId = StoreId([3; 32]);
 pub(super) const SMALL: LogOptions = LogOptions {
@@ -362,9 +363,9 @@ fn a_commit_is_needed_as_long_as_there_is_what_it_disowns() {
     log.roll().unwrap();
     let last = put(&mut log, 4);
     log.commit(b"").unwrap();
-    assert_eq!(log.disowned_by(after.segment).unwrap(), Some([kept.segment].into()));
+    assert_eq!(log.disowned_by(after.segment, &BTreeSet::new()).unwrap(), Some([kept.segment].into()));
     assert_eq!(
-        log.disowned_by(last.segment).unwrap(),
+        log.disowned_by(last.segment, &BTreeSet::new()).unwrap(),
         Some([].into()),
         "a batch that begins after a roll disowns nothing"
     );
@@ -389,11 +390,11 @@ fn a_commit_is_needed_as_long_as_there_is_what_it_disowns() {
     }
     let other = open(&refusing).0;
     assert_eq!(
-        (other.absent().collect::<Vec<_>>(), other.disowned_by(after.segment).unwrap()),
+        (other.absent().collect::<Vec<_>>(), other.disowned_by(after.segment, &BTreeSet::new()).unwrap()),
         (vec![kept.segment], None)
     );
     log.remove(kept.segment).unwrap();
-    assert_eq!(log.disowned_by(after.segment).unwrap(), Some([].into()));
+    assert_eq!(log.disowned_by(after.segment, &BTreeSet::new()).unwrap(), Some([].into()));
     log.remove(after.segment).unwrap();
     log.close().unwrap();
     assert_eq!(open(&disk).2.iter().map(|(location, ..)| *location).collect::<Vec<_>>(), [last]);

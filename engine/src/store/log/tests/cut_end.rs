@@ -4,6 +4,7 @@ use super::super::*;
 use super::basics::{SMALL, STORE, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
 use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
+use std::collections::BTreeSet;
 
 const SECTOR: usize = 512;
 
@@ -197,7 +198,7 @@ fn what_stays_behind_the_end_is_not_forgotten_to_be_disowned() {
         let next = log.append(RecordKind::Blob, RecordFlags::NONE, &[b"what follows"]).unwrap().segment;
         log.commit(b"a note").unwrap();
         assert!(next > last.segment);
-        let disowned = log.disowned_by(next).unwrap().unwrap();
+        let disowned = log.disowned_by(next, &BTreeSet::new()).unwrap().unwrap();
         assert_eq!(disowned, [last.segment].into(), "checkpoint {}", from.is_some());
     }
 }

@@ -298,3 +298,28 @@ fn no_record_is_cut_off_for_late_parity() {
     assert_eq!(file.len().unwrap() as usize, len);
     assert_eq!(log.repair(blob.segment).unwrap().lost.len(), 1);
 }
+
+/// Where parity covers all that was committed, a slice is mended in its place, wherever in it it has rotted.
+#[test]
+fn a_slice_of_a_log_at_rest_is_mended_where_it_stands() {
+    let (disk, options) = (CrashDisk::default(), LogOptions { segment_len: 1 << 20, ..SMALL });
+    let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    let bytes = payload(1, 1500);
+    let slice = log.append(RecordKind::Slice, RecordFlags::SPREAD, &[&bytes[..16], &bytes[16..]]).unwrap();
+    log.commit(b"slice").unwrap();
+    log.settle().unwrap();
+    for at in [slice.offset + 24 + 16, slice.offset + 24 + 1499] {
+        let file = disk.open(Volume::Blocks, &slice.segment.file_name(), OpenMode::Write).unwrap();
+        file.write_at(u64::from(at), &[&[!bytes[(at - slice.offset - 24) as usize]]]).unwrap();
+        log.rewrite_in_place(slice, &bytes).unwrap();
+        assert_eq!(log.read(slice).unwrap(), bytes);
+    }
+    // But not when something stands behind it that is not committed, in the same segment.
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[b"behind"]).unwrap();
+    log.commit(b"more").unwrap();
+    let file = disk.open(Volume::Blocks, &slice.segment.file_name(), OpenMode::Write).unwrap();
+    file.write_at(u64::from(slice.offset) + 24 + 1499, &[&[!bytes[1499]]]).unwrap();
+    assert!(log.rewrite_in_place(slice, &bytes).is_err());
+    log.settle().unwrap();
+    log.rewrite_in_place(slice, &bytes).unwrap();
+}

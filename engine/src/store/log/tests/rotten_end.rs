@@ -5,6 +5,7 @@ use super::basics::{SMALL, STORE, create, open, open_from, payload, rng};
 use super::crash_disk::CrashDisk;
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 use core::ops::ControlFlow;
+use std::collections::BTreeSet;
 
 #[test]
 fn parity_that_a_crash_tore_behind_a_fresh_segments_commit_is_made_anew() {
@@ -122,13 +123,17 @@ fn a_segment_whose_first_commit_is_rotten_may_have_disowned_anything() {
     let (_, second) = put(&mut log, 3, 900);
     log.roll().unwrap();
     put(&mut log, 4, 900);
-    assert_eq!(log.disowned_by(first.segment).unwrap(), Some([before].into()));
+    assert_eq!(log.disowned_by(first.segment, &BTreeSet::new()).unwrap(), Some([before].into()));
     flip(&disk, second.segment, second.commit + 60);
-    assert_eq!(log.disowned_by(first.segment).unwrap(), Some([before].into()), "a later one cannot have");
+    assert_eq!(
+        log.disowned_by(first.segment, &BTreeSet::new()).unwrap(),
+        Some([before].into()),
+        "a later one cannot have"
+    );
     flip(&disk, first.segment, first.commit + 60);
-    assert_eq!(log.disowned_by(first.segment).unwrap(), None);
+    assert_eq!(log.disowned_by(first.segment, &BTreeSet::new()).unwrap(), None);
     log.repair(first.segment).unwrap();
-    assert_eq!(log.disowned_by(first.segment).unwrap(), Some([before].into()));
+    assert_eq!(log.disowned_by(first.segment, &BTreeSet::new()).unwrap(), Some([before].into()));
 }
 
 #[test]
