@@ -6,7 +6,7 @@ mod picky;
 
 use bytes::Bytes;
 use node::{CHUNKER, key, noise};
-use ouroboros_engine::env::{Disk, DiskFile, FileName, OpenMode, Volume};
+use ouroboros_engine::env::{Disk, DiskFailure, DiskFile, FileName, OpenMode, Volume};
 use ouroboros_engine::id::{EngineRng, Secret};
 use ouroboros_engine::keys::{Keyring, MasterSecret};
 use ouroboros_engine::node::{
@@ -269,7 +269,9 @@ fn a_seal_that_cannot_be_mended_for_want_of_handles_is_mended_later() {
     file.unwrap().write_at(30_000, &[&[0x55; 600]]).unwrap();
     let hand = disk.clone();
     // When it has been read, and before anybody has seen to it.
-    node.on_reply(move |_| hand.set(Refuse::Exhausted));
+    node.on_reply(move |_| {
+        hand.set(Refuse::Exhausted);
+    });
     node.ask(Request::Read { blob, range: 0..60_000 }).unwrap();
     node.settle();
     node.on_reply(|_| {});
@@ -453,4 +455,35 @@ fn a_segment_behind_one_that_is_gone_can_be_compacted() {
     }
     node.ask(Request::Compact).unwrap();
     assert!(!disk.segments().contains(&segments[3]), "{:?}", disk.segments());
+}
+
+/// An index that is refused once is not made anew: which seals are lost is known by nothing else.
+#[test]
+fn an_index_that_is_refused_once_is_kept() {
+    let disk = Picky::default();
+    create(&disk, limits(), 20).close().unwrap();
+    for failure in [DiskFailure::Io("input/output error".into()), DiskFailure::Exhausted("too many files open".into())]
+    {
+        let (mut opens, mut fails) = (0, 0);
+        for granted in 0..20 {
+            disk.set(Refuse::IndexRead(granted, failure.clone()));
+            let opened = Local::open(disk.clone(), keyring(1), limits(), 2);
+            let was_refused = disk.set(Refuse::Nothing);
+            let opened = match opened {
+                Ok((node, opened)) => {
+                    node.close().unwrap();
+                    opened
+                }
+                Err(_) => {
+                    fails += 1;
+                    let (node, opened) = open(&disk, limits());
+                    node.close().unwrap();
+                    opened
+                }
+            };
+            opens += u32::from(was_refused);
+            assert!(!opened.index_rebuilt, "{failure} after {granted} reads: {opened:?}");
+        }
+        assert!(opens > 1, "{failure}: {fails} openings failed");
+    }
 }

@@ -17,7 +17,7 @@ use super::window::Window;
 use super::{Engine, Health, Limits, Note, Output, StoreConfig};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, DiskFailure, Now};
-use crate::id::{EngineRng, HlcClock, Incarnation, NodeId, Partition, RealmId, SealId, Sequence};
+use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, NodeId, Partition, RealmId, SealId, Sequence};
 use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
@@ -105,6 +105,8 @@ struct Checkpoint {
     /// Segment removals up to here. An index that has seen fewer than the log may point into removed segments.
     removals: u64,
     incarnation: Incarnation,
+    /// The highest stamp given or seen.
+    clock: Hlc,
     sequences: BTreeMap<Partition, Sequence>,
     policy: Option<Policy>,
     content: BTreeMap<SegmentId, u64>,
@@ -188,7 +190,15 @@ impl<D: Disk> Engine<D> {
             return Err(OpenError::WrongKeys { found, expected: config.realm });
         }
         clear_passing_index(&disk);
-        let mut index = match place.open(&disk, &mut rng) {
+        let mut found = place.open(&disk, &mut rng);
+        if let Err(IndexError::Disk(error)) = &found {
+            // What the disk refused by chance it gives the next time; and not to have been asked says nothing of it.
+            if error.failure.says_nothing() {
+                return Err(OpenError::Index(IndexError::Disk(error.clone())));
+            }
+            found = place.open(&disk, &mut rng);
+        }
+        let mut index = match found {
             Ok(index) if !index.checkpoint().is_empty() => index,
             // Who made it anew was killed on the way, and nothing says what was removed since.
             Ok(_) => {
@@ -298,7 +308,9 @@ impl<D: Disk> Engine<D> {
             *content.entry(*segment).or_default() += bytes;
         }
         let note = Note::decode(&recovery.note).ok();
-        let removals = note.as_ref().map_or(0, |note| note.removals);
+        // Where the last commit has rotted, which the checkpoint proves, the note is an older one.
+        let known = checkpoint.as_ref().map_or(0, |known| known.removals);
+        let removals = note.as_ref().map_or(0, |note| note.removals).max(known);
         if checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.removals < removals) {
             return Err(OpenFailure::StaleIndex("it knows segments that were removed since".into()));
         }
@@ -339,8 +351,11 @@ impl<D: Disk> Engine<D> {
         let mut hlc = HlcClock::after(clock);
         if planted(Bug::ClockNotRecovered) {
             hlc = HlcClock::default();
-        } else if let Some(note) = &note {
-            hlc.recover(note.clock);
+        } else {
+            [note.as_ref().map(|note| note.clock), checkpoint.as_ref().map(|known| known.clock)]
+                .into_iter()
+                .flatten()
+                .for_each(|clock| hlc.recover(clock));
         }
         let node = keys.map_or(last_writer, |keys| keys.node_id());
         let note = Note { node, incarnation, clock: hlc.last(), removals };
@@ -408,6 +423,7 @@ impl<D: Disk> Engine<D> {
             position,
             removals: self.durable_removals,
             incarnation: self.note.incarnation,
+            clock: self.clock.last(),
             sequences: self.sequences.clone(),
             policy: self.policy.clone(),
             content: self.content.clone(),

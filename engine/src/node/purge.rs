@@ -275,6 +275,13 @@ impl<D: Disk> Engine<D> {
         if self.heal.may_hide_references(self.keys.is_some()) {
             return Ok(true);
         }
+        // So does a page that was never seen, of a version that is being made by another's.
+        for page in self.puts.pinned_pages() {
+            let is_known = || self.index.get::<RefPages>(page).map_err(|error| self.index_failure(error));
+            if is_known()?.is_none() {
+                return Ok(true);
+            }
+        }
         // A page that was never seen names seals that live, also once its place was given up, or is compacted away.
         lacks_page(&self.index).map_err(|error| self.index_failure(error))
     }

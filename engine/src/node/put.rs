@@ -75,6 +75,11 @@ impl Puts {
         self.uploads.values().any(|upload| !upload.ref_pages.is_empty())
     }
 
+    /// The pages of references that versions name which are being made.
+    pub(super) fn pinned_pages(&self) -> impl Iterator<Item = &RefPageId> {
+        self.uploads.values().flat_map(|upload| &upload.ref_pages)
+    }
+
     /// A page of references that no logged version names yet, but one will.
     pub(super) fn pins_page(&self, page: &RefPageId) -> bool {
         self.uploads.values().any(|upload| upload.ref_pages.contains(page))

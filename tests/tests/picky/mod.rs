@@ -27,6 +27,8 @@ pub enum Refuse {
     ExhaustedForWriting,
     /// The next write to the log, for want of space.
     NextWrite,
+    /// One read of the index, when so many have been granted, for this reason.
+    IndexRead(u32, DiskFailure),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -44,8 +46,9 @@ pub struct PickyFile {
 }
 
 impl Picky {
-    pub fn set(&self, refuse: Refuse) {
-        *self.refuse.lock().unwrap() = refuse;
+    /// Whether what was to be refused once was.
+    pub fn set(&self, refuse: Refuse) -> bool {
+        std::mem::replace(&mut *self.refuse.lock().unwrap(), refuse) == Refuse::Nothing
     }
 
     /// The names of the log's files.
@@ -107,8 +110,21 @@ impl DiskFile for PickyFile {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
         let touches = |sector: u64| offset < (sector + 1) * SECTOR && sector * SECTOR < offset + buffer.len() as u64;
-        let refused = match &mut *self.disk.refuse.lock().unwrap() {
+        let mut refuse = self.disk.refuse.lock().unwrap();
+        let refused = match &mut *refuse {
             Refuse::Nothing | Refuse::NextWrite => false,
+            Refuse::IndexRead(granted, failure) if self.volume == Volume::Index => match granted.checked_sub(1) {
+                Some(left) => {
+                    *granted = left;
+                    false
+                }
+                None => {
+                    let failure = failure.clone();
+                    *refuse = Refuse::Nothing;
+                    return Err(self.error("read", failure));
+                }
+            },
+            Refuse::IndexRead(..) => false,
             Refuse::Exhausted if self.volume == Volume::Blocks => {
                 return Err(self.error("read", DiskFailure::Exhausted("too many files open".into())));
             }

@@ -70,7 +70,9 @@ pub(super) fn find_tail<D: Disk>(
         while let Some(item) = scanner.next()? {
             // Where the record stood, or where all of it would lie in what is damaged.
             from_seen |= from.filter(|from| from.segment == id).is_some_and(|from| match &item {
-                Item::Record(offset, _) => *offset == from.commit,
+                Item::Record(offset, header) => {
+                    *offset == from.commit && header.kind == RecordKind::Commit && scanner.at() == from.end
+                }
                 Item::Damaged { from: start, to, .. } => *start <= from.commit && from.end <= *to,
             });
             match item {
