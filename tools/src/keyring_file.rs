@@ -6,7 +6,7 @@ use ouroboros_engine::id::EngineRng;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// More than any keyring is long, in bytes: nothing larger is read.
 const LONGEST: u64 = 64 * 1024;
@@ -62,8 +62,32 @@ pub(crate) fn write(path: &Path, keyring: &Keyring, passphrase: &[u8], kdf: KdfP
     place(path, &sealed, replace).map_err(|e| Failure::file("write the keyring", path, e))
 }
 
+/// Sees to it that the name of a keyring that was found is durable before anything depends on it: who made it may have been
+/// killed before the sync.
+pub(crate) fn make_sure(path: &Path) -> std::io::Result<()> {
+    // PA
+    use std::io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    for place in on_the_way(path)? {
+        match File::open(place).and_then(|file| file.sync_all()) {
+            // Made long ago, by somebody else.
+            Err(error)
+                if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | InvalidInput | Unsupported) => {}
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
+/// A file, wherever links lead, and every directory that it stands in.
+fn on_the_way(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    Ok(fs::canonicalize(path)?.ancestors().map(Path::to_path_buf).collect())
+}
+
 fn place(path: &Path, bytes: &[u8], replace: bool) -> std::io::Result<()> {
     // PA
+    // A link stays one: what is replaced is the keyring that it leads to.
+    let resolved = if replace && path.exists() { Some(fs::canonicalize(path)?) } else { None };
+    let path = resolved.as_deref().unwrap_or(path);
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let ancestors = parent.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty());
     let made: Vec<&Path> = ancestors.take_while(|ancestor| !ancestor.exists()).collect();
@@ -134,5 +158,22 @@ mod tests {
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no temporary file stays");
+    }
+
+    #[test]
+    fn a_keyring_that_a_link_leads_to_is_replaced_where_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let (link, real) = (directory.path().join("config/k.keyring"), directory.path().join("stick/k.keyring"));
+        place(&real, b"first", false).unwrap();
+        fs::create_dir(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        place(&link, b"second", true).unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        assert_eq!(fs::read(&real).unwrap(), b"second");
+        assert_eq!(fs::read_dir(link.parent().unwrap()).unwrap().count(), 1);
+        let way = on_the_way(&link).unwrap();
+        assert_eq!(way[..2], [fs::canonicalize(&real).unwrap(), fs::canonicalize(real.parent().unwrap()).unwrap()]);
+        assert_eq!(way.last().map(PathBuf::as_path), Some(Path::new("/")));
+        make_sure(&link).unwrap();
     }
 }

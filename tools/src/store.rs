@@ -199,6 +199,10 @@ impl Place {
         let found = keyring_file::exists(&self.keyring);
         // Keys first, then the store: cut short anywhere, the next write finishes the work.
         let keyring = if found { self.open_keyring(globals)? } else { self.new_keyring(globals, new.kdf, out)? };
+        if found {
+            let failure = |e| Failure::file("make sure of the keyring", &self.keyring, e);
+            keyring_file::make_sure(&self.keyring).map_err(failure)?;
+        }
         let realm = keyring.realm_id();
         let builder = self.builder(steps).keyring(keyring);
         let builder = builder.blocks_directory(new.blocks).index_directory(new.index).coding(new.coding);

@@ -38,6 +38,20 @@ fn values_go_in_and_out_by_files_and_pipes() {
 }
 
 #[test]
+fn a_file_that_is_written_over_stays_as_private_as_it_was_and_a_link_leads_where_it_led() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::with_store();
+    home.put("k", b"secret");
+    home.write("private", b"before");
+    std::fs::set_permissions(home.path("private"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(home.path("private"), home.path("link")).unwrap();
+    home.ok(&["get", "k", "-o", "link"]);
+    assert!(home.path("link").symlink_metadata().unwrap().is_symlink());
+    assert_eq!(std::fs::read(home.path("private")).unwrap(), b"secret");
+    assert_eq!(home.path("private").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
 fn values_of_no_bytes_and_around_every_threshold() {
     let home = Home::with_store();
     for len in [0, 1, 4095, 4096, 4097, 65_536, 262_144, 1_048_577] {

@@ -13,6 +13,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// What `get` takes.
@@ -183,14 +184,20 @@ pub(super) fn write(
 
 /// Under a temporary name first: a read that fails half-way leaves an older file as it was.
 fn to_file(db: &Db, got: &Got, range: Range<u64>, path: &Path, bar: Bar) -> Outcome {
+    // A link stays one, and a file that is there stays as private as it was.
+    let resolved = std::fs::canonicalize(path).ok();
+    let path = resolved.as_deref().unwrap_or(path);
+    let before = std::fs::metadata(path).ok();
     let failure = |e: io::Error| Failure::file("write", path, e);
     let special = std::fs::metadata(path).is_ok_and(|m| !m.is_file());
     let mut name = path.file_name().ok_or_else(|| Failure::usage(format!("{} is no file", path.display())))?.to_owned();
     name.push(format!(".{}.part", std::process::id()));
     // A device or a pipe is written to as it is.
     let temporary = if special { path.to_owned() } else { path.with_file_name(name) };
-    let mut file =
-        if special { File::options().write(true).open(path) } else { File::create_new(&temporary) }.map_err(failure)?;
+    let mode = if before.is_some() { 0o600 } else { 0o666 };
+    let mut options = File::options();
+    options.write(true).create_new(!special).mode(mode);
+    let mut file = options.open(&temporary).map_err(failure)?;
     let total = range.end - range.start;
     let mut sink = Sink { to: &mut file, bar, done: 0, total, failed: None };
     let outcome = db.write_to(got, range, &mut sink);
@@ -198,6 +205,9 @@ fn to_file(db: &Db, got: &Got, range: Range<u64>, path: &Path, bar: Bar) -> Outc
     drop(sink);
     let mut result = settle(outcome, failed, failure);
     if !special {
+        if let Some(before) = before {
+            result = result.and_then(|()| file.set_permissions(before.permissions()).map_err(failure));
+        }
         result = result.and_then(|()| std::fs::rename(&temporary, path).map_err(failure));
         if result.is_err() {
             drop(std::fs::remove_file(&temporary));
