@@ -8,7 +8,7 @@ mod plaintext;
 pub(crate) mod records;
 mod sealing;
 
-pub(crate) use answers::Calm;
+pub(crate) use answers::{Calm, is_of_index};
 pub(crate) use learn::{Held, Shown, Sight};
 pub use model::Model;
 pub(crate) use plaintext::Plaintext;
@@ -236,6 +236,8 @@ pub(crate) struct Excuse {
     pub(crate) struck: bool,
     /// And something may be hidden from the index for that, until a scrub.
     pub(crate) blind: bool,
+    /// A page of the index may have been spoiled in an earlier life that nobody has read since.
+    pub(crate) spoiled: bool,
     /// Writes went elsewhere, or nowhere, once: the index that is asked may lack a page since.
     pub(crate) misplaced: bool,
     /// The power failed: damage to what nobody was told of may be reported, but nothing may be called lost.

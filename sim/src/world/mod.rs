@@ -29,7 +29,7 @@ pub use trace::{CHECKPOINT, TraceEvent, TraceHash};
 
 use crate::disk::Fault;
 use crate::network::{Arrival, Port, SimNetwork};
-use crate::oracle::{Broken, Plaintext, Promise, bounds, demand};
+use crate::oracle::{Broken, Plaintext, Promise, bounds, demand, is_of_index};
 use crate::probe::ledger::Ledger;
 use crate::scenario::{At, Step};
 use crate::sometimes::Sometimes;
@@ -349,7 +349,7 @@ impl World {
             if self.nodes[node].fresh && damage.outcome == DamageOutcome::Healed {
                 self.counts.reached(Sometimes::OpeningHealed);
             }
-            let of_index = damage.place.starts_with("the index");
+            let of_index = is_of_index(damage);
             self.nodes[node].blind |= of_index;
             let it = &self.nodes[node];
             // What rotted and nothing refers to stays as it is until a compaction, or heals with what stands beside it.

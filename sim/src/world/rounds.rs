@@ -206,6 +206,7 @@ impl World {
             damaged: it.has_damage() || it.rotten,
             struck: it.has_faults(),
             blind: it.has_faults() && it.blind,
+            spoiled: it.has_spoiled_index(),
             misplaced: misplacing.into_iter().any(|fault| counts.of(fault) > 0),
             torn,
             rotted: it.rotted_before,
