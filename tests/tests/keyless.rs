@@ -307,6 +307,17 @@ fn names_of_records_go_on_only_where_the_log_ends_as_it_was_left() {
     assert_eq!((dots(&disk).len(), lives(&disk)), (4, 3));
 }
 
+/// Appends a record of a newer program, intact and of a form that nobody knows here; returns its segment's file.
+fn append_strange(disk: &MemoryDisk) -> FileName {
+    let mut rng = EngineRng::from_seed([4; 32]);
+    let opened = Log::open(disk.clone(), LogOptions::default(), None, &mut rng, |_, _| true, &mut |_| Ok(()));
+    let (mut log, recovery) = opened.unwrap();
+    let strange = log.append(RecordKind::Blob, RecordFlags::NONE, &[&[0xee; 300]]).unwrap();
+    log.commit(&recovery.note).unwrap();
+    log.close().unwrap();
+    FileName::new(format!("seg-{}.log", strange.segment)).unwrap()
+}
+
 #[test]
 fn what_is_not_understood_keeps_its_segment_and_whatever_it_may_refer_to() {
     const KEYS: usize = 40;
@@ -314,20 +325,13 @@ fn what_is_not_understood_keeps_its_segment_and_whatever_it_may_refer_to() {
     let mut node = create(&disk);
     let purged = fill(&mut node, KEYS);
     node.close().unwrap();
-    // A record of a newer program: intact, and of a form that nobody knows here.
-    let mut rng = EngineRng::from_seed([4; 32]);
-    let opened = Log::open(disk.clone(), LogOptions::default(), None, &mut rng, |_, _| true, &mut |_| Ok(()));
-    let (mut log, recovery) = opened.unwrap();
-    let strange = log.append(RecordKind::Blob, RecordFlags::NONE, &[&[0xee; 300]]).unwrap();
-    log.commit(&recovery.note).unwrap();
-    log.close().unwrap();
+    let file = append_strange(&disk);
 
     let (mut node, opened) = Local::open_with(disk.clone(), Access::Keyless, limits(), 9).unwrap();
     assert_eq!(opened.damaged.len(), 1, "{opened:?}");
     node.ask(Request::Recode(Coding::new(4, 2).unwrap())).unwrap();
     let report = compact(&mut node);
     assert_eq!(report.seals_collected, 0, "what nothing refers to may be what the strange record refers to");
-    let file = FileName::new(format!("seg-{}.log", strange.segment)).unwrap();
     assert!(disk.list(Volume::Blocks).unwrap().contains(&file), "{report:?}");
     node.close().unwrap();
     let (mut node, _) = open(&disk);
@@ -344,13 +348,7 @@ fn what_is_not_understood_is_kept_by_later_processes() {
     let mut node = create(&disk);
     fill(&mut node, 40);
     node.close().unwrap();
-    let mut rng = EngineRng::from_seed([4; 32]);
-    let opened = Log::open(disk.clone(), LogOptions::default(), None, &mut rng, |_, _| true, &mut |_| Ok(()));
-    let (mut log, recovery) = opened.unwrap();
-    let strange = log.append(RecordKind::Blob, RecordFlags::NONE, &[&[0xee; 300]]).unwrap();
-    log.commit(&recovery.note).unwrap();
-    log.close().unwrap();
-    let file = FileName::new(format!("seg-{}.log", strange.segment)).unwrap();
+    let file = append_strange(&disk);
     for _ in 0..3 {
         let (mut node, _) = open(&disk);
         let report = compact(&mut node);

@@ -502,6 +502,15 @@ fn a_lost_seal_is_lost_still_where_what_was_sealed_again_did_not_come_to_a_commi
     assert!(get(&mut node, "again").unwrap() == bytes);
 }
 
+/// The file of the first segment, what is in it, and how the record of a slice begins.
+fn first_segment(disk: &MemoryDisk) -> (<MemoryDisk as Disk>::File, Vec<u8>, Vec<u8>) {
+    let name = disk.list(Volume::Blocks).unwrap().into_iter().next().unwrap();
+    let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+    let mut log = vec![0; file.len().unwrap() as usize];
+    file.read_at(0, &mut log).unwrap();
+    (file, log, [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat())
+}
+
 /// A slice that could not be restored when the index was made, for another block of its stripe was refused for a while.
 #[test]
 fn a_slice_that_is_restored_later_is_known_again() {
@@ -512,11 +521,7 @@ fn a_slice_that_is_restored_later_is_known_again() {
     put(&mut node, "a", bytes.clone());
     put(&mut node, "b", noise(2, 50_000));
     node.close().unwrap();
-    let name = disk.list(Volume::Blocks).unwrap().into_iter().next().unwrap();
-    let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
-    let mut log = vec![0; file.len().unwrap() as usize];
-    file.read_at(0, &mut log).unwrap();
-    let marks = [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat();
+    let (file, log, marks) = first_segment(&disk);
     let at = log.windows(marks.len()).position(|window| window == marks).unwrap() + 30;
     // Two blocks of one stripe, of which one is sound again later.
     let [slice, other] = [at, at + 4 * 4096];
@@ -547,11 +552,7 @@ fn what_the_logs_parity_covers_is_lost_for_nobody() {
         let bytes = noise(1, 6_000);
         put(&mut node, "a", bytes.clone());
         node.close().unwrap();
-        let name = disk.list(Volume::Blocks).unwrap().into_iter().next().unwrap();
-        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
-        let mut log = vec![0; file.len().unwrap() as usize];
-        file.read_at(0, &mut log).unwrap();
-        let marks = [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat();
+        let (file, log, marks) = first_segment(&disk);
         let slices = log.windows(marks.len()).enumerate().filter(|(_, window)| *window == marks).map(|(at, _)| at);
         // Three seals, slice by slice.
         for at in slices.step_by(3).take(2).map(|at| at + at_byte) {

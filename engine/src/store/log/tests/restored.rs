@@ -292,9 +292,8 @@ fn no_batch_is_forgotten_of_which_a_whole_segment_is_refused() {
     refuse_end(&disk, None, middle, &sectors, 59);
 }
 
-/// Found likewise: a segment of which nothing could be read when the log was opened is there as soon as it can be.
-#[test]
-fn a_segment_that_was_absent_is_taken_up_when_it_can_be_read_again() {
+/// Sixty batches in several segments.
+fn closed_log() -> CrashDisk {
     let disk = CrashDisk::default();
     let mut log = create(&disk);
     for number in 0..60 {
@@ -302,6 +301,13 @@ fn a_segment_that_was_absent_is_taken_up_when_it_can_be_read_again() {
         log.commit(b"note").unwrap();
     }
     log.close().unwrap();
+    disk
+}
+
+/// Found likewise: a segment of which nothing could be read when the log was opened is there as soon as it can be.
+#[test]
+fn a_segment_that_was_absent_is_taken_up_when_it_can_be_read_again() {
+    let disk = closed_log();
     let (log, _, all) = open_from(&disk, None).unwrap();
     let (first, last) = (log.segments()[1].id, log.segments().last().unwrap().id);
     drop(log);
@@ -337,13 +343,7 @@ fn a_segment_that_was_absent_is_taken_up_when_it_can_be_read_again() {
 /// Or nobody would make the index anew for those that were taken up before the shortage.
 #[test]
 fn absent_segments_are_taken_up_all_at_once_or_not_at_all() {
-    let disk = CrashDisk::default();
-    let mut log = create(&disk);
-    for number in 0..60 {
-        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2000)]).unwrap();
-        log.commit(b"note").unwrap();
-    }
-    log.close().unwrap();
+    let disk = closed_log();
     let absent: Vec<SegmentId> = open_from(&disk, None).unwrap().0.segments()[1..4].iter().map(|one| one.id).collect();
     let sectors: Vec<(String, usize)> = (absent.iter().map(|id| id.file_name()))
         .flat_map(|name| (0..disk.files()[name.as_str()].len() / 512 + 1).map(move |sector| (name.to_string(), sector)))
