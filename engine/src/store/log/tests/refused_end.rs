@@ -96,3 +96,21 @@ fn a_batch_is_found_behind_any_number_of_torn_copies() {
     }
     assert_eq!(open_from(&disk, None).unwrap().2.len(), 1);
 }
+
+/// What a scan looks at in passing, behind the next record's header, is no part of what has rotted before that.
+#[test]
+fn what_a_crash_tore_is_not_refused_for_a_sector_behind_it() {
+    let (disk, mut log) = create(SMALL);
+    put(&mut log, 1, 900);
+    let torn = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    let behind = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 8000)]).unwrap();
+    log.flush_parity().unwrap();
+    drop(log);
+    let name = torn.segment.file_name();
+    let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+    assert!(file.len().unwrap() > u64::from(behind.offset) + 4096, "it is in the file");
+    file.write_at(u64::from(torn.offset), &[&[0; 24]]).unwrap();
+    disk.spoil(name.as_str(), (behind.offset / SECTOR) as usize + 2);
+    let (_, _, seen) = open_from(&disk, None).unwrap();
+    assert_eq!(seen.len(), 1);
+}
