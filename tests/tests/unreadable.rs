@@ -572,3 +572,16 @@ fn what_the_logs_parity_covers_is_lost_for_nobody() {
         assert!(get(&mut node, "a").unwrap() == bytes);
     }
 }
+
+#[test]
+fn a_page_of_references_that_the_logs_parity_covers_is_lost_for_nobody() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk, tight());
+    put(&mut node, "paged", noise(1, PAGED));
+    node.close().unwrap();
+    rot(&disk, RecordKind::RefPage);
+    let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: false }).unwrap() else { panic!("no scrub") };
+    assert!(!report.damage.is_empty(), "{report:?}");
+    assert!(report.damage.iter().all(|damage| damage.outcome == DamageOutcome::Healable), "{report:?}");
+}
