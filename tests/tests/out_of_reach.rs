@@ -298,8 +298,10 @@ fn what_could_not_be_read_for_a_while_is_there_afterwards() {
         Some(from.parse::<u64>().ok()?..to.parse().ok()?)
     });
     let (mut failed, mut unnamed) = (Vec::new(), 0);
-    // In the last four a segment could be read again of which a scrub said that it was lost.
-    let chosen: Vec<u64> = seeds.map_or_else(|| (0..80).chain([1815, 2660, 2835, 2852]).collect(), Iterator::collect);
+    // In four of the last a segment could be read again of which a scrub said that it was lost; in the very last the commit of the
+    // checkpoint was refused at one look, by chance.
+    let chosen: Vec<u64> =
+        seeds.map_or_else(|| (0..80).chain([1815, 2660, 2835, 2852, 43_995]).collect(), Iterator::collect);
     for seed in chosen {
         match run(seed) {
             Ok(world) => {

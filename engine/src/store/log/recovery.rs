@@ -21,7 +21,7 @@ use super::tail::{Tail, examine, find_tail};
 use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, RecordKind, RecordView};
 use super::{Segment, SegmentId, StoreId, Verify};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskError, DiskFailure, Volume};
+use crate::env::{Disk, DiskFailure, Volume};
 use crate::id::EngineRng;
 use crate::planted::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet};
@@ -209,11 +209,9 @@ impl<D: Disk> Log<D> {
         if let Some(refused) = tail.refused.as_ref().filter(|_| unread.is_none() && !counts) {
             return Err(refused.error.clone().into());
         }
-        if verdict.effective.as_ref().is_none_or(|effective| effective.at < verdict.proven)
-            && let Some(refusal) = refused_at(&inventory, &handles, verdict.proven)?
-        {
+        if verdict.effective.as_ref().is_none_or(|effective| effective.at < verdict.proven) {
             // An older note and an older list would bring back what was removed since.
-            return Err(refusal.into());
+            is_rotten(&inventory, &handles, verdict.proven)?;
         }
         recovery.torn = verdict.torn;
         if let Some(effective) = &verdict.effective {
@@ -477,18 +475,26 @@ fn found(tail: &Tail) -> impl Iterator<Item = &FoundCommit> {
     core::iter::once(&tail.last).chain(&tail.earlier)
 }
 
-/// Why the disk does not let the commit be read that stands there, if it does not.
-fn refused_at<D: Disk>(
-    inventory: &Inventory,
-    handles: &Handles<D>,
-    at: LogPosition,
-) -> Result<Option<DiskError>, LogError> {
+/// Makes sure that a commit which was not found is not there.
+///
+/// # Errors
+/// [`LogError::Disk`] when the disk does not let it be read; [`LogError::Unstable`] when it does by now.
+fn is_rotten<D: Disk>(inventory: &Inventory, handles: &Handles<D>, at: LogPosition) -> Result<(), LogError> {
     // PA
-    let Some(present) = inventory.segments.get(&at.segment) else { return Ok(None) };
-    let mut record = vec![0; at.end.saturating_sub(at.commit).min(present.len.saturating_sub(at.commit)) as usize];
-    match fetch(&*handles.get(at.segment)?, u64::from(at.commit), &mut record)? {
-        Fetched::Unreadable(error) => Ok(Some(error)),
-        Fetched::Bytes(_) => Ok(None),
+    let Some(present) = inventory.segments.get(&at.segment) else { return Ok(()) };
+    let room = present.len.saturating_sub(at.commit);
+    let mut record = vec![0; at.end.saturating_sub(at.commit).min(room) as usize];
+    if let Fetched::Unreadable(error) = fetch(&*handles.get(at.segment)?, u64::from(at.commit), &mut record)? {
+        return Err(error.into());
+    }
+    let header = RecordHeader::decode(&record, &present.binding, at.commit, u64::from(room));
+    let found = header.filter(|header| header.kind == RecordKind::Commit).and_then(|header| {
+        let payload = record.get(HEADER_LEN..)?.get(..header.len as usize)?;
+        FoundCommit::read(at, &header, payload)
+    });
+    match found {
+        Some(_) => Err(LogError::Unstable { segment: at.segment, offset: at.commit }),
+        None => Ok(()),
     }
 }
 
