@@ -277,8 +277,8 @@ impl<D: Disk> Engine<D> {
         }
         // So does a page that was never seen, of a version that is being made by another's.
         for page in self.puts.pinned_pages() {
-            let is_known = || self.index.get::<RefPages>(page).map_err(|error| self.index_failure(error));
-            if is_known()?.is_none() {
+            let row = self.index.get::<RefPages>(page).map_err(|error| self.index_failure(error))?;
+            if row.is_none() {
                 return Ok(true);
             }
         }

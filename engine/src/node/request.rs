@@ -298,7 +298,7 @@ pub struct Damage {
 pub enum DamageOutcome {
     /// The exact bytes stand there again.
     Healed,
-    /// It can be healed; nobody asked to.
+    /// It can be healed, or may be: nobody asked to, or the disk did not let it be written.
     Healable,
     /// Nothing that is alive depended on it.
     Harmless,

@@ -234,7 +234,7 @@ pub(crate) struct Excuse {
     pub(crate) damaged: bool,
     /// Faults alone: what has merely rotted is made good for whoever asks, and nobody is to notice.
     pub(crate) struck: bool,
-    /// And something may be hidden from the index for that, until a scrub.
+    /// And something may be hidden from the index for that.
     pub(crate) blind: bool,
     /// A page of the index may have been spoiled in an earlier life that nobody has read since.
     pub(crate) spoiled: bool,

@@ -30,7 +30,8 @@ pub(crate) fn is_of_log(disk: &FaultyDisk, name: &FileName, offset: u64) -> bool
 /// Returns how many pages of references there are.
 ///
 /// # Errors
-/// P3, with the dot that two records share; P8, with the seals that share a key, or the versions that share a salt; P7 when the log does not open.
+/// P3, with the dot that two records share; P8, with the seals that share a key, or the versions that share a salt; P7 when the
+/// log does not open.
 pub(crate) fn check(disk: &FaultyDisk) -> Result<u64, Broken> {
     let mut seen: BTreeMap<Dot, [u8; 32]> = BTreeMap::new();
     let mut twice = None;

@@ -196,7 +196,7 @@ pub(super) struct Node {
     pub(super) wall_went_back: bool,
     /// The process has taken no turn yet.
     pub(super) fresh: bool,
-    /// Its index may lack something until a scrub: faults struck while it was opened, or the index was made anew since.
+    /// Its index may lack something until the next opening: faults struck while it was opened, or the index was made anew since.
     pub(super) blind: bool,
     /// The present process has no keys.
     pub(super) keyless: bool,
