@@ -585,3 +585,29 @@ fn a_page_of_references_that_the_logs_parity_covers_is_lost_for_nobody() {
     assert!(!report.damage.is_empty(), "{report:?}");
     assert!(report.damage.iter().all(|damage| damage.outcome == DamageOutcome::Healable), "{report:?}");
 }
+
+/// Who only looks says so where nothing can be restored.
+#[test]
+fn what_no_parity_covers_is_lost_for_who_only_looks() {
+    for redundancy in [Coding::new(1, 0).unwrap(), Coding::new(1, 1).unwrap()] {
+        let disk = MemoryDisk::new();
+        let config = config(&keyring(1), redundancy, node::CHUNKER);
+        let mut node = Local::create(disk.clone(), config, keyring(1), tight(), 1).unwrap();
+        put(&mut node, "a", noise(1, 50_000));
+        put(&mut node, "small", noise(2, 10));
+        node.close().unwrap();
+        let name = disk.list(Volume::Blocks).unwrap().into_iter().next().unwrap();
+        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+        let mut log = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut log).unwrap();
+        let marks = [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat();
+        for at in log.windows(marks.len()).enumerate().filter(|(_, window)| *window == marks).map(|(at, _)| at + 1000) {
+            file.write_at(at as u64, &[&[!log[at]]]).unwrap();
+        }
+        let (mut node, _) = Local::open(disk.clone(), keyring(1), tight(), 8).unwrap();
+        let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: false }).unwrap() else { panic!("no scrub") };
+        assert_eq!(report.lost.len(), 1, "{report:?}");
+        assert!(report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Lost), "{report:?}");
+        assert_eq!(get(&mut node, "small").unwrap(), noise(2, 10));
+    }
+}

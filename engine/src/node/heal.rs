@@ -14,7 +14,7 @@ use super::{Engine, Health, Output};
 use crate::env::{Disk, DiskError, DiskFailure};
 use crate::id::{EngineRng, SealId};
 use crate::planted::{Bug, planted};
-use crate::store::index::IndexError;
+use crate::store::index::{IndexError, SealRow};
 use crate::store::log::{self, DamagedRange, Log, LogError};
 use crate::store::{Location, SegmentId};
 use std::cell::Cell;
@@ -452,6 +452,48 @@ impl<D: Disk> Engine<D> {
     pub(super) fn heal_seal(&mut self, seal: &SealId) -> Result<bool, Failure> {
         let Ok(Some(row)) = self.seal_row(seal) else { return Ok(false) };
         self.heal_places(row.slices.into_iter().flatten())
+    }
+
+    /// Whether [`Self::heal_seal`] might change anything, for who only looks.
+    pub(super) fn may_be_restored(&mut self, row: &SealRow) -> Result<bool, Failure> {
+        // PA
+        // One that the index never saw may be in a place that it could not see.
+        if row.slices.contains(&None) && self.heal.unseen.a_place(false).is_some() {
+            return Ok(true);
+        }
+        let mut segments: BTreeMap<SegmentId, Vec<Location>> = BTreeMap::new();
+        for place in row.slices.iter().flatten() {
+            segments.entry(place.segment).or_default().push(*place);
+        }
+        for (segment, mut places) in segments {
+            places.retain(|place| !self.heal.hopeless.contains(&(segment, place.offset)));
+            if places.is_empty() || self.heal.is_hopeless(segment) {
+                continue;
+            }
+            if self.log.may_be_torn_in(segment) {
+                // It may get its parity yet.
+                return Ok(true);
+            }
+            match self.log.restorable(segment) {
+                Ok(ranges) if ranges.is_empty() => {
+                    let offsets: Vec<u32> = places.iter().map(|place| place.offset).collect();
+                    self.heal.give_up_hope(segment, &offsets);
+                }
+                Ok(ranges) if places.iter().any(|place| ranges.iter().any(|range| range.touches(*place))) => {
+                    return Ok(true);
+                }
+                Ok(_) => {}
+                Err(LogError::NoSegment(_)) => {}
+                Err(error) => match self.log_failure(error) {
+                    failure @ Failure::Exhausted(_) => return Err(failure),
+                    failure => {
+                        tracing::warn!(%segment, %failure, "nobody knows what can be restored of a segment");
+                        return Ok(true);
+                    }
+                },
+            }
+        }
+        Ok(false)
     }
 
     /// A seal can be read for which repairs were in vain.

@@ -213,9 +213,11 @@ impl<D: Disk> Engine<D> {
             // Of a seal that was collected, some slices may be gone with their segments: nobody misses them.
             mended.slices.retain(|slice| stands(&row, slice).is_some());
         }
+        // Who only looks does not try what the log's parity can restore.
+        let untried = !repair && result.is_err() && self.may_be_restored(&row)?;
         // What a batch holds, or held, may be given up with it, and says nothing of what stands in the log.
-        if !repair && result.is_err() {
-            // The log's parity may restore it, which who only looks does not try. Who mends does, and knows then.
+        if untried {
+            // Who mends does, and knows then.
             self.upkeep.mend_later(seal);
             if !self.upkeep.doubt(seal) {
                 self.heal.lost.overlook();
@@ -247,7 +249,7 @@ impl<D: Disk> Engine<D> {
             self.seal_reads(&seal);
         }
         let (place, outcome) = match result {
-            Err(error) if !repair && self.is_needed(seal)? && !self.is_sealed_again(seal, read)? => {
+            Err(error) if untried && self.is_needed(seal)? && !self.is_sealed_again(seal, read)? => {
                 (error.to_string(), DamageOutcome::Healable)
             }
             Err(error) if self.is_needed(seal)? && !self.is_sealed_again(seal, read)? => {

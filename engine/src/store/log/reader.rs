@@ -7,6 +7,7 @@ use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
 use crate::env::Disk;
 use bytes::{Bytes, BytesMut};
 use core::ops::ControlFlow;
+use std::sync::Arc;
 
 /// A record, as it is shown to a visitor.
 #[derive(Clone, Copy, Debug)]
@@ -76,10 +77,7 @@ impl<D: Disk> Log<D> {
     ) -> Result<ScanReport, LogError> {
         // PA
         let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
-        let (file, end) = match self.active.as_ref().filter(|active| active.id == segment) {
-            Some(active) => (active.file.clone(), active.written),
-            None => (self.handles.get(segment)?, known.len),
-        };
+        let (file, end) = self.file_for_reading(segment, known.len)?;
         let mut scanner = Scanner::new(&*file, &known.binding, from.max(super::FIRST_RECORD), end);
         let mut report = ScanReport::default();
         while let Some(item) = scanner.next()? {
@@ -98,6 +96,14 @@ impl<D: Disk> Log<D> {
         report.next = scanner.at();
         report.finished = true;
         Ok(report)
+    }
+
+    /// A segment's file, and how much of the segment is in it.
+    pub(super) fn file_for_reading(&self, segment: SegmentId, len: u32) -> Result<(Arc<D::File>, u32), LogError> {
+        Ok(match self.active.as_ref().filter(|active| active.id == segment) {
+            Some(active) => (active.file.clone(), active.written),
+            None => (self.handles.get(segment)?, len),
+        })
     }
 }
 

@@ -43,12 +43,7 @@ impl<D: Disk> Log<D> {
         let known = self.segments.get(&segment).cloned().ok_or(LogError::NoSegment(segment))?;
         let (file, end) = self.file_for_writing(segment, known.len)?;
         let active = self.active.as_ref().is_some_and(|active| active.id == segment);
-        let unproven = self.unproven_from(segment);
-        let mut patient =
-            Patient { restored: Restored::new(file.clone(), end), segment, binding: &known.binding, end, unproven };
-        let header =
-            SegmentHeader { store: self.store, segment, salt: known.binding.salt, config: self.config.clone() };
-        patient.restore(&header, active, &|range| self.may_have_held_commit(range))?;
+        let patient = self.patient(segment, &known.binding, file.clone(), end)?;
         let written = patient.write();
         // Of a write that failed any part may be in the system's cache. And what was healed before the disk refused the rest is no
         // rot to the next who looks, and must not be rot again later.
@@ -63,6 +58,34 @@ impl<D: Disk> Log<D> {
             self.seal_behind(segment)?;
         }
         Ok(report)
+    }
+
+    /// What a repair would write in a segment, if the disk let it.
+    ///
+    /// # Errors
+    /// [`LogError::NoSegment`], [`LogError::Disk`].
+    pub fn restorable(&self, segment: SegmentId) -> Result<Vec<DamagedRange>, LogError> {
+        // PA
+        let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
+        let (file, end) = self.file_for_reading(segment, known.len)?;
+        Ok(self.patient(segment, &known.binding, file, end)?.restored.known(segment))
+    }
+
+    /// A segment, and all that can be known of what it held.
+    fn patient<'a>(
+        &self,
+        segment: SegmentId,
+        binding: &'a Binding,
+        file: Arc<D::File>,
+        end: u32,
+    ) -> Result<Patient<'a, D::File>, LogError> {
+        // PA
+        let header = SegmentHeader { store: self.store, segment, salt: binding.salt, config: self.config.clone() };
+        let active = self.active.as_ref().is_some_and(|active| active.id == segment);
+        let unproven = self.unproven_from(segment);
+        let mut patient = Patient { restored: Restored::new(file, end), segment, binding, end, unproven };
+        patient.restore(&header, active, &|range| self.may_have_held_commit(range))?;
+        Ok(patient)
     }
 
     /// Writes the payload of a record again where it stands, exact as it was: for what healed by other means, such as

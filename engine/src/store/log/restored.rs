@@ -85,6 +85,15 @@ impl<F: DiskFile> Restored<F> {
         Ok(())
     }
 
+    /// All that is not as it is to be.
+    pub(super) fn known(&self, segment: SegmentId) -> Vec<DamagedRange> {
+        let range = |(from, fragment): (&u32, &Fragment)| {
+            let to = from.saturating_add(fragment.bytes.len() as u32);
+            DamagedRange { segment, from: *from, to, what: fragment.what }
+        };
+        self.known.iter().map(range).collect()
+    }
+
     /// Learns that others answer for these bytes, which stand behind all that were spared before.
     pub(super) fn spare(&mut self, range: Range<u32>) {
         self.spare.push(range);
