@@ -1,13 +1,18 @@
-//! Signatures that cost a hash: in the simulator nobody forges, so most worlds need no curve.
+//! Signatures and key agreement that cost a hash: in the simulator nobody forges, so most worlds need no curve.
 //!
-//! Only here, and not in the product: whoever knows an author's public half could sign in that author's name.
+//! Only here, and not in the product: whoever knows somebody's public half could sign in their name, and read what is meant for
+//! them.
 
 use ouroboros_engine::id::{AuthorId, Domain, Secret};
-use ouroboros_engine::keys::{BadSignature, Keyring, MasterSecret, Signature, SignatureScheme, Signer, Verifier};
+use ouroboros_engine::keys::{
+    BadSignature, KeyExchange, Keyring, MasterSecret, Signature, SignatureScheme, Signer, Verifier,
+};
 use std::sync::Arc;
 
 const AUTHOR: Domain = Domain::new("ouroboros-sim v1 author");
 const SIGNATURE: Domain = Domain::new("ouroboros-sim v1 signature");
+const PUBLIC: Domain = Domain::new("ouroboros-sim v1 exchange public");
+const SHARED: Domain = Domain::new("ouroboros-sim v1 exchange shared");
 
 /// A keyed hash in the place of ed25519. Signatures bind author, domain and text as real ones do, so a damaged or a
 /// misattributed text is refused; they are no proof against anybody who wants to forge.
@@ -48,15 +53,32 @@ impl SignatureScheme for CheapSignatures {
     }
 }
 
-/// A keyring that signs cheaply, the same for the same secret.
+/// A hash in the place of X25519: two agree on that of their public halves, which is no secret to anybody who knows these.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CheapExchange;
+
+impl KeyExchange for CheapExchange {
+    fn public(&self, secret: &Secret) -> [u8; 32] {
+        PUBLIC.hash(&[secret.expose()])
+    }
+
+    fn agree(&self, secret: &Secret, public: &[u8; 32]) -> Option<Secret> {
+        let own = self.public(secret);
+        Some(Secret::new(SHARED.hash(&[own.min(*public).as_slice(), &own.max(*public)])))
+    }
+}
+
+/// A keyring that signs and agrees cheaply, the same for the same secret.
 #[must_use]
 pub fn cheap_keyring(master: [u8; 32]) -> Keyring {
-    Keyring::with_scheme(MasterSecret::new(Secret::new(master)), Arc::new(CheapSignatures))
+    Keyring::with_scheme(MasterSecret::new(Secret::new(master)), Arc::new(CheapSignatures), Arc::new(CheapExchange))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ouroboros_engine::id::{BlobId, EngineRng, Hlc};
+    use ouroboros_engine::keys::{Grant, ReaderWrap, UnwrapError};
 
     const ONE: Domain = Domain::new("ouroboros-sim v1 test one");
     const TWO: Domain = Domain::new("ouroboros-sim v1 test two");
@@ -79,5 +101,21 @@ mod tests {
         let signature = keys.signer().sign(ONE, b"text");
         assert_eq!(keys.scheme().verify(keys.author(), ONE, b"text", &signature), Ok(()));
         assert!(ouroboros_engine::keys::verify(keys.author(), ONE, b"text", &signature).is_err());
+    }
+
+    #[test]
+    fn what_is_granted_cheaply_opens_for_its_reader_alone() {
+        let [keys, other] = [[1; 32], [2; 32]].map(cheap_keyring);
+        let (object, key) = (BlobId::from_bytes([6; 32]), Secret::new([3; 32]));
+        let mut rng = EngineRng::from_seed([4; 32]);
+        let reader = keys.reader_public();
+        let grant = Grant::issue_by(&CheapExchange, other.signer(), object, &reader, &key, Hlc(7), &mut rng).unwrap();
+        assert_eq!(grant.open_by(keys.reader(), keys.scheme()), Ok(key.clone()));
+        assert!(grant.open_by(other.reader(), keys.scheme()).is_err());
+        // The curve knows nothing of it.
+        let wrap = ReaderWrap::seal_by(&CheapExchange, &reader, b"object", other.author(), &key, &mut rng).unwrap();
+        let real = Keyring::from_master(MasterSecret::new(Secret::new([1; 32])));
+        assert_eq!(wrap.open(real.reader(), b"object", other.author()), Err(UnwrapError::WrongKey));
+        assert_eq!(wrap.open(keys.reader(), b"object", other.author()), Ok(key));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::author::{BadSignature, Ed25519, Signature, Signer, Verifier};
 use super::committed::UnwrapError;
+use super::exchange::{KeyExchange, X25519};
 use super::reader::{ReaderPublic, ReaderSecret, ReaderWrap, WeakReaderKey};
 use crate::codec::Canonical;
 use crate::id::{AuthorId, BlobId, Domain, EngineRng, Hlc, ReaderId, Secret};
@@ -71,9 +72,25 @@ impl Grant {
         created: Hlc,
         rng: &mut EngineRng,
     ) -> Result<Self, WeakReaderKey> {
+        Self::issue_by(&X25519, grantor, object, reader, body_key, created, rng)
+    }
+
+    /// [`Self::issue`] with an exchange of the caller's choice, which has to be the reader's.
+    ///
+    /// # Errors
+    /// [`WeakReaderKey`].
+    pub fn issue_by(
+        exchange: &dyn KeyExchange,
+        grantor: &dyn Signer,
+        object: BlobId,
+        reader: &ReaderPublic,
+        body_key: &Secret,
+        created: Hlc,
+        rng: &mut EngineRng,
+    ) -> Result<Self, WeakReaderKey> {
         // PA
         let author = grantor.author();
-        let wrap = ReaderWrap::seal(reader, object.as_bytes(), author, body_key, rng)?;
+        let wrap = ReaderWrap::seal_by(exchange, reader, object.as_bytes(), author, body_key, rng)?;
         let unsigned = Signature::from_bytes([0; 64]);
         let mut grant = Self { object, reader: reader.id(), wrap, grantor: author, created, signature: unsigned };
         grant.signature = grantor.sign(GRANT, &grant.signed_text());

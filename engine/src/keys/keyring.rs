@@ -2,6 +2,7 @@
 
 use super::author::{Ed25519, SignatureScheme, Signer};
 use super::epochs::{self, AddEpochError, Epochs, MAX_EPOCHS, UnknownEpoch};
+use super::exchange::{KeyExchange, X25519};
 use super::master::MasterSecret;
 use super::name_keys::NameKeys;
 use super::phrase::RecoveryPhrase;
@@ -45,19 +46,19 @@ impl Keyring {
     /// The keyring of a master secret, at epoch 0.
     #[must_use]
     pub fn from_master(master: MasterSecret) -> Self {
-        Self::with_scheme(master, Arc::new(Ed25519))
+        Self::with_scheme(master, Arc::new(Ed25519), Arc::new(X25519))
     }
 
-    /// [`Self::from_master`] with another way to sign. What it signs is no part of the format: only whoever has the same
-    /// scheme can check it.
+    /// [`Self::from_master`] with another way to sign, and to agree on keys. What it signs, and what is wrapped for it, is
+    /// no part of the format: only whoever has the same scheme can check it, and the same exchange wrap it.
     #[must_use]
-    pub fn with_scheme(master: MasterSecret, scheme: Arc<dyn SignatureScheme>) -> Self {
+    pub fn with_scheme(master: MasterSecret, scheme: Arc<dyn SignatureScheme>, exchange: Arc<dyn KeyExchange>) -> Self {
         // PA
         let realm = Epochs::new("realm secret", epoch_secret(&master, REALM_SECRET, Epoch(0)));
         let groups = Epochs::new("group key", epoch_secret(&master, GROUP_KEY, Epoch(0)));
         let author = scheme.key(&master.derive(AUTHOR_SEED, &[]));
         let node = scheme.key(&master.derive(NODE_SEED, &[]));
-        let reader = ReaderSecret::from_seed(&master.derive(READER_SEED, &[]));
+        let reader = ReaderSecret::with_exchange(&master.derive(READER_SEED, &[]), exchange);
         let realm_id = RealmId::from_bytes(REALM_ID.hash(&[realm.first().expose()]));
         let name_keys = NameKeys::derive(realm.first(), Epoch(0), &DedupScope::Realm.to_bytes());
         Self { master, realm, groups, scheme, author, node, reader, realm_id, name_keys }

@@ -10,6 +10,7 @@
 mod author;
 mod committed;
 mod epochs;
+mod exchange;
 #[cfg(test)]
 mod golden;
 mod grant;
@@ -27,6 +28,7 @@ mod vault;
 pub use author::{AuthorKey, BadSignature, Ed25519, Signature, SignatureScheme, Signer, Verifier, verify};
 pub use committed::UnwrapError;
 pub use epochs::{AddEpochError, MAX_EPOCHS, UnknownEpoch};
+pub use exchange::{KeyExchange, X25519};
 pub use grant::{Grant, GrantError};
 pub use group::{GroupWrap, group_id};
 pub use joint::JointSignature;

@@ -1,12 +1,13 @@
-//! Body keys wrapped for one reader: X25519 (RFC 7748), ephemeral against static.
+//! Body keys wrapped for one reader: X25519, ephemeral against static.
 //!
 //! The shape is that of HPKE's DHKEM (RFC 9180), with BLAKE3 for HKDF and a key commitment added.
 
 use super::committed::{CommittedKey, TAG_LEN, UnwrapError};
+use super::exchange::{KeyExchange, X25519};
 use crate::id::{AuthorId, Domain, EngineRng, ReaderId, Secret};
 use borsh::io::{Error, ErrorKind, Read, Write};
 use borsh::{BorshDeserialize, BorshSerialize};
-use x25519_dalek::{PublicKey, StaticSecret};
+use std::sync::Arc;
 use zeroize::Zeroize;
 
 const WRAP: Domain = Domain::new("ouroborosdb v1 wrap");
@@ -39,7 +40,8 @@ impl ReaderPublic {
 /// The secret half of a reader. Never printed, wiped on drop.
 #[derive(Clone)]
 pub struct ReaderSecret {
-    secret: StaticSecret,
+    secret: Secret,
+    exchange: Arc<dyn KeyExchange>,
     public: ReaderPublic,
 }
 
@@ -47,10 +49,15 @@ impl ReaderSecret {
     /// The key made from 32 secret bytes (clamped as in RFC 7748, section 5).
     #[must_use]
     pub fn from_seed(seed: &Secret) -> Self {
+        Self::with_exchange(seed, Arc::new(X25519))
+    }
+
+    /// [`Self::from_seed`] with another way to agree on keys. What is wrapped so is no part of the format.
+    #[must_use]
+    pub fn with_exchange(seed: &Secret, exchange: Arc<dyn KeyExchange>) -> Self {
         // PA
-        let secret = StaticSecret::from(*seed.expose());
-        let public = ReaderPublic(PublicKey::from(&secret).to_bytes());
-        Self { secret, public }
+        let public = ReaderPublic(exchange.public(seed));
+        Self { secret: seed.clone(), exchange, public }
     }
 
     /// The public half.
@@ -100,16 +107,28 @@ impl ReaderWrap {
         key: &Secret,
         rng: &mut EngineRng,
     ) -> Result<Self, WeakReaderKey> {
+        Self::seal_by(&X25519, reader, object, grantor, key, rng)
+    }
+
+    /// [`Self::seal`] with an exchange of the caller's choice, which has to be the reader's.
+    ///
+    /// # Errors
+    /// [`WeakReaderKey`].
+    pub fn seal_by(
+        exchange: &dyn KeyExchange,
+        reader: &ReaderPublic,
+        object: &[u8],
+        grantor: AuthorId,
+        key: &Secret,
+        rng: &mut EngineRng,
+    ) -> Result<Self, WeakReaderKey> {
         // PA
         let mut seed: [u8; 32] = rng.bytes();
-        let ephemeral = StaticSecret::from(seed);
+        let ephemeral = Secret::new(seed);
         seed.zeroize();
-        let public = PublicKey::from(&ephemeral).to_bytes();
-        let shared = ephemeral.diffie_hellman(&PublicKey::from(reader.0));
-        if !shared.was_contributory() {
-            return Err(WeakReaderKey { reader: reader.id() });
-        }
-        let wrapping = wrapping_key(shared.as_bytes(), &public, reader, object, grantor);
+        let public = exchange.public(&ephemeral);
+        let shared = exchange.agree(&ephemeral, &reader.0).ok_or(WeakReaderKey { reader: reader.id() })?;
+        let wrapping = wrapping_key(&shared, &public, reader, object, grantor);
         let commitment = *wrapping.commitment();
         let sealed = wrapping.wrap(&aad(object), key);
         Ok(Self { ephemeral: public, commitment, sealed })
@@ -123,24 +142,21 @@ impl ReaderWrap {
     /// altered or the ephemeral key has low order.
     pub fn open(&self, reader: &ReaderSecret, object: &[u8], grantor: AuthorId) -> Result<Secret, UnwrapError> {
         // PA
-        let shared = reader.secret.diffie_hellman(&PublicKey::from(self.ephemeral));
-        if !shared.was_contributory() {
-            return Err(UnwrapError::Damaged);
-        }
-        let wrapping = wrapping_key(shared.as_bytes(), &self.ephemeral, &reader.public, object, grantor);
+        let shared = reader.exchange.agree(&reader.secret, &self.ephemeral).ok_or(UnwrapError::Damaged)?;
+        let wrapping = wrapping_key(&shared, &self.ephemeral, &reader.public, object, grantor);
         wrapping.unwrap(&self.commitment, &aad(object), &self.sealed)
     }
 }
 
 fn wrapping_key(
-    shared: &[u8; 32],
+    shared: &Secret,
     ephemeral: &[u8; 32],
     reader: &ReaderPublic,
     object: &[u8],
     grantor: AuthorId,
 ) -> CommittedKey {
     let mut hasher = WRAP.hasher();
-    hasher.part(shared).part(ephemeral).part(&reader.0).part(object).part(grantor.as_bytes());
+    hasher.part(shared.expose()).part(ephemeral).part(&reader.0).part(object).part(grantor.as_bytes());
     CommittedKey::from_hash(&hasher)
 }
 
