@@ -7,7 +7,8 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt;
 use crate::output::Output;
 use std::fs::File;
-use std::io::{IsTerminal as _, Read as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Read as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -25,7 +26,7 @@ pub(crate) const ATTEMPTS: u32 = 3;
 
 /// Whether a person can be asked.
 pub(crate) fn can_ask() -> bool {
-    std::io::stdin().is_terminal() || std::io::stderr().is_terminal()
+    io::stdin().is_terminal() || io::stderr().is_terminal()
 }
 
 /// The passphrase from a file, a descriptor or the environment; `None` when none was named.
@@ -34,19 +35,51 @@ pub(crate) fn given(globals: &Globals) -> Outcome<Option<Passphrase>> {
         return first_line(path).map(Some);
     }
     if let Some(number) = globals.passphrase_fd {
-        return first_line(&PathBuf::from(format!("/dev/fd/{number}"))).map(Some);
+        return line_of(number).map(Some);
     }
     Ok(std::env::var_os(VARIABLE).map(|value| Zeroizing::new(std::os::unix::ffi::OsStringExt::into_vec(value))))
 }
 
+fn unreadable(path: &Path, error: io::Error) -> Failure {
+    Failure { exit: Exit::Keys, ..Failure::file("read the passphrase from", path, error) }
+}
+
+/// The first line of a descriptor, and not a byte more: behind it may come a value, or nothing for ever.
+fn line_of(number: u32) -> Outcome<Passphrase> {
+    let path = PathBuf::from(format!("/dev/fd/{number}"));
+    let failure = |e| unreadable(&path, e);
+    let mut from = match number {
+        // Opened anew, a file would be read from its beginning again by whoever reads the rest.
+        0 => io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(failure)?,
+        _ => File::open(&path).map_err(failure)?,
+    };
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST as usize));
+    let mut byte = Zeroizing::new([0; 1]);
+    while bytes.len() < LONGEST as usize {
+        match from.read(byte.as_mut_slice()) {
+            Ok(0) if bytes.is_empty() => return Err(failure(ErrorKind::UnexpectedEof.into())),
+            Ok(0) => break,
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) => bytes.push(byte[0]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failure(error)),
+        }
+    }
+    Ok(without_end(bytes))
+}
+
 fn first_line(path: &Path) -> Outcome<Passphrase> {
-    let failure = |e| Failure { exit: Exit::Keys, ..Failure::file("read the passphrase from", path, e) };
+    let failure = |e| unreadable(path, e);
     let mut bytes = Zeroizing::new(Vec::with_capacity(256));
     File::open(path).map_err(failure)?.take(LONGEST).read_to_end(&mut bytes).map_err(failure)?;
+    Ok(without_end(bytes))
+}
+
+fn without_end(mut bytes: Passphrase) -> Passphrase {
     let end = bytes.iter().position(|b| *b == b'\n').unwrap_or(bytes.len());
     let end = if bytes[..end].ends_with(b"\r") { end - 1 } else { end };
     bytes.truncate(end);
-    Ok(bytes)
+    bytes
 }
 
 /// Asks on the terminal for the passphrase of an existing keyring, `again` if the one before was wrong.
@@ -73,7 +106,8 @@ pub(crate) fn replacement(globals: &Globals, out: &mut Output) -> Outcome<Passph
     choose(chosen, out)
 }
 
-fn choose(given: Option<Passphrase>, out: &mut Output) -> Outcome<Passphrase> {
+/// The passphrase for a new keyring: the one that was given, or typed twice.
+pub(crate) fn choose(given: Option<Passphrase>, out: &mut Output) -> Outcome<Passphrase> {
     let chosen = match given {
         Some(passphrase) => passphrase,
         None if can_ask() => typed_twice(out)?,

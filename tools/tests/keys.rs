@@ -71,6 +71,20 @@ fn a_passphrase_comes_from_a_file_or_a_descriptor_and_can_be_changed() {
     shell.env_clear().env("HOME", home.directory.path()).current_dir(home.directory.path());
     let line = format!("{} --passphrase-fd 7 get k 7<new", env!("CARGO_BIN_EXE_ouroboros"));
     assert_eq!(shell.args(["-c", &line]).output().unwrap().stdout, b"v");
+    // What follows the line on the same descriptor is the value, in a pipe and in a file.
+    home.write("both", "another\nthe value\n");
+    let command = env!("CARGO_BIN_EXE_ouroboros");
+    for (line, stored) in [
+        (format!("cat both | {command} --passphrase-fd 0 put piped"), "piped"),
+        (format!("{command} --passphrase-fd 0 put read <both"), "read"),
+    ] {
+        let mut shell = Command::new("sh");
+        shell.env_clear().env("HOME", home.directory.path()).current_dir(home.directory.path());
+        assert!(shell.args(["-c", &line]).status().unwrap().success(), "{line}");
+        assert_eq!(home.ok(&["--passphrase-file", "new", "get", stored]), b"the value\n", "{line}");
+    }
+    // Nothing at all is no empty passphrase.
+    home.fails(&["--passphrase-fd", "0", "get", "k"], 6);
     // A file wins over the environment, which holds the older one.
     home.write("wrong", "no\n");
     home.fails(&["--passphrase-file", "wrong", "get", "k"], 6);
@@ -117,6 +131,13 @@ fn the_recovery_phrase_makes_a_lost_keyring_anew() {
     std::fs::remove_file(home.keyring()).unwrap();
     assert!(home.fed(&["keys", "recover"], &printed).status.success());
     assert_eq!(home.ok(&["get", "k"]), b"again");
+    // And behind a passphrase.
+    std::fs::remove_file(home.keyring()).unwrap();
+    let both = [b"another\n".as_slice(), &printed].concat();
+    assert!(home.fed(&["--passphrase-fd", "0", "keys", "recover"], &both).status.success());
+    home.fails(&["get", "k"], 6);
+    home.write("new", "another\n");
+    assert_eq!(home.ok(&["--passphrase-file", "new", "get", "k"]), b"again");
 }
 
 #[test]

@@ -121,6 +121,8 @@ fn recover(session: &mut Session<'_>, force: bool) -> Outcome {
         return Err(Failure::new(Exit::Failed, format!("{} is there already", place.keyring.display()))
             .advise("keep it, or move it away, or name another with --keyring; --force replaces it"));
     }
+    // Before the phrase, which may follow it on standard input.
+    let given = passphrase::given(&session.globals)?;
     let mut typed = Zeroizing::new(String::new());
     if io::stdin().is_terminal() {
         *typed = interrupt::hidden_prompt("Recovery phrase (24 words, not shown): ")?;
@@ -132,7 +134,7 @@ fn recover(session: &mut Session<'_>, force: bool) -> Outcome {
         Failure::new(Exit::Keys, format!("this is no recovery phrase: {e}")).advise("check each word and their order")
     })?;
     let keyring = Keyring::from_master(master);
-    let chosen = passphrase::for_new(&session.globals, session.out)?;
+    let chosen = passphrase::choose(given, session.out)?;
     keyring_file::write(&place.keyring, &keyring, &chosen, KdfParams::DEFAULT, force)?;
     session.out.note(format_args!("made the keyring {} anew", place.keyring.display()));
     report(session, &keyring, &place)
