@@ -59,6 +59,35 @@ fn tree(home: &Home, files: usize) -> PathBuf {
     tree
 }
 
+/// Two directories whose files have the same names, sizes and times.
+#[test]
+fn a_directory_is_not_taken_for_another_where_inodes_mean_nothing() {
+    let home = Home::new();
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    for content in ["one", "two"] {
+        let file = home.write(&format!("{content}/f"), content);
+        std::fs::File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+    }
+    for content in ["one", "two"] {
+        home.ok(&["import", "--ignore-inode", &format!("{content}/.")]);
+        assert_eq!(home.ok(&["get", "f"]), content.as_bytes());
+    }
+    let again = home.json(&["import", "--ignore-inode", "two/."]).remove(0);
+    assert_eq!(again["new"].as_u64(), Some(0), "{again}");
+    assert_eq!(again["changed"].as_u64(), Some(0), "{again}");
+}
+
+#[test]
+fn who_is_quiet_gives_results() {
+    let home = Home::with_store();
+    let [a, b] = ["one\n", "two\n"].map(|value| text(&home.put("k", value.as_bytes())["version"]).to_owned());
+    for words in [&["log", "k"][..], &["heads", "k"], &["diff", "k", &a, &b]] {
+        let loud = home.ok(words);
+        assert!(!loud.is_empty());
+        assert_eq!(home.ok(&[&["-q"], words].concat()), loud, "{words:?}");
+    }
+}
+
 #[test]
 fn a_tree_is_imported_told_of_and_exported() {
     let home = Home::new();

@@ -136,7 +136,7 @@ fn previous_of(db: &Db, args: &ImportArgs, name: &str) -> Outcome<Option<BlobId>
             snapshots.retain(|snapshot| snapshot.id() == id);
             snapshots.pop()
         }
-        None => snapshot::choose(snapshots, name),
+        None => snapshot::choose(snapshots, name, !args.ignore_inode),
     };
     Ok(chosen.and_then(|snapshot| snapshot.list()))
 }

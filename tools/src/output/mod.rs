@@ -116,9 +116,9 @@ impl Output {
         written.map_err(closed)
     }
 
-    /// Prints text for people only; nothing with `--json` or `--quiet`.
+    /// Prints results as text for people only; nothing with `--json`.
     pub(crate) fn say(&mut self, text: impl Display) -> Outcome {
-        if self.json || self.quiet { Ok(()) } else { writeln!(self.results, "{text}").map_err(closed) }
+        if self.json { Ok(()) } else { writeln!(self.results, "{text}").map_err(closed) }
     }
 
     /// Standard output for a value's own bytes, untouched.

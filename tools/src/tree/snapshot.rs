@@ -61,12 +61,13 @@ pub(crate) fn all(db: &Db) -> Outcome<Vec<Snapshot>> {
 }
 
 /// The snapshot to compare an import called `name` with: the latest of that name, else the latest of all. A wrong choice
-/// only costs time.
-pub(crate) fn choose(mut snapshots: Vec<Snapshot>, name: &str) -> Option<Snapshot> {
+/// only costs time, where files are known by their `identity`; where they are not, those of other directories may look alike.
+pub(crate) fn choose(mut snapshots: Vec<Snapshot>, name: &str, identity: bool) -> Option<Snapshot> {
     let named = snapshots.iter().rposition(|snapshot| snapshot.name == name);
     match named {
         Some(place) => Some(snapshots.swap_remove(place)),
-        None => snapshots.pop(),
+        None if identity => snapshots.pop(),
+        None => None,
     }
 }
 

@@ -5,7 +5,7 @@ use super::entry::{Entry, Kind};
 use super::import::Carried;
 use super::manifest::Row;
 use super::sparse::{HoleReader, extents};
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome, exit_of};
 use crate::interrupt;
 use crate::store::{Db, KeyName, Put, PutOptions, PutSource};
 use bytes::{Bytes, BytesMut};
@@ -15,6 +15,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -140,7 +141,12 @@ impl Taker<'_> {
     pub(crate) fn take(&mut self, batch: Vec<Planned>) -> Outcome {
         let looked: Vec<Looked> = batch.into_iter().filter_map(|planned| self.look(planned)).collect();
         // Purged since, a version cannot be named again: the file is here, so store it again.
-        let there = self.db.exist(looked.iter().filter_map(|looked| looked.same).collect())?;
+        let there = match self.db.exist(looked.iter().filter_map(|looked| looked.same).collect()) {
+            Ok(there) => there,
+            // Where nobody knows, it was lost, perhaps.
+            Err(error) if exit_of(&error) == Exit::Damaged => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
         let mut there = there.into_iter();
         let mut waiting: Vec<Waiting> = Vec::with_capacity(looked.len());
         for Looked { planned, entry, same } in looked {
@@ -227,11 +233,18 @@ impl Taker<'_> {
             Err(error) => return Ok(Step::problem(&planned, &error)),
         };
         // What the open file says counts: the name may point to another by now.
-        planned.metadata = match file.metadata() {
-            Ok(metadata) if metadata.is_file() => metadata,
-            Ok(_) => return Ok(Step::problem(&planned, &"it was replaced while being read")),
-            Err(error) => return Ok(Step::problem(&planned, &error)),
-        };
+        let seen = std::mem::replace(
+            &mut planned.metadata,
+            match file.metadata() {
+                Ok(metadata) if metadata.is_file() => metadata,
+                Ok(_) => return Ok(Step::problem(&planned, &"it was replaced while being read")),
+                Err(error) => return Ok(Step::problem(&planned, &error)),
+            },
+        );
+        if (seen.dev(), seen.ino()) != (planned.metadata.dev(), planned.metadata.ino()) {
+            // It is no other name of what that was another name of.
+            planned.group = None;
+        }
         let len = planned.metadata.len();
         let extents = extents(&file, &planned.metadata);
         let kind = Kind::File { size: len, group: planned.group.take(), extents: extents.clone() };
