@@ -99,19 +99,19 @@ pub(super) const fn word(outcome: DamageOutcome) -> &'static str {
 }
 
 /// Scrubs. A repair that leaves something open is followed by a second look, which has the last word: what the log could
-/// not heal by itself, the chunks' own parity may have healed after it.
+/// not heal by itself, the chunks' own parity may have healed after it, and what the disk did not take is healed by a later one.
 fn scrub(store: &Maintenance, repair: bool) -> Result<ScrubReport, Error> {
     let mut report = store.scrub(repair)?;
     let open = |report: &ScrubReport| report.damage.iter().any(|damage| damage.outcome == DamageOutcome::Healable);
     if repair && open(&report) {
         let after = store.scrub(false)?;
         for damage in &mut report.damage {
-            let stays = after.damage.iter().any(|left| left.place == damage.place);
+            let left = after.damage.iter().find(|left| left.place == damage.place);
             if damage.outcome == DamageOutcome::Healable {
-                damage.outcome = if stays { DamageOutcome::Lost } else { DamageOutcome::Healed };
+                damage.outcome = left.map_or(DamageOutcome::Healed, |left| left.outcome);
             }
         }
-        report.lost = after.lost;
+        report.lost.extend(after.lost);
     }
     Ok(report)
 }
@@ -142,7 +142,8 @@ pub(super) fn run(session: &mut Session<'_>, args: ScrubArgs) -> Outcome {
             format!("{} damaged beyond repair", count(lost.len() as u64, "version")),
         )
         .advise(
-            "restore them from another copy: `ouroboros log KEY` and `ouroboros snapshots` show what else there is",
+            "restore them from another copy: `ouroboros import --force` reads again what was imported and still stands there; \
+             `ouroboros log KEY` and `ouroboros snapshots` show what else there is",
         ));
     }
     if number(DamageOutcome::Lost) > 0 {
