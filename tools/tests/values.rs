@@ -49,6 +49,10 @@ fn a_file_that_is_written_over_stays_as_private_as_it_was_and_a_link_leads_where
     assert!(home.path("link").symlink_metadata().unwrap().is_symlink());
     assert_eq!(std::fs::read(home.path("private")).unwrap(), b"secret");
     assert_eq!(home.path("private").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    // What was to run with another's rights is not what stands there now.
+    std::fs::set_permissions(home.path("private"), std::fs::Permissions::from_mode(0o4755)).unwrap();
+    home.ok(&["get", "k", "-o", "private"]);
+    assert_eq!(home.path("private").metadata().unwrap().permissions().mode() & 0o7777, 0o755);
 }
 
 #[test]

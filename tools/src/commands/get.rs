@@ -10,10 +10,10 @@ use crate::tree::entry::{Entry, Kind};
 use clap::Args;
 use serde::Serialize;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, Metadata, Permissions};
+use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// What `get` takes.
@@ -206,14 +206,37 @@ fn to_file(db: &Db, got: &Got, range: Range<u64>, path: &Path, bar: Bar) -> Outc
     let mut result = settle(outcome, failed, failure);
     if !special {
         if let Some(before) = before {
-            result = result.and_then(|()| file.set_permissions(before.permissions()).map_err(failure));
+            result = result.and_then(|()| keep_private(&file, &before).map_err(failure));
         }
+        // What was read may be purged next.
+        result = result.and_then(|()| file.sync_all().map_err(failure));
         result = result.and_then(|()| std::fs::rename(&temporary, path).map_err(failure));
+        result = result.and_then(|()| sync_directory_of(path).map_err(failure));
         if result.is_err() {
             drop(std::fs::remove_file(&temporary));
         }
     }
     result
+}
+
+/// Makes a name durable. Who may write to a directory need not be allowed to read it, which this takes.
+fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match File::open(directory).and_then(|directory| directory.sync_all()) {
+        Err(error) if !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Lets nobody read or run a file who could not read or run the one that it takes the place of.
+fn keep_private(file: &File, before: &Metadata) -> io::Result<()> {
+    // PA
+    let now = file.metadata()?;
+    let same = (now.uid(), now.gid()) == (before.uid(), before.gid());
+    let kept = same || std::os::unix::fs::fchown(file, Some(before.uid()), Some(before.gid())).is_ok();
+    // Set-user-id and the like were meant for other bytes.
+    let mode = before.mode() & if kept { 0o777 } else { 0o700 };
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 fn settle(
@@ -249,7 +272,7 @@ impl Write for Sink<'_> {
                 self.bar.set(self.done, Some(self.total));
                 Ok(written)
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
+            Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
             Err(error) => {
                 let told = io::Error::new(error.kind(), "cannot be written");
                 self.failed = Some(error);
