@@ -1,9 +1,9 @@
 //! Sizes, times and ids as people read and type them.
 
 use crate::exit::{Failure, Outcome};
-use jiff::civil::{Date, DateTime};
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp, Zoned};
+use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use ouroboros_engine::env::WallTime;
 use ouroboros_engine::id::{BlobId, Hlc};
 
@@ -77,14 +77,14 @@ pub(crate) fn parse_time(text: &str) -> Outcome<WallTime> {
     let stamp = if text == "now" {
         now.timestamp()
     } else if let Ok(stamp) = text.parse::<Timestamp>() {
-        stamp
+        end_of(text, stamp)
     } else if let Ok(zoned) = text.parse::<Zoned>() {
-        zoned.timestamp()
+        end_of(text, zoned.timestamp())
     } else if let Ok(at) = text.parse::<DateTime>() {
-        // A date alone means all of that day, a time to the minute or second all of it.
-        let bare = text.parse::<Date>().is_ok() && !text.contains(':');
-        let until = if bare { at.date().at(23, 59, 59, 999_000_000) } else { at };
-        until.to_zoned(TimeZone::system()).map_err(|_| wrong())?.timestamp()
+        // A date alone means all of that day.
+        let is_date = !text.contains([' ', 'T', 't']);
+        let until = if is_date { at.date().at(23, 59, 59, 999_000_000) } else { at };
+        end_of(text, until.to_zoned(TimeZone::system()).map_err(|_| wrong())?.timestamp())
     } else if let Ok(span) = text.parse::<Span>() {
         let back = if span.is_negative() { span } else { -span };
         now.checked_add(back).map_err(|_| wrong())?.timestamp()
@@ -92,6 +92,22 @@ pub(crate) fn parse_time(text: &str) -> Outcome<WallTime> {
         return Err(wrong());
     };
     Ok(WallTime::from_unix_millis(u64::try_from(stamp.as_millisecond()).unwrap_or(0)))
+}
+
+/// The end of what a time says: one to the minute or second means all of it.
+fn end_of(text: &str, stamp: Timestamp) -> Timestamp {
+    let clock = text.split_once([' ', 'T', 't']).map_or("", |(_, clock)| clock);
+    let clock = clock.split_once(['Z', 'z', '+', '-', '[']).map_or(clock, |(clock, _)| clock);
+    if clock.contains(['.', ',']) {
+        return stamp;
+    }
+    let more = match clock.bytes().filter(u8::is_ascii_digit).count() {
+        0 => 0,
+        1 | 2 => 3_599_999,
+        3 | 4 => 59_999,
+        _ => 999,
+    };
+    stamp.checked_add(SignedDuration::from_millis(more)).unwrap_or(stamp)
 }
 
 #[cfg(test)]
@@ -134,7 +150,22 @@ mod tests {
     #[test]
     fn times_are_read_as_people_type_them() {
         let at = |text: &str| parse_time(text).unwrap().unix_millis();
-        assert_eq!(at("2026-07-01T12:30:00Z"), 1_782_909_000_000);
+        assert_eq!(at("2026-07-01T12:30:00Z"), 1_782_909_000_999);
+        assert_eq!(at("2026-07-01T12:30:00.000Z"), 1_782_909_000_000);
+        assert_eq!(at("2026-07-01T12:30:00-02:00"), 1_782_916_200_999);
+        assert_eq!(at("20260701T123000Z"), 1_782_909_000_999);
+        // As `log` shows them, and shorter.
+        let midnight = at("2026-07-01T00:00:00.000");
+        for (text, after) in [
+            ("2026-07-01 12:30:05", 45_005_999),
+            ("2026-07-01 12:30", 45_059_999),
+            ("2026-07-01T12:30:05.25", 45_005_250),
+            ("20260701T123005", 45_005_999),
+            ("2026-07-01", 86_399_999),
+            ("20260701", 86_399_999),
+        ] {
+            assert_eq!(at(text) - midnight, after, "{text}");
+        }
         assert_eq!(at("2026-07-01T12:30:00.250+02:00"), 1_782_901_800_250);
         let now = at("now");
         assert!((now - at("2h")).abs_diff(7_200_000) < 5_000);
