@@ -260,7 +260,7 @@ impl Machine {
         match fault {
             Some(Fault::DirectorySyncFailure) => {
                 self.struck = true;
-                Err(io("input/output error"))
+                Err(self.sync_failure())
             }
             Some(Fault::LyingDirectorySync) if self.directory(volume).undecided() > 0 => {
                 self.struck = true;
@@ -407,9 +407,18 @@ impl Machine {
         };
         if failed {
             self.struck = true;
-            return Err(io("input/output error"));
+            return Err(self.sync_failure());
         }
         Ok(())
+    }
+
+    /// How a sync fails: where space is promised that is not there (a quota, a thin volume, a file server), by saying that the
+    /// disk is full. That is no better: nobody knows what of the file is durable.
+    fn sync_failure(&self) -> DiskFailure {
+        match self.operations % 4 {
+            0 => DiskFailure::Full,
+            _ => io("input/output error"),
+        }
     }
 
     /// Bytes of a file as reads would see them, as far as there are so many.

@@ -32,6 +32,29 @@ pub(crate) struct Sight<'a> {
     /// The process ended on the way.
     pub(crate) ended: bool,
     pub(crate) excuse: Excuse,
+    /// What the wall clock may have said while the operations were under way.
+    pub(crate) walls: Walls,
+}
+
+/// What a wall clock said since the last look, in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walls {
+    /// The least of it.
+    pub(crate) least: u64,
+    /// The highest that it ever said: a stamp does not go back with it.
+    pub(crate) highest: u64,
+}
+
+impl Walls {
+    pub(crate) fn say(&mut self, millis: u64) {
+        self.least = self.least.min(millis);
+        self.highest = self.highest.max(millis);
+    }
+
+    /// Whether a version may be of this time. Where many are stamped while the clock stands still, the last lead it by a little.
+    fn hold(&self, created: Hlc) -> bool {
+        (self.least..=self.highest + 1).contains(&created.wall().unix_millis())
+    }
 }
 
 impl Oracle {
@@ -143,11 +166,15 @@ impl Oracle {
                         // Beyond the budget what would say how far the clock had come may be gone.
                         let follows = outcome.created > before.newest || self.beyond;
                         demand!(P5, follows, "{} was stamped before others", describe(task));
+                        let (walls, created) = (sight.walls, outcome.created);
+                        demand!(P5, walls.hold(created), "{} is of {created:?}, and it was {walls:?}", describe(task));
                         let twice = written.insert(outcome.id, (want.clone(), outcome)).is_some();
                         demand!(P5, !twice, "two versions have one id");
                     }
                     // Where it was the log that was full, it never was.
                     Err(Failure::Full) if sight.excuse.full && sight.excuse.full_is_final => {}
+                    // Nor is it taken up later where too much was under way.
+                    Err(Failure::Busy) if sight.excuse.crowded => {}
                     // What has merely rotted is made good for whoever writes on top of it.
                     Err(failure @ Failure::Damaged { .. })
                         if !sight.excuse.struck && !self.beyond && want.refusal.is_none() =>
@@ -392,6 +419,8 @@ fn told_purges(tasks: &[Task]) -> impl Iterator<Item = &PurgeTarget> {
 fn is_uncertain_purge(task: &Task, excuse: Excuse) -> bool {
     match &task.reply {
         None => true,
+        Some(Reply::Failed(Failure::Busy)) => false,
+        Some(Reply::Failed(Failure::Full)) if excuse.full_is_final => false,
         Some(Reply::Failed(failure)) => excuse.covers(failure),
         Some(_) => false,
     }

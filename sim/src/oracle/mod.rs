@@ -3,13 +3,14 @@
 mod answers;
 pub(crate) mod bounds;
 mod learn;
+pub(crate) mod leftovers;
 pub mod model;
 mod plaintext;
 pub(crate) mod records;
 mod sealing;
 
 pub(crate) use answers::{Calm, is_of_index};
-pub(crate) use learn::{Held, Shown, Sight};
+pub(crate) use learn::{Held, Shown, Sight, Walls};
 pub use model::Model;
 pub(crate) use plaintext::Plaintext;
 pub(crate) use sealing::Recoding;

@@ -204,6 +204,17 @@ impl Holdings {
         opened.map(|_| all)
     }
 
+    /// How many records there are.
+    pub(crate) fn records(&self) -> u64 {
+        (self.versions.len() + self.pages.len() + self.slices.len()) as u64
+    }
+
+    /// How many seals these versions name.
+    pub(crate) fn seals(&self, alive: &BTreeSet<BlobId>) -> u64 {
+        let named = self.versions().filter(|(id, _)| alive.contains(id)).flat_map(|(_, header)| self.seals_of(header));
+        named.collect::<BTreeSet<_>>().len() as u64
+    }
+
     /// The versions.
     pub(super) fn versions(&self) -> impl Iterator<Item = (BlobId, &Header)> {
         self.versions.iter().map(|(id, header, _)| (*id, header))

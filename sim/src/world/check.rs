@@ -136,8 +136,11 @@ impl World {
         let step = self.swarm.limits.read_len;
         while (out.len() as u64) < got.version.len {
             let start = out.len() as u64;
+            let asked = step.min(got.version.len - start) as usize;
             match self.must(node, &Request::Read { blob: id, range: start..start + step }, promise)? {
-                Reply::Data(data) if !data.is_empty() => data.iter().for_each(|piece| out.extend_from_slice(piece)),
+                Reply::Data(data) if data.iter().map(Bytes::len).sum::<usize>() == asked => {
+                    data.iter().for_each(|piece| out.extend_from_slice(piece));
+                }
                 other => return Err(Broken::new(Promise::P2, format!("reading {id} at {start}: {other:.100?}"))),
             }
         }
@@ -198,8 +201,12 @@ impl World {
                 Err(broken) => return Err(broken),
             }
         }
-        let sight = Sight { keys: &keys, shown: &shown, contents: &contents, ended: all, excuse };
+        let millis = self.nodes[node].wall_millis(self.now);
+        self.nodes[node].walls.say(millis);
+        let walls = self.nodes[node].walls;
+        let sight = Sight { keys: &keys, shown: &shown, contents: &contents, ended: all, excuse, walls };
         self.nodes[node].oracle.learn(tasks, &sight)?;
+        self.nodes[node].walls.least = millis;
         self.trace.event(self.now, node as u8, What::Checked, &[shown.len() as u64]);
         if self.budget.beyond {
             if all {

@@ -226,9 +226,7 @@ impl World {
             Step::WallJump { node, millis } => {
                 let node = usize::from(node.0);
                 self.disrupted(node, Disruption::WallJump, || format!("the wall clock jumps by {millis} ms"));
-                let it = &mut self.nodes[node];
-                it.wall_offset = it.wall_offset.saturating_add(millis);
-                it.wall_went_back = millis < 0;
+                self.nodes[node].jump(self.now, millis);
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 
 use super::World;
 use super::rot::Rot;
+use crate::oracle::leftovers;
 use crate::oracle::records::{self, Holdings};
 use crate::oracle::{Broken, Excuse, Promise, demand, is_of_index};
 use crate::sometimes::Sometimes;
@@ -125,6 +126,13 @@ impl World {
         if !report.lost.is_empty() {
             return Err(Broken::new(Promise::P1, format!("a scrub calls versions lost: {:?}", report.lost)));
         }
+        if report.damage.is_empty() {
+            let alive = it.oracle.model.live_versions().map(|(id, _)| *id).collect();
+            let holdings = Holdings::read(&it.disk)?;
+            let there = (holdings.records(), holdings.seals(&alive));
+            let all = report.records >= there.0 && report.seals >= there.1;
+            demand!(P6, all, "a scrub calls all sound, and has not read {there:?} records and seals: {report:?}");
+        }
         Ok(report.damage)
     }
 
@@ -243,6 +251,10 @@ impl World {
         demand!(P3, left == (0, 0, 0, 0, 0, Some(0)), "everything was purged, and there is still something: {stats:?}");
         let remains = records::remains(&self.nodes[node].disk)?;
         demand!(P3, remains.is_none(), "everything was purged, and the log still holds {remains:?}");
+        if !self.swarm.limits.index_in_memory {
+            self.must(node, &Request::Close, Promise::P6)?;
+            leftovers::check(&self.nodes[node].disk, &self.keys)?;
+        }
         Ok(())
     }
 }

@@ -4,8 +4,8 @@ use super::machine::OldDisk;
 use super::rot::Rot;
 use super::strikes::Looming;
 use crate::disk::{Fault, FaultyDisk};
-use crate::oracle::Oracle;
 use crate::oracle::bounds::Moment;
+use crate::oracle::{Oracle, Walls};
 use crate::probe::Probe;
 use crate::state::{State, StateCell};
 use crate::tape::place::{ERRANDS, OPERATIONS};
@@ -147,7 +147,8 @@ pub(super) struct Node {
     pub(super) jobs_started: u64,
     /// Parts per million.
     pub(super) drift: i64,
-    pub(super) wall_offset: i64,
+    wall_offset: i64,
+    pub(super) walls: Walls,
     /// How many faults had struck when the process was started.
     pub(super) faults_before: u64,
     /// Of these, those of the medium.
@@ -244,6 +245,7 @@ impl Node {
             jobs_started: 0,
             drift,
             wall_offset: 0,
+            walls: Walls { least: EPOCH_MILLIS, highest: EPOCH_MILLIS },
             faults_before: 0,
             damage_before: 0,
             harm_before: 0,
@@ -310,9 +312,21 @@ impl Node {
 
     /// What this node's clocks say at a moment of the world.
     pub(super) fn now(&self, world_nanos: u64) -> Now {
-        let local = self.local(world_nanos);
-        let wall = (EPOCH_MILLIS + local / 1_000_000).saturating_add_signed(self.wall_offset);
-        Now { instant: Instant::from_nanos(local), wall: WallTime::from_unix_millis(wall) }
+        let (instant, wall) = (Instant::from_nanos(self.local(world_nanos)), self.wall_millis(world_nanos));
+        Now { instant, wall: WallTime::from_unix_millis(wall) }
+    }
+
+    /// What its wall clock says, in milliseconds since the Unix epoch.
+    pub(super) fn wall_millis(&self, world_nanos: u64) -> u64 {
+        (EPOCH_MILLIS + self.local(world_nanos) / 1_000_000).saturating_add_signed(self.wall_offset)
+    }
+
+    /// The wall clock is set, forward or back.
+    pub(super) fn jump(&mut self, world_nanos: u64, millis: i64) {
+        self.walls.say(self.wall_millis(world_nanos));
+        self.wall_offset = self.wall_offset.saturating_add(millis);
+        self.walls.say(self.wall_millis(world_nanos));
+        self.wall_went_back = millis < 0;
     }
 
     fn local(&self, world_nanos: u64) -> u64 {

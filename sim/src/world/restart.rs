@@ -6,7 +6,7 @@ use super::rot::Rot;
 use super::trace::What;
 use super::{World, panicked};
 use crate::disk::{CrashVariant, Fault};
-use crate::oracle::{Broken, Excuse, Promise, Recoding};
+use crate::oracle::{Broken, Excuse, Promise, Recoding, demand};
 use crate::sometimes::Sometimes;
 use crate::state::State;
 use crate::story::{Told, words};
@@ -14,7 +14,9 @@ use crate::swarm::Disruption;
 use crate::tape::place::REMAINS;
 use crate::tape::{Purpose, StreamId};
 use ouroboros_engine::env::{DiskFailure, Volume};
-use ouroboros_engine::node::{Access, Activity, Engine, Failure, OpenError, OpenOptions, Opened, Reply, Request};
+use ouroboros_engine::node::{
+    Access, Activity, Damage, DamageOutcome, Engine, Failure, OpenError, OpenOptions, Opened, Reply, Request,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// After so many lives the disk is looked through for what must not be there.
@@ -361,7 +363,22 @@ impl World {
             Some(Reply::Failed(failure)) => {
                 return Err(Broken::new(Promise::P2, format!("upkeep without keys failed: {failure}")));
             }
-            Some(_) => self.counts.reached(Sometimes::KeylessUpkeep),
+            Some(reply) => {
+                let struck = self.nodes[node].has_faults() || self.budget.beyond;
+                let gave_up = match &reply {
+                    Reply::Scrubbed(report) => {
+                        let is_lost = |damage: &Damage| damage.outcome == DamageOutcome::Lost;
+                        !report.lost.is_empty() || report.damage.iter().any(is_lost)
+                    }
+                    Reply::Recoded(report) => !report.damaged.is_empty(),
+                    Reply::Compacted(_) => false,
+                    other => {
+                        return Err(Broken::new(Promise::P2, format!("{other:.200?} is no answer to upkeep")));
+                    }
+                };
+                demand!(P1, struck || !gave_up, "upkeep without keys gave up what the redundancy covers: {reply:?}");
+                self.counts.reached(Sometimes::KeylessUpkeep);
+            }
         }
         match self.ask_through(node, Request::Get(Vec::new()))? {
             None | Some(Reply::Failed(Failure::NoKeys)) => Ok(()),

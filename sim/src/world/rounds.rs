@@ -383,18 +383,18 @@ impl World {
             let len = content.len() as u64;
             for start in [0, len / 3, len / 3 * 2] {
                 let range = start..len.min(start + step);
-                let expected = &content[start as usize..];
+                let expected = &content[range.start as usize..range.end as usize];
                 match self.ask_through(node, Request::Read { blob: *blob, range })? {
                     None => {
                         up = false;
                         break 'all;
                     }
-                    Some(Reply::Data(pieces)) if !expected.starts_with(&pieces.concat()) => {
+                    Some(Reply::Data(pieces)) if pieces.concat() != expected => {
                         return Err(Broken::new(Promise::P2, format!("version {blob} holds other bytes")));
                     }
                     Some(Reply::Data(_)) => {}
                     // Where the disk fails as well, any reason will do.
-                    Some(_) if self.nodes[node].has_faults() || self.budget.beyond => {}
+                    Some(Reply::Failed(_)) if self.nodes[node].has_faults() || self.budget.beyond => {}
                     Some(other) => {
                         let what = format!("version {blob} cannot be read within the redundancy: {other:.200?}");
                         return Err(Broken::new(Promise::P1, what));

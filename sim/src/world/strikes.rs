@@ -165,9 +165,7 @@ impl World {
                 let far =
                     [1_000, 60_000, 3_600_000, 86_400_000 * 400][self.detail(node, slot, Detail::JumpFar, 4) as usize];
                 let by = if self.detail(node, slot, Detail::JumpBack, 2) == 0 { far } else { -far };
-                let it = &mut self.nodes[node];
-                it.wall_offset = it.wall_offset.saturating_add(by);
-                it.wall_went_back = by < 0;
+                self.nodes[node].jump(self.now, by);
                 self.disrupted(node, what, || format!("the wall clock jumps by {by} ms"));
             }
             Disruption::Pause => {
