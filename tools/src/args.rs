@@ -56,7 +56,7 @@ pub(crate) struct Globals {
     /// Read the passphrase from the first line of this file.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "passphrase_fd")]
     pub(crate) passphrase_file: Option<PathBuf>,
-    /// Read the passphrase from this open file descriptor.
+    /// Read the passphrase from the first line of this open file descriptor.
     #[arg(long, global = true, value_name = "N")]
     pub(crate) passphrase_fd: Option<u32>,
     /// Print one JSON object a line.
