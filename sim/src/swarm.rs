@@ -422,6 +422,8 @@ impl Swarm {
         let rate = match fault {
             Fault::EarlyEnd => 0,
             Fault::Crash => 3_000,
+            // It stays away.
+            Fault::Away => 500,
             _ if self.faults[fault as usize] > 0 => 40_000,
             _ => 4_000,
         };

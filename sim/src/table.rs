@@ -117,7 +117,7 @@ pub const fn impossible(cause: Cause, state: State) -> Option<&'static str> {
         Cause::Network(_) => None,
         // The power fails at an operation of the disk, or between two turns of a process.
         Cause::Power(_) => match state {
-            State::AtRest | State::Dead => Some("nothing is under way that a power failure could take"),
+            State::AtRest => Some("nothing is under way that a power failure could take"),
             _ => None,
         },
         Cause::Rot(Rot::Unreadable) if matches!(state, State::Dead) => {
@@ -164,6 +164,9 @@ const fn impossible_for_disk(fault: Fault, state: State) -> Option<&'static str>
             | Fault::SyncFailureDroppingCache
             // The first commit of a segment owes it.
             | Fault::DirectorySyncFailure
+            // And where that fails it is read again.
+            | Fault::Exhausted
+            | Fault::Away
             | Fault::Slow => None,
             _ => Some("all that is done is to write the parity of the log's end and to sync it"),
         },

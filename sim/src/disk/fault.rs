@@ -59,11 +59,13 @@ pub enum Fault {
     /// The process or the machine has no handle, or no memory, for an opening, a listing or a read. Of the disk this says
     /// nothing.
     Exhausted,
+    /// The disk does not answer: this operation and those after it fail, until it is plugged in again.
+    Away,
 }
 
 impl Fault {
     /// Every kind, in the order of their streams.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Crash,
         Self::MetadataError,
         Self::ReadError,
@@ -88,6 +90,7 @@ impl Fault {
         Self::LyingDirectorySync,
         Self::Slow,
         Self::Exhausted,
+        Self::Away,
     ];
 
     /// The name in tables, plans and reports.
@@ -118,6 +121,7 @@ impl Fault {
             Self::LyingDirectorySync => "lying-directory-sync",
             Self::Slow => "slow",
             Self::Exhausted => "exhausted",
+            Self::Away => "away",
         }
     }
 
@@ -151,6 +155,7 @@ impl Fault {
             Self::LyingDirectorySync => "a sync of a directory is reported as done and does nothing",
             Self::Slow => "the operation takes long",
             Self::Exhausted => "there is no handle, or no memory, to open, list or read; the disk was not asked",
+            Self::Away => "the disk does not answer, to this operation and those after it",
         }
     }
 
@@ -176,6 +181,8 @@ impl Fault {
     pub const fn fits(self, operation: &Operation) -> bool {
         match self {
             Self::Crash | Self::Slow => true,
+            // A sync that fails for that is one that fails.
+            Self::Away => !operation.is_sync(),
             Self::MetadataError => matches!(
                 operation,
                 Operation::Open { .. }

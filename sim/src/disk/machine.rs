@@ -141,6 +141,10 @@ impl Machine {
                 self.struck = true;
                 Err(DiskFailure::Exhausted("too many files are open".to_owned()))
             }
+            Some(Fault::Away) => {
+                self.struck = true;
+                Err(io("no such device"))
+            }
             Some(Fault::Slow) => {
                 self.struck = true;
                 self.busy_nanos = self.busy_nanos.saturating_add(self.dice.slow_nanos);

@@ -82,6 +82,9 @@ impl FaultPlan {
 /// Openings, listings and reads that a shortage of handles lasts, at most.
 const SHORTAGE_LEN: u64 = 24;
 
+/// Operations that a disk stays away for, at most.
+const AWAY_LEN: u64 = 400;
+
 /// A plan under way: one stream per kind of fault, so that no kind moves another's draws.
 #[derive(Clone, Debug)]
 pub(super) struct Dice {
@@ -100,6 +103,8 @@ pub(super) struct Dice {
     awaited: Vec<Fault>,
     /// For so many operations more there are no handles.
     short_for: u64,
+    /// For so many more the disk does not answer.
+    away_for: u64,
     seed: u64,
     pub(super) capacity: Option<u64>,
     pub(super) latency_nanos: u64,
@@ -148,6 +153,7 @@ impl Dice {
             injections: plan.injections,
             awaited: Vec::new(),
             short_for: 0,
+            away_for: 0,
             power_at_sync: None,
             seed: plan.seed,
             capacity: plan.capacity,
@@ -227,6 +233,7 @@ impl Dice {
         self.injections.clear();
         self.awaited.clear();
         self.short_for = 0;
+        self.away_for = 0;
         self.power_at_sync = None;
     }
 
@@ -266,8 +273,24 @@ impl Dice {
         }
         if self.tape.as_ref().is_some_and(|taped| taped.paused) {
             self.short_for = 0;
+            self.away_for = 0;
         }
         match chosen {
+            Some(Chosen { fault: Fault::Away, .. }) => {
+                self.away_for = self.stream(Fault::Away).below(AWAY_LEN);
+            }
+            Some(Chosen { fault: Fault::Crash, .. }) => {}
+            _ if self.away_for > 0 => {
+                self.away_for -= 1;
+                let fault = match operation {
+                    Operation::Sync { .. } => Fault::SyncFailure,
+                    Operation::SyncDirectory { .. } => Fault::DirectorySyncFailure,
+                    _ => Fault::Away,
+                };
+                if let Some(other) = chosen.replace(Chosen::drawn(fault)) {
+                    self.put_back(other);
+                }
+            }
             // Handles are short, and stay so for a while.
             Some(Chosen { fault: Fault::Exhausted, .. }) => {
                 self.short_for = self.stream(Fault::Exhausted).below(SHORTAGE_LEN);

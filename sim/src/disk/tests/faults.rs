@@ -370,3 +370,27 @@ fn a_choice_of_the_tape_strikes_where_it_stands_from_the_last_mark_on() {
     let outcomes: Vec<bool> = (0..4).map(|_| file.write_at(0, &[b"x"]).is_ok()).collect();
     assert_eq!(outcomes, [true, true, false, true]);
 }
+
+#[test]
+fn a_disk_that_is_away_answers_nothing_until_it_is_back() {
+    let disk = disk();
+    let file = durable(&disk, "a", &sectors(b"a"));
+    file.write_at(0, &[&sectors(b"A")]).unwrap();
+    next_operation(&disk, Fault::Away);
+    let mut away = 0;
+    while let Err(error) = file.read_at(0, &mut [0; 512]) {
+        assert_eq!(error.failure, DiskFailure::Io("no such device".to_owned()));
+        away += 1;
+        if away == 1 {
+            assert!(file.sync().is_err() && disk.list(Volume::Blocks).is_err());
+            assert!(file.write_at(0, &[&sectors(b"B")]).is_err());
+        }
+    }
+    assert!(away > 1, "this seed's is away for longer");
+    assert_eq!(read(&file).unwrap(), sectors(b"A"), "nothing was written meanwhile");
+    let counts = disk.fault_counts();
+    assert_eq!((counts.of(Fault::Away), counts.of(Fault::SyncFailure)), (away + 2, 1));
+    file.sync().unwrap();
+    let left = contents(&disk.after_crash(CrashVariant::AllLost), "a").unwrap();
+    assert_eq!(left, sectors(b"a"), "what the failed sync covered is not revived");
+}
