@@ -67,6 +67,7 @@ enum Knob {
     Nodes,
     DamagedPlaces,
     RowsAtOnce,
+    Physical,
 }
 
 const FIRST_FAULT: u64 = 64;
@@ -124,6 +125,8 @@ pub struct Swarm {
     pub storm: Option<State>,
     /// How many neighbouring sectors one strike may hit.
     pub burst: u64,
+    /// Sectors that the disks read at once, or not.
+    pub physical: u64,
     /// What the node may use.
     pub limits: Limits,
     /// What the network between nodes is like; calm where there is one node alone.
@@ -303,6 +306,7 @@ impl Swarm {
             faults,
             storm,
             burst: 1 + knob(Knob::Burst, 4),
+            physical: pick(Knob::Physical, &[1, 1, 8]),
             limits: Limits {
                 requests: pick(Knob::Requests, &[256, 32, 8, 2]) as usize,
                 uploads: pick(Knob::Uploads, &[64, 1, 2]) as usize,
@@ -456,6 +460,7 @@ impl fmt::Display for Swarm {
         }
         writeln!(f, "{} keys, {} ppm of the operations together with the next", self.keys, self.together)?;
         writeln!(f, "disk {} ns, slow {} ns, jobs {} ns", self.disk_nanos, self.slow_nanos, self.job_nanos)?;
+        writeln!(f, "physical sectors of {} B", self.physical * 512)?;
         writeln!(f, "operations {} ns apart, the first node's clock {} ppm off", self.gap_nanos, self.drift)?;
         writeln!(f, "limits: {}", fields(&self.limits))?;
         writeln!(f, "whims: {}", fields(&self.whims))?;

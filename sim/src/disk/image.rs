@@ -226,7 +226,11 @@ impl Image {
         hasher.update(&u64::MAX.to_le_bytes());
     }
 
-    pub(super) fn unreadable(&self, offset: u64, len: u64) -> Option<u64> {
-        self.scars.range(sectors(offset, len)).find(|(_, scar)| **scar == Scar::Unreadable).map(|(sector, _)| *sector)
+    /// A sector that the disk refuses to read, and with it these bytes: it reads `physical` sectors at once.
+    pub(super) fn unreadable(&self, offset: u64, len: u64, physical: u64) -> Option<u64> {
+        let asked = sectors(offset, len);
+        let from = asked.start - asked.start % physical;
+        let to = asked.end.checked_next_multiple_of(physical).unwrap_or(asked.end);
+        self.scars.range(from..to).find(|(_, scar)| **scar == Scar::Unreadable).map(|(sector, _)| *sector)
     }
 }

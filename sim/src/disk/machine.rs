@@ -5,6 +5,7 @@ use super::directory::{Directory, FileId};
 use super::fault::{Fault, FaultCounts, Strike};
 use super::faulty::FaultyDisk;
 use super::file::{File, Mark};
+use super::image::SECTOR_LEN;
 use super::operation::{LogEntry, Operation};
 use super::plan::{Chosen, Dice, FaultPlan};
 use super::rules::Rules;
@@ -345,6 +346,9 @@ impl Machine {
             self.file(id)?.write(offset, &bytes[..part], Mark::Heal);
             return Err(if fault == Fault::Full { DiskFailure::Full } else { io("input/output error") });
         }
+        if self.cannot_complete(id, offset, len) {
+            return Err(io("input/output error"));
+        }
         if volume == Volume::Index && self.index_capacity.is_some_and(|most| self.used_by(volume) >= most) {
             return Err(DiskFailure::Full);
         }
@@ -373,6 +377,18 @@ impl Machine {
             self.file(id)?.write(offset, bytes, Mark::Heal);
         }
         Ok(())
+    }
+
+    /// Whether a write covers but a part of a physical sector of which the disk refuses to read the rest.
+    fn cannot_complete(&self, id: FileId, offset: u64, len: u64) -> bool {
+        let physical = self.dice.physical;
+        let Some(file) = self.files.get(&id).filter(|_| physical > 1) else { return false };
+        let bytes = physical * SECTOR_LEN as u64;
+        let end = offset.saturating_add(len);
+        let file_end = end.max(file.visible().len());
+        let covers = |unit: u64| offset <= unit * bytes && end >= ((unit + 1) * bytes).min(file_end);
+        let edges = [offset / bytes, (end - 1) / bytes];
+        edges.into_iter().any(|unit| !covers(unit) && file.visible().unreadable(unit * bytes, bytes, 1).is_some())
     }
 
     pub(super) fn truncate(&mut self, id: FileId, len: u64, fault: Option<Fault>) -> Result<(), DiskFailure> {

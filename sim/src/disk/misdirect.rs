@@ -70,7 +70,7 @@ impl Machine {
             self.damage_range(id, offset, count as u64, fault);
         }
         let Some(file) = self.files.get(&id) else { return Err(DiskFailure::Io("stale handle".to_owned())) };
-        if let Some(sector) = file.visible().unreadable(offset, count as u64) {
+        if let Some(sector) = file.visible().unreadable(offset, count as u64, self.dice.physical) {
             return Err(DiskFailure::Io(format!("input/output error: sector {sector} cannot be read")));
         }
         file.visible().copy_out(offset, buffer);

@@ -28,6 +28,7 @@ pub struct FaultPlan {
     latency_nanos: u64,
     slow_nanos: u64,
     burst: u64,
+    physical: u64,
 }
 
 impl FaultPlan {
@@ -74,6 +75,14 @@ impl FaultPlan {
         self
     }
 
+    /// Lets the disk read so many sectors at once, or none of them, as those do whose physical sectors are longer than what they
+    /// tell: a write that covers a part of them fails where the rest cannot be read.
+    #[must_use]
+    pub const fn physical(mut self, sectors: u64) -> Self {
+        self.physical = sectors;
+        self
+    }
+
     fn has(&self, fault: Fault) -> bool {
         self.rates[fault as usize] > 0 || self.injections.iter().any(|injection| injection.fault == fault)
     }
@@ -110,6 +119,8 @@ pub(super) struct Dice {
     pub(super) latency_nanos: u64,
     pub(super) slow_nanos: u64,
     pub(super) burst: u64,
+    /// Sectors that are read at once.
+    pub(super) physical: u64,
     pub(super) keeps_history: bool,
     /// Syncs of files of the log until the power fails at one.
     power_at_sync: Option<u64>,
@@ -160,6 +171,7 @@ impl Dice {
             latency_nanos: plan.latency_nanos,
             slow_nanos: plan.slow_nanos,
             burst: plan.burst.max(1),
+            physical: plan.physical.max(1),
         }
     }
 

@@ -207,6 +207,9 @@ impl Oracle {
                 return Err(Broken::new(Promise::P7, "canary: a version of 1,000 B and more has outlived a crash"));
             }
         }
+        if let ([PurgeTarget::Key(key)], false) = (&maybe_purges[..], self.beyond || sight.excuse.blind) {
+            check_whole_purge(key, tasks, &before, sight)?;
+        }
         let mut fresh: Vec<_> = sight.shown.iter().filter(|(id, _)| !before.versions.contains_key(*id)).collect();
         fresh.sort_unstable_by_key(|(id, (_, version))| (version.created, **id));
         let any_purge = |key: &KeyName| {
@@ -414,6 +417,27 @@ impl Oracle {
 fn told_purges(tasks: &[Task]) -> impl Iterator<Item = &PurgeTarget> {
     let told = |task: &&Task| matches!(task.reply, Some(Reply::Purged { .. }));
     tasks.iter().filter(told).filter_map(|task| task.purge.as_ref())
+}
+
+/// Where it is unknown whether a key was purged, and nothing else touched it, either all of it is gone or nothing.
+fn check_whole_purge(key: &KeyName, tasks: &[Task], before: &Model, sight: &Sight<'_>) -> Result<(), Broken> {
+    let others =
+        tasks.iter().filter(|task| task.purge.as_ref().is_some_and(|target| *target != PurgeTarget::Key(key.clone())));
+    if !sight.keys.contains(key)
+        || others.count() > 0
+        || tasks.iter().any(|task| task.wants.iter().any(|want| want.key == *key))
+    {
+        return Ok(());
+    }
+    let history = before.history(key);
+    let left = history.iter().filter(|(_, id)| sight.shown.contains_key(id)).count();
+    demand!(
+        P7,
+        left == 0 || left == history.len(),
+        "of {key} {left} versions of {} outlive a purge of all",
+        history.len()
+    );
+    Ok(())
 }
 
 fn is_uncertain_purge(task: &Task, excuse: Excuse) -> bool {

@@ -67,7 +67,8 @@ impl World {
     }
 
     fn add_node(&mut self, number: u8) {
-        let plan = FaultPlan::new(0).latency(self.swarm.disk_nanos, self.swarm.slow_nanos).burst(self.swarm.burst);
+        let Swarm { disk_nanos, slow_nanos, burst, physical, .. } = self.swarm;
+        let plan = FaultPlan::new(0).latency(disk_nanos, slow_nanos).burst(burst).physical(physical);
         let disk = FaultyDisk::new(plan);
         disk.limit_log(0);
         disk.choose_by(self.tape.clone(), number);

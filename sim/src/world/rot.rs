@@ -37,8 +37,14 @@ impl World {
         // A burst is one place, but not at either end of a segment: there the second copy of what the first says lies near.
         let inside = sector >= EDGE && sector + EDGE < sectors && !self.budget.beyond;
         let count = if inside { (burst - 1) % MOST_IN_A_ROW + 1 } else { 1 };
-        let damage = self.rot_damage(node, slot, sectors, readable);
-        let mut rot = Rot::new(disk, name.clone(), sector..sector + count, damage);
+        let physical = self.swarm.physical;
+        // Nor is all of a longer sector.
+        let damage = self.rot_damage(node, slot, sectors, readable || physical > 1 && !inside);
+        let mut place = sector..sector + count;
+        if damage == Damage::Unreadable && physical > 1 {
+            place = sector / physical * physical..(sector / physical + 1) * physical;
+        }
+        let mut rot = Rot::new(disk, name.clone(), place, damage);
         rot.ends_the_log = sector + EDGE >= sectors && files.last().is_some_and(|(last, _)| last == name);
         Some(rot)
     }

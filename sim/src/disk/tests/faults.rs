@@ -394,3 +394,25 @@ fn a_disk_that_is_away_answers_nothing_until_it_is_back() {
     let left = contents(&disk.after_crash(CrashVariant::AllLost), "a").unwrap();
     assert_eq!(left, sectors(b"a"), "what the failed sync covered is not revived");
 }
+
+#[test]
+fn a_longer_sector_is_read_and_made_good_as_a_whole() {
+    let disk = FaultyDisk::new(FaultPlan::new(1).physical(8));
+    let file = durable(&disk, "a", &[7; 9_000]);
+    assert!(disk.damage(Volume::Blocks, &name("a"), 9, Damage::Unreadable));
+    for sector in 8..16 {
+        assert!(file.read_at(sector * S, &mut [0; 512]).is_err(), "{sector}");
+    }
+    file.read_at(0, &mut [0; 4_096]).unwrap();
+    file.read_at(8_192, &mut [0; 808]).unwrap();
+    assert!(file.write_at(9 * S, &[&[8; 512]]).is_err(), "the rest of it cannot be read");
+    assert!(file.write_at(4_000, &[&[8; 4_000]]).is_err());
+    assert!(file.read_at(9 * S, &mut [0; 512]).is_err(), "nor is it made good by that");
+    file.write_at(4_000, &[&[8; 4_192]]).unwrap();
+    assert_eq!(read(&file).unwrap()[3_999..4_001], [7, 8]);
+    // The last of a file is as long as it is.
+    assert!(disk.damage(Volume::Blocks, &name("a"), 17, Damage::Unreadable));
+    assert!(file.write_at(17 * S, &[&[9; 296]]).is_err());
+    file.write_at(16 * S, &[&[9; 808]]).unwrap();
+    assert_eq!(read(&file).unwrap()[8_192..], [9; 808]);
+}
