@@ -13,7 +13,7 @@ use ouroboros_engine::node::{
     Event, Failure, Limits, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, Select, Stats, StoreConfig,
 };
 use ouroboros_engine::seal::Coding;
-use ouroboros_engine::store::log::{Log, LogOptions, RecordFlags, RecordKind, StoreId};
+use ouroboros_engine::store::log::{Log, LogError, LogOptions, RecordFlags, RecordKind, StoreId};
 use ouroboros_sim::disk::{Fault, FaultPlan, FaultyDisk};
 use ouroboros_sim::local::{Local, config, keyring};
 use picky::{Picky, Refuse};
@@ -183,6 +183,51 @@ fn an_index_made_anew_in_service_passes_over_no_segment() {
     node.close().unwrap();
     disk.drop_index();
     all_are_there(&mut open(&disk, limits()).0, 60);
+}
+
+/// Who does not know how a log is configured writes no segment that says so, and makes no header good.
+#[test]
+fn a_log_of_which_no_header_can_be_read_is_not_opened() {
+    let disk = Picky::default();
+    create(&disk, Limits::default(), 3).close().unwrap();
+    let name = disk.segments()[0].clone();
+    let file = disk.inner.open(Volume::Blocks, &FileName::new(name.clone()).unwrap(), OpenMode::Write).unwrap();
+    let held = || {
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        (bytes, disk.segments())
+    };
+    let open_log = || {
+        let mut rng = EngineRng::from_seed([4; 32]);
+        let opened = Log::open(disk.clone(), LogOptions::default(), None, &mut rng, |_, _| true, &mut |_| Ok(()));
+        opened.map(drop)
+    };
+    let before = held();
+    // A list of the segments says the same.
+    let mark = [b"oRec".as_slice(), &[RecordKind::Segments as u8]].concat();
+    let lists = before.0.windows(mark.len()).enumerate().filter(|(_, window)| *window == mark);
+    let places: Vec<u64> = [0, 4096].into_iter().chain(lists.map(|(at, _)| at as u64)).collect();
+    disk.set(Refuse::Sectors(name, places.iter().map(|at| at / 512).collect()));
+    assert!(matches!(open_log(), Err(LogError::Disk(_))), "the disk may give them later");
+    disk.set(Refuse::Nothing);
+    assert!(held() == before);
+    // Nor where they are read, and are not what they were.
+    places.iter().for_each(|at| file.write_at(*at, &[&[0; 120]]).unwrap());
+    let rotten = held();
+    assert_eq!(open_log(), Err(LogError::NoHeader));
+    assert!(held() == rotten);
+    // A list that has rotted says nothing.
+    for at in &places[2..] {
+        let list = *at as usize;
+        file.write_at(*at, &[&before.0[list..list + 120]]).unwrap();
+        // In what it says of the configuration.
+        let rotten = !before.0[list + 24 + 1 + 48 + 8];
+        file.write_at(*at + 24 + 1 + 48 + 8, &[&[rotten]]).unwrap();
+    }
+    assert_eq!(open_log(), Err(LogError::NoHeader));
+    file.write_at(4096, &[&before.0[4096..8192]]).unwrap();
+    all_are_there(&mut open(&disk, Limits::default()).0, 3);
+    assert!(held().0[..8192] == before.0[..8192], "one header is enough for both");
 }
 
 /// A process that has run out of open files or memory has lost nothing, and remembers nothing as lost.

@@ -16,6 +16,10 @@ pub enum LogError {
     /// The directory holds no log that was ever committed.
     #[error("there is no log here; create one, or check the path")]
     NoLog,
+    /// No header of any segment can be read, nor a list that says the same. Nothing was changed: segments that do not know it
+    /// would be written, and headers made good with what is not so.
+    #[error("no segment says how the log is configured: try again, or bring a segment file back from a backup")]
+    NoHeader,
     /// `create` found segments in the directory.
     #[error("a log exists here already (segment {0}); open it, or choose an empty directory")]
     AlreadyExists(SegmentId),

@@ -44,14 +44,14 @@ impl Inventory {
     /// Looks at every segment file's headers; `None` if no file holds a record.
     ///
     /// # Errors
-    /// [`LogError::Foreign`], [`LogError::Format`]; [`LogError::Disk`], also when the disk refuses all that could say
-    /// whether there is a record.
+    /// [`LogError::Foreign`], [`LogError::Format`], [`LogError::NoHeader`]; [`LogError::Disk`], also when the disk refuses all that
+    /// could say whether there is a record.
     pub(super) fn take<D: Disk>(disk: &D, handles: &Handles<D>) -> Result<Option<Self>, LogError> {
         // PA
         let names = disk.list(Volume::Blocks)?;
         let (mut segments, mut stubs, mut unreadable) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         let mut known: Option<(StoreId, SegmentId)> = None;
-        let mut config = None;
+        let (mut config, mut refused) = (None, None);
         let mut highest = SegmentId::default();
         for id in names.iter().filter_map(SegmentId::from_file_name) {
             highest = highest.max(id);
@@ -69,6 +69,7 @@ impl Inventory {
                 unreadable.insert(id, refusal);
                 continue;
             };
+            refused = refused.or(refusal);
             config = config.or(found);
             match known {
                 Some((expected, _)) if expected != store => {
@@ -81,7 +82,7 @@ impl Inventory {
         let Some((store, _)) = known else {
             return unreadable.into_values().flatten().next().map_or(Ok(None), |refusal| Err(refusal.into()));
         };
-        let config = config.unwrap_or_default();
+        let Some(config) = config else { return Err(refused.map_or(LogError::NoHeader, LogError::Disk)) };
         Ok(Some(Self { store, config, segments, stubs, unreadable, highest }))
     }
 }
@@ -260,13 +261,14 @@ fn salvage<F: DiskFile>(
             };
             let binding = Binding::new(store, id, salt);
             let head = bytes.get(found..).unwrap_or_default();
-            if RecordHeader::decode(head, &binding, offset, u64::from(len - offset)).is_none() {
-                continue;
-            }
+            let Some(record) = RecordHeader::decode(head, &binding, offset, u64::from(len - offset)) else { continue };
             if kind == RecordKind::Segments {
                 let mut payload = vec![0; payload_len as usize];
                 fetch(file, u64::from(offset) + HEADER_LEN as u64, &mut payload)?;
-                if let Ok(list) = Segments::decode(&payload) {
+                // Headers are made good with what it says.
+                if record.checks(&payload)
+                    && let Ok(list) = Segments::decode(&payload)
+                {
                     return Ok(Some(Salvaged { store, binding, config: Some(list.header.config) }));
                 }
             }
