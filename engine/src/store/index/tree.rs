@@ -35,7 +35,8 @@ pub(super) struct Tree {
 /// What an error of redb's means for the index.
 pub(super) fn explain<F: DiskFile>(paged: &PagedFile<F>, error: redb::Error) -> IndexError {
     match paged.failure() {
-        Some(PageFailure::Disk(_)) if paged.sync_failed() => IndexError::Unsynced,
+        // What the disk refuses to read it may give the next time, whatever it did not sync.
+        Some(PageFailure::Disk(disk)) if disk.operation != "read" && paged.sync_failed() => IndexError::Unsynced,
         Some(failure) => failure.into(),
         None => IndexError::damaged(error.to_string()),
     }
