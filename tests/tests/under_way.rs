@@ -484,3 +484,29 @@ fn a_value_whose_pages_need_pages_is_read_at_any_place() {
     };
     assert!(pieces.concat() == tail);
 }
+
+/// Whoever restores a version while its key is purged either comes first, and what is restored is purged as well, or too late.
+#[test]
+fn what_is_copied_while_it_is_purged_is_not_there_afterwards() {
+    for late in [false, true] {
+        let mut node = create(&MemoryDisk::new(), tight());
+        let id = put(&mut node, "k", noise(1, 50_000)).id;
+        // Nobody knows yet that it was purged.
+        let early = late.then(|| node.send(Request::Purge(PurgeTarget::Key(key("k")))));
+        let copy = node.send(Request::Put(vec![value("k", PutSource::SameAs(id))]));
+        let purge = early.unwrap_or_else(|| node.send(Request::Purge(PurgeTarget::Key(key("k")))));
+        let (mut copied, mut purged) = (None, None);
+        while copied.is_none() || purged.is_none() {
+            copied = copied.or_else(|| node.take(copy));
+            purged = purged.or_else(|| node.take(purge));
+            node.step();
+        }
+        assert!(matches!(purged, Some(Reply::Purged { versions: 1 })), "{purged:?}");
+        let Some(Reply::Put(results)) = copied else { panic!("{copied:?}") };
+        assert_eq!(results.into_iter().next().unwrap(), Err(Failure::NoSuchVersion(id)));
+        let Reply::Got(got) = node.ask(Request::Get(vec![(key("k"), Select::Winner)])).unwrap() else {
+            panic!("no get")
+        };
+        assert!(got[0].is_err(), "{got:?}");
+    }
+}

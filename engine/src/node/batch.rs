@@ -67,6 +67,8 @@ pub(super) struct Batch {
     pub(super) moves: bool,
     /// Seals of which it holds slices that were mended and that their places did not take.
     pub(super) mends: BTreeSet<SealId>,
+    /// Keys of which it purges all that there is.
+    pub(super) purged_keys: BTreeSet<KeyHash>,
     /// Commit even if nobody waits.
     pub(super) forced: bool,
     /// Bring the index's file up to the log right after.
@@ -76,6 +78,15 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.seals.is_empty() && self.staged.is_empty() && self.replies.is_empty()
+    }
+
+    /// The versions that it purges.
+    pub(super) fn purged(&self) -> BTreeSet<BlobId> {
+        let tombstones = self.staged.iter().filter_map(|staged| match staged {
+            Staged::Tombstone(record, _) => Some(record.signed.tombstone()),
+            _ => None,
+        });
+        tombstones.flat_map(|tombstone| tombstone.versions.iter().map(|purged| purged.id)).collect()
     }
 }
 
@@ -236,6 +247,7 @@ impl<D: Disk> Engine<D> {
         };
         self.flush_window()?;
         let mut written = Vec::new();
+        self.fail_late_copies();
         for (upload, blob) in std::mem::take(&mut self.batch.ready) {
             if self.puts.uploads.contains_key(&upload) {
                 let facts = self.log_blob(blob)?;

@@ -122,6 +122,9 @@ impl<D: Disk> Engine<D> {
             let location = self.append(RecordKind::Tombstone, false, &[&record.encode()])?;
             self.batch.staged.push(Staged::Tombstone(record, location));
         }
+        if matches!(target, PurgeTarget::Key(_)) {
+            self.batch.purged_keys.insert(key_hash);
+        }
         Ok(versions.len() as u64)
     }
 
@@ -186,12 +189,7 @@ impl<D: Disk> Engine<D> {
     /// follows the removal is purged too. Nobody who destroys expects that.
     fn keep_removed(&self, removal: BlobId) -> Result<(), Failure> {
         // PA
-        let mut going = BTreeSet::new();
-        for staged in &self.batch.staged {
-            if let Staged::Tombstone(record, _) = staged {
-                going.extend(record.signed.tombstone().versions.iter().map(|purged| purged.id));
-            }
-        }
+        let going = self.batch.purged();
         match hidden_by(&self.index, removal, &going).map_err(|error| self.index_failure(error))? {
             Hidden::Content(version) => Err(Failure::WouldReturn { removal, version }),
             // It may be content that comes back once its place is healed.

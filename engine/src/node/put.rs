@@ -287,6 +287,7 @@ impl<D: Disk> Engine<D> {
                 upload.ended = true;
                 upload.cut_all = true;
                 upload.stage = Stage::Copying;
+                upload.copies = Some(version);
                 self.start_copy(id, version);
             }
         }
@@ -328,6 +329,21 @@ impl<D: Disk> Engine<D> {
 
     pub(super) fn fail_upload(&mut self, id: UploadId, failure: Failure) {
         self.fail_upload_in_jobs(id, failure, self.len_in_jobs(id));
+    }
+
+    /// Who restores a version of a key that is purged with all it has comes too late: had it come first, what it made would be
+    /// purged with the rest.
+    pub(super) fn fail_late_copies(&mut self) {
+        // PA
+        if self.batch.purged_keys.is_empty() {
+            return;
+        }
+        let purged = self.batch.purged();
+        let of_key = self.puts.uploads.iter().filter(|(_, upload)| self.batch.purged_keys.contains(&upload.key_hash));
+        let copies = of_key.filter_map(|(id, upload)| Some((*id, upload.copies?)));
+        for (id, version) in copies.filter(|(_, version)| purged.contains(version)).collect::<Vec<_>>() {
+            self.fail_upload(id, Failure::NoSuchVersion(version));
+        }
     }
 
     /// Bytes that jobs hold of an upload.

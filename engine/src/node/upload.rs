@@ -85,6 +85,8 @@ pub(super) struct Upload {
     pub(super) scope: Arc<ScopeContext>,
     pub(super) coding: Coding,
     pub(super) stage: Stage,
+    /// The version whose content it has.
+    pub(super) copies: Option<BlobId>,
     /// Data not yet given to a cut job.
     pub(super) pieces: VecDeque<Bytes>,
     /// What the last cut job left over.
@@ -122,6 +124,7 @@ impl Upload {
             scope,
             coding,
             stage: Stage::Gathering,
+            copies: None,
             pieces: VecDeque::new(),
             carry: Bytes::new(),
             cutting: false,
