@@ -6,6 +6,7 @@
 //! * What could not be read when the index was made is remembered: a key that is not found may be there.
 
 use super::access::IndexPlace;
+use super::batch::Staged;
 use super::losses::Losses;
 use super::replay::Replay;
 use super::request::{Damage, DamageOutcome, Event, Failure, Reply, Request, RequestId};
@@ -346,6 +347,10 @@ impl<D: Disk> Engine<D> {
             self.heal.remade += 1;
             self.upkeep.sweep_later(purges);
             self.policy = policy.or(self.policy.take());
+            // It may stand where nothing could be read before. One that is about to be committed is in force already.
+            if !self.batch.staged.iter().any(|staged| matches!(staged, Staged::Policy(_))) {
+                self.config.coding = self.durable_coding();
+            }
             self.heal.unseen.replace(Unseen::of(&damaged, untold));
             (self.heal.undecoded, self.heal.damaged) = (undecoded, segments_of(&damaged));
             let place = "the index: made anew from the log".to_owned();
