@@ -146,6 +146,18 @@ impl FaultyDisk {
         lock(&self.machine).operations
     }
 
+    /// A number that tells which operations there were, in which order, and what struck them.
+    #[must_use]
+    pub fn trail(&self) -> u64 {
+        lock(&self.machine).trail
+    }
+
+    /// Handles that are open.
+    #[must_use]
+    pub fn open_handles(&self) -> usize {
+        lock(&self.machine).files.values().map(|file| file.handles as usize).sum()
+    }
+
     /// The last operations, oldest first, up to the limit of the log.
     #[must_use]
     pub fn operation_log(&self) -> Vec<LogEntry> {

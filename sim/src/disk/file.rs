@@ -62,6 +62,11 @@ impl File {
         self.undecided.push(Unit { change, sync_failed: false });
     }
 
+    /// Whether anything is there that a sync has failed to make durable.
+    pub(super) fn has_failed_sync(&self) -> bool {
+        self.undecided.iter().any(|unit| unit.sync_failed)
+    }
+
     fn grow(&mut self, len: u64) {
         if len > self.visible.len() {
             self.visible.set_len(len);

@@ -6,7 +6,7 @@ use super::fault::{Fault, FaultCounts, Strike};
 use super::faulty::FaultyDisk;
 use super::file::{File, Mark};
 use super::image::SECTOR_LEN;
-use super::operation::{LogEntry, Operation};
+use super::operation::{LogEntry, Operation, mix};
 use super::plan::{Chosen, Dice, FaultPlan};
 use super::rules::Rules;
 use super::watcher::Watcher;
@@ -36,6 +36,8 @@ pub(super) struct Machine {
     pub(super) life: u64,
     pub(super) power: Power,
     pub(super) operations: u64,
+    /// Which they were, and what struck them.
+    pub(super) trail: u64,
     pub(super) files: BTreeMap<FileId, File>,
     next_file: u64,
     directories: [Directory; 2],
@@ -77,6 +79,7 @@ impl Machine {
             life: 0,
             power: Power::On,
             operations: 0,
+            trail: 0,
             files: BTreeMap::new(),
             next_file: 0,
             directories: Default::default(),
@@ -133,7 +136,11 @@ impl Machine {
         self.busy_nanos = self.busy_nanos.saturating_add(self.dice.latency_nanos);
         let storm =
             self.dice.storm.is_some() && self.account.as_ref().map(|account| account.state.get()) == self.dice.storm;
-        let chosen = self.dice.choose(number, &operation, storm);
+        let mut chosen = self.dice.choose(number, &operation, storm);
+        if chosen.is_some_and(|chosen| chosen.fault == Fault::Away) && self.files.values().any(File::has_failed_sync) {
+            self.dice.stay();
+            chosen = None;
+        }
         self.struck = false;
         let result = match chosen.map(|chosen| chosen.fault) {
             Some(Fault::Crash) => self.lose_power(&operation, body),
@@ -154,6 +161,7 @@ impl Machine {
             fault => body(self, fault),
         };
         let fault = self.account(chosen);
+        self.trail = mix(mix(self.trail, operation.mark()), fault.map_or(0, |fault| 1 + fault as u64));
         if let (Some(fault), Some(account)) = (fault, &mut self.account) {
             let state = account.state.struck();
             account.strikes.push(Strike { number, operation: operation.clone(), fault, state });
@@ -434,9 +442,9 @@ impl Machine {
 
     /// How a sync fails: where space is promised that is not there (a quota, a thin volume, a file server), by saying that the
     /// disk is full. That is no better: nobody knows what of the file is durable.
-    fn sync_failure(&self) -> DiskFailure {
-        match self.operations % 4 {
-            0 => DiskFailure::Full,
+    fn sync_failure(&mut self) -> DiskFailure {
+        match self.dice.stream(Fault::SyncFailure).below(4) {
+            3 => DiskFailure::Full,
             _ => io("input/output error"),
         }
     }

@@ -155,11 +155,32 @@ impl Operation {
         }
     }
 
+    /// A number that another operation hardly has.
+    pub(super) fn mark(&self) -> u64 {
+        let (offset, len) = match self {
+            Self::Read { offset, len, .. } | Self::Write { offset, len, .. } => (*offset, *len),
+            Self::Truncate { len, .. } => (0, *len),
+            Self::Rename { to, .. } => (0, of_name(to)),
+            _ => (0, 0),
+        };
+        let verb = self.verb().bytes().fold(self.volume() as u64, |mark, byte| mix(mark, byte.into()));
+        [self.file().map_or(0, of_name), offset, len].into_iter().fold(verb, mix)
+    }
+
     /// Whether the operation makes changes durable.
     #[must_use]
     pub const fn is_sync(&self) -> bool {
         matches!(self, Self::Sync { .. } | Self::SyncDirectory { .. })
     }
+}
+
+/// Two numbers as one, in which the order counts.
+pub(super) const fn mix(one: u64, other: u64) -> u64 {
+    (one.rotate_left(23) ^ other).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn of_name(name: &FileName) -> u64 {
+    name.as_str().bytes().fold(0, |mark, byte| mix(mark, byte.into()))
 }
 
 /// One line of the operation log.

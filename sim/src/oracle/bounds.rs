@@ -13,6 +13,9 @@ const ROWS_LEN: usize = 512 << 10;
 /// Seals that may wait to be mended.
 const MEND_LEN: usize = 4096;
 
+/// Files that a node has open: those of the log that it reads, by default, and the index's and those that are written.
+const HANDLES: usize = 32 + 4;
+
 /// A node as it was between two turns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
@@ -69,6 +72,15 @@ pub(crate) fn check(before: Moment, after: Moment, limits: &Limits) -> Result<()
     if same && before.held.backlog_len >= 2 * overlay && before.is_quiet() && after.is_quiet() {
         within("bytes of rows beyond their limit", held.backlog_len, before.held.backlog_len)?;
     }
+    Ok(())
+}
+
+/// Holds the files that a node has open after a turn against how many it may have.
+///
+/// # Errors
+/// P9, with their number.
+pub(crate) fn check_handles(open: usize) -> Result<(), Broken> {
+    demand!(P9, open <= HANDLES, "{open} files are open, and {HANDLES} may be");
     Ok(())
 }
 

@@ -226,6 +226,12 @@ impl Oracle {
                         "version {id} of {key} is a {:?}, not {kind:?}",
                         version.kind
                     );
+                    // Had it come first, it would have been purged with the rest.
+                    let copied =
+                        want.source.is_some_and(|source| before.versions.get(&source).is_some_and(|it| it.key == *key));
+                    let purged =
+                        told_purges(tasks).any(|target| matches!(target, PurgeTarget::Key(other) if other == key));
+                    demand!(P3, !(copied && purged), "{id} holds what was purged with all of {key}");
                     (want, true)
                 }
                 None => {

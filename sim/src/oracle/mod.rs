@@ -239,6 +239,8 @@ pub(crate) struct Excuse {
     pub(crate) blind: bool,
     /// A page of the index may have been spoiled in an earlier life that nobody has read since.
     pub(crate) spoiled: bool,
+    /// A page of the index could not be read when the process was started: whoever asks for it first may be told.
+    pub(crate) refused_index: bool,
     /// Writes went elsewhere, or nowhere, once: the index that is asked may lack a page since.
     pub(crate) misplaced: bool,
     /// The power failed: damage to what nobody was told of may be reported, but nothing may be called lost.
@@ -259,7 +261,7 @@ impl Excuse {
     /// Whether a failure comes from what was done to the node, and says nothing of what was asked.
     pub(crate) const fn covers(self, failure: &Failure) -> bool {
         match failure {
-            Failure::Index(_) if self.misplaced => true,
+            Failure::Index(_) if self.misplaced || self.refused_index => true,
             Failure::Damaged { .. } => self.damaged || self.beyond,
             Failure::Disk(_) | Failure::Index(_) | Failure::Exhausted(_) => self.faulted || self.beyond,
             Failure::Full => self.full,

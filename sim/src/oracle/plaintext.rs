@@ -39,6 +39,7 @@ impl Plaintext {
         finders.extend(realm.ok().map(|key| ("the realm's secret", finder(key))));
         let group = keys.group_key(keys.group_epoch());
         finders.extend(group.ok().map(|key| ("the group's key", finder(key))));
+        finders.push(("the index's key", finder(&keys.index_key(&[0; 16]))));
         for scope in scopes {
             let of_scope = keys.scope_keys(scope);
             finders.push(("what turns plaintext into keys", finder(&of_scope.convergent)));

@@ -138,16 +138,19 @@ pub(crate) fn shows(disk: &FaultyDisk, name: &FileName, there: &dyn Fn(&Range<u6
 }
 
 /// Holds every record of a log that was healed against its checksum: parity, lists and footers too, which no client would
-/// miss until the next place rots. Of the slices that others heal, their headers, where the disk does not refuse the rest.
+/// miss until the next place rots. Of the slices that others heal, their headers, where the disk does not refuse the rest. Not
+/// those places that are `harmless`, as a scrub names them.
 ///
 /// # Errors
 /// P6, with a place that is not as it was written.
-pub(crate) fn check_records(disk: &FaultyDisk) -> Result<(), Broken> {
+pub(crate) fn check_records(disk: &FaultyDisk, harmless: &[&str]) -> Result<(), Broken> {
     let log = open(disk, &mut |_| {})?;
     for segment in log.segments() {
         let scanned = log.scan(segment.id, 0, &mut |_| ControlFlow::Continue(()));
         let scan = scanned.map_err(|error| Broken::new(Promise::P7, format!("a segment cannot be read: {error}")))?;
-        let healable = |range: &&DamagedRange| range.what != Damage::Refused(RecordKind::Slice);
+        let healable = |range: &&DamagedRange| {
+            range.what != Damage::Refused(RecordKind::Slice) && !harmless.contains(&range.to_string().as_str())
+        };
         if let Some(range) = scan.damaged.iter().find(healable) {
             return Err(Broken::new(Promise::P6, format!("two scrubs that repair leave {range}")));
         }

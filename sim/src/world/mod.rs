@@ -200,7 +200,7 @@ impl World {
         let held = after.held.contents_len - after.held.given_up_len;
         let broken_rule = it.disk.take_broken_rule();
         let reused_nonce = it.disk.take_reused_nonce();
-        let operations = it.disk.operations_so_far();
+        let (operations, trail, handles) = (it.disk.operations_so_far(), it.disk.trail(), it.disk.open_handles());
         let ends = self.now + took;
         it.busy_until = ends;
         let due = due.map(|due| it.world_nanos(due).max(ends + 1));
@@ -208,7 +208,7 @@ impl World {
         if it.state.take_struck() {
             self.account(node);
         }
-        self.trace.event(self.now, number, What::Turn, &[count, operations, took]);
+        self.trace.event(self.now, number, What::Turn, &[count, operations, took, trail]);
         if let Some(why) = broken_rule {
             return Err(Broken::new(Promise::P7, format!("a rule of the disk is broken: {why}")));
         }
@@ -217,6 +217,7 @@ impl World {
         }
         if self.nodes[node].disk.is_powered() {
             bounds::check(before, after, &self.swarm.limits)?;
+            bounds::check_handles(handles)?;
         }
         for (id, job) in jobs {
             let it = &mut self.nodes[node];

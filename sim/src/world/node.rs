@@ -10,7 +10,7 @@ use crate::probe::Probe;
 use crate::state::{State, StateCell};
 use crate::tape::place::{ERRANDS, OPERATIONS};
 use crate::workload::Task;
-use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, Network, Now, Step, WallTime};
+use ouroboros_engine::env::{Clock, Driver, Host, Input, Instant, Network, Now, Step, Volume, WallTime};
 use ouroboros_engine::id::BlobId;
 use ouroboros_engine::node::{Activity, Event, Job, JobId, PeerId, Reply, RequestId};
 use ouroboros_engine::seal::Scratch;
@@ -153,6 +153,8 @@ pub(super) struct Node {
     pub(super) faults_before: u64,
     /// Of these, those of the medium.
     pub(super) damage_before: u64,
+    /// The disk refused to read something of the index then, and the opening need not have read it.
+    pub(super) refused_index: bool,
     /// How many faults had struck when its disk was new.
     pub(super) harm_before: u64,
     /// How many syncs had failed when the process was started.
@@ -248,6 +250,7 @@ impl Node {
             walls: Walls { least: EPOCH_MILLIS, highest: EPOCH_MILLIS },
             faults_before: 0,
             damage_before: 0,
+            refused_index: false,
             harm_before: 0,
             syncs_before: 0,
             rotten: false,
@@ -369,6 +372,11 @@ impl Node {
         self.harm() > self.harm_before
     }
 
+    /// Whether the disk refuses to read something of the index, on its volume.
+    fn refuses_index(&self) -> bool {
+        self.disk.damaged_sectors().iter().any(|(volume, _, _)| *volume == Volume::Index)
+    }
+
     /// Whether faults that an answer may be about have struck since the process was started.
     pub(super) fn has_faults(&self) -> bool {
         self.harm() > self.faults_before
@@ -382,6 +390,7 @@ impl Node {
     /// What strikes from here on strikes the process that is started.
     pub(super) fn note_faults(&mut self) {
         (self.faults_before, self.damage_before, self.syncs_before) = (self.harm(), self.damage(), self.failed_syncs());
+        self.refused_index = self.refuses_index();
     }
 
     /// How many syncs have failed, of files and of directories.

@@ -207,6 +207,7 @@ impl World {
             struck: it.has_faults(),
             blind: it.has_faults() && it.blind,
             spoiled: it.has_spoiled_index(),
+            refused_index: it.refused_index,
             misplaced: misplacing.into_iter().any(|fault| counts.of(fault) > 0),
             torn,
             rotted: it.rotted_before,

@@ -1,6 +1,7 @@
 //! One run.
 
 use super::{BROKEN, FINE, Show, USAGE, WorldArguments};
+use ouroboros_engine::planted::Bug;
 use ouroboros_sim::network::NetworkCounts;
 use ouroboros_sim::schedule::Schedule;
 use ouroboros_sim::shrink;
@@ -197,6 +198,12 @@ fn read(file: &Path) -> Result<Schedule, u8> {
             "{}: it breaks with the planted bug {bug}, which a build with `--features planted` has",
             file.display()
         );
+        return Err(USAGE);
+    }
+    if let Some(bug) = &schedule.planted
+        && !Bug::ALL.iter().any(|known| known.name() == bug)
+    {
+        eprintln!("{}: no bug is called {bug}", file.display());
         return Err(USAGE);
     }
     Ok(schedule)
