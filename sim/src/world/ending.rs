@@ -118,12 +118,14 @@ impl World {
             return Err(Broken::new(Promise::P6, format!("a scrub that repairs leaves damage: {damage:?}")));
         }
         let it = &self.nodes[node];
+        // What a record is filled up with says nothing.
+        let says = |place: &&Rot| {
+            place.is_there(&it.disk)
+                && records::is_of_log(&it.disk, place.name(), place.start())
+                && records::shows(&it.disk, place.name(), &|bytes| place.touches(place.name(), bytes))
+        };
         if report.damage.is_empty()
-            && let Some(rot) = it
-                .rot
-                .iter()
-                .flat_map(Rot::places)
-                .find(|place| place.is_there(&it.disk) && records::is_of_log(&it.disk, place.name(), place.start()))
+            && let Some(rot) = it.rot.iter().flat_map(Rot::places).find(says)
         {
             return Err(Broken::new(Promise::P6, format!("a scrub overlooks {rot}")));
         }
