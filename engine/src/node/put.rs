@@ -341,7 +341,11 @@ impl<D: Disk> Engine<D> {
         let purged = self.batch.purged();
         let of_key = self.puts.uploads.iter().filter(|(_, upload)| self.batch.purged_keys.contains(&upload.key_hash));
         let copies = of_key.filter_map(|(id, upload)| Some((*id, upload.copies?)));
-        for (id, version) in copies.filter(|(_, version)| purged.contains(version)).collect::<Vec<_>>() {
+        // Or was purged before that: then it could but have come first.
+        let is_late = |version: &BlobId| {
+            purged.contains(version) || matches!(self.live_blob(*version), Err(Failure::NoSuchVersion(_)))
+        };
+        for (id, version) in copies.filter(|(_, version)| is_late(version)).collect::<Vec<_>>() {
             self.fail_upload(id, Failure::NoSuchVersion(version));
         }
     }
