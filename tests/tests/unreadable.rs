@@ -596,11 +596,7 @@ fn what_no_parity_covers_is_lost_for_who_only_looks() {
         put(&mut node, "a", noise(1, 50_000));
         put(&mut node, "small", noise(2, 10));
         node.close().unwrap();
-        let name = disk.list(Volume::Blocks).unwrap().into_iter().next().unwrap();
-        let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
-        let mut log = vec![0; file.len().unwrap() as usize];
-        file.read_at(0, &mut log).unwrap();
-        let marks = [b"oRec".as_slice(), &[RecordKind::Slice as u8]].concat();
+        let (file, log, marks) = first_segment(&disk);
         for at in log.windows(marks.len()).enumerate().filter(|(_, window)| *window == marks).map(|(at, _)| at + 1000) {
             file.write_at(at as u64, &[&[!log[at]]]).unwrap();
         }
