@@ -57,6 +57,10 @@ bugs! {
     DirectoryNotSynced: 7, "read-back after a crash: an acknowledged write is gone";
     /// A sync that failed is tried again, and its success is believed.
     FailedSyncRetried: 7, "read-back after a failed sync and a crash";
+    /// Opening syncs the proof that it finds at the end and believes it, though a sync of it may have failed before.
+    ProofBelieved: 7, "the rules of the disk, and read-back after a failed sync, a new process and a crash";
+    /// A commit record that ends where its file does is taken for one that does not fit.
+    RoomOffByOne: 7, "read-back after a restart: what was written last is gone";
     /// A commit record does not end where a sector does, so that the next batch rewrites a sector that holds it.
     CommitUnpadded: 7, "read-back after a crash that tears a sector into noise";
     /// Recovery believes the last commit record that it finds, and does not look at what it covers.
@@ -107,6 +111,8 @@ bugs! {
     SharedSealCollected: 4, "read-back after one of two equal values was purged";
     /// A seal that a put under way has just found is collected before that put is logged.
     PinsIgnored: 4, "read-back of a value put while its equal is purged";
+    /// A copy of a version does not refer to the seals that it shares.
+    CopyRefersToNothing: 4, "read-back of a copy after what it is of was purged";
     /// A chunk is taken for stored although its seal was collected.
     DeadSealReused: 4, "read-back of a value put after its equal was purged";
     /// What a purged version referred to is kept for as long as its key has another version.
@@ -129,6 +135,10 @@ bugs! {
     AnsweredTwice: 2, "each request is answered once";
     /// While seals are scrubbed, keys have no winner.
     KeysHiddenByScrub: 1, "what is asked while a store is scrubbed, against the model";
+    /// Of several common ancestors one may be an ancestor of another.
+    BaseBelowAnother: 5, "the merge bases of versions against the model";
+    /// Who asks for a key at the time of a version is given the one before it.
+    AtExclusive: 5, "the version of a key at a time, against the model";
     /// A history has no second page.
     HistoryEndsWithPage: 5, "the history of a key, page by page, against the model";
     /// A listing without removed keys does not say that it goes on.

@@ -7,6 +7,7 @@
 
 use super::{Ancestry, Parents};
 use crate::id::{BlobId, Hlc};
+use crate::planted::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 /// Most versions whose common base can be asked for: as many as a merger may have parents.
@@ -120,7 +121,7 @@ fn paint_to_bases<A: Ancestry>(ancestry: &A, sides: &BTreeSet<BlobId>) -> Result
         }
         let Some((id, painted)) = painting.pop() else { break };
         let is_base = painted.colours == all && !painted.parents.purged;
-        if painted.stale {
+        if painted.stale && !planted(Bug::BaseBelowAnother) {
             candidates.remove(&id);
         } else if is_base {
             candidates.insert(id, painted.parents.created);

@@ -83,7 +83,8 @@ impl<D: Disk> Engine<D> {
             Select::Winner => heads.last().copied().ok_or_else(no_key)?,
             Select::Version(id) => id,
             Select::At(time) => {
-                let newest = self.versions_before(key_hash, Some((time, BlobId::from_bytes([0xff; 32]))), 1)?;
+                let last = if planted(Bug::AtExclusive) { 0 } else { 0xff };
+                let newest = self.versions_before(key_hash, Some((time, BlobId::from_bytes([last; 32]))), 1)?;
                 newest.first().map(|key| key.blob).ok_or_else(no_key)?
             }
         };

@@ -300,8 +300,10 @@ impl<D: Disk> Engine<D> {
         };
         let Some(keys) = self.keys.clone() else { return self.fail_upload(id, Failure::NoKeys) };
         let Some(upload) = self.puts.uploads.get_mut(&id) else { return };
-        upload.seals = record.header.header().seals.iter().copied().collect();
-        upload.ref_pages.clone_from(&record.header.header().ref_pages);
+        if !planted(Bug::CopyRefersToNothing) {
+            upload.seals = record.header.header().seals.iter().copied().collect();
+            upload.ref_pages.clone_from(&record.header.header().ref_pages);
+        }
         self.run(JobContext::Copy(id), Job::OpenBodies { keys, records: vec![record] });
     }
 
