@@ -59,9 +59,8 @@ pub enum Fault {
     /// The process or the machine has no handle, or no memory, for an opening, a listing or a read. Of the disk this says
     /// nothing.
     Exhausted,
-    /// The disk does not answer: this operation and those after it fail, until it is plugged in again. Not while something is
-    /// there that a sync has failed to make durable: whose process cannot say so any more deceives the next, which the engine does
-    /// not see through yet.
+    /// The disk does not answer: this operation and those after it fail, until it is plugged in again. Syncs
+    /// fail meanwhile, and the process whose sync that was cannot mark what is not durable. One in eight syncs that fail begins it, too.
     Away,
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Machine {
     pub(super) watcher: Option<Watcher>,
     // Whether the fault of the operation under way found something to strike.
     struck: bool,
+    // The disk was away while something was there that a sync had failed to make durable.
+    unmarked: bool,
     /// Whoever wants to know which faults struck, and while what was done.
     pub(super) account: Option<Account>,
     /// Whoever holds every operation against the rules.
@@ -90,6 +92,7 @@ impl Machine {
             busy_nanos: 0,
             watcher: None,
             struck: false,
+            unmarked: false,
             account: None,
             rules: None,
             index_capacity: None,
@@ -137,9 +140,10 @@ impl Machine {
         let storm =
             self.dice.storm.is_some() && self.account.as_ref().map(|account| account.state.get()) == self.dice.storm;
         let mut chosen = self.dice.choose(number, &operation, storm);
-        if chosen.is_some_and(|chosen| chosen.fault == Fault::Away) && self.files.values().any(File::has_failed_sync) {
-            self.dice.stay();
-            chosen = None;
+        match chosen.map(|chosen| chosen.fault) {
+            Some(Fault::Away) => self.unmarked |= self.files.values().any(File::has_failed_sync),
+            Some(Fault::Full | Fault::FillsUp) if self.is_unmarked() => chosen = None,
+            _ => {}
         }
         self.struck = false;
         let result = match chosen.map(|chosen| chosen.fault) {
@@ -175,6 +179,14 @@ impl Machine {
             self.log.push_back(LogEntry { number, operation, fault, failure });
         }
         result
+    }
+
+    /// Whether something may be there that a sync has failed to make durable, and whose process could not mark it, for the
+    /// disk was away. Until it is written again, the disk has room: where the next process has none to copy it to, it can but
+    /// believe it.
+    fn is_unmarked(&mut self) -> bool {
+        self.unmarked = self.unmarked && self.files.values().any(File::has_failed_sync);
+        self.unmarked
     }
 
     fn account(&mut self, chosen: Option<Chosen>) -> Option<Fault> {
@@ -331,7 +343,8 @@ impl Machine {
             let part = self.dice.stream(Fault::FillsUp).below(end - len);
             self.dice.capacity = Some(self.used().saturating_add(part));
         }
-        let Some(capacity) = self.dice.capacity else { return Ok(end.min(MAX_FILE_LEN)) };
+        let is_unmarked = self.is_unmarked();
+        let Some(capacity) = self.dice.capacity.filter(|_| !is_unmarked) else { return Ok(end.min(MAX_FILE_LEN)) };
         let room = capacity.saturating_sub(self.used());
         Ok(end.min(len.saturating_add(room)).min(MAX_FILE_LEN))
     }
@@ -441,10 +454,15 @@ impl Machine {
     }
 
     /// How a sync fails: where space is promised that is not there (a quota, a thin volume, a file server), by saying that the
-    /// disk is full. That is no better: nobody knows what of the file is durable.
+    /// disk is full. That is no better: nobody knows what of the file is durable. Or because the disk is gone, which then
+    /// takes no mark of it either.
     fn sync_failure(&mut self) -> DiskFailure {
-        match self.dice.stream(Fault::SyncFailure).below(4) {
-            3 => DiskFailure::Full,
+        match self.dice.stream(Fault::SyncFailure).below(8) {
+            3 | 4 => DiskFailure::Full,
+            7 => {
+                self.dice.leave();
+                io("no such device")
+            }
             _ => io("input/output error"),
         }
     }

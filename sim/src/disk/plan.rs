@@ -91,7 +91,7 @@ impl FaultPlan {
 /// Openings, listings and reads that a shortage of handles lasts, at most.
 const SHORTAGE_LEN: u64 = 24;
 
-/// Operations that a disk stays away for, at most. The first sync among them fails, and is the last: see [`super::Fault::Away`].
+/// Operations that a disk stays away for, at most.
 const AWAY_LEN: u64 = 400;
 
 /// A plan under way: one stream per kind of fault, so that no kind moves another's draws.
@@ -295,10 +295,7 @@ impl Dice {
             _ if self.away_for > 0 => {
                 self.away_for -= 1;
                 let fault = match operation {
-                    Operation::Sync { .. } => {
-                        self.away_for = 0;
-                        Fault::SyncFailure
-                    }
+                    Operation::Sync { .. } => Fault::SyncFailure,
                     Operation::SyncDirectory { .. } => Fault::DirectorySyncFailure,
                     _ => Fault::Away,
                 };
@@ -327,9 +324,11 @@ impl Dice {
         self.awaited.push(fault);
     }
 
-    /// The disk is here, after all.
-    pub(super) const fn stay(&mut self) {
-        self.away_for = 0;
+    /// The disk does not answer any more, for a while.
+    pub(super) fn leave(&mut self) {
+        if self.away_for == 0 {
+            self.away_for = self.stream(Fault::Away).below(AWAY_LEN);
+        }
     }
 
     /// The chosen fault has struck.

@@ -215,7 +215,9 @@ impl Rules {
         let synced = usize::try_from(file.synced.min(end).saturating_sub(offset)).unwrap_or(0).max(kept);
         let remembered = if heals { kept } else { synced };
         let stood = &mut file.bytes[offset as usize + remembered..end as usize];
-        file.mending |= heals && self.in_service;
+        // Zeros behind what clients were told of mark a commit that is none, or come before what heals.
+        let marks = offset >= file.told && bytes.iter().all(|byte| *byte == 0);
+        file.mending |= heals && self.in_service && !marks;
         if heals {
             // Zeros may stand for what cannot be read, and is healed next.
             let told = stood.iter_mut().zip(&bytes[remembered..]).filter(|(_, new)| **new != 0);

@@ -6,21 +6,35 @@
 
 use super::commit::{Commit, LEAST_COMMIT_LEN, SECTOR_LEN};
 use super::place::Point;
+use super::reader::verbatim;
 use super::scan::{Item, Scanner};
 use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordKind, SegmentId};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskFailure, DiskFile};
+use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use std::collections::BTreeSet;
+
+/// What stands in a stretch that a commit has disowned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Within {
+    Nothing,
+    /// Parity, and a footer: they do no harm, as long as they stand.
+    Upkeep,
+    /// What would be taken for history: records, or what a crash left of them.
+    History,
+}
 
 impl<D: Disk> Log<D> {
     /// The other segments in which records stand that a commit of this one has disowned: they go before it. `None` if a
     /// commit of this one may be damaged, or one of those others is absent and not given up as `lost`: then nobody can say, and it
     /// stays until it is mended.
     ///
+    /// Parity that a segment was given once another followed is not waited for, but made sure of: should it go in a power
+    /// failure, this commit is all that tells what is left of it from history.
+    ///
     /// # Errors
     /// [`LogError::NoSegment`], [`LogError::Disk`].
     pub fn disowned_by(
-        &self,
+        &mut self,
         segment: SegmentId,
         lost: &BTreeSet<SegmentId>,
     ) -> Result<Option<BTreeSet<SegmentId>>, LogError> {
@@ -33,11 +47,14 @@ impl<D: Disk> Log<D> {
                 return Ok(None);
             }
             let between = self.segments.range(from.segment..=to.segment).map(|(id, _)| *id);
-            for id in between.filter(|id| *id != segment && !self.condemned.contains(id)) {
+            let between = between.filter(|id| *id != segment && !self.condemned.contains(id));
+            for id in between.collect::<Vec<SegmentId>>() {
                 let first = if id == from.segment { from.offset } else { FIRST_RECORD };
                 let end = if id == to.segment { to.offset } else { u32::MAX };
-                if first < end && self.has_any_within(id, first, end)? {
-                    others.insert(id);
+                match self.within(id, first, end)? {
+                    Within::Nothing => {}
+                    Within::Upkeep if self.make_upkeep_sure(id, first, end)? => {}
+                    Within::Upkeep | Within::History => drop(others.insert(id)),
                 }
             }
         }
@@ -171,21 +188,51 @@ impl<D: Disk> Log<D> {
         Ok(header.kind == RecordKind::Commit && payload.is_some_and(|payload| header.checks(payload)))
     }
 
-    /// Whether anything stands there that would be taken for history: records, or what a crash left of them. Parity and a
-    /// footer do no harm, but a proof may be in the system's cache only, and gone one day.
-    fn has_any_within(&self, segment: SegmentId, from: u32, to: u32) -> Result<bool, LogError> {
+    /// What stands there. A proof may be in the system's cache only, and gone one day.
+    fn within(&self, segment: SegmentId, from: u32, to: u32) -> Result<Within, LogError> {
         // PA
         let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
         let file = self.handles.get(segment)?;
         // Behind the end of the log there may be some that an opening left for the sake of the parity among them.
         let end = u32::try_from(file.len()?).unwrap_or(u32::MAX).min(to);
         let mut scanner = Scanner::new(&*file, &known.binding, from, end);
+        let mut within = Within::Nothing;
         while let Some(item) = scanner.next()? {
             match item {
-                Item::Record(_, header) if header.kind.is_upkeep() => {}
-                _ => return Ok(true),
+                Item::Record(_, header) if header.kind.is_upkeep() => within = Within::Upkeep,
+                _ => return Ok(Within::History),
             }
         }
-        Ok(false)
+        Ok(within)
+    }
+
+    /// Writes what stands there once more, to where it stands, and syncs it: whoever wrote it may have seen that fail, on a disk
+    /// that then did not let it be taken back. Whether it is durable now.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`] when the machine is gone.
+    fn make_upkeep_sure(&mut self, segment: SegmentId, from: u32, to: u32) -> Result<bool, LogError> {
+        // PA
+        if self.sure_ends.contains(&segment) {
+            return Ok(true);
+        }
+        let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
+        let written = self.disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write).and_then(|file| {
+            let end = u32::try_from(file.len()?).unwrap_or(u32::MAX).min(to);
+            Ok((file, end))
+        });
+        let sure = match written {
+            Ok((file, end)) => match verbatim(&file, &known.binding, from, end, &mut |_, _, _| {})? {
+                Some(bytes) => file.write_at(u64::from(from), &[&bytes]).and_then(|()| file.sync()).map(|()| true),
+                None => Ok(false),
+            },
+            Err(error) => Err(error),
+        };
+        match sure {
+            Ok(true) => drop(self.sure_ends.insert(segment)),
+            Err(error) if error.failure == DiskFailure::Crashed => return Err(error.into()),
+            Ok(false) | Err(_) => return Ok(false),
+        }
+        Ok(true)
     }
 }

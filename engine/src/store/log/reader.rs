@@ -1,10 +1,11 @@
 //! Reading records.
 
 use super::place::{Damage, DamagedRange};
-use super::record::{HEADER_LEN, RecordHeader, record_len};
+use super::record::{HEADER_LEN, RecordHeader, padding, record_len};
 use super::scan::{Fetched, Item, Scanner, fetch};
+use super::segment::Binding;
 use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
-use crate::env::Disk;
+use crate::env::{Disk, DiskFile};
 use bytes::{Bytes, BytesMut};
 use core::ops::ControlFlow;
 use std::sync::Arc;
@@ -114,7 +115,7 @@ pub(super) enum Shown<'a> {
 }
 
 /// Reads and checks what `item` found: the whole payload, or of slices just the checked prefix unless `whole`.
-pub(super) fn show<'a, F: crate::env::DiskFile>(
+pub(super) fn show<'a, F: DiskFile>(
     scanner: &'a mut Scanner<'_, F>,
     segment: SegmentId,
     item: Item,
@@ -139,7 +140,7 @@ pub(super) fn show<'a, F: crate::env::DiskFile>(
     }
 }
 
-fn read_exact<F: crate::env::DiskFile>(file: &F, location: Location, total: usize) -> Result<Bytes, LogError> {
+fn read_exact<F: DiskFile>(file: &F, location: Location, total: usize) -> Result<Bytes, LogError> {
     // Not asked of the allocator as zeros: some would hand out pages that the system has to clear and fault in.
     let mut buffer = BytesMut::with_capacity(total);
     buffer.resize(total, 0);
@@ -148,4 +149,35 @@ fn read_exact<F: crate::env::DiskFile>(file: &F, location: Location, total: usiz
         Fetched::Bytes(_) => Err(LogError::Damaged { location, what: "the file ends before it does" }),
         Fetched::Unreadable(error) => Err(error.into()),
     }
+}
+
+/// What [`verbatim`] tells of each record: where it is, its header, and that as it is written.
+type Told<'t> = dyn FnMut(u32, &RecordHeader, &[u8; HEADER_LEN]) + 't;
+
+/// All that stands between two places, byte for byte; `None` if any of it is not as it was written. It is made of what was checked,
+/// so that nothing misread is ever written back. Not for slices, of which a checksum covers the beginning alone.
+///
+/// # Errors
+/// [`LogError::Disk`] when the machine is gone.
+pub(super) fn verbatim<F: DiskFile>(
+    file: &F,
+    binding: &Binding,
+    from: u32,
+    to: u32,
+    tell: &mut Told<'_>,
+) -> Result<Option<Vec<u8>>, LogError> {
+    // PA
+    let mut all = Vec::new();
+    let mut scanner = Scanner::new(file, binding, from, to);
+    while let Some(item) = scanner.next()? {
+        let Item::Record(offset, header) = item else { return Ok(None) };
+        let bytes = header.encode(binding, offset);
+        let payload = scanner.payload(offset, header.len)?.filter(|payload| header.checks(payload));
+        let Some(payload) = payload.filter(|_| header.checked_len == header.len) else { return Ok(None) };
+        tell(offset, &header, &bytes);
+        all.extend_from_slice(&bytes);
+        all.extend_from_slice(payload);
+        all.extend_from_slice(padding(header.len));
+    }
+    Ok((all.len() as u64 == u64::from(to.saturating_sub(from))).then_some(all))
 }

@@ -115,6 +115,7 @@ impl<D: Disk> Log<D> {
             rest: Rest::Unproven,
             ends_with_proof: false,
             unsealed: BTreeSet::new(),
+            sure_ends: BTreeSet::new(),
             durable: LogPosition::default(),
             durable_from: Point::default(),
             note: Vec::new(),
@@ -224,12 +225,11 @@ impl<D: Disk> Log<D> {
         let proven = found(&tail).find(|found| found.at == verdict.proven);
         log.durable_from = proven.map_or(verdict.proven.start_point(), FoundCommit::unproven_from);
 
-        // What a checkpoint or a later commit proves is durable. Of this one it is only known that it can be read. That is
-        // settled before anything is healed: once a sync has failed, no later one proves anything.
+        // What a checkpoint or a later commit proves is durable. Of this one it is only known that it can be read.
         let sure = from.is_some_and(|from| from >= tail.last.at);
         let in_place = !sure && verdict.proven == tail.last.at;
         if in_place {
-            log.make_sure(&inventory, &tail)?;
+            log.make_sure(&inventory, &tail, &mut recovery.mended)?;
         }
         let Survey { obsolete, gaps, highest, names_given_up } =
             log.survey(&inventory, &handles, &tail, from, &verdict, visit, &mut recovery)?;

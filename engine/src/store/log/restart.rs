@@ -6,7 +6,8 @@ use super::handles::Handles;
 use super::inventory::{Inventory, Present};
 use super::place::Point;
 use super::proof::parity_after;
-use super::reader::{Shown, show};
+use super::reader::{Shown, show, verbatim};
+use super::record::{HEADER_LEN, RecordHeader};
 use super::recovery::{Recovery, Verdict};
 use super::rest::Rest;
 use super::scan::{Item, Scanner};
@@ -27,35 +28,35 @@ impl<D: Disk> Log<D> {
     /// Makes a last commit that is kept where it stands durable, with all before it: the process that wrote it may have
     /// been killed before its sync.
     ///
-    /// If this fails, it may be in the system's cache alone for good, and the next to open would not know that no sync writes
-    /// it any more. So a proof is taken back, as a commit is whose sync failed. The parity that it proves stays: it says as
-    /// much of the commit before, that whoever wrote it knew that to be durable. But where anything before it is damaged,
-    /// the proof may be all that holds the end of the log together, and it stays too.
+    /// Or its sync may have failed, and the disk may not have taken the mark of that either: then it is in the system's cache
+    /// alone, and no sync writes it any more (Rebello et al., ATC'20). What that commit proves was synced before, so only the
+    /// parity and the proof are in doubt: the same bytes are written to the same place once more. A crash may tear them
+    /// meanwhile, so that is done only where the log holds together without, once what has rotted before them is healed. Where
+    /// that cannot be, the proof may be all that says that what is damaged was acknowledged.
+    ///
+    /// If the sync fails this time, a proof is taken back, as a commit is whose sync failed. The parity that it proves stays:
+    /// it says as much of the commit before, that whoever wrote it knew that to be durable.
     ///
     /// # Errors
     /// [`LogError::Disk`].
-    pub(super) fn make_sure(&self, inventory: &Inventory, tail: &Tail) -> Result<(), LogError> {
+    pub(super) fn make_sure(
+        &mut self,
+        inventory: &Inventory,
+        tail: &Tail,
+        mended: &mut Vec<DamagedRange>,
+    ) -> Result<(), LogError> {
         // PA
         let last = &tail.last;
+        let spare = last.commit.lasting == 0
+            && self.heal_before(inventory, last.at.start_point(), mended)?
+            && tail.earlier.first().map_or(Ok(true), |before| self.heal_batch(inventory, before, mended))?;
         let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
+        let end = if spare { proven_end(inventory, last, &file)? } else { None };
+        if let Some(end) = end.as_ref().filter(|_| !planted(Bug::ProofBelieved)) {
+            file.write_at(u64::from(last.commit.first.offset), &[end])?;
+        }
         let Err(error) = file.sync() else { return Ok(()) };
-        if last.commit.lasting == 0
-            && error.failure != DiskFailure::Crashed
-            && let Some(present) = inventory.segments.get(&last.at.segment)
-        {
-            let mut scanner = Scanner::new(&file, &present.binding, FIRST_RECORD, last.at.commit);
-            while let Some(item) = scanner.next()? {
-                match show(&mut scanner, last.at.segment, item, true)? {
-                    Shown::Record(view) if (self.verify)(view.kind, view.payload) => {}
-                    _ => return Err(error.into()),
-                }
-            }
-            // The batch before it may have begun in an earlier segment.
-            if let Some(before) = tail.earlier.first()
-                && !examine(inventory, &self.handles, before, &self.verify)?.whole
-            {
-                return Err(error.into());
-            }
+        if end.is_some() && error.failure != DiskFailure::Crashed {
             withdraw(&file, last.at.start_point());
         }
         Err(error.into())
@@ -241,7 +242,7 @@ impl<D: Disk> Log<D> {
 
     /// Makes a batch durable where it is, by a sync alone. It may be durable already, and then a crash would tear what is
     /// written over it. That it is in the system's cache only, after a sync that failed, is what [`Log::commit`] takes care of:
-    /// it takes such a commit back.
+    /// it takes such a commit back, unless the disk is gone by then.
     fn keep_in_place(
         &mut self,
         inventory: &Inventory,
@@ -395,6 +396,23 @@ impl<D: Disk> Log<D> {
         }
         Ok(())
     }
+}
+
+/// A last commit that holds nothing, and the parity that it commits, byte for byte; `None` if any of it is not as it was written.
+///
+/// # Errors
+/// [`LogError::Disk`] when the machine is gone.
+fn proven_end<F: DiskFile>(inventory: &Inventory, last: &FoundCommit, file: &F) -> Result<Option<Vec<u8>>, LogError> {
+    // PA
+    let Some(present) = inventory.segments.get(&last.at.segment) else { return Ok(None) };
+    let mut batch = Batch::new();
+    let add = &mut |offset, header: &RecordHeader, bytes: &[u8; HEADER_LEN]| {
+        if offset < last.at.commit {
+            batch.add(Point { segment: last.at.segment, offset }, header.kind, bytes);
+        }
+    };
+    let end = verbatim(file, &present.binding, last.commit.first.offset, last.at.end, add)?;
+    Ok(end.filter(|_| batch.lasting == 0 && batch.matches(&last.commit)))
 }
 
 /// Whether damage is to records before `end`. Damage to parity heals nothing, and is left to be found.

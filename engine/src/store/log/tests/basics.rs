@@ -388,7 +388,7 @@ fn a_commit_is_needed_as_long_as_there_is_what_it_disowns() {
             .filter(|_| name == kept.segment.file_name())
             .for_each(|sector| refusing.spoil(name.as_str(), sector));
     }
-    let other = open(&refusing).0;
+    let mut other = open(&refusing).0;
     assert_eq!(
         (other.absent().collect::<Vec<_>>(), other.disowned_by(after.segment, &BTreeSet::new()).unwrap()),
         (vec![kept.segment], None)

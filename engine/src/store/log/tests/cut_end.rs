@@ -202,3 +202,41 @@ fn what_stays_behind_the_end_is_not_forgotten_to_be_disowned() {
         assert_eq!(disowned, [last.segment].into(), "checkpoint {}", from.is_some());
     }
 }
+
+/// Found by the simulator (seed 104534769). A segment was given its parity behind a fresh one, the sync of that failed, and the
+/// disk was gone before it could be taken back. The next process compacted the fresh segment, whose first commit alone said
+/// that no history stood there.
+#[test]
+fn parity_that_may_be_in_the_cache_only_is_made_sure_of_before_the_commit_goes_that_tells_it_from_history() {
+    let disk = CrashDisk::default();
+    let mut log = written(&disk, SMALL, 2, 900);
+    let (first, end) = (log.durable.segment, u64::from(log.durable.end));
+    // It is killed with a batch in doubt behind that, which the next process copies into a segment of its own.
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    log.commit(b"a note").unwrap();
+    drop(log);
+    drop(open_from(&disk, None).unwrap());
+    // What it has put behind the end of the first is in the cache alone.
+    let file = disk.open(Volume::Blocks, &first.file_name(), OpenMode::Write).unwrap();
+    let mut parity = vec![0; usize::try_from(file.len().unwrap() - end).unwrap()];
+    assert!(file.read_at(end, &mut parity).unwrap() > 0, "it was given its parity");
+    file.truncate(end).unwrap();
+    file.sync().unwrap();
+    file.write_at(end, &[&parity]).unwrap();
+    disk.plan(0, Fault::FailSync);
+    file.sync().unwrap_err();
+    // But for one sector of it.
+    file.write_at(end + 512, &[&parity[512..1024]]).unwrap();
+    file.sync().unwrap();
+    let (mut log, recovery, _) = open_from(&disk, None).unwrap();
+    assert_eq!(recovery.damaged, []);
+    let fresh = log.durable.segment;
+    assert!(first < fresh);
+    log.roll().unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+    assert_eq!(log.disowned_by(fresh, &BTreeSet::new()).unwrap(), Some(BTreeSet::new()));
+    log.remove(fresh).unwrap();
+    log.close().unwrap();
+    let (_, recovery, seen) = open_from(&disk.after_crash(Survival::Nothing), None).unwrap();
+    assert_eq!((seen.len(), recovery.damaged), (3, Vec::new()));
+}

@@ -429,6 +429,66 @@ fn a_proof_that_may_be_in_the_cache_only_is_taken_back_when_its_sync_fails() {
     assert_eq!((seen.len(), recovery.damaged), (2, Vec::new()));
 }
 
+/// Found by the simulator (seed 102010352).
+#[test]
+fn a_proof_whose_sync_failed_is_made_durable_by_the_next_process_though_nothing_says_that_it_did() {
+    for len in [900, 20_000] {
+        let disk = CrashDisk::default();
+        let mut log = create(&disk);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, len)]).unwrap();
+        let last = log.commit(b"").unwrap();
+        let killed = disk.after_crash(Survival::Everything);
+        log.settle().unwrap();
+        drop(log);
+        let (name, bytes) = disk.files().pop_last().unwrap();
+        let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
+        file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
+        // It fails, and then the disk takes nothing any more, so that the process that wrote it cannot take it back.
+        killed.plan(0, Fault::FailSync);
+        file.sync().unwrap_err();
+        let (mut log, recovery, seen) = open(&killed);
+        assert_eq!((seen.len(), recovery.rewritten, log.segments().len()), (1, 0, 1), "it goes on where it stands");
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        drop(log);
+        let (_, recovery, seen) = open(&killed.after_crash(Survival::Nothing));
+        assert_eq!((seen.len(), recovery.damaged), (2, Vec::new()), "records of {len} bytes");
+    }
+}
+
+/// Found by the simulator (seed 104304633). What has rotted before such a proof is healed by the parity in doubt before that is
+/// written again, for a crash may tear it.
+#[test]
+fn what_has_rotted_before_a_proof_whose_sync_failed_is_no_reason_to_believe_it() {
+    for rots in ["record", "proof"] {
+        let disk = CrashDisk::default();
+        let mut log = create(&disk);
+        let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+        let proof = log.settle().unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        let last = log.commit(b"").unwrap();
+        let killed = disk.after_crash(Survival::Everything);
+        log.settle().unwrap();
+        drop(log);
+        let (name, bytes) = disk.files().pop_last().unwrap();
+        let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
+        let rotten = if rots == "record" { first.offset + 100 } else { proof.commit + 50 };
+        file.write_at(u64::from(rotten), &[&[!bytes[rotten as usize]]]).unwrap();
+        file.sync().unwrap();
+        file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
+        killed.plan(0, Fault::FailSync);
+        file.sync().unwrap_err();
+        let (mut log, recovery, seen) = open(&killed);
+        assert_eq!((seen.len(), recovery.damaged.as_slice()), (2, [].as_slice()), "rot of a {rots}");
+        assert!(recovery.mended.iter().any(|range| range.from <= rotten && rotten < range.to), "{recovery:?}");
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        drop(log);
+        let (_, recovery, seen) = open(&killed.after_crash(Survival::Nothing));
+        assert_eq!((seen.len(), recovery.damaged), (3, Vec::new()), "rot of a {rots}");
+    }
+}
+
 #[test]
 fn a_proof_that_cannot_be_made_durable_is_taken_back_unless_what_stands_before_it_is_damaged() {
     let mut opened_at_once = 0;
