@@ -358,11 +358,12 @@ impl<D: Disk> Log<D> {
         let gaps = replay(inventory, handles, (start, cut), &obsolete, visit, &mut damages, &mut mend)?;
         recovery.damaged.append(&mut damages.told);
         recovery.untold = damages.untold;
-        // A crash may have done it to what is dead, and to the parity that was written last: that is nothing to speak of.
+        // A crash may have done it to what is dead, to the parity that was written last, and to what stands behind the end: that
+        // is nothing to speak of.
         let last_upkeep = (tail.last.commit.lasting == 0).then_some((tail.last.commit.first, cut));
         let unspoken = |range: &DamagedRange| {
             let at = Point { segment: range.segment, offset: range.from };
-            gaps.iter().chain(&last_upkeep).any(|(from, to)| *from <= at && at < *to)
+            cut <= at || gaps.iter().chain(&last_upkeep).any(|(from, to)| *from <= at && at < *to)
         };
         recovery.mended.extend(healed.into_iter().filter(|range| !unspoken(range)));
         let highest = list.as_ref().map_or(SegmentId(0), |list| list.header.segment);

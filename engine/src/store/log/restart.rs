@@ -48,7 +48,8 @@ impl<D: Disk> Log<D> {
         // PA
         let last = &tail.last;
         let spare = last.commit.lasting == 0
-            && self.heal_before(inventory, last.at.start_point(), mended)?
+            && last.commit.first.segment == last.at.segment
+            && self.heal_before(inventory, last.commit.first, mended)?
             && tail.earlier.first().map_or(Ok(true), |before| self.heal_batch(inventory, before, mended))?;
         let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
         let end = if spare { proven_end(inventory, last, &file)? } else { None };
