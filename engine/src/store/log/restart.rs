@@ -54,7 +54,11 @@ impl<D: Disk> Log<D> {
         let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
         let end = if spare { proven_end(inventory, last, &file)? } else { None };
         if let Some(end) = end.as_ref().filter(|_| !planted(Bug::ProofBelieved)) {
-            file.write_at(u64::from(last.commit.first.offset), &[end])?;
+            match file.write_at(u64::from(last.commit.first.offset), &[end]) {
+                // Where what is written over takes room of its own, a full disk must still open.
+                Err(error) if error.failure != DiskFailure::Full => return Err(error.into()),
+                _ => {}
+            }
         }
         let Err(error) = file.sync() else { return Ok(()) };
         if end.is_some() && error.failure != DiskFailure::Crashed {

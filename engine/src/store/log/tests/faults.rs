@@ -456,6 +456,18 @@ fn a_proof_whose_sync_failed_is_made_durable_by_the_next_process_though_nothing_
     }
 }
 
+#[test]
+fn a_log_at_rest_opens_where_nothing_can_be_written_over() {
+    let disk = CrashDisk::default();
+    let mut log = create(&disk);
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+    log.close().unwrap();
+    disk.plan(0, Fault::Full);
+    let (_, recovery, seen) = open(&disk);
+    assert!(disk.hit());
+    assert_eq!((seen.len(), recovery.damaged), (1, Vec::new()));
+}
+
 /// Found by the simulator (seed 104304633). What has rotted before such a proof is healed by the parity in doubt before that is
 /// written again, for a crash may tear it.
 #[test]
