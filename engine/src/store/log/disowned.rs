@@ -213,7 +213,8 @@ impl<D: Disk> Log<D> {
     /// [`LogError::Disk`] when the machine is gone.
     fn make_upkeep_sure(&mut self, segment: SegmentId, from: u32, to: u32) -> Result<bool, LogError> {
         // PA
-        if self.sure_ends.contains(&segment) {
+        let here = Point { segment, offset: from };
+        if self.sure_upkeep.contains(&here) {
             return Ok(true);
         }
         let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
@@ -229,7 +230,7 @@ impl<D: Disk> Log<D> {
             Err(error) => Err(error),
         };
         match sure {
-            Ok(true) => drop(self.sure_ends.insert(segment)),
+            Ok(true) => drop(self.sure_upkeep.insert(here)),
             Err(error) if error.failure == DiskFailure::Crashed => return Err(error.into()),
             Ok(false) | Err(_) => return Ok(false),
         }

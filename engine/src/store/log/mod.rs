@@ -160,8 +160,8 @@ pub struct Log<D: Disk> {
     /// Segments before the active one that may be without parity: there was no room to copy what stood in them, the disk
     /// refused to write it, or something in them was rotten.
     unsealed: BTreeSet<SegmentId>,
-    /// Segments of which this process has made sure that what parity stands behind their last commit is durable.
-    sure_ends: BTreeSet<SegmentId>,
+    /// From where on this process has made sure that the parity is durable which stands in a stretch that a commit has disowned.
+    sure_upkeep: BTreeSet<place::Point>,
     handles: Handles<D>,
     durable: LogPosition,
     /// Where the batch of that commit begins; or its end where nothing in it lasts, and all that it says is that what stands before

@@ -115,7 +115,7 @@ impl<D: Disk> Log<D> {
             rest: Rest::Unproven,
             ends_with_proof: false,
             unsealed: BTreeSet::new(),
-            sure_ends: BTreeSet::new(),
+            sure_upkeep: BTreeSet::new(),
             durable: LogPosition::default(),
             durable_from: Point::default(),
             note: Vec::new(),

@@ -152,6 +152,7 @@ impl<D: Disk> Log<D> {
         }
         // What was copied elsewhere may still stand behind its end, and must not shine through what is written there.
         let end = left.written;
+        self.sure_upkeep.retain(|at| at.segment != id);
         if let Err(error) = left.cut() {
             return match error {
                 LogError::Disk(error) => self.not_now(id, error),

@@ -436,7 +436,7 @@ impl<D: Disk> Log<D> {
                 }
                 _ => {
                     self.segments.remove(&id);
-                    self.sure_ends.remove(&id);
+                    self.sure_upkeep.retain(|at| at.segment != id);
                     self.handles.forget(id);
                 }
             }
