@@ -104,7 +104,7 @@ struct Tracked {
 impl Tracked {
     /// The power fails, and what is not synced may be torn.
     fn note_torn(&mut self) {
-        for (start, end) in &self.dirty.0 {
+        for (start, end) in self.dirty.0.iter().chain(&self.doubtful.0) {
             let (start, end) = (*start as usize, (*end as usize).min(self.bytes.len()));
             if let Some(written) = self.bytes.get(start..end) {
                 self.torn.resize(self.torn.len().max(end), 0);
@@ -198,7 +198,10 @@ impl Rules {
             let stood = file.bytes.get(offset as usize..end as usize).filter(|_| end <= file.synced);
             stood.is_some_and(|stood| stood.iter().zip(bytes).all(|(stood, new)| stood == new || *new == 0))
         };
-        let heals = !file.dirty.touches(&range) && !file.doubtful.touches(&range) && (opening || done && same());
+        // However much of it was written, it is what stood there.
+        let exact = || end <= file.synced && file.bytes.get(offset as usize..end as usize) == Some(bytes);
+        let heals =
+            !file.dirty.touches(&range) && !file.doubtful.touches(&range) && (opening || exact() || done && same());
         let known = file.told.min(end);
         let kept = usize::try_from(known.saturating_sub(offset)).unwrap_or(0);
         let stood = file.bytes.get(offset as usize..).and_then(|stood| stood.get(..kept));

@@ -207,7 +207,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Writes what stands there once more, to where it stands, and syncs it: whoever wrote it may have seen that fail, on a disk
-    /// that then did not let it be taken back. Whether it is durable now.
+    /// that then did not let it be taken back. Whether it is durable now; where something before it has rotted, it is left as it is.
     ///
     /// # Errors
     /// [`LogError::Disk`] when the machine is gone.
@@ -216,6 +216,10 @@ impl<D: Disk> Log<D> {
         let here = Point { segment, offset: from };
         if self.sure_upkeep.contains(&here) {
             return Ok(true);
+        }
+        // A crash may tear it meanwhile: nothing may need it then.
+        if !self.is_whole(here)? {
+            return Ok(false);
         }
         let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
         let written = self.disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write).and_then(|file| {

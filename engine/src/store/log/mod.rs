@@ -80,8 +80,9 @@ pub struct LogOptions {
     pub write_buffer_len: u32,
     /// How many segment files are held open for reading.
     pub open_files: u32,
-    /// Writes nothing to a segment that stands at opening, but starts another. For whoever opens the log without the
-    /// checkpoint that another keeps of it: what that one knows to be durable must not be under way when a crash comes.
+    /// Writes nothing to a segment that stands at opening but the proof at its end, as it stands there, and starts another. For
+    /// whoever opens the log without the checkpoint that another keeps of it: what that one knows to be durable must not be under
+    /// way when a crash comes.
     pub leave_end: bool,
     /// How many damaged places a look at history tells one by one, at most.
     pub damaged_places: u32,

@@ -28,14 +28,10 @@ impl<D: Disk> Log<D> {
     /// Makes a last commit that is kept where it stands durable, with all before it: the process that wrote it may have
     /// been killed before its sync.
     ///
-    /// Or its sync may have failed, and the disk may not have taken the mark of that either: then it is in the system's cache
-    /// alone, and no sync writes it any more (Rebello et al., ATC'20). What that commit proves was synced before, so only the
-    /// parity and the proof are in doubt: the same bytes are written to the same place once more. A crash may tear them
-    /// meanwhile, so that is done only where the log holds together without, once what has rotted before them is healed. Where
-    /// that cannot be, the proof may be all that says that what is damaged was acknowledged.
-    ///
-    /// If the sync fails this time, a proof is taken back, as a commit is whose sync failed. The parity that it proves stays:
-    /// it says as much of the commit before, that whoever wrote it knew that to be durable.
+    /// If that sync fails, the commit may be in the system's cache alone for good, and the next to open would not know that no
+    /// sync writes it any more. So a proof is taken back, as a commit is whose sync failed. The parity that it proves stays: it
+    /// says as much of the commit before, that whoever wrote it knew that to be durable. But where anything before it is damaged,
+    /// the proof may be all that holds the end of the log together, and it stays too.
     ///
     /// # Errors
     /// [`LogError::Disk`].
@@ -47,22 +43,59 @@ impl<D: Disk> Log<D> {
     ) -> Result<(), LogError> {
         // PA
         let last = &tail.last;
-        let spare = last.commit.lasting == 0
-            && last.commit.first.segment == last.at.segment
-            && self.heal_before(inventory, last.commit.first, mended)?
-            && tail.earlier.first().map_or(Ok(true), |before| self.heal_batch(inventory, before, mended))?;
         let file = self.disk.open(Volume::Blocks, &last.at.segment.file_name(), OpenMode::Write)?;
-        let end = if spare { proven_end(inventory, last, &file)? } else { None };
-        if let Some(end) = end.as_ref().filter(|_| !planted(Bug::ProofBelieved)) {
-            match file.write_at(u64::from(last.commit.first.offset), &[end]) {
-                // Where what is written over takes room of its own, a full disk must still open.
-                Err(error) if error.failure != DiskFailure::Full => return Err(error.into()),
-                _ => {}
+        let proven = tail.earlier.first().filter(|before| is_proof_of(last, before));
+        if let Err(error) = file.sync() {
+            if error.failure != DiskFailure::Crashed
+                && let Some(before) = proven
+                && self.is_whole_before(inventory, last.commit.first)?
+                && examine(inventory, &self.handles, before, &self.verify)?.whole
+                && proven_end(inventory, last, &file)?.is_some()
+            {
+                withdraw(&file, last.at.start_point());
             }
+            return Err(error.into());
+        }
+        match proven {
+            Some(before) => self.prove_again(inventory, last, before, mended, &file),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a proof and its parity once more, to where they stand, and syncs them. A sync of them may have failed before, on a
+    /// disk that then did not take the mark of that either: they are in the system's cache alone, and no sync writes them any
+    /// more (Rebello et al., ATC'20). The commit before was synced before they were written.
+    ///
+    /// A crash may tear them meanwhile. So that is done only where the log holds together without, once what has rotted before
+    /// them is healed. Where that cannot be, the proof may be all that says that what is damaged was acknowledged.
+    fn prove_again(
+        &mut self,
+        inventory: &Inventory,
+        last: &FoundCommit,
+        before: &FoundCommit,
+        mended: &mut Vec<DamagedRange>,
+        file: &D::File,
+    ) -> Result<(), LogError> {
+        // PA
+        // As long as they are in doubt, so is what they prove: nothing of it may become zeros.
+        let proven_from = core::mem::replace(&mut self.durable_from, before.unproven_from());
+        let spare = match self.heal_before(inventory, last.commit.first, mended) {
+            Ok(true) => self.heal_batch(inventory, before, mended),
+            other => other,
+        };
+        self.durable_from = proven_from;
+        let Some(end) = (if spare? { proven_end(inventory, last, file)? } else { None }) else { return Ok(()) };
+        if planted(Bug::ProofBelieved) {
+            return Ok(());
+        }
+        match file.write_at(u64::from(last.commit.first.offset), &[&end]) {
+            // Where what is written over takes room of its own, a full disk must still open.
+            Err(error) if error.failure == DiskFailure::Full => return Ok(()),
+            written => written?,
         }
         let Err(error) = file.sync() else { return Ok(()) };
-        if end.is_some() && error.failure != DiskFailure::Crashed {
-            withdraw(&file, last.at.start_point());
+        if error.failure != DiskFailure::Crashed {
+            withdraw(file, last.at.start_point());
         }
         Err(error.into())
     }
@@ -313,15 +346,31 @@ impl<D: Disk> Log<D> {
         healed: &mut Vec<DamagedRange>,
     ) -> Result<bool, LogError> {
         // PA
-        let Some(present) = inventory.segments.get(&end.segment) else { return Ok(false) };
+        self.with_all_of(inventory, end.segment, |log| log.heal(end, healed))
+    }
+
+    /// [`Self::is_whole`], of a segment that may not be one of the log's yet.
+    fn is_whole_before(&mut self, inventory: &Inventory, end: Point) -> Result<bool, LogError> {
+        // PA
+        self.with_all_of(inventory, end.segment, |log| log.is_whole(end))
+    }
+
+    /// Asks something of a segment as if all that stands in its file were the log's; of one that has no file it is not so.
+    fn with_all_of(
+        &mut self,
+        inventory: &Inventory,
+        id: SegmentId,
+        ask: impl FnOnce(&mut Self) -> Result<bool, LogError>,
+    ) -> Result<bool, LogError> {
+        let Some(present) = inventory.segments.get(&id) else { return Ok(false) };
         let whole = Segment { binding: present.binding.clone(), len: present.len };
-        let known = self.segments.insert(end.segment, whole);
-        let is_whole = self.heal(end, healed);
+        let known = self.segments.insert(id, whole);
+        let answer = ask(self);
         match known {
-            Some(known) => self.segments.insert(end.segment, known),
-            None => self.segments.remove(&end.segment),
+            Some(known) => self.segments.insert(id, known),
+            None => self.segments.remove(&id),
         };
-        is_whole
+        answer
     }
 
     /// Restores what parity can restore of a segment's records before `end`. Whether all of them are as they were written.
@@ -346,7 +395,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Whether a segment's records before `end` are as they were written, slices with all they hold.
-    fn is_whole(&self, end: Point) -> Result<bool, LogError> {
+    pub(super) fn is_whole(&self, end: Point) -> Result<bool, LogError> {
         // PA
         let mut verified = true;
         let scanned = self.scan(end.segment, 0, &mut |record| {
@@ -401,6 +450,13 @@ impl<D: Disk> Log<D> {
         }
         Ok(())
     }
+}
+
+/// Whether a last commit holds nothing, and proves this one, in the same segment.
+fn is_proof_of(last: &FoundCommit, before: &FoundCommit) -> bool {
+    // PA
+    let FoundCommit { at, commit } = last;
+    commit.lasting == 0 && commit.first.segment == at.segment && commit.proven == before.at
 }
 
 /// A last commit that holds nothing, and the parity that it commits, byte for byte; `None` if any of it is not as it was written.
