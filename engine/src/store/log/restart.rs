@@ -84,17 +84,22 @@ impl<D: Disk> Log<D> {
             other => other,
         };
         self.durable_from = proven_from;
-        let Some(end) = (if spare? { proven_end(inventory, last, file)? } else { None }) else { return Ok(()) };
-        if planted(Bug::ProofBelieved) {
-            return Ok(());
-        }
-        match file.write_at(u64::from(last.commit.first.offset), &[&end]) {
+        let (Some(present), true) = (inventory.segments.get(&last.at.segment), spare?) else { return Ok(()) };
+        // Torn parity is healed later. A crash may have torn of the proof what no checksum covers: what fills it up.
+        let end = proven_end(inventory, last, file)?;
+        let parity_is_whole = end.is_some();
+        let (from, bytes) = match end {
+            Some(end) => (last.commit.first.offset, Some(end)),
+            None => (last.at.commit, verbatim(file, &present.binding, last.at.commit, last.at.end, &mut |_, _, _| {})?),
+        };
+        let Some(bytes) = bytes.filter(|_| !planted(Bug::ProofBelieved)) else { return Ok(()) };
+        match file.write_at(u64::from(from), &[&bytes]) {
             // Where what is written over takes room of its own, a full disk must still open.
             Err(error) if error.failure == DiskFailure::Full => return Ok(()),
             written => written?,
         }
         let Err(error) = file.sync() else { return Ok(()) };
-        if error.failure != DiskFailure::Crashed {
+        if parity_is_whole && error.failure != DiskFailure::Crashed {
             withdraw(file, last.at.start_point());
         }
         Err(error.into())
