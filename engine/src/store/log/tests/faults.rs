@@ -403,19 +403,31 @@ fn a_list_of_segments_that_rots_is_mended_or_named_and_what_it_removed_stays_awa
     }
 }
 
+/// The disk of a process that is killed after it has written parity and proof behind its last commit, and before it syncs them,
+/// and the file that they stand in. `first` may change that, and what is to be written.
+fn unsynced_rest(
+    disk: &CrashDisk,
+    mut log: Log<CrashDisk>,
+    last: LogPosition,
+    first: impl FnOnce(&dyn DiskFile, &mut [u8]),
+) -> (CrashDisk, impl DiskFile) {
+    let killed = disk.after_crash(Survival::Everything);
+    log.settle().unwrap();
+    drop(log);
+    let (name, mut bytes) = disk.files().pop_last().unwrap();
+    let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
+    first(&file, &mut bytes);
+    file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
+    (killed, file)
+}
+
 #[test]
 fn a_proof_that_may_be_in_the_cache_only_is_taken_back_when_its_sync_fails() {
     let disk = CrashDisk::default();
     let mut log = create(&disk);
     log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
     let last = log.commit(b"").unwrap();
-    // The process is killed after it has written parity and proof, and before it syncs them.
-    let killed = disk.after_crash(Survival::Everything);
-    log.settle().unwrap();
-    drop(log);
-    let (name, bytes) = disk.files().pop_last().unwrap();
-    let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
-    file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
+    let (killed, _) = unsynced_rest(&disk, log, last, |_, _| ());
     // The next to open cannot sync them, and no later sync will.
     killed.plan(0, Fault::FailSync);
     assert!(matches!(open_from(&killed, None), Err(LogError::Disk(_))));
@@ -437,12 +449,7 @@ fn a_proof_whose_sync_failed_is_made_durable_by_the_next_process_though_nothing_
         let mut log = create(&disk);
         log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, len)]).unwrap();
         let last = log.commit(b"").unwrap();
-        let killed = disk.after_crash(Survival::Everything);
-        log.settle().unwrap();
-        drop(log);
-        let (name, bytes) = disk.files().pop_last().unwrap();
-        let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
-        file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
+        let (killed, file) = unsynced_rest(&disk, log, last, |_, _| ());
         // It fails, and then the disk takes nothing any more, so that the process that wrote it cannot take it back.
         killed.plan(0, Fault::FailSync);
         file.sync().unwrap_err();
@@ -479,15 +486,11 @@ fn what_has_rotted_before_a_proof_whose_sync_failed_is_no_reason_to_believe_it()
         let proof = log.settle().unwrap();
         log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
         let last = log.commit(b"").unwrap();
-        let killed = disk.after_crash(Survival::Everything);
-        log.settle().unwrap();
-        drop(log);
-        let (name, bytes) = disk.files().pop_last().unwrap();
-        let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
         let rotten = if rots == "record" { first.offset + 100 } else { proof.commit + 50 };
-        file.write_at(u64::from(rotten), &[&[!bytes[rotten as usize]]]).unwrap();
-        file.sync().unwrap();
-        file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
+        let (killed, file) = unsynced_rest(&disk, log, last, |file, bytes| {
+            file.write_at(u64::from(rotten), &[&[!bytes[rotten as usize]]]).unwrap();
+            file.sync().unwrap();
+        });
         killed.plan(0, Fault::FailSync);
         file.sync().unwrap_err();
         let (mut log, recovery, seen) = open(&killed);
@@ -509,14 +512,8 @@ fn a_proof_that_cannot_be_made_durable_is_taken_back_unless_what_stands_before_i
         let mut log = create(&disk);
         log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 3000)]).unwrap();
         let last = log.commit(b"").unwrap();
-        // The process is killed before it has synced parity and proof, and a byte of the parity may rot.
-        let killed = disk.after_crash(Survival::Everything);
-        log.settle().unwrap();
-        drop(log);
-        let (name, mut bytes) = disk.files().pop_last().unwrap();
-        bytes[last.end as usize + 1000] ^= u8::from(rots);
-        let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
-        file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
+        // A byte of the parity may rot.
+        let (killed, _) = unsynced_rest(&disk, log, last, |_, bytes| bytes[last.end as usize + 1000] ^= u8::from(rots));
         killed.plan(at, Fault::FailSync);
         let mut log = match open_from(&killed, None) {
             Ok((log, ..)) => {
