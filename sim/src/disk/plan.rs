@@ -324,9 +324,9 @@ impl Dice {
         self.awaited.push(fault);
     }
 
-    /// The disk does not answer any more, for a while.
+    /// The disk of a world does not answer any more, for a while; others do what they were told.
     pub(super) fn leave(&mut self) {
-        if self.away_for == 0 {
+        if self.away_for == 0 && self.tape.is_some() {
             self.away_for = self.stream(Fault::Away).below(AWAY_LEN);
         }
     }

@@ -220,7 +220,7 @@ impl Rules {
         let stood = &mut file.bytes[offset as usize + remembered..end as usize];
         // Zeros behind what clients were told of mark a commit that is none, or come before what heals.
         let marks = offset >= file.told && bytes.iter().all(|byte| *byte == 0);
-        file.mending |= heals && self.in_service && !marks;
+        file.mending |= heals && done && self.in_service && !marks;
         if heals {
             // Zeros may stand for what cannot be read, and is healed next.
             let told = stood.iter_mut().zip(&bytes[remembered..]).filter(|(_, new)| **new != 0);
