@@ -158,7 +158,7 @@ type Told<'t> = dyn FnMut(u32, &RecordHeader, &[u8; HEADER_LEN]) + 't;
 /// so that nothing misread is ever written back. Not for slices, of which a checksum covers the beginning alone.
 ///
 /// # Errors
-/// [`LogError::Disk`] when the machine is gone.
+/// [`LogError::Disk`] when the disk was never asked: the machine is gone, or there was nothing left to ask it with.
 pub(super) fn verbatim<F: DiskFile>(
     file: &F,
     binding: &Binding,

@@ -16,3 +16,4 @@ mod rest;
 mod restored;
 mod rot;
 mod rotten_end;
+mod unsynced_rest;
