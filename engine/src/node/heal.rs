@@ -346,7 +346,9 @@ impl<D: Disk> Engine<D> {
             }
             self.heal.remade += 1;
             self.upkeep.sweep_later(purges);
-            self.policy = policy.or(self.policy.take());
+            // What is known of it stays known, though its record was misread.
+            let known = policy.into_iter().chain(self.policy.take());
+            self.policy = known.max_by_key(|policy| policy.created);
             // It may stand where nothing could be read before. One that is about to be committed is in force already.
             if !self.batch.staged.iter().any(|staged| matches!(staged, Staged::Policy(_))) {
                 self.config.coding = self.durable_coding();
