@@ -305,7 +305,14 @@ impl<D: Disk> Log<D> {
         self.disk.sync_directory(Volume::Blocks)?;
         (self.durable, self.durable_from) = (last, kept.unproven_from());
         let handles = Handles::new(self.disk.clone(), 1);
-        deliver(inventory, &handles, (first, last.start_point()), &|_| false, visit, &mut |_| ())
+        let mut unread = None;
+        let mut note = |range| unread = unread.or(Some(range));
+        deliver(inventory, &handles, (first, last.start_point()), &|_| false, visit, &mut note)?;
+        // It was whole a moment ago. Whoever opened the log would not know of it.
+        match unread {
+            Some(DamagedRange { segment, from, .. }) => Err(LogError::Unstable { segment, offset: from }),
+            None => Ok(()),
+        }
     }
 
     /// Shows the records of a segment that was just written.
