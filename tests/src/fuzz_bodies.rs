@@ -31,6 +31,7 @@ use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
 use ouroboros_engine::store::index::{
     BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, StoredRow, Symbols, TombstoneRow,
 };
+use ouroboros_engine::store::log::structures;
 
 /// One way in for bytes from outside.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +75,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder::new("chunker-text", texts::chunker, || b"cdc1".to_vec()),
     Decoder::new("coding", fields::<Coding>, || written(&Coding::default())),
     Decoder::new("coding-text", texts::coding, || b"8+1".to_vec()),
+    Decoder::new("commit", records::commit, structures::COMMIT.example),
     Decoder::new("commit-note", canonical::<Note>, || samples::note().encode()),
     Decoder::new("compression", fields::<Compression>, || written(&Compression::default())),
     Decoder::new("compression-text", texts::compression, || b"zstd:-7".to_vec()),
@@ -89,6 +91,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder::new("keyring-file", records::keyring_file, samples::keyring_file).heavy(64 << 10, 2048),
     // The same, its checksum made to fit whatever the bytes: what a hostile writer can do and rot cannot.
     Decoder::new("keyring-file-forged", records::forged_keyring_file, samples::keyring_file).heavy(64 << 10, 2048),
+    Decoder::new("parity-list", records::parity_list, structures::PARITY_LIST.example),
     Decoder::new("reader-wrap", fields::<ReaderWrap>, || written(&samples::reader_wrap())),
     Decoder::new("recovery-phrase", texts::recovery_phrase, || samples::phrase().into_bytes()).heavy(256 << 10, 2048),
     Decoder::new("ref-page", canonical::<RefPage>, || samples::ref_page().encode()),
@@ -97,6 +100,9 @@ pub const DECODERS: &[Decoder] = &[
     Decoder::new("sealed-body", records::sealed_body, samples::sealed_body),
     Decoder::new("sealed-component", fields::<SealedComponent>, samples::sealed_component),
     Decoder::new("sealed-path", records::sealed_path, || samples::sealed_path().encode()),
+    Decoder::new("segment-footer", records::footer, structures::FOOTER.example),
+    Decoder::new("segment-header", records::segment_header, structures::SEGMENT_HEADER.example),
+    Decoder::new("segments", records::segments, structures::SEGMENTS.example),
     Decoder::new("signature", fields::<Signature>, || written(&Signature::from_bytes([9; 64]))),
     Decoder::new("signed-header", canonical::<SignedHeader>, || samples::signed_header().encode()),
     Decoder::new("signed-tombstone", canonical::<SignedTombstone>, || samples::signed_tombstone().encode()),

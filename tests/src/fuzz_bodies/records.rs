@@ -7,6 +7,7 @@ use ouroboros_engine::codec::Canonical;
 use ouroboros_engine::id::Domain;
 use ouroboros_engine::keys::{Grant, Vault};
 use ouroboros_engine::names::{SealedPath, open_path, seal_path};
+use ouroboros_engine::store::log::structures::{self, Structure};
 
 /// A version's record. What is accepted is also verified, which must not panic whatever it says.
 pub(super) fn blob_record(bytes: &[u8]) -> bool {
@@ -14,6 +15,33 @@ pub(super) fn blob_record(bytes: &[u8]) -> bool {
     assert_eq!(record.encode(), bytes, "a blob record accepts bytes that it would not write");
     let _ = record.verify();
     true
+}
+
+/// A structure of the log's own.
+fn structure(structure: &Structure, bytes: &[u8]) -> bool {
+    let Some(again) = (structure.recode)(bytes) else { return false };
+    assert_eq!(again, bytes, "a structure of the log accepts bytes that it would not write");
+    true
+}
+
+pub(super) fn commit(bytes: &[u8]) -> bool {
+    structure(&structures::COMMIT, bytes)
+}
+
+pub(super) fn footer(bytes: &[u8]) -> bool {
+    structure(&structures::FOOTER, bytes)
+}
+
+pub(super) fn parity_list(bytes: &[u8]) -> bool {
+    structure(&structures::PARITY_LIST, bytes)
+}
+
+pub(super) fn segment_header(bytes: &[u8]) -> bool {
+    structure(&structures::SEGMENT_HEADER, bytes)
+}
+
+pub(super) fn segments(bytes: &[u8]) -> bool {
+    structure(&structures::SEGMENTS, bytes)
 }
 
 /// A sealed body under its key: whatever opens is what was sealed.

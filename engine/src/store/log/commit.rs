@@ -53,6 +53,7 @@ pub(super) struct Commit {
     pub(super) segments: Location,
     #[borsh(deserialize_with = "bounded::vec::<MAX_NOTE_LEN, _>")]
     pub(super) note: Vec<u8>,
+    #[borsh(deserialize_with = "bounded::vec::<{ SECTOR_LEN as usize }, _>")]
     pub(super) padding: Vec<u8>,
 }
 

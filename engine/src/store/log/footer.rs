@@ -9,7 +9,7 @@
 //! ```
 
 use super::record::{RecordHeader, RecordKind};
-use crate::codec::Canonical;
+use crate::codec::{Canonical, bounded};
 use borsh::{BorshDeserialize, BorshSerialize};
 
 const SPREAD_BIT: u8 = 0x80;
@@ -18,6 +18,7 @@ const SPREAD_BIT: u8 = 0x80;
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub(super) struct Footer {
     records: u32,
+    #[borsh(deserialize_with = "bounded::vec::<{ Footer::MAX_LEN }, _>")]
     directory: Vec<u8>,
     #[borsh(skip)]
     sealed: bool,

@@ -43,6 +43,8 @@ mod tail;
 mod upkeep;
 mod writer;
 
+#[cfg(any(test, feature = "conformance"))]
+pub mod structures;
 #[cfg(test)]
 mod tests;
 
