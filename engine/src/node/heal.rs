@@ -158,6 +158,11 @@ impl Heal {
         self.hopeless.extend(offsets.iter().map(|offset| (segment, *offset)));
     }
 
+    /// Records for which repairs were in vain.
+    pub(super) fn hopeless(&self) -> usize {
+        self.hopeless.len()
+    }
+
     /// A commit was made, behind which parity may come.
     pub(super) fn hope_after_commit(&mut self) {
         let until_commit = std::mem::take(&mut self.until_commit);

@@ -35,6 +35,14 @@ pub struct Held {
     pub reads_len: usize,
     /// Seals that wait to be mended: at most 4,096.
     pub to_mend: usize,
+    /// Places of the log that could not be read when the index was made: twice `damaged_places`, and one for each segment.
+    pub unread_places: usize,
+    /// Seals that are known to be lost: at most 4,096.
+    pub lost_seals: usize,
+    /// Records whose segments were repaired in vain: at most 4,096, and those of one repair more.
+    pub hopeless: usize,
+    /// Scopes whose keys were derived lately: at most 64.
+    pub scopes: usize,
     /// Jobs given out and not yet done.
     pub jobs: usize,
     /// Outputs that the driver has not taken: none after its turn.
@@ -59,6 +67,10 @@ impl<D: Disk> Engine<D> {
             refused: self.index.is_refused(),
             backlog_len: self.index.backlog(),
             to_mend: self.upkeep.to_mend(),
+            unread_places: self.heal.unseen.places(),
+            lost_seals: self.heal.lost.len(),
+            hopeless: self.heal.hopeless(),
+            scopes: self.puts.scopes_held(),
             jobs: self.jobs.len(),
             outputs: self.outputs.len(),
         }

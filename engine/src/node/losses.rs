@@ -47,6 +47,11 @@ impl Losses {
         has_room
     }
 
+    /// How many are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.seals.len()
+    }
+
     /// Something is lost, which was `known` or not.
     const fn learnt(&mut self, known: bool) {
         self.news |= !known;

@@ -60,6 +60,11 @@ impl Puts {
         self.uploads.len() + self.left.len()
     }
 
+    /// Scopes whose keys are kept.
+    pub(super) fn scopes_held(&self) -> usize {
+        self.scopes.len()
+    }
+
     /// Bytes that jobs hold of uploads that were given up.
     pub(super) fn given_up_len(&self) -> usize {
         self.left.values().sum()

@@ -69,6 +69,11 @@ impl Unseen {
         Self { places, untold: untold.filter(|_| !planted(Bug::UntoldForgotten)) }
     }
 
+    /// How many places are remembered.
+    pub(super) const fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// Adds what was found behind the checkpoint, as far as there is room for it: each opening may find some.
     pub(super) fn append(&mut self, behind: Self, limit: u32) {
         // PA

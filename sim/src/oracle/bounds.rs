@@ -13,6 +13,15 @@ const ROWS_LEN: usize = 512 << 10;
 /// Seals that may wait to be mended.
 const MEND_LEN: usize = 4096;
 
+/// Seals that are known to be lost.
+const LOST_LEN: usize = 4096;
+/// Records whose segments were repaired in vain, and those of one repair more.
+const HOPELESS_LEN: usize = 4096 + 64;
+/// Scopes whose keys are kept.
+const SCOPES_LEN: usize = 64;
+/// More segments than any world has.
+const SEGMENTS: usize = 512;
+
 /// Files that a node has open: those of the log that it reads, by default, and the index's and those that are written.
 const HANDLES: usize = 32 + 4;
 
@@ -58,6 +67,10 @@ pub(crate) fn check(before: Moment, after: Moment, limits: &Limits) -> Result<()
     within("bytes on their way out", held.reads_len, limits.inflight_len)?;
     within("seals to mend", held.to_mend, MEND_LEN)?;
     within("outputs that nobody took", held.outputs, 0)?;
+    within("places that could not be read", held.unread_places, 2 * limits.damaged_places as usize + SEGMENTS)?;
+    within("seals that are lost", held.lost_seals, LOST_LEN)?;
+    within("records that cannot be mended", held.hopeless, HOPELESS_LEN)?;
+    within("scopes", held.scopes, SCOPES_LEN)?;
     if limits.index_in_memory {
         return Ok(());
     }
@@ -105,6 +118,10 @@ mod tests {
             Held { questions: limits.requests + 1, ..sound },
             Held { reads_len: limits.inflight_len + 1, ..sound },
             Held { outputs: 1, ..sound },
+            Held { unread_places: 10_000, ..sound },
+            Held { lost_seals: LOST_LEN + 1, ..sound },
+            Held { hopeless: 5000, ..sound },
+            Held { scopes: 65, ..sound },
             Held { refused: false, backlog_len: 0, rows_len: 1 << 20, ..sound },
             Held { backlog_len: 1 << 20, ..sound },
             Held { rows_len: 9001, backlog_len: 3001, ..sound },
