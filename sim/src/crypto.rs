@@ -7,7 +7,7 @@ use ouroboros_engine::id::{AuthorId, Domain, Secret};
 use ouroboros_engine::keys::{
     BadSignature, KeyExchange, Keyring, MasterSecret, Signature, SignatureScheme, Signer, Verifier,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 const AUTHOR: Domain = Domain::new("ouroboros-sim v1 author");
 const SIGNATURE: Domain = Domain::new("ouroboros-sim v1 signature");
@@ -66,6 +66,48 @@ impl KeyExchange for CheapExchange {
         let own = self.public(secret);
         Some(Secret::new(SHARED.hash(&[own.min(*public).as_slice(), &own.max(*public)])))
     }
+}
+
+/// Keeps what it is given to make keys of.
+#[derive(Clone, Debug, Default)]
+struct Witness(Arc<Mutex<Vec<Secret>>>);
+
+impl Witness {
+    fn see(&self, seed: &Secret) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(seed.clone());
+    }
+}
+
+impl Verifier for Witness {
+    fn verify(&self, author: AuthorId, domain: Domain, text: &[u8], signature: &Signature) -> Result<(), BadSignature> {
+        CheapSignatures.verify(author, domain, text, signature)
+    }
+}
+
+impl SignatureScheme for Witness {
+    fn key(&self, seed: &Secret) -> Arc<dyn Signer> {
+        self.see(seed);
+        CheapSignatures.key(seed)
+    }
+}
+
+impl KeyExchange for Witness {
+    fn public(&self, secret: &Secret) -> [u8; 32] {
+        self.see(secret);
+        CheapExchange.public(secret)
+    }
+
+    fn agree(&self, secret: &Secret, public: &[u8; 32]) -> Option<Secret> {
+        CheapExchange.agree(secret, public)
+    }
+}
+
+/// The secret halves of all that the owner of a master secret signs and reads with.
+pub(crate) fn seeds(master: [u8; 32]) -> Vec<Secret> {
+    let witness = Witness::default();
+    let (scheme, exchange) = (Arc::new(witness.clone()), Arc::new(witness.clone()));
+    let _ = Keyring::with_scheme(MasterSecret::new(Secret::new(master)), scheme, exchange);
+    std::mem::take(&mut *witness.0.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// A keyring that signs and agrees cheaply, the same for the same secret.

@@ -2,9 +2,10 @@
 
 use super::records::Holdings;
 use super::{Broken, Oracle, Promise};
+use crate::crypto::seeds;
 use crate::disk::FaultyDisk;
 use crate::workload::{NAME_MARKER, SECRET_BYTE, VALUE_MARKER};
-use memchr::memmem::Finder;
+use aho_corasick::{AhoCorasick, MatchKind};
 use ouroboros_engine::env::Volume;
 use ouroboros_engine::id::Secret;
 use ouroboros_engine::keys::{DedupScope, Keyring};
@@ -13,6 +14,8 @@ use ouroboros_engine::seal::{Chunker, Coding, Scratch, identify, seal};
 
 /// Of so many contents the keys of the first chunk are looked for.
 const CONTENTS: usize = 2;
+/// Of so many bodies.
+const BODIES: usize = 24;
 
 /// The first so many are looked for at any time.
 const MARKERS: usize = 3;
@@ -20,33 +23,76 @@ const MARKERS: usize = 3;
 /// Looks for markers and keys in all files of a disk.
 #[derive(Debug)]
 pub(crate) struct Plaintext {
-    finders: Vec<(&'static str, Finder<'static>)>,
+    all: Search,
+    markers: Search,
 }
 
-fn finder(key: &Secret) -> Finder<'static> {
-    Finder::new(key.expose()).into_owned()
+/// What must not stand anywhere, and what each of it is.
+#[derive(Debug)]
+struct Search {
+    names: Vec<&'static str>,
+    searcher: AhoCorasick,
+}
+
+/// Something that must not stand anywhere, and what it is.
+type Wanted = (&'static str, Vec<u8>);
+
+fn key(what: &'static str, key: &Secret) -> Wanted {
+    (what, key.expose().to_vec())
+}
+
+impl Search {
+    fn new(wanted: &[Wanted]) -> Self {
+        // Only so, and for a few dozen patterns, it goes through files many bytes at a time.
+        let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(wanted.iter().map(|it| &it.1));
+        let Ok(searcher) = searcher else { unreachable!("a few short patterns make no large automaton") };
+        Self { names: wanted.iter().map(|(what, _)| *what).collect(), searcher }
+    }
+
+    /// What is found first, and where.
+    fn find(&self, bytes: &[u8]) -> Option<(&'static str, usize)> {
+        let found = self.searcher.find(bytes)?;
+        Some((self.names[found.pattern().as_usize()], found.start()))
+    }
+
+    /// Looks through all files of a disk.
+    fn look(&self, disk: &FaultyDisk) -> Result<(), Broken> {
+        for volume in [Volume::Blocks, Volume::Index] {
+            for (name, _) in disk.files(volume) {
+                let bytes = disk.contents(volume, &name).unwrap_or_default();
+                if let Some((what, at)) = self.find(&bytes) {
+                    return Err(Broken::new(Promise::P8, format!("{what} stands in {volume}/{name} at {at}")));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Plaintext {
     /// What stands in values and names, and the keys that a store works with under which these scopes share seals.
     pub(crate) fn new(keys: &Keyring, scopes: &[DedupScope]) -> Self {
-        let mut finders = vec![
-            ("a value", Finder::new(VALUE_MARKER)),
-            ("a key's name", Finder::new(NAME_MARKER)),
-            ("the master secret", Finder::new(&[SECRET_BYTE; 32]).into_owned()),
+        let mut wanted = vec![
+            ("a value", VALUE_MARKER.to_vec()),
+            ("a key's name", NAME_MARKER.to_vec()),
+            ("the master secret", vec![SECRET_BYTE; 32]),
         ];
         let realm = keys.realm_secret(keys.realm_epoch());
-        finders.extend(realm.ok().map(|key| ("the realm's secret", finder(key))));
+        wanted.extend(realm.ok().map(|secret| key("the realm's secret", secret)));
         let group = keys.group_key(keys.group_epoch());
-        finders.extend(group.ok().map(|key| ("the group's key", finder(key))));
-        finders.push(("the index's key", finder(&keys.index_key(&[0; 16]))));
+        wanted.extend(group.ok().map(|secret| key("the group's key", secret)));
+        wanted.push(key("the index's key", &keys.index_key(&[0; 16])));
+        wanted.extend(seeds([SECRET_BYTE; 32]).iter().map(|seed| key("what somebody signs or reads with", seed)));
+        let of_names = keys.name_keys();
+        let of_names = [of_names.key_hash, of_names.component_iv, of_names.component_key, of_names.partition];
+        wanted.extend(of_names.iter().map(|secret| key("what hides names", secret)));
         for scope in scopes {
             let of_scope = keys.scope_keys(scope);
-            finders.push(("what turns plaintext into keys", finder(&of_scope.convergent)));
-            finders.push(("what turns roots into names of chunks", finder(&of_scope.chunk_id)));
-            finders.push(("what says where contents are cut", finder(&of_scope.cdc)));
+            wanted.push(key("what turns plaintext into keys", &of_scope.convergent));
+            wanted.push(key("what turns roots into names of chunks", &of_scope.chunk_id));
+            wanted.push(key("what says where contents are cut", &of_scope.cdc));
         }
-        Self { finders }
+        Self { all: Search::new(&wanted), markers: Search::new(&wanted[..MARKERS]) }
     }
 
     /// Looks for all of it.
@@ -54,7 +100,7 @@ impl Plaintext {
     /// # Errors
     /// P8, with the file and what stands in it.
     pub(crate) fn check(&self, disk: &FaultyDisk) -> Result<(), Broken> {
-        look(disk, &self.finders)
+        self.all.look(disk)
     }
 
     /// Looks for what a value, a name and the master secret would show.
@@ -62,7 +108,7 @@ impl Plaintext {
     /// # Errors
     /// P8, with the file and what stands in it.
     pub(crate) fn check_markers(&self, disk: &FaultyDisk) -> Result<(), Broken> {
-        look(disk, &self.finders[..MARKERS])
+        self.markers.look(disk)
     }
 
     /// Looks for all of it in a frame.
@@ -70,17 +116,17 @@ impl Plaintext {
     /// # Errors
     /// P8, with what stands in it.
     pub(crate) fn check_frame(&self, frame: &[u8]) -> Result<(), Broken> {
-        let found = self.finders.iter().find(|(_, finder)| finder.find(frame).is_some());
+        let found = self.all.find(frame);
         found.map_or(Ok(()), |(what, _)| Err(Broken::new(Promise::P8, format!("{what} stands in a frame"))))
     }
 }
 
 impl Oracle {
-    /// Looks for keys of chunks of which something is sealed.
+    /// Looks for keys of bodies in a log, and for those of chunks of which something is sealed.
     ///
     /// # Errors
     /// P8, with the file and what stands in it.
-    pub(crate) fn check_chunk_keys(
+    pub(crate) fn check_drawn_keys(
         &self,
         disk: &FaultyDisk,
         log: &Holdings,
@@ -94,32 +140,19 @@ impl Oracle {
             let content = self.model.live(id)?.content.as_ref()?;
             Some((content, self.scopes.get(&id)?.of_seals?))
         });
-        let mut finders = Vec::new();
+        let bodies = log.body_keys(keys).take(BODIES);
+        let mut wanted: Vec<Wanted> = bodies.map(|secret| key("the key of a body", &secret)).collect();
         for (content, scope) in known.take(CONTENTS) {
             let of_scope = keys.scope_keys(&scope);
             let len = Chunker::new(&config.chunker, &of_scope).cut(content, true).unwrap_or(0);
             let plain = content.slice(..len);
             let identified = identify(&of_scope, &plain);
             let sealed = seal(&of_scope, &identified, &plain, config.compression, Coding::default(), scratch);
-            finders.push(("the root of a chunk", finder(&identified.root)));
-            finders.push(("the secret of a seal", finder(&sealed.secret)));
+            wanted.push(key("the root of a chunk", &identified.root));
+            wanted.push(key("the secret of a seal", &sealed.secret));
         }
-        look(disk, &finders)
+        Search::new(&wanted).look(disk)
     }
-}
-
-fn look(disk: &FaultyDisk, finders: &[(&'static str, Finder<'static>)]) -> Result<(), Broken> {
-    for volume in [Volume::Blocks, Volume::Index] {
-        for (name, _) in disk.files(volume) {
-            let bytes = disk.contents(volume, &name).unwrap_or_default();
-            for (what, finder) in finders {
-                if let Some(at) = finder.find(&bytes) {
-                    return Err(Broken::new(Promise::P8, format!("{what} stands in {volume}/{name} at {at}")));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -136,15 +169,16 @@ mod tests {
         let plaintext = Plaintext::new(&keys, &[DedupScope::Realm, scope]);
         let of_scope = keys.scope_keys(&scope);
         let realm = keys.realm_secret(keys.realm_epoch()).unwrap();
-        let secrets = [realm, &of_scope.convergent, &of_scope.chunk_id, &of_scope.cdc].map(|key| &key.expose()[..]);
-        let shown = [VALUE_MARKER, NAME_MARKER, &[SECRET_BYTE; 32]];
+        let secrets = [realm, &of_scope.convergent, &of_scope.chunk_id, &of_scope.cdc, &keys.name_keys().key_hash];
+        let secrets = secrets.into_iter().cloned().chain(seeds([SECRET_BYTE; 32])).map(|key| key.expose().to_vec());
+        let shown = [VALUE_MARKER, NAME_MARKER, &[SECRET_BYTE; 32]].map(<[u8]>::to_vec);
         for (at, leak) in shown.into_iter().chain(secrets).enumerate() {
             let disk = FaultyDisk::new(FaultPlan::new(0));
             let file = disk.open(Volume::Index, &FileName::new("a").unwrap(), OpenMode::CreateNew).unwrap();
-            file.write_at(700, &[leak]).unwrap();
+            file.write_at(700, &[&leak]).unwrap();
             assert!(plaintext.check(&disk).is_err());
-            let shows = at < shown.len();
-            assert_eq!((plaintext.check_markers(&disk).is_err(), plaintext.check_frame(leak).is_err()), (shows, true));
+            let shows = at < MARKERS;
+            assert_eq!((plaintext.check_markers(&disk).is_err(), plaintext.check_frame(&leak).is_err()), (shows, true));
         }
         assert!(plaintext.check(&FaultyDisk::new(FaultPlan::new(0))).is_ok());
     }

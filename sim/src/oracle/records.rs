@@ -8,7 +8,8 @@ use ouroboros_engine::blob::{BlobRecord, Header, RefPage};
 use ouroboros_engine::codec::Canonical as _;
 use ouroboros_engine::deletion::TombstoneRecord;
 use ouroboros_engine::env::FileName;
-use ouroboros_engine::id::{BlobId, Dot, EngineRng, RefPageId, SealId};
+use ouroboros_engine::id::{BlobId, Dot, EngineRng, RefPageId, SealId, Secret};
+use ouroboros_engine::keys::{GroupWrap, Keyring};
 use ouroboros_engine::seal::{Coding, Layout, SealedSlice, SliceHeader, SliceIndex};
 use ouroboros_engine::store::Location;
 use ouroboros_engine::store::log::{Damage, DamagedRange, Log, LogOptions, RecordKind, RecordView};
@@ -161,9 +162,18 @@ pub(crate) fn check_records(disk: &FaultyDisk, harmless: &[&str]) -> Result<(), 
 /// What a log holds of clients.
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
-    versions: Vec<(BlobId, Header, Location)>,
+    versions: Vec<HeldVersion>,
     pages: Vec<(RefPage, Location)>,
     slices: Vec<HeldSlice>,
+}
+
+/// A version in a log.
+#[derive(Debug)]
+struct HeldVersion {
+    id: BlobId,
+    header: Header,
+    wrap: GroupWrap,
+    location: Location,
 }
 
 /// A slice in a log.
@@ -187,7 +197,12 @@ impl Holdings {
         let opened = open(disk, &mut |record| match record.kind {
             RecordKind::Blob => {
                 let blob = BlobRecord::decode(&Bytes::copy_from_slice(record.payload)).ok();
-                all.versions.extend(blob.map(|blob| (blob.header.id(), blob.header.header().clone(), record.location)));
+                all.versions.extend(blob.map(|blob| HeldVersion {
+                    id: blob.header.id(),
+                    header: blob.header.header().clone(),
+                    wrap: blob.wrap,
+                    location: record.location,
+                }));
             }
             RecordKind::RefPage => {
                 all.pages.extend(RefPage::decode(record.payload).ok().map(|page| (page, record.location)));
@@ -220,7 +235,16 @@ impl Holdings {
 
     /// The versions.
     pub(super) fn versions(&self) -> impl Iterator<Item = (BlobId, &Header)> {
-        self.versions.iter().map(|(id, header, _)| (*id, header))
+        self.versions.iter().map(|version| (version.id, &version.header))
+    }
+
+    /// The keys of the versions' bodies.
+    pub(super) fn body_keys(&self, keys: &Keyring) -> impl Iterator<Item = Secret> {
+        let unwrap = |version: &HeldVersion| {
+            let group = keys.group_key(version.wrap.epoch).ok()?;
+            version.wrap.open(group, &version.header.body_binding()).ok()
+        };
+        self.versions.iter().filter_map(unwrap)
     }
 
     /// The seals that a version names, those on its pages too.
@@ -291,7 +315,7 @@ impl Holdings {
     pub(crate) fn check_compacted(&self, alive: &BTreeSet<BlobId>) -> Result<(), Broken> {
         let (mut seals, mut pages): (BTreeSet<SealId>, BTreeSet<RefPageId>) = Default::default();
         let mut left = None;
-        for (id, header, location) in &self.versions {
+        for HeldVersion { id, header, location, .. } in &self.versions {
             if alive.contains(id) {
                 seals.extend(&header.seals);
                 pages.extend(&header.ref_pages);

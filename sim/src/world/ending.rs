@@ -80,7 +80,7 @@ impl World {
         self.rest(node)?;
         let it = &mut self.nodes[node];
         self.plaintext.check(&it.disk)?;
-        it.oracle.check_chunk_keys(&it.disk, &holdings, &self.keys, &self.config, &mut it.scratch)?;
+        it.oracle.check_drawn_keys(&it.disk, &holdings, &self.keys, &self.config, &mut it.scratch)?;
         self.takes_writes(node)?;
         self.forgets(node)
     }
