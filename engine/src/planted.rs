@@ -93,6 +93,8 @@ bugs! {
     TombstoneForgotten: 3, "a purged version is found again after a crash";
     /// Replaying a version forgets which seals it refers to, so that they are collected.
     ReferenceLostOnReplay: 4, "read-back after a crash and a compaction";
+    /// A merge is noted as following the first of its parents alone.
+    EdgeForgotten: 4, "the index of a closed store beside one made anew from its log";
     /// The clock does not go on from what the log says, but from nothing.
     ClockNotRecovered: 5, "the winner of a key is the last write, after a restart and a wall clock that went back";
 

@@ -213,6 +213,9 @@ impl Recovery<'_> {
         {
             return Err(format!("after a clean close: {again:?}"));
         }
+        if deep {
+            self.recording.script.store.check_index(disk)?;
+        }
         let after = if deep { judge(&mut node, model, self.at)? } else { look(&mut node, false)?.seen };
         if after != seen {
             return Err(format!("after a clean close there is {after:?} instead of {seen:?}"));

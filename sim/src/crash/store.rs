@@ -2,6 +2,7 @@
 
 use crate::disk::FaultyDisk;
 use crate::local::{Local, config, keyring};
+use crate::oracle::reindex::{self, Extent};
 use ouroboros_engine::keys::Keyring;
 use ouroboros_engine::node::{Access, Limits, OpenError, Opened};
 use ouroboros_engine::seal::{ChunkerKind, ChunkerParams, Coding};
@@ -88,6 +89,14 @@ impl Store {
 
     pub(super) fn open(self, disk: &FaultyDisk, seed: u64) -> Result<(Node, Opened), OpenError> {
         Local::open(disk.clone(), keys(), self.limits(), seed)
+    }
+
+    /// Holds the index against one that is made anew from the log.
+    pub(super) fn check_index(self, disk: &FaultyDisk) -> Result<(), String> {
+        if self.has_index_in_memory() {
+            return Ok(());
+        }
+        reindex::check(disk, &keys(), &self.limits(), Extent::Compacted).map_err(|broken| broken.what)
     }
 
     /// Opens the store without its keys.

@@ -7,6 +7,8 @@ pub(crate) mod leftovers;
 pub mod model;
 mod plaintext;
 pub(crate) mod records;
+pub(crate) mod reindex;
+
 mod sealing;
 
 pub(crate) use answers::{Calm, is_of_index};

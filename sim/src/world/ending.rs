@@ -5,6 +5,7 @@ use super::World;
 use super::rot::Rot;
 use crate::oracle::leftovers;
 use crate::oracle::records::{self, Holdings};
+use crate::oracle::reindex::{self, Extent};
 use crate::oracle::{Broken, Excuse, Promise, demand, is_of_index};
 use crate::sometimes::Sometimes;
 use crate::tape::place::FINALE;
@@ -81,6 +82,9 @@ impl World {
         let it = &mut self.nodes[node];
         self.plaintext.check(&it.disk)?;
         it.oracle.check_drawn_keys(&it.disk, &holdings, &self.keys, &self.config, &mut it.scratch)?;
+        if !self.swarm.limits.index_in_memory {
+            reindex::check(&self.nodes[node].disk, &self.keys, &self.swarm.limits, Extent::Compacted)?;
+        }
         self.takes_writes(node)?;
         self.forgets(node)
     }

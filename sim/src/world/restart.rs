@@ -6,7 +6,8 @@ use super::rot::Rot;
 use super::trace::What;
 use super::{World, panicked};
 use crate::disk::{CrashVariant, Fault};
-use crate::oracle::{Broken, Excuse, Promise, Recoding, demand};
+use crate::oracle::reindex::Extent;
+use crate::oracle::{Broken, Excuse, Promise, Recoding, demand, reindex};
 use crate::sometimes::Sometimes;
 use crate::state::State;
 use crate::story::{Told, words};
@@ -101,6 +102,7 @@ impl World {
         if self.nodes[node].life.is_multiple_of(LOOKED_THROUGH_EVERY) {
             self.plaintext.check_markers(&self.nodes[node].disk)?;
         }
+        self.reindex(node)?;
         self.pass(self.now + 1_000_000)?;
         match between {
             Some(Disruption::LoseIndex) => {
@@ -118,6 +120,16 @@ impl World {
             _ => {}
         }
         self.start(node, between)
+    }
+
+    /// Where nothing has struck, the index stands as the log says after every end of a process.
+    fn reindex(&self, node: usize) -> Result<(), Broken> {
+        let it = &self.nodes[node];
+        let strikes = it.harm() > 0 || it.rotten || it.rotted_before || self.budget.beyond;
+        if strikes || self.swarm.limits.index_in_memory {
+            return Ok(());
+        }
+        reindex::check(&it.disk, &self.keys, &self.swarm.limits, Extent::Referenced)
     }
 
     pub(super) fn start(&mut self, node: usize, between: Option<Disruption>) -> Result<(), Broken> {
