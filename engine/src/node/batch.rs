@@ -178,6 +178,28 @@ impl<D: Disk> Engine<D> {
         Ok(())
     }
 
+    /// The index was made anew, and may know more than it did: the rows of seals of which the batch moves or mends slices go on
+    /// from what it says. Where it knows a seal in another coding, that one counts, and what was moved is dead.
+    pub(super) fn follow_index(&mut self) -> Result<(), Failure> {
+        // PA
+        let seals: Vec<SealId> =
+            self.batch.seals.keys().filter(|seal| !self.batch.whole.contains(seal)).copied().collect();
+        for seal in seals {
+            let known = self.index.get::<Seals>(&seal).map_err(|error| self.index_failure(error))?;
+            let (Some(known), Some(row)) = (known, self.batch.seals.get_mut(&seal)) else { continue };
+            if (row.data, row.parity) == (known.data, known.parity) {
+                let unknown = row.slices.iter_mut().zip(&known.slices).filter(|(slot, _)| slot.is_none());
+                unknown.for_each(|(slot, place)| *slot = *place);
+            } else if known.has_enough() {
+                *row = known;
+                if self.window.contains(&seal) && !self.window.contains_whole(&seal) {
+                    self.window.add(seal, Vec::new());
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Appends a record to the batch. If that fails, the whole batch is given up.
     pub(super) fn append(&mut self, kind: RecordKind, spread: bool, parts: &[&[u8]]) -> Result<Location, Failure> {
         // PA

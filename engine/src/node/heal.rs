@@ -360,6 +360,7 @@ impl<D: Disk> Engine<D> {
             }
             self.heal.unseen.replace(Unseen::of(&damaged, untold));
             (self.heal.undecoded, self.heal.damaged) = (undecoded, segments_of(&damaged));
+            self.follow_index()?;
             let place = "the index: made anew from the log".to_owned();
             let damage = Damage { place, outcome: DamageOutcome::Healed };
             self.outputs.push_back(Output::Event(Event::Integrity(damage)));
