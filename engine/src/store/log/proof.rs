@@ -41,7 +41,7 @@ pub(super) fn lost_proof<D: Disk>(
         to: proof.end,
         what: Damage::Record(RecordKind::Commit),
     };
-    let groups = groups(inventory, handles, last.end_point(), proof.start_point())?;
+    let groups = groups(inventory, handles, last.end_point(), proof.start_point())?.places;
     // Side by side from the one commit to the other, there is room for nothing else.
     let mut at = u64::from(last.end);
     for (start, end) in &groups {
@@ -140,21 +140,28 @@ impl<D: Disk> Log<D> {
     }
 }
 
-/// From where to where the groups of parity stand between two points of a segment, by what is left of their lists.
-fn groups<D: Disk>(
-    inventory: &Inventory,
-    handles: &Handles<D>,
-    from: Point,
-    to: Point,
-) -> Result<BTreeSet<(u32, u64)>, LogError> {
+/// The groups of parity between two points of a segment.
+#[derive(Debug, Default)]
+struct Groups {
+    /// From where to where they stand, by what is left of their lists.
+    places: BTreeSet<(u32, u64)>,
+    /// The disk refused to read something there: there may be more.
+    refused: bool,
+}
+
+fn groups<D: Disk>(inventory: &Inventory, handles: &Handles<D>, from: Point, to: Point) -> Result<Groups, LogError> {
     // PA
-    let mut groups = BTreeSet::new();
+    let mut groups = Groups::default();
     walk(inventory, handles, from, to, &|_| false, &mut |scanner, id, item| {
-        if let Shown::Record(view) = show(scanner, id, item, true)?
-            && view.kind == RecordKind::ParityList
-            && let Ok(list) = ParityList::decode(view.payload)
-        {
-            groups.insert((list.first_list, u64::from(list.second_list) + record_len(view.location.len)));
+        match show(scanner, id, item, true)? {
+            Shown::Record(view) if view.kind == RecordKind::ParityList => {
+                if let Ok(list) = ParityList::decode(view.payload) {
+                    let end = u64::from(list.second_list) + record_len(view.location.len);
+                    groups.places.insert((list.first_list, end));
+                }
+            }
+            Shown::Record(_) => {}
+            Shown::Damaged(range) => groups.refused |= range.what.is_refusal(),
         }
         Ok(())
     })?;
@@ -168,10 +175,25 @@ pub(super) fn parity_after<D: Disk>(
     commit: LogPosition,
 ) -> Result<BTreeSet<u32>, LogError> {
     // PA
-    let Some(present) = inventory.segments.get(&commit.segment) else { return Ok(BTreeSet::new()) };
+    let groups = groups_after(inventory, handles, commit)?;
+    Ok(groups.places.into_iter().map(|(start, _)| start).collect())
+}
+
+/// Whether there is parity there, or may be for all that the disk lets be read.
+pub(super) fn may_have_parity_after<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    commit: LogPosition,
+) -> Result<bool, LogError> {
+    // PA
+    let groups = groups_after(inventory, handles, commit)?;
+    Ok(groups.refused || !groups.places.is_empty())
+}
+
+fn groups_after<D: Disk>(inventory: &Inventory, handles: &Handles<D>, commit: LogPosition) -> Result<Groups, LogError> {
+    let Some(present) = inventory.segments.get(&commit.segment) else { return Ok(Groups::default()) };
     let end = Point { segment: commit.segment, offset: present.len };
-    let groups = groups(inventory, handles, commit.end_point(), end)?;
-    Ok(groups.into_iter().map(|(start, _)| start).collect())
+    groups(inventory, handles, commit.end_point(), end)
 }
 
 /// What the disk refuses to read behind the last commit, where no other can have stood there.

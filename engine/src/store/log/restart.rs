@@ -5,7 +5,7 @@ use super::commit::{Batch, FoundCommit};
 use super::handles::Handles;
 use super::inventory::{Inventory, Present};
 use super::place::Point;
-use super::proof::parity_after;
+use super::proof::may_have_parity_after;
 use super::reader::{Shown, show, verbatim};
 use super::record::{HEADER_LEN, RecordHeader};
 use super::recovery::{Recovery, Verdict};
@@ -148,8 +148,7 @@ impl<D: Disk> Log<D> {
     ) -> Result<u64, LogError> {
         // PA
         let mut bytes = 0;
-        let parity = parity_after(inventory, &self.handles, last)?;
-        let needed = !parity.is_empty()
+        let needed = may_have_parity_after(inventory, &self.handles, last)?
             && !(self.heal_before(inventory, last.end_point(), mended)?
                 && (tail.last.at != last || self.heal_batch(inventory, &tail.last, mended)?));
         for (id, present) in inventory.segments.range_mut(last.segment..) {
@@ -449,7 +448,7 @@ impl<D: Disk> Log<D> {
             // What goes may be the parity that the rest is waiting for, and all of it is read by the next to look. Where it
             // is waiting still, it stays until then.
             let at = LogPosition { segment: end.segment, commit: end.offset, end: end.offset };
-            if !self.heal_before(inventory, end, healed)? && !parity_after(inventory, &self.handles, at)?.is_empty() {
+            if !self.heal_before(inventory, end, healed)? && may_have_parity_after(inventory, &self.handles, at)? {
                 continue;
             }
             file.truncate(u64::from(end.offset))?;
