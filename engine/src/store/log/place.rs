@@ -1,6 +1,7 @@
 //! Places in the log.
 
 use super::SegmentId;
+use super::commit::LEAST_COMMIT_LEN;
 use super::record::record_len;
 use crate::store::Location;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -104,6 +105,27 @@ impl Damages {
         }
     }
 
+    /// What lies from `from` to `to` is known otherwise. Of a place that goes beyond, what may hold a commit is left.
+    pub(super) fn forget(&mut self, from: Point, to: Point) {
+        // PA
+        let mut left = Vec::new();
+        for range in self.told.drain(..) {
+            let at = |offset| Point { segment: range.segment, offset };
+            if at(range.to) <= from || to <= at(range.from) {
+                left.push(range);
+                continue;
+            }
+            let end = if from.segment == range.segment { from.offset } else { range.from };
+            let start = if to.segment == range.segment { to.offset } else { range.to };
+            for (from, to) in [(range.from, end), (start, range.to)] {
+                if to.saturating_sub(from) >= LEAST_COMMIT_LEN {
+                    left.push(DamagedRange { from, to, ..range });
+                }
+            }
+        }
+        self.told = left;
+    }
+
     /// The same place may be come upon again.
     pub(super) fn note_once(&mut self, range: DamagedRange) {
         if !self.told.contains(&range) {
@@ -159,7 +181,7 @@ impl Damage {
 #[cfg(test)]
 mod tests {
     use super::super::RecordKind;
-    use super::{Damage, DamagedRange, Damages};
+    use super::{Damage, DamagedRange, Damages, Point};
     use crate::store::SegmentId;
 
     #[test]
@@ -191,5 +213,24 @@ mod tests {
             assert_eq!(damages.untold, Some(SegmentId(first)), "{what:?}");
         }
         assert_eq!(damages.told, told);
+    }
+
+    #[test]
+    fn of_a_place_that_is_known_in_part_the_rest_is_left_if_a_commit_has_room_in_it() {
+        let range =
+            |segment, from, to| DamagedRange { segment: SegmentId(segment), from, to, what: Damage::Unreadable };
+        let forgotten = |from: (u64, u32), to: (u64, u32)| {
+            let mut damages = Damages::new(10);
+            damages.note(range(2, 1000, 2000));
+            let point = |(segment, offset)| Point { segment: SegmentId(segment), offset };
+            damages.forget(point(from), point(to));
+            damages.told
+        };
+        assert_eq!(forgotten((2, 0), (2, 1000)), [range(2, 1000, 2000)]);
+        assert_eq!(forgotten((2, 2000), (3, 0)), [range(2, 1000, 2000)]);
+        assert_eq!(forgotten((2, 0), (2, 1500)), [range(2, 1500, 2000)]);
+        assert_eq!(forgotten((2, 1300), (2, 1600)), [range(2, 1000, 1300), range(2, 1600, 2000)]);
+        assert!(forgotten((2, 1100), (2, 1950)).is_empty());
+        assert!(forgotten((1, 5000), (3, 10)).is_empty());
     }
 }

@@ -99,10 +99,11 @@ pub(super) fn replay<D: Disk>(
     let mut gaps = Vec::new();
     let mut cursor = start;
     let mut mended = BTreeSet::new();
-    // Where a commit may stand that the disk refused: what it disowns is shown. It may be read by the time that records are.
+    // Where a commit may stand that could not be read: what it disowns is shown. It may be read by the time that records are.
     let mut passed = Damages::new(damages.limit);
     let mut damaged = |passed: &mut Damages, range: DamagedRange| {
-        passed.told.retain(|refused| !refused.overlaps(&range));
+        let at = |offset| Point { segment: range.segment, offset };
+        passed.forget(at(range.from), at(range.to));
         damages.note(range);
     };
     loop {
@@ -112,9 +113,8 @@ pub(super) fn replay<D: Disk>(
                 Item::Record(offset, header) if header.kind == RecordKind::Commit => (offset, header),
                 Item::Record(..) => return Ok(()),
                 Item::Damaged { from, to, refused } if mended.contains(&id) => {
-                    if refused.is_some() {
-                        passed.note_once(DamagedRange { segment: id, from, to, what: Damage::Unreadable });
-                    }
+                    let what = if refused.is_some() { Damage::Unreadable } else { Damage::Unknown };
+                    passed.note_once(DamagedRange { segment: id, from, to, what });
                     return Ok(());
                 }
                 Item::Damaged { from, .. } => {
@@ -127,10 +127,10 @@ pub(super) fn replay<D: Disk>(
                 scanner.payload(offset, header.len)?.and_then(|payload| FoundCommit::read(at, &header, payload));
             let Some(FoundCommit { commit, .. }) = found else {
                 if mended.contains(&id) {
-                    if scanner.take_refusal().is_some() {
-                        let what = Damage::Refused(RecordKind::Commit);
-                        passed.note_once(DamagedRange { segment: id, from: at.commit, to: at.end, what });
-                    }
+                    let kind = RecordKind::Commit;
+                    let refused = scanner.take_refusal().is_some();
+                    let what = if refused { Damage::Refused(kind) } else { Damage::Record(kind) };
+                    passed.note_once(DamagedRange { segment: id, from: at.commit, to: at.end, what });
                     return Ok(());
                 }
                 doubtful = Some(id);
@@ -170,6 +170,8 @@ pub(super) fn replay<D: Disk>(
         mend(id)?;
     }
     deliver(inventory, handles, (cursor, cut), &skip, visit, &mut |range| damaged(&mut passed, range))?;
+    // What is dead disowns nothing.
+    gaps.iter().for_each(|(from, to)| passed.forget(*from, *to));
     passed.told.into_iter().for_each(|range| damages.note(range));
     damages.untold = damages.untold.into_iter().chain(passed.untold).min();
     Ok(gaps)
