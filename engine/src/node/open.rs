@@ -259,17 +259,32 @@ impl<D: Disk> Engine<D> {
         };
         let from = checkpoint.as_ref().map(|checkpoint| checkpoint.position);
         if let (None, Some(known)) = (remembered.as_ref(), &checkpoint) {
-            *remembered = Some(Remembered { lost: known.lost.clone(), doubted: known.doubted.clone() });
+            *remembered = Some(Remembered {
+                lost: known.lost.clone(),
+                doubted: known.doubted.clone(),
+                position: Some(known.position),
+                policy: known.policy.clone(),
+                clock: known.clock,
+            });
         }
+        // Rows that a commit behind the checkpoint may yet disown reach the index's file before it says so.
+        let interim = checkpoint.clone().map(|mut known| {
+            known.unseen.doubt_behind(known.position.segment);
+            borsh::to_vec(&known).unwrap_or_default()
+        });
         let (mut log, recovery, replay) = loop {
-            let mut replay = Replay::new(&mut index, keys.map(AsRef::as_ref), stored.clone());
-            if let Some(known) = &checkpoint {
+            let mut replay = Replay::new(&mut index, keys.map(AsRef::as_ref), interim.clone().unwrap_or_default());
+            let proven = remembered.as_ref().and_then(|known| known.position);
+            if let Some(known) = remembered.as_ref() {
                 replay.policy.clone_from(&known.policy);
+                replay.clock = known.clock;
+            }
+            if let Some(known) = &checkpoint {
                 replay.content.clone_from(&known.content);
             }
             let opened = Log::open(
                 disk.clone(),
-                options.limits.log_options(&options.access),
+                LogOptions { proven, ..options.limits.log_options(&options.access) },
                 from,
                 rng,
                 verify,
@@ -277,7 +292,18 @@ impl<D: Disk> Engine<D> {
             );
             let (mut log, recovery) = match opened {
                 Ok(opened) => opened,
+                // Its segment has gone since: what stands behind was committed later.
+                Err(LogError::CheckpointAhead(at)) if from != Some(at) => {
+                    if let Some(known) = remembered.as_mut() {
+                        known.position = None;
+                    }
+                    continue;
+                }
                 Err(error @ (LogError::CheckpointAhead(_) | LogError::Visitor(_))) => {
+                    // A log that is older than the checkpoint has another history.
+                    if let (LogError::CheckpointAhead(_), Some(known)) = (&error, remembered.as_mut()) {
+                        (known.position, known.policy) = (None, None);
+                    }
                     return Err(OpenFailure::StaleIndex(error.to_string()));
                 }
                 Err(error) => return Err(OpenFailure::Open(error.into())),
@@ -303,7 +329,7 @@ impl<D: Disk> Engine<D> {
         };
         let Replay { clock, policy, mut content, replayed, mut damaged, mut undecoded, purges, .. } = replay;
         let before = checkpoint.iter().flat_map(|known| &known.undecoded).copied();
-        undecoded.extend(before.filter(|segment| log.has(*segment)));
+        undecoded.extend(before.filter(|segment| log.has(*segment) || log.absent().any(|absent| absent == *segment)));
         for (segment, bytes) in &recovery.dead_bytes {
             *content.entry(*segment).or_default() += bytes;
         }
@@ -330,7 +356,7 @@ impl<D: Disk> Engine<D> {
         damaged.extend(gone.values().cloned());
         let mut unseen = checkpoint.as_ref().map(|known| known.unseen.clone()).unwrap_or_default();
         unseen.append(Unseen::of(&recovery.damaged, recovery.untold), options.limits.damaged_places);
-        let Remembered { lost, doubted } = remembered.clone().unwrap_or_default();
+        let Remembered { lost, doubted, .. } = remembered.clone().unwrap_or_default();
         // What stands in a segment behind the checkpoint's the index was not told of; nor one that was made just now.
         for (segment, what) in absent.into_iter().filter(|(id, _)| from.is_none_or(|from| from.segment <= *id)) {
             unseen.add_whole(segment, what);
@@ -484,11 +510,16 @@ struct Learnt {
     remembered: Option<Remembered>,
 }
 
-/// What a checkpoint says of seals and no log does: an index made anew in place of one that is stale goes on with it.
+/// What a checkpoint says and the log may not, or not be able to by now: an index made anew in place of one that is stale goes
+/// on with it.
 #[derive(Clone, Default)]
 struct Remembered {
     lost: Losses,
     doubted: BTreeSet<SealId>,
+    /// Up to here the log was durable.
+    position: Option<LogPosition>,
+    policy: Option<Policy>,
+    clock: Hlc,
 }
 
 enum OpenFailure {

@@ -88,6 +88,12 @@ impl Unseen {
         }
     }
 
+    /// All that stands in a segment and behind it may be otherwise than the index says.
+    pub(super) fn doubt_behind(&mut self, segment: SegmentId) {
+        // PA
+        self.untold = Some(self.untold.map_or(segment, |first| first.min(segment)));
+    }
+
     /// Adds a segment of which nothing can be read, unless it is known.
     pub(super) fn add_whole(&mut self, segment: SegmentId, what: String) {
         let is_whole = |known: &Unread| known.segment == segment && known.from == 0 && known.to == u32::MAX;

@@ -88,6 +88,9 @@ pub struct LogOptions {
     pub leave_end: bool,
     /// How many damaged places a look at history tells one by one, at most.
     pub damaged_places: u32,
+    /// Up to here the log is known to be durable, as it is up to where an opening starts: by the checkpoint of an index that is
+    /// made anew, and is told of everything once more.
+    pub proven: Option<LogPosition>,
 }
 
 impl Default for LogOptions {
@@ -99,6 +102,7 @@ impl Default for LogOptions {
             open_files: 32,
             leave_end: false,
             damaged_places: 4096,
+            proven: None,
         }
     }
 }

@@ -139,7 +139,8 @@ impl<D: Disk> Log<D> {
     /// of later than they were written.
     ///
     /// # Errors
-    /// [`LogError::NoLog`], [`LogError::Foreign`], [`LogError::CheckpointAhead`], [`LogError::Visitor`], and
+    /// [`LogError::NoLog`], [`LogError::Foreign`], [`LogError::CheckpointAhead`] of `from` or of what is
+    /// [proven](LogOptions::proven), [`LogError::Visitor`], and
     /// [`LogError::Disk`], also when what is in doubt cannot be read, or not be copied for want of space.
     pub fn open(
         disk: D,
@@ -154,7 +155,8 @@ impl<D: Disk> Log<D> {
         let mut inventory = Inventory::take(&disk, &handles)?.ok_or(LogError::NoLog)?;
         let newest = inventory.segments.last_key_value().map_or(SegmentId::default(), |(id, _)| *id);
         inventory.refuses_nothing_behind(newest)?;
-        let tail = find_tail(&inventory, &handles, from)?.ok_or(LogError::NoLog)?;
+        let proven = from.max(options.proven);
+        let tail = find_tail(&inventory, &handles, proven)?.ok_or(LogError::NoLog)?;
         inventory.refuses_nothing_behind(tail.last.at.segment)?;
         let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng, verify);
         let mut mended = Vec::new();
@@ -184,7 +186,7 @@ impl<D: Disk> Log<D> {
         if let Some(Unread::Proof(range)) = unread {
             recovery.mended.push(range);
         }
-        let mut lost_proof = lost_proof(&inventory, &handles, &tail, from)?;
+        let mut lost_proof = lost_proof(&inventory, &handles, &tail, proven)?;
         if let Some(proof) = &lost_proof {
             let last = tail.last.at;
             // What is cut off says that the last batch was acknowledged: not before all of that is there without it, also what
@@ -200,8 +202,11 @@ impl<D: Disk> Log<D> {
                 lost_proof = None;
             }
         }
-        let from = if lost_proof.is_some() { Some(tail.last.at) } else { from };
-        let mut verdict = judge(&inventory, &handles, &tail, from, &verify)?;
+        let (from, sure_to) = match lost_proof {
+            Some(_) => (from.map(|from| from.min(tail.last.at)), Some(tail.last.at)),
+            None => (from, proven),
+        };
+        let mut verdict = judge(&inventory, &handles, &tail, sure_to, &verify)?;
         // What has nothing in it may have had a commit, and come back with it: a fresh segment's list leaves it out for good.
         verdict.clean &= inventory.stubs.is_empty();
         // Between the last commit and the one before there is none; unless the last does not count.
@@ -222,11 +227,11 @@ impl<D: Disk> Log<D> {
         }
         log.note.clone_from(&recovery.note);
         log.durable = verdict.proven;
-        let proven = found(&tail).find(|found| found.at == verdict.proven);
-        log.durable_from = proven.map_or(verdict.proven.start_point(), FoundCommit::unproven_from);
+        let proving = found(&tail).find(|found| found.at == verdict.proven);
+        log.durable_from = proving.map_or(verdict.proven.start_point(), FoundCommit::unproven_from);
 
         // What a checkpoint or a later commit proves is durable. Of this one it is only known that it can be read.
-        let sure = from.is_some_and(|from| from >= tail.last.at);
+        let sure = sure_to.is_some_and(|proven| proven >= tail.last.at);
         let in_place = !sure && verdict.proven == tail.last.at;
         if in_place {
             log.make_sure(&inventory, &tail, &mut recovery.mended)?;

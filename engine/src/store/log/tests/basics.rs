@@ -14,6 +14,7 @@ pub(super) const SMALL: LogOptions = LogOptions {
     open_files: 2,
     leave_end: false,
     damaged_places: 4096,
+    proven: None,
 };
 
 pub(super) fn rng() -> EngineRng {

@@ -57,6 +57,39 @@ fn a_lost_proof_is_made_anew_also_where_a_write_behind_it_was_never_committed() 
     }
 }
 
+/// An index that is made anew is told of everything once more; what its checkpoint proved is durable all the same.
+#[test]
+fn what_is_proven_is_not_in_doubt_where_an_opening_starts_before_it() {
+    for is_known in [true, false] {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        let mut append = |number| {
+            let location = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(number, 2000)]).unwrap();
+            (location, log.commit(b"note").unwrap())
+        };
+        append(1);
+        let (rotten, last) = append(2);
+        drop(log);
+        let file = disk.open(Volume::Blocks, &rotten.segment.file_name(), OpenMode::Write).unwrap();
+        file.write_at(u64::from(rotten.offset) + 100, &[b"rotten"]).unwrap();
+        let options = LogOptions { proven: is_known.then_some(last), ..SMALL };
+        let mut seen = 0;
+        let opened = Log::open(disk.clone(), options, None, &mut rng(), |_, _| true, &mut |_| {
+            seen += 1;
+            Ok(())
+        });
+        let (_, recovery) = opened.unwrap();
+        assert_eq!((seen, recovery.torn.is_none(), recovery.damaged.len()), (1, is_known, usize::from(is_known)));
+    }
+    // What is known of another log is no proof of this one.
+    let disk = MemoryDisk::new();
+    create(&disk).close().unwrap();
+    let beyond = LogPosition { segment: SegmentId(9), commit: 8192, end: 8704 };
+    let options = LogOptions { proven: Some(beyond), ..SMALL };
+    let opened = Log::open(disk, options, None, &mut rng(), |_, _| true, &mut |_| Ok(()));
+    assert!(matches!(opened, Err(LogError::CheckpointAhead(at)) if at == beyond));
+}
+
 fn contents(file: &impl DiskFile) -> Vec<u8> {
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_at(0, &mut bytes).unwrap();
