@@ -237,6 +237,8 @@ pub(crate) struct Excuse {
     pub(crate) damaged: bool,
     /// Faults alone: what has merely rotted is made good for whoever asks, and nobody is to notice.
     pub(crate) struck: bool,
+    /// A segment could not be read when the store was opened, and no scrub has healed it since: nobody knows what it says.
+    pub(crate) unread: bool,
     /// And something may be hidden from the index for that.
     pub(crate) blind: bool,
     /// A page of the index may have been spoiled in an earlier life that nobody has read since.

@@ -93,7 +93,7 @@ impl World {
     pub(super) fn heal(&mut self, node: usize) -> Result<Vec<Damage>, Broken> {
         let found = self.scrub(node, false)?;
         let is_left = !found.is_empty() && !self.scrub(node, true)?.is_empty();
-        self.nodes[node].rotten = false;
+        (self.nodes[node].rotten, self.nodes[node].unread) = (false, false);
         let it = &mut self.nodes[node];
         let former = it.rot.take();
         let (left, healed): (Vec<Rot>, Vec<Rot>) =

@@ -201,6 +201,8 @@ pub(super) struct Node {
     pub(super) fresh: bool,
     /// Its index may lack something until the next opening: faults struck while it was opened, or the index was made anew since.
     pub(super) blind: bool,
+    /// Something of its log could not be read when it was opened, and no scrub of the world's has healed it since.
+    pub(super) unread: bool,
     /// The present process has no keys.
     pub(super) keyless: bool,
     /// The present process was asked to compact.
@@ -273,6 +275,7 @@ impl Node {
             wall_went_back: false,
             fresh: false,
             blind: true,
+            unread: false,
             keyless: false,
             asked_to_compact: false,
             over: false,

@@ -224,6 +224,7 @@ impl World {
         it.disk.pause(true);
         it.fresh = true;
         it.blind = faulted;
+        it.unread = !opened.damaged.is_empty();
         // Whatever filled up before nobody would be excused for now.
         it.disk.set_capacity(None);
         it.disk.set_index_capacity(None);

@@ -167,7 +167,7 @@ impl World {
     /// Holds the coding in force against what was asked for.
     pub(super) fn coding_in_force(&mut self, node: usize, opened: bool) -> Result<(), Broken> {
         let it = &mut self.nodes[node];
-        if let Some(process) = it.process.as_ref().filter(|_| !self.budget.beyond) {
+        if let Some(process) = it.process.as_ref().filter(|_| !self.budget.beyond && !it.unread) {
             let coding = process.driver.engine().config().coding;
             it.oracle.check_coding(coding, opened)?;
         }
@@ -206,6 +206,7 @@ impl World {
             damaged: it.has_damage() || it.rotten,
             struck: it.has_faults(),
             blind: it.has_faults() && it.blind,
+            unread: it.unread,
             spoiled: it.has_spoiled_index(),
             refused_index: it.refused_index,
             misplaced: misplacing.into_iter().any(|fault| counts.of(fault) > 0),
