@@ -53,6 +53,7 @@ fn log_options() -> LogOptions {
         open_files: 4,
         leave_end: false,
         damaged_places: 4096,
+        proven: None,
     }
 }
 

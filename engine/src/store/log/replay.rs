@@ -154,6 +154,8 @@ pub(super) fn replay<D: Disk>(
                 }
                 cursor = commit.first;
             }
+            // There is no other commit in a batch. One of nothing but parity is not shown.
+            passed.forget(commit.first, at.start_point());
             if commit.lasting == 0 {
                 cursor = cursor.max(at.start_point());
             }
