@@ -36,7 +36,7 @@ impl Moment {
     /// Whether nothing is under way that may bring rows to the index.
     const fn is_quiet(&self) -> bool {
         let quiet = matches!(self.doing, Activity::Idle | Activity::Unsettled | Activity::Reading);
-        quiet && self.held.uploads == 0 && self.held.batch_len == 0
+        quiet && self.held.uploads == 0 && self.held.batch_len == 0 && self.held.jobs == 0
     }
 
     /// Bytes of rows that waited when the index was first refused what is refused still.
