@@ -149,6 +149,7 @@ struct Groups {
     refused: bool,
 }
 
+/// Looks for them; what is damaged of parity is none.
 fn groups<D: Disk>(inventory: &Inventory, handles: &Handles<D>, from: Point, to: Point) -> Result<Groups, LogError> {
     // PA
     let mut groups = Groups::default();
@@ -190,6 +191,7 @@ pub(super) fn may_have_parity_after<D: Disk>(
     Ok(groups.refused || !groups.places.is_empty())
 }
 
+/// Those in the same segment as a commit, and after it.
 fn groups_after<D: Disk>(inventory: &Inventory, handles: &Handles<D>, commit: LogPosition) -> Result<Groups, LogError> {
     let Some(present) = inventory.segments.get(&commit.segment) else { return Ok(Groups::default()) };
     let end = Point { segment: commit.segment, offset: present.len };
