@@ -31,6 +31,8 @@ pub(super) enum Fault {
     DenySync,
     /// Reads, once.
     FailRead,
+    /// So many reads, one after the other.
+    FailReads(usize),
     /// Reads, once: there was nothing left to ask the disk with.
     ExhaustRead,
     /// Removals of files, once.
@@ -183,7 +185,8 @@ impl CrashDisk {
         }
         let Some((at, fault)) = state.fault.filter(|(_, fault)| can(*fault)) else { return Ok(None) };
         state.operations += 1;
-        if state.operations - 1 != at {
+        let count = if let Fault::FailReads(count) = fault { count } else { 1 };
+        if !(at..at.saturating_add(count)).contains(&(state.operations - 1)) {
             return Ok(None);
         }
         state.hit = true;
@@ -299,7 +302,7 @@ impl DiskFile for CrashFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        let of_reads = |fault| matches!(fault, Fault::FailRead | Fault::ExhaustRead);
+        let of_reads = |fault| matches!(fault, Fault::FailRead | Fault::FailReads(_) | Fault::ExhaustRead);
         match self.disk.step("read", &self.name, of_reads)? {
             None => {}
             Some(Fault::ExhaustRead) => {

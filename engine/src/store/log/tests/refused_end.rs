@@ -3,7 +3,7 @@
 
 use super::super::*;
 use super::basics::{SMALL, STORE, open_from, payload, rng};
-use super::crash_disk::{CrashDisk, Survival};
+use super::crash_disk::{CrashDisk, Fault, Survival};
 use super::rotten_end::{flip, put};
 use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 
@@ -113,4 +113,27 @@ fn what_a_crash_tore_is_not_refused_for_a_sector_behind_it() {
     disk.spoil(name.as_str(), (behind.offset / SECTOR) as usize + 2);
     let (_, _, seen) = open_from(&disk, None).unwrap();
     assert_eq!(seen.len(), 1);
+}
+
+/// Where reads fail for a while as an opening looks what stands behind the last commit, the parity there may be all that restores
+/// what has rotted before it.
+#[test]
+fn parity_is_not_cut_off_for_reads_that_fail_for_a_while() {
+    const READS: usize = 40;
+    for (count, at) in (1..30).flat_map(|count| (0..=READS).map(move |at| (count, at))) {
+        let (disk, mut log) = create(SMALL);
+        let (blob, commit) = put(&mut log, 1, 900);
+        let proof = log.close().unwrap();
+        let file = disk.open(Volume::Blocks, &proof.segment.file_name(), OpenMode::Write).unwrap();
+        file.truncate(u64::from(proof.commit)).unwrap();
+        flip(&disk, blob.segment, blob.offset + 100);
+        disk.plan(at, Fault::FailReads(count));
+        drop(open_from(&disk, Some(commit)));
+        assert!(at < READS || !disk.hit(), "an opening reads more often than that");
+        disk.plan(usize::MAX, Fault::FailRead);
+        let (mut log, ..) = open_from(&disk, Some(commit)).unwrap();
+        log.repair(blob.segment).unwrap();
+        let read = log.read(blob);
+        assert!(read.as_ref().is_ok_and(|read| *read == payload(1, 900)), "{count} from the {at}th on: {read:?}");
+    }
 }
