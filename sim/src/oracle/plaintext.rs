@@ -5,7 +5,7 @@ use super::{Broken, Oracle, Promise};
 use crate::crypto::seeds;
 use crate::disk::FaultyDisk;
 use crate::workload::{NAME_MARKER, SECRET_BYTE, VALUE_MARKER};
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use ouroboros_engine::env::Volume;
 use ouroboros_engine::id::Secret;
 use ouroboros_engine::keys::{DedupScope, Keyring};
@@ -43,8 +43,11 @@ fn key(what: &'static str, key: &Secret) -> Wanted {
 
 impl Search {
     fn new(wanted: &[Wanted]) -> Self {
-        // Only so, and for a few dozen patterns, it goes through files many bytes at a time.
-        let searcher = AhoCorasick::builder().match_kind(MatchKind::LeftmostFirst).build(wanted.iter().map(|it| &it.1));
+        // Only so, and for a few dozen patterns, it goes through files many bytes at a time. Which automaton stands behind that hardly
+        // matters then, and making a denser one takes longer than all looking.
+        let mut builder = AhoCorasick::builder();
+        builder.match_kind(MatchKind::LeftmostFirst).kind(Some(AhoCorasickKind::NoncontiguousNFA));
+        let searcher = builder.dense_depth(1).build(wanted.iter().map(|it| &it.1));
         let Ok(searcher) = searcher else { unreachable!("a few short patterns make no large automaton") };
         Self { names: wanted.iter().map(|(what, _)| *what).collect(), searcher }
     }
