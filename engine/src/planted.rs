@@ -105,6 +105,8 @@ bugs! {
     CompactionDropsLive: 4, "read-back after a compaction";
     /// A purged version's record is copied by every compaction, and never goes.
     PurgeLeavesCopy: 3, "the log does not shrink after everything was purged and compacted";
+    /// A body that was opened lately is read from though its version was purged.
+    BodyOutlivesVersion: 3, "a purged version is read";
     /// Pages of references are never collected, and keep all that they name.
     PagesKept: 3, "no seal is left once everything was purged and compacted";
     /// A removal may be purged as soon as something follows it: once that is purged too, what was removed is back.
