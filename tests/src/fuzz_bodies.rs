@@ -26,7 +26,7 @@ use ouroboros_engine::deletion::{SignedTombstone, Tombstone, TombstoneRecord};
 use ouroboros_engine::id::{Dot, Hlc};
 use ouroboros_engine::keys::{GroupWrap, ReaderWrap, Signature};
 use ouroboros_engine::names::{KeyName, SealedComponent};
-use ouroboros_engine::node::{Note, Policy, StoreConfig};
+use ouroboros_engine::node::{CHECKPOINT, Note, Policy, StoreConfig};
 use ouroboros_engine::seal::{ChunkerParams, Coding, Compression};
 use ouroboros_engine::store::index::{
     BlobRow, ChunkRow, KeyRow, RefPageRow, SealRow, StoredRow, Symbols, TombstoneRow,
@@ -69,6 +69,8 @@ pub const DECODERS: &[Decoder] = &[
     Decoder::new("blob-row", row::<BlobRow>, || samples::blob_row().store(&mut Symbols::default())),
     Decoder::new("body", canonical::<Body>, || samples::body().encode()),
     Decoder::new("body-of-chunks", canonical::<Body>, || samples::body_of_chunks().encode()),
+    // A text in it may claim a megabyte before it is refused.
+    Decoder::new("checkpoint", records::checkpoint, CHECKPOINT.example).heavy(2 << 20, 2048),
     Decoder::new("chunk-list", canonical::<ChunkList>, || samples::chunk_list().encode()),
     Decoder::new("chunk-row", fields::<ChunkRow>, || written(&samples::chunk_row())),
     Decoder::new("chunker-params", canonical::<ChunkerParams>, || ChunkerParams::default().encode()),

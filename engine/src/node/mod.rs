@@ -11,6 +11,7 @@ mod activity;
 mod backlog;
 mod batch;
 mod cache;
+mod checkpoint;
 mod config;
 mod diff;
 mod draft;
@@ -40,6 +41,8 @@ mod window;
 
 pub use access::Access;
 pub use activity::Activity;
+#[cfg(any(test, feature = "conformance"))]
+pub use checkpoint::CHECKPOINT;
 pub use config::{Limits, Profile, StoreConfig};
 pub use facts::BodySummary;
 pub use held::Held;

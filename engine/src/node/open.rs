@@ -2,6 +2,7 @@
 
 use super::access::{Access, IndexPlace, clear_passing_index, needed};
 use super::batch::Batch;
+use super::checkpoint::Checkpoint;
 use super::heal::{Heal, Looks};
 use super::losses::Losses;
 use super::policy::Policy;
@@ -17,13 +18,12 @@ use super::window::Window;
 use super::{Engine, Health, Limits, Note, Output, StoreConfig};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, DiskFailure, Now};
-use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, NodeId, Partition, RealmId, SealId, Sequence};
+use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, NodeId, RealmId, SealId};
 use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
 use crate::store::index::{Index, IndexError, IndexName};
 use crate::store::log::{Log, LogError, LogOptions, LogPosition, RecordKind, Recovery, StoreId};
-use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -96,29 +96,6 @@ impl From<LogError> for OpenError {
             error => Self::Log(error),
         }
     }
-}
-
-/// What the index remembers of the log at a flush.
-#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-struct Checkpoint {
-    position: LogPosition,
-    /// Segment removals up to here. An index that has seen fewer than the log may point into removed segments.
-    removals: u64,
-    incarnation: Incarnation,
-    /// The highest stamp given or seen.
-    clock: Hlc,
-    sequences: BTreeMap<Partition, Sequence>,
-    policy: Option<Policy>,
-    content: BTreeMap<SegmentId, u64>,
-    /// What the index could not be told, because it could not be read.
-    unseen: Unseen,
-    lost: Losses,
-    /// Seals that may be lost, and were not looked at yet.
-    doubted: BTreeSet<SealId>,
-    /// There may be something that nothing refers to any more.
-    to_sweep: bool,
-    /// Segments in which something is not understood.
-    undecoded: BTreeSet<SegmentId>,
 }
 
 impl Limits {

@@ -7,6 +7,7 @@ use ouroboros_engine::codec::Canonical;
 use ouroboros_engine::id::Domain;
 use ouroboros_engine::keys::{Grant, Vault};
 use ouroboros_engine::names::{SealedPath, open_path, seal_path};
+use ouroboros_engine::node::CHECKPOINT;
 use ouroboros_engine::store::log::structures::{self, Structure};
 
 /// A version's record. What is accepted is also verified, which must not panic whatever it says.
@@ -17,11 +18,15 @@ pub(super) fn blob_record(bytes: &[u8]) -> bool {
     true
 }
 
-/// A structure of the log's own.
+/// A structure of the store's own.
 fn structure(structure: &Structure, bytes: &[u8]) -> bool {
     let Some(again) = (structure.recode)(bytes) else { return false };
-    assert_eq!(again, bytes, "a structure of the log accepts bytes that it would not write");
+    assert_eq!(again, bytes, "a structure of the store accepts bytes that it would not write");
     true
+}
+
+pub(super) fn checkpoint(bytes: &[u8]) -> bool {
+    structure(&CHECKPOINT, bytes)
 }
 
 pub(super) fn commit(bytes: &[u8]) -> bool {
