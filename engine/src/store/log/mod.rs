@@ -12,8 +12,8 @@
 //! It knows nothing of what the records mean, and a slice's bytes beyond its header are verified by whoever knows slices.
 //!
 //! Read in this order: `place`, `segment`, `record`, `commit`, `segments`, `footer` (the format), `scan`, `active`,
-//! `writer`, `parity`, `upkeep`, `rest`, `repair`, `reader`, `inventory`, `create`, `tail`, `recovery`, `replay`,
-//! `restart`.
+//! `writer`, `parity`, `upkeep`, `rest`, `repair`, `reader`, `inventory`, `create`, `tail`, `recovery`, `replay`, `proof`,
+//! `whole`, `restart`.
 
 mod active;
 mod commit;
@@ -41,6 +41,7 @@ mod segment;
 mod segments;
 mod tail;
 mod upkeep;
+mod whole;
 mod writer;
 
 #[cfg(any(test, feature = "conformance"))]

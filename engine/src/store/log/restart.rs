@@ -18,7 +18,6 @@ use super::writer::withdraw;
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use crate::planted::{Bug, planted};
-use core::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Shows a record to whoever opened the log.
@@ -330,96 +329,6 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Restores what parity can restore in the segments in which a batch began before that of its commit. Whether the batch is
-    /// whole then.
-    pub(super) fn heal_batch(
-        &mut self,
-        inventory: &Inventory,
-        last: &FoundCommit,
-        healed: &mut Vec<DamagedRange>,
-    ) -> Result<bool, LogError> {
-        // PA
-        for (&segment, present) in inventory.segments.range(last.commit.first.segment..last.at.segment) {
-            self.heal_before(inventory, Point { segment, offset: present.len }, healed)?;
-        }
-        match examine(inventory, &self.handles, last, &self.verify) {
-            Ok(state) => Ok(state.whole),
-            Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// [`Self::heal`], of a segment that may not be one of the log's yet, with all that stands in its file.
-    pub(super) fn heal_before(
-        &mut self,
-        inventory: &Inventory,
-        end: Point,
-        healed: &mut Vec<DamagedRange>,
-    ) -> Result<bool, LogError> {
-        // PA
-        self.with_all_of(inventory, end.segment, |log| log.heal(end, healed))
-    }
-
-    /// [`Self::is_whole`], of a segment that may not be one of the log's yet.
-    fn is_whole_before(&mut self, inventory: &Inventory, end: Point) -> Result<bool, LogError> {
-        // PA
-        self.with_all_of(inventory, end.segment, |log| log.is_whole(end))
-    }
-
-    /// Asks something of a segment as if all that stands in its file were the log's; of one that has no file it is not so.
-    fn with_all_of(
-        &mut self,
-        inventory: &Inventory,
-        id: SegmentId,
-        ask: impl FnOnce(&mut Self) -> Result<bool, LogError>,
-    ) -> Result<bool, LogError> {
-        let Some(present) = inventory.segments.get(&id) else { return Ok(false) };
-        let whole = Segment { binding: present.binding.clone(), len: present.len };
-        let known = self.segments.insert(id, whole);
-        let answer = ask(self);
-        match known {
-            Some(known) => self.segments.insert(id, known),
-            None => self.segments.remove(&id),
-        };
-        answer
-    }
-
-    /// Restores what parity can restore of a segment's records before `end`. Whether all of them are as they were written.
-    ///
-    /// # Errors
-    /// [`LogError`] when the machine is gone or a sync failed; where the disk merely refuses, it is not.
-    fn heal(&mut self, end: Point, healed: &mut Vec<DamagedRange>) -> Result<bool, LogError> {
-        // PA
-        if self.is_whole(end)? {
-            return Ok(true);
-        }
-        match self.repair(end.segment) {
-            Ok(report) => {
-                // Behind the end, a crash may have done it: that is nothing to speak of.
-                healed.extend(report.healed.into_iter().filter(|range| range.from < end.offset));
-                Ok(!report.lost.iter().chain(&report.refused).any(|range| hurts(range, end)))
-            }
-            Err(LogError::NoSegment(_)) => Ok(false),
-            Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether a segment's records before `end` are as they were written, slices with all they hold.
-    pub(super) fn is_whole(&self, end: Point) -> Result<bool, LogError> {
-        // PA
-        let mut verified = true;
-        let scanned = self.scan(end.segment, 0, &mut |record| {
-            verified &= record.location.offset >= end.offset || (self.verify)(record.kind, record.payload);
-            ControlFlow::Continue(())
-        });
-        match scanned {
-            Ok(scan) => Ok(verified && !scan.damaged.iter().any(|range| hurts(range, end))),
-            Err(LogError::NoSegment(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Cuts off what is dead at the end of segments, so that it can never be taken for history.
     pub(super) fn cut_dead_ends(
         &mut self,
@@ -485,11 +394,6 @@ fn proven_end<F: DiskFile>(inventory: &Inventory, last: &FoundCommit, file: &F) 
     };
     let end = verbatim(file, &present.binding, last.commit.first.offset, last.at.end, add)?;
     Ok(end.filter(|_| batch.lasting == 0 && batch.matches(&last.commit)))
-}
-
-/// Whether damage is to records before `end`. Damage to parity heals nothing, and is left to be found.
-fn hurts(range: &DamagedRange, end: Point) -> bool {
-    range.from < end.offset && !range.what.kind().is_some_and(RecordKind::is_upkeep)
 }
 
 /// Whether what lies behind `end` in its segment is intact, and no more than parity and a footer.
