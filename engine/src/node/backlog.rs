@@ -6,8 +6,8 @@
 //! twice that. Reading goes on. Each that would be refused tries the disk once more before, so that nothing else is needed
 //! when there is space again.
 //!
-//! A file of which a sync has failed is never believed again (ATC'20), so no flush of it can succeed: another is made from the
-//! log in its place.
+//! A file of which a sync has failed is never believed again (ATC'20), so no flush of it can succeed; nor can one that needs a
+//! place at which the disk refuses every write. Another is made from the log in its place.
 
 use super::Engine;
 use super::heal::NOT_MADE_ANEW;
@@ -55,13 +55,18 @@ impl<D: Disk> Engine<D> {
             // It may lack what the log has up to there.
             return Err(Failure::Index(NOT_MADE_ANEW.to_owned()));
         }
-        let flushed = self.write_checkpoint(position);
-        if flushed.is_ok() || !self.index.is_unsynced() || planted(Bug::BacklogUnbounded) {
+        let mut flushed = self.write_checkpoint(position);
+        if flushed.is_err() && self.index.is_refused_a_write() {
+            // By chance, perhaps: a place that can never be written is known by the second refusal.
+            flushed = self.write_checkpoint(position);
+        }
+        let is_hopeless = self.index.is_unsynced() || self.index.is_unwritable();
+        if flushed.is_ok() || !is_hopeless || planted(Bug::BacklogUnbounded) {
             return flushed;
         }
         // Reading goes on from the old one if that fails: its file may be gone, but it is open.
         self.rebuild_index().map_err(|failure| {
-            tracing::warn!(%failure, "no index in place of one that a failed sync has spoiled");
+            tracing::warn!(%failure, "no index in place of one that cannot be written any more");
             self.index.put_off_flush();
             self.since_checkpoint = 0;
             match failure {

@@ -278,6 +278,19 @@ impl<D: Disk> Index<D> {
         matches!(&self.stored, Stored::File(file) if file.paged.stays_refused())
     }
 
+    /// Whether the disk has refused a write since the last sync, and may take it the next time.
+    #[must_use]
+    pub fn is_refused_a_write(&self) -> bool {
+        matches!(&self.stored, Stored::File(file) if file.paged.is_refused_write())
+    }
+
+    /// Whether the disk has refused to write again where it had refused it before: no chance, but a place that cannot be written
+    /// any more, as where a part of a physical sector cannot be read.
+    #[must_use]
+    pub fn is_unwritable(&self) -> bool {
+        matches!(&self.stored, Stored::File(file) if file.paged.stays_unwritable())
+    }
+
     /// Lets the next flush wait until as much more is pending as usually comes together between two.
     pub fn put_off_flush(&mut self) {
         self.flush_at = self.overlay.bytes().saturating_add(self.options.overlay_bytes);

@@ -3,7 +3,7 @@
 use super::cipher::{Fingerprint, PageCipher, RECORD_OVERHEAD, RecordKind};
 use super::error::{IndexError, PageFailure};
 use super::slot::{self, MapSummary, PAGE_LEN, STRIDE, Slot, page_offset};
-use crate::env::DiskFile;
+use crate::env::{DiskFailure, DiskFile};
 use crate::id::{EngineRng, Secret};
 use crate::planted::{Bug, planted};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,6 +45,10 @@ struct State {
     refused: Option<u64>,
     /// It refused it twice, with the B-tree opened anew in between.
     stays_refused: bool,
+    /// Where the disk refused to write last, if nothing was written there since.
+    refused_write: Option<u64>,
+    /// It refused it twice.
+    stays_unwritable: bool,
     /// Nonces used since open.
     counter: u64,
     failure: Option<PageFailure>,
@@ -122,6 +126,8 @@ impl<F: DiskFile> PagedFile<F> {
             unknown,
             refused: None,
             stays_refused: false,
+            refused_write: None,
+            stays_unwritable: false,
             counter: 0,
             failure: None,
             mode,
@@ -161,6 +167,16 @@ impl<F: DiskFile> PagedFile<F> {
     /// Whether the disk refused to read a page again that it had refused before, with no success in between.
     pub(super) fn stays_refused(&self) -> bool {
         self.state().stays_refused
+    }
+
+    /// Whether the disk has refused a write.
+    pub(super) fn is_refused_write(&self) -> bool {
+        self.state().refused_write.is_some()
+    }
+
+    /// Whether the disk refused to write again where it had refused it before, with no success in between.
+    pub(super) fn stays_unwritable(&self) -> bool {
+        self.state().stays_unwritable
     }
 
     /// Whether the clean mark is durable.
@@ -343,7 +359,27 @@ impl<F: DiskFile> PagedFile<F> {
         for (at, fingerprint) in (0..).zip(written) {
             self.remember(first + at, fingerprint);
         }
-        Ok(self.file.write_at(page_offset(first), &[&records])?)
+        self.put(page_offset(first), &records)
+    }
+
+    /// Writes to the file, and remembers where that was refused.
+    fn put(&self, offset: u64, bytes: &[u8]) -> Result<(), PageFailure> {
+        // PA
+        let written = self.file.write_at(offset, &[bytes]);
+        let mut state = self.state();
+        match &written {
+            Ok(()) if state.refused_write == Some(offset) => {
+                (state.refused_write, state.stays_unwritable) = (None, false)
+            }
+            // What is full, or was not asked, takes it once there is room.
+            Err(error) if matches!(error.failure, DiskFailure::Io(_)) => {
+                state.stays_unwritable |= state.refused_write == Some(offset);
+                state.refused_write = Some(offset);
+            }
+            _ => {}
+        }
+        drop(state);
+        Ok(written?)
     }
 
     /// Makes the last header durable without its clean mark, before the first page is written behind it.
@@ -359,7 +395,7 @@ impl<F: DiskFile> PagedFile<F> {
             }
             Slot { sequence: state.durable.sequence + 1, map: None, ..state.durable.clone() }
         };
-        unmarked.write(&self.file, &self.cipher, self.take_counters(1))?;
+        unmarked.write(&self.cipher, self.take_counters(1), |offset, record| self.put(offset, record))?;
         self.sync_file()?;
         self.state().durable = unmarked;
         Ok(())
@@ -432,11 +468,12 @@ impl<F: DiskFile> PagedFile<F> {
         };
         if let Some(slot) = &next {
             let counter = if planted(Bug::NonceReused) { slot.sequence } else { self.take_counters(1) };
-            slot.write(&self.file, &self.cipher, counter)?;
+            slot.write(&self.cipher, counter, |offset, record| self.put(offset, record))?;
         }
         self.sync_file()?;
+        let mut state = self.state();
+        (state.refused_write, state.stays_unwritable) = (None, false);
         if let Some(slot) = next {
-            let mut state = self.state();
             state.header_dirty = state.header != slot.header || state.len != slot.len;
             state.durable = slot;
         }
@@ -467,7 +504,7 @@ impl<F: DiskFile> PagedFile<F> {
             digest.update(&page);
             let mut record = [0; PAGE_LEN + RECORD_OVERHEAD];
             self.cipher.seal(self.take_counters(1), RecordKind::Map, at, &page, &mut record);
-            self.file.write_at(page_offset(pages(len) + at), &[&record])?;
+            self.put(page_offset(pages(len) + at), &record)?;
         }
         self.sync_header(None)?;
         self.sync_header(Some(MapSummary { digest: *digest.finalize().as_bytes(), complete }))?;

@@ -116,7 +116,12 @@ impl Slot {
     }
 
     /// Writes the slot to its place.
-    pub(super) fn write<F: DiskFile>(&self, file: &F, cipher: &PageCipher, counter: u64) -> Result<(), PageFailure> {
+    pub(super) fn write(
+        &self,
+        cipher: &PageCipher,
+        counter: u64,
+        put: impl FnOnce(u64, &[u8]) -> Result<(), PageFailure>,
+    ) -> Result<(), PageFailure> {
         // PA
         let mut plain = [0; SLOT_LEN];
         plain[..8].copy_from_slice(&self.sequence.to_le_bytes());
@@ -129,7 +134,7 @@ impl Slot {
         plain[64..].copy_from_slice(&self.header[..]);
         let mut record = [0; SLOT_LEN + RECORD_OVERHEAD];
         cipher.seal(counter, RecordKind::Slot, self.place(), &plain, &mut record);
-        Ok(file.write_at(SLOT_START[self.place() as usize], &[&record])?)
+        put(SLOT_START[self.place() as usize], &record)
     }
 
     fn read<F: DiskFile>(file: &F, cipher: &PageCipher, place: u64) -> Result<Option<Self>, IndexError> {
