@@ -302,7 +302,11 @@ pub(super) fn apply_tombstone<D: Disk>(
             author: tombstone.author,
             created: tombstone.created,
         };
-        index.put::<Tombstones>(&removed.id, &row);
+        // Of two deletions of one version the later counts, whichever was told of last: what replay finds is found the same way.
+        let known = index.get::<Tombstones>(&removed.id)?;
+        if known.is_none_or(|known| (known.created, known.tombstone) <= (row.created, row.tombstone)) {
+            index.put::<Tombstones>(&removed.id, &row);
+        }
         let Some(mut blob) = index.get::<Blobs>(&removed.id)? else {
             let hole = BlobRow {
                 location,

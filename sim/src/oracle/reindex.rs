@@ -8,20 +8,18 @@ use crate::disk::FaultyDisk;
 use crate::local::Local;
 use core::fmt::{Debug, Display};
 use ouroboros_engine::env::Volume;
-use ouroboros_engine::id::{BlobId, EngineRng, Hlc, TombstoneId};
+use ouroboros_engine::id::{BlobId, EngineRng};
 use ouroboros_engine::keys::Keyring;
 use ouroboros_engine::node::Limits;
 use ouroboros_engine::store::index::{
     BlobRow, Blobs, Children, Chunks, Direction, Index, IndexError, IndexOptions, Keys, Names, Owner, RefPages,
-    References, Row, Seals, Table, TableKey as _, Target, TombstoneRow, Tombstones, Versions,
+    References, Row, Seals, Table, TableKey as _, Target, Tombstones, Versions,
 };
 use ouroboros_engine::store::{Location, SegmentId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// Which deletion it was says nothing.
-const ANY: TombstoneId = TombstoneId::from_bytes([0; 32]);
 /// Where nothing lies.
 const NOWHERE: Location = Location { segment: SegmentId(0), offset: 0, len: 0 };
 
@@ -101,10 +99,7 @@ impl Rows {
     /// does not stand where an index says is missed by whoever reads it.
     fn forget_places(&mut self) {
         self.blobs.values_mut().for_each(|(_, row)| row.location = NOWHERE);
-        // Of two deletions of one version the index names the one that it was told of last.
-        for (_, row) in self.tombstones.values_mut() {
-            *row = TombstoneRow { tombstone: ANY, location: NOWHERE, created: Hlc::default(), ..row.clone() };
-        }
+        self.tombstones.values_mut().for_each(|(_, row)| row.location = NOWHERE);
         self.pages.values_mut().for_each(|(_, row)| row.location = NOWHERE);
         let slices = self.seals.values_mut().flat_map(|(_, row)| &mut row.slices).flatten();
         slices.for_each(|slice| *slice = NOWHERE);
