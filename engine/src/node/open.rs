@@ -168,10 +168,15 @@ impl<D: Disk> Engine<D> {
         }
         clear_passing_index(&disk);
         let mut found = place.open(&disk, &mut rng);
-        if let Err(IndexError::Disk(error)) = &found {
-            // What the disk refused by chance it gives the next time; and not to have been asked says nothing of it.
-            if error.failure.says_nothing() {
-                return Err(OpenError::Index(IndexError::Disk(error.clone())));
+        if let Err(error) = &found
+            && !matches!(error, IndexError::Missing)
+        {
+            // What the disk refused, or gave otherwise, by chance it gives the next time; and not to have been asked says
+            // nothing of it.
+            if let IndexError::Disk(refusal) = error
+                && refusal.failure.says_nothing()
+            {
+                return Err(OpenError::Index(error.clone()));
             }
             found = place.open(&disk, &mut rng);
         }
