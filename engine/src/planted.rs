@@ -67,6 +67,8 @@ bugs! {
     LastBatchTrusted: 7, "every version that is listed after a crash can be read";
     /// Recovery takes a batch for whole as soon as its commit record is.
     TornBatchTaken: 7, "a store opens after a crash, and every version that it lists can be read";
+    /// One look decides that the end of the log is torn.
+    OneLookDecides: 7, "read-back after an opening to which the disk gave other bytes once";
     /// A batch that failed stays in the log, and the next commit covers it.
     AbandonedBatchKept: 2, "a put that was told to have failed is there after a restart";
     /// Opening stops at the first damaged record instead of reading what follows.

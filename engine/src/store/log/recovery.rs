@@ -17,7 +17,7 @@ use super::rest::Rest;
 use super::scan::{Fetched, fetch};
 use super::segment::BLOCK_LEN;
 use super::segments::Segments;
-use super::tail::{Tail, examine, find_tail};
+use super::tail::{BatchState, Tail, examine, find_tail};
 use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, RecordKind, RecordView};
 use super::{Segment, SegmentId, StoreId, Verify};
 use crate::codec::Canonical;
@@ -156,7 +156,7 @@ impl<D: Disk> Log<D> {
         let newest = inventory.segments.last_key_value().map_or(SegmentId::default(), |(id, _)| *id);
         inventory.refuses_nothing_behind(newest)?;
         let proven = from.max(options.proven);
-        let tail = find_tail(&inventory, &handles, proven)?.ok_or(LogError::NoLog)?;
+        let tail = look_for_tail(&inventory, &handles, proven)?.ok_or(LogError::NoLog)?;
         inventory.refuses_nothing_behind(tail.last.at.segment)?;
         let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng, verify);
         let mut mended = Vec::new();
@@ -413,6 +413,49 @@ impl<D: Disk> Log<D> {
     }
 }
 
+/// [`find_tail`]. Where something stands behind the last commit, by a second look: it is dropped if it has none, and one that
+/// was misread by chance is read the next time.
+fn look_for_tail<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    from: Option<LogPosition>,
+) -> Result<Option<Tail>, LogError> {
+    // PA
+    let first = find_tail(inventory, handles, from);
+    let is_end = |tail: &Tail| tail.last.at.end_point() == newest(inventory);
+    let decides = match &first {
+        Ok(tail) => tail.as_ref().is_some_and(is_end),
+        Err(error) => !matches!(error, LogError::CheckpointAhead(_)),
+    };
+    if decides || planted(Bug::OneLookDecides) {
+        return first;
+    }
+    let second = find_tail(inventory, handles, from)?;
+    let Ok(first) = first else { return Ok(second) };
+    Ok(first.into_iter().chain(second).max_by_key(|tail| tail.last.at))
+}
+
+/// Where the newest segment ends.
+fn newest(inventory: &Inventory) -> Point {
+    let newest = inventory.segments.last_key_value();
+    newest.map_or(Point::default(), |(id, present)| Point { segment: *id, offset: present.len })
+}
+
+/// [`examine`], by a second look where the first finds it torn.
+fn examine_twice<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    found: &FoundCommit,
+    verify: &dyn Fn(RecordKind, &[u8]) -> bool,
+) -> Result<BatchState, LogError> {
+    // PA
+    let state = examine(inventory, handles, found, verify)?;
+    if state.whole || planted(Bug::OneLookDecides) {
+        return Ok(state);
+    }
+    examine(inventory, handles, found, verify)
+}
+
 /// Decides what the end of the log is worth.
 fn judge<D: Disk>(
     inventory: &Inventory,
@@ -427,10 +470,7 @@ fn judge<D: Disk>(
     if planted(Bug::LastBatchTrusted) {
         checkpoint = checkpoint.max(last.at);
     }
-    let newest = inventory
-        .segments
-        .last_key_value()
-        .map_or(Point::default(), |(id, present)| Point { segment: *id, offset: present.len });
+    let newest = newest(inventory);
     // A checkpoint was made after its commit returned: it leaves nothing in doubt, whatever became of the record.
     if last.at <= checkpoint {
         let clean = last.at == checkpoint && newest == last.at.end_point();
@@ -445,7 +485,7 @@ fn judge<D: Disk>(
     }
     // A batch of nothing but parity holds nothing that was promised. It stays where it is, even damaged, as long as one
     // of the lists of each group is intact: then it can be repaired, and may be what repairs the records before it.
-    let upkeep = if last.commit.lasting == 0 { Some(examine(inventory, handles, last, verify)?) } else { None };
+    let upkeep = if last.commit.lasting == 0 { Some(examine_twice(inventory, handles, last, verify)?) } else { None };
     if let Some(state) = upkeep
         && (state.whole || state.groups > 0 && state.groups >= last.commit.records / RECORDS_OF_GROUP)
     {
@@ -463,7 +503,7 @@ fn judge<D: Disk>(
     let proven = all().map(|found| found.commit.proven).max().unwrap_or_default().max(checkpoint);
     let mut torn = None;
     for found in all().filter(|found| found.at > proven) {
-        let state = examine(inventory, handles, found, verify)?;
+        let state = examine_twice(inventory, handles, found, verify)?;
         if state.whole {
             let (kept, effective) = (Some(found.clone()), Some(found.clone()));
             return Ok(Verdict { proven, kept, torn: None, effective, clean: false, torn_parity: false });

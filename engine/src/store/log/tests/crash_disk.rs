@@ -33,6 +33,8 @@ pub(super) enum Fault {
     FailRead,
     /// So many reads, one after the other.
     FailReads(usize),
+    /// Reads, once: the byte after so many of 64 parts is another one.
+    Misread(usize),
     /// Reads, once: there was nothing left to ask the disk with.
     ExhaustRead,
     /// Removals of files, once.
@@ -302,9 +304,11 @@ impl DiskFile for CrashFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        let of_reads = |fault| matches!(fault, Fault::FailRead | Fault::FailReads(_) | Fault::ExhaustRead);
-        match self.disk.step("read", &self.name, of_reads)? {
-            None => {}
+        let of_reads =
+            |fault| matches!(fault, Fault::FailRead | Fault::FailReads(_) | Fault::ExhaustRead | Fault::Misread(_));
+        let fault = self.disk.step("read", &self.name, of_reads)?;
+        match fault {
+            None | Some(Fault::Misread(_)) => {}
             Some(Fault::ExhaustRead) => {
                 return Err(error("read", &self.name, DiskFailure::Exhausted("planned".into())));
             }
@@ -318,6 +322,11 @@ impl DiskFile for CrashFile {
             return Err(error("read", &self.name, DiskFailure::Io("unreadable".into())));
         }
         buffer[..count].copy_from_slice(&content[..count]);
+        if let Some(Fault::Misread(parts)) = fault
+            && count > 0
+        {
+            buffer[count * parts / 64] ^= 4;
+        }
         state.read += count;
         Ok(count)
     }

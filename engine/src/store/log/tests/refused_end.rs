@@ -137,3 +137,37 @@ fn parity_is_not_cut_off_for_reads_that_fail_for_a_while() {
         assert!(read.as_ref().is_ok_and(|read| *read == payload(1, 900)), "{count} from the {at}th on: {read:?}");
     }
 }
+
+/// An opening to which the disk gives other bytes once, whichever read that is, drops nothing that was acknowledged.
+#[test]
+fn what_is_misread_once_is_not_taken_for_torn() {
+    let cases = [(900, true), (9000, true), (900, false)];
+    for (len, is_killed, place) in cases.into_iter().flat_map(|(len, killed)| (0..64).map(move |at| (len, killed, at)))
+    {
+        for at in 0.. {
+            let (disk, mut log) = create(SMALL);
+            put(&mut log, 1, 900);
+            put(&mut log, 2, len);
+            put(&mut log, 3, len);
+            if is_killed {
+                drop(log);
+            } else {
+                log.close().unwrap();
+            }
+            disk.plan(at, Fault::Misread(place));
+            let opened = open_from(&disk, None);
+            let hit = disk.hit();
+            disk.plan(usize::MAX, Fault::FailRead);
+            let seen = match opened {
+                Ok((_, recovery, seen)) if recovery.damaged.is_empty() => seen,
+                // It says so, or fails: the next looks again.
+                _ => open_from(&disk, None).unwrap().2,
+            };
+            assert_eq!(seen.len(), 3, "{len} bytes, killed {is_killed}, {place} of 64 parts of read {at}");
+            if !hit {
+                assert!(at > 10, "it has read");
+                break;
+            }
+        }
+    }
+}
