@@ -160,6 +160,12 @@ impl Fault {
         }
     }
 
+    /// Whether a read returns other bytes than the next would.
+    #[must_use]
+    pub const fn is_misread(self) -> bool {
+        matches!(self, Self::FlippedRead | Self::MisdirectedRead | Self::StaleRead)
+    }
+
     /// Whether an engine that keeps the disk's contract may lose acknowledged data to this fault, on this one disk.
     #[must_use]
     pub const fn may_destroy(self) -> bool {

@@ -289,6 +289,11 @@ impl FaultyDisk {
         lock(&self.machine).dice.set_storm_rate_on(volume, fault, per_million);
     }
 
+    /// So many reads of the log may return other bytes than the next would, at most.
+    pub fn limit_misreads(&self, most: Option<u32>) {
+        lock(&self.machine).dice.misreads_left = most;
+    }
+
     /// Forgets the injected faults that have not struck.
     pub fn forget_injections(&self) {
         lock(&self.machine).dice.forget_injections();

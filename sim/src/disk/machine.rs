@@ -165,6 +165,9 @@ impl Machine {
             fault => body(self, fault),
         };
         let fault = self.account(chosen);
+        if operation.volume() == Volume::Blocks && fault.is_some_and(Fault::is_misread) {
+            self.dice.misreads_left = self.dice.misreads_left.map(|left| left.saturating_sub(1));
+        }
         self.trail = mix(mix(self.trail, operation.mark()), fault.map_or(0, |fault| 1 + fault as u64));
         if let (Some(fault), Some(account)) = (fault, &mut self.account) {
             let state = account.state.struck();

@@ -124,6 +124,8 @@ pub(super) struct Dice {
     pub(super) keeps_history: bool,
     /// Syncs of files of the log until the power fails at one.
     power_at_sync: Option<u64>,
+    /// Reads of the log that may be misread still, if that is limited.
+    pub(super) misreads_left: Option<u32>,
 }
 
 /// The choices of one disk on a tape.
@@ -166,6 +168,7 @@ impl Dice {
             short_for: 0,
             away_for: 0,
             power_at_sync: None,
+            misreads_left: None,
             seed: plan.seed,
             capacity: plan.capacity,
             latency_nanos: plan.latency_nanos,
@@ -282,6 +285,12 @@ impl Dice {
             && let Some(fault) = self.awaited.iter().find(|fault| fault.fits(operation))
         {
             chosen = Some(Chosen { is_awaited: true, ..Chosen::drawn(*fault) });
+        }
+        if self.misreads_left == Some(0)
+            && operation.volume() == Volume::Blocks
+            && let Some(other) = chosen.take_if(|chosen| chosen.fault.is_misread())
+        {
+            self.put_back(other);
         }
         if self.tape.as_ref().is_some_and(|taped| taped.paused) {
             self.short_for = 0;

@@ -18,14 +18,14 @@ impl Budget {
     /// Whether a fault may strike while a node works.
     ///
     /// * Bytes of the log that were just written have no parity yet: what destroys them, or lies about them, is beyond.
-    /// * A read of the log that returns other bytes than the next read would is indistinguishable from rot while the
-    ///   log's end is examined, so it is beyond while a store opens.
-    pub(crate) const fn permits(self, volume: Volume, fault: Fault, opening: bool) -> bool {
-        if self.beyond || matches!(volume, Volume::Index) {
-            return true;
-        }
-        let misread = matches!(fault, Fault::FlippedRead | Fault::MisdirectedRead | Fault::StaleRead);
-        !(fault.may_destroy() || opening && misread)
+    pub(crate) const fn permits(self, volume: Volume, fault: Fault) -> bool {
+        self.beyond || matches!(volume, Volume::Index) || !fault.may_destroy()
+    }
+
+    /// How many reads of the log may return other bytes than the next would. Nothing but another look tells them from rot of
+    /// the log's end, which no parity covers yet: while a store opens, one.
+    pub(crate) const fn misreads(self, opening: bool) -> Option<u32> {
+        if opening && !self.beyond { Some(1) } else { None }
     }
 
     /// Whether a place of the log may be destroyed at rest.

@@ -391,7 +391,7 @@ impl World {
         let least = u32::from(self.tape.is_replayed());
         for volume in [Volume::Blocks, Volume::Index] {
             for fault in Fault::ALL {
-                let may = !self.healed && self.budget.permits(volume, fault, opening) && fault != Fault::EarlyEnd;
+                let may = !self.healed && self.budget.permits(volume, fault) && fault != Fault::EarlyEnd;
                 let rate = |rate: u32| if may { rate.max(least) } else { 0 };
                 disk.set_rate_on(volume, fault, rate(self.swarm.faults[fault as usize]));
                 if self.swarm.storm.is_some() {
@@ -399,6 +399,7 @@ impl World {
                 }
             }
         }
+        disk.limit_misreads(self.budget.misreads(opening));
         disk.set_storm(self.swarm.storm.filter(|_| !self.healed));
     }
 }
