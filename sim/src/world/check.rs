@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How often a question is asked again that met damage.
 const AGAIN: u32 = 3;
+/// Within so much virtual time every request is answered once the faults have stopped, in nanoseconds: also one that heals, or
+/// compacts, everything.
+const LONGEST: u64 = 60_000_000_000;
 
 /// Every version that is shown, and each key's history.
 type Survey = (Shown, Vec<(KeyName, Vec<Version>)>);
@@ -78,8 +81,17 @@ impl World {
 
     /// What the node says when it must not fail.
     pub(super) fn must(&mut self, node: usize, request: &Request, promise: Promise) -> Result<Reply, Broken> {
+        let asked_at = self.now;
         match self.ask_firmly(node, request) {
-            Ok(reply) => Ok(reply),
+            Ok(reply) => {
+                let took = self.now - asked_at;
+                demand!(
+                    P6,
+                    !self.healed || took <= LONGEST,
+                    "{request:.120?} took {took} ns when the faults had stopped"
+                );
+                Ok(reply)
+            }
             Err(Stop::Broken(broken)) => Err(broken),
             Err(Stop::Failed(failure)) => {
                 Err(Broken::new(promise, format!("{request:.120?} failed: {failure}")).because(failure))

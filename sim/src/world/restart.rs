@@ -22,6 +22,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// After so many lives the disk is looked through for what must not be there.
 const LOOKED_THROUGH_EVERY: u64 = 4;
+/// One of so many worlds has it looked through after each.
+const ALWAYS_LOOKED_THROUGH: u64 = 16;
 /// Openings that may fail one after the other before the disk is left in peace.
 const ATTEMPTS: u64 = 4;
 
@@ -99,7 +101,8 @@ impl World {
     ) -> Result<(), Broken> {
         self.stop(node, power_loss);
         // What a compaction or a new index takes away must not have been there either.
-        if self.nodes[node].life.is_multiple_of(LOOKED_THROUGH_EVERY) {
+        let always = self.setting.seed.is_multiple_of(ALWAYS_LOOKED_THROUGH);
+        if always || self.nodes[node].life.is_multiple_of(LOOKED_THROUGH_EVERY) {
             self.plaintext.check_markers(&self.nodes[node].disk)?;
         }
         self.reindex(node)?;
