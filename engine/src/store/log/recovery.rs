@@ -413,8 +413,7 @@ impl<D: Disk> Log<D> {
     }
 }
 
-/// [`find_tail`]. Where something stands behind the last commit, by a second look: it is dropped if it has none, and one that
-/// was misread by chance is read the next time.
+/// [`find_tail`], by two looks where something could be dropped: what was misread by chance is read the next time.
 fn look_for_tail<D: Disk>(
     inventory: &Inventory,
     handles: &Handles<D>,
@@ -422,17 +421,22 @@ fn look_for_tail<D: Disk>(
 ) -> Result<Option<Tail>, LogError> {
     // PA
     let first = find_tail(inventory, handles, from);
-    let is_end = |tail: &Tail| tail.last.at.end_point() == newest(inventory);
+    let sure = |tail: &Tail| {
+        let FoundCommit { at, commit } = &tail.last;
+        at.end_point() == newest(inventory) && (commit.lasting == 0 || from.is_some_and(|from| *at <= from))
+    };
     let decides = match &first {
-        Ok(tail) => tail.as_ref().is_some_and(is_end),
+        Ok(tail) => tail.as_ref().is_some_and(sure),
         Err(error) => !matches!(error, LogError::CheckpointAhead(_)),
     };
     if decides || planted(Bug::OneLookDecides) {
         return first;
     }
-    let second = find_tail(inventory, handles, from)?;
-    let Ok(first) = first else { return Ok(second) };
-    Ok(first.into_iter().chain(second).max_by_key(|tail| tail.last.at))
+    match (first, find_tail(inventory, handles, from)) {
+        (Ok(Some(first)), Ok(Some(second))) => Ok(Some(first.and(second, from))),
+        (Ok(Some(tail)), Ok(None) | Err(LogError::CheckpointAhead(_))) => Ok(Some(tail)),
+        (_, second) => second,
+    }
 }
 
 /// Where the newest segment ends.

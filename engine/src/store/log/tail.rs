@@ -15,7 +15,7 @@ use super::{LogError, LogPosition, RecordView, SegmentId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskError};
 use crate::planted::{Bug, planted};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many commits in doubt of one segment are looked at.
 const CANDIDATES: usize = 64;
@@ -128,6 +128,29 @@ pub(super) fn find_tail<D: Disk>(
         (None, Some(refused)) => Err(refused.error.into()),
         (None, None) => Ok(None),
         (Some(last), refused) => Ok(Some(Tail { last, earlier: newest.collect(), refused })),
+    }
+}
+
+impl Tail {
+    /// What this look and another, both from `from` on, have found of the same log: a commit that one of them has read is there.
+    pub(super) fn and(self, other: Self, from: Option<LogPosition>) -> Self {
+        // PA
+        let (mine, theirs) = (self.refused, other.refused);
+        let looks = [(self.last, self.earlier), (other.last, other.earlier)];
+        let all = looks.into_iter().flat_map(|(last, earlier)| core::iter::once(last).chain(earlier));
+        let found: BTreeMap<LogPosition, FoundCommit> = all.map(|found| (found.at, found)).collect();
+        let mut newest: Vec<FoundCommit> = found.into_values().rev().collect();
+        let proven = newest.iter().map(|found| found.commit.proven).chain(from).max().unwrap_or_default();
+        if let Some(sure) = newest.iter().position(|commit| commit.at <= proven) {
+            newest.truncate(sure + 1);
+        }
+        let last = newest.remove(0);
+        // What the other look was not refused is there, as far as it got.
+        let refused = match (mine, theirs) {
+            (Some(mine), theirs @ Some(_)) => Some(mine.or_later(theirs)),
+            (mine, theirs) => mine.or(theirs).filter(|refused| refused.to > last.at.end_point()),
+        };
+        Self { last, earlier: newest, refused }
     }
 }
 

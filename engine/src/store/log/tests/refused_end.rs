@@ -75,6 +75,19 @@ fn a_log_that_rested_opens_without_its_proof_also_where_its_last_batch_has_rotte
     }
 }
 
+/// What an opening writes that copies the batch in doubt, as a power failure in its sync leaves it.
+fn copy_torn(disk: &CrashDisk) {
+    let other = disk.after_crash(Survival::Everything);
+    drop(open_from(&other, None).unwrap());
+    let (name, mut bytes) = other.files().into_iter().next_back().unwrap();
+    let commit = bytes.windows(4).position(|bytes| bytes == b"note").unwrap();
+    bytes.truncate(commit.next_multiple_of(SECTOR as usize));
+    let torn = bytes.windows(50).position(|bytes| bytes == &payload(1, 900)[300..350]).unwrap();
+    bytes[torn] ^= 4;
+    let file = disk.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::CreateNew).unwrap();
+    file.write_at(0, &[&bytes]).unwrap();
+}
+
 /// Each opening writes a copy of the batch in doubt, and the power fails before that is whole: the first is looked for
 /// however many there are.
 #[test]
@@ -83,18 +96,35 @@ fn a_batch_is_found_behind_any_number_of_torn_copies() {
     put(&mut log, 1, 900);
     drop(log);
     for _ in 0..80 {
-        // What another opening writes, as a power failure in its sync leaves it.
-        let other = disk.after_crash(Survival::Everything);
-        drop(open_from(&other, None).unwrap());
-        let (name, mut bytes) = other.files().into_iter().next_back().unwrap();
-        let commit = bytes.windows(4).position(|bytes| bytes == b"note").unwrap();
-        bytes.truncate(commit.next_multiple_of(SECTOR as usize));
-        let torn = bytes.windows(50).position(|bytes| bytes == &payload(1, 900)[300..350]).unwrap();
-        bytes[torn] ^= 4;
-        let file = disk.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::CreateNew).unwrap();
-        file.write_at(0, &[&bytes]).unwrap();
+        copy_torn(&disk);
     }
     assert_eq!(open_from(&disk, None).unwrap().2.len(), 1);
+}
+
+/// Also where the disk gives other bytes for one read of the only one that is whole.
+#[test]
+fn a_batch_is_found_behind_a_torn_copy_whatever_is_misread_once() {
+    for part in (0..64).step_by(2) {
+        for at in 0.. {
+            let (disk, mut log) = create(SMALL);
+            put(&mut log, 0, 900);
+            put(&mut log, 1, 900);
+            drop(log);
+            copy_torn(&disk);
+            disk.plan(at, Fault::Misread(part));
+            let opened = open_from(&disk, None);
+            let hit = disk.hit();
+            disk.plan(usize::MAX, Fault::FailRead);
+            let seen = match opened {
+                Ok((_, recovery, seen)) if recovery.damaged.is_empty() => seen,
+                _ => open_from(&disk, None).unwrap().2,
+            };
+            assert_eq!(seen.len(), 2, "{part} of 64 parts of read {at}");
+            if !hit {
+                break;
+            }
+        }
+    }
 }
 
 /// What a scan looks at in passing, behind the next record's header, is no part of what has rotted before that.
