@@ -55,16 +55,13 @@ impl<D: Disk> Engine<D> {
             // It may lack what the log has up to there.
             return Err(Failure::Index(NOT_MADE_ANEW.to_owned()));
         }
-        let mut flushed = self.write_checkpoint(position);
-        if flushed.is_err() && self.index.is_refused_a_write() {
-            // By chance, perhaps: a place that can never be written is known by the second refusal.
-            flushed = self.write_checkpoint(position);
-        }
+        let flushed = self.write_checkpoint_firmly(position);
         let is_hopeless = self.index.is_unsynced() || self.index.is_unwritable();
         if flushed.is_ok() || !is_hopeless || planted(Bug::BacklogUnbounded) {
             return flushed;
         }
         // Reading goes on from the old one if that fails: its file may be gone, but it is open.
+        self.index.give_up_file();
         self.rebuild_index().map_err(|failure| {
             tracing::warn!(%failure, "no index in place of one that cannot be written any more");
             self.index.put_off_flush();
@@ -74,5 +71,14 @@ impl<D: Disk> Engine<D> {
                 failure => failure,
             }
         })
+    }
+
+    /// Brings the index's file up to the log. Where the disk refuses a write, that may be by chance: it is asked twice, and a place
+    /// that can never be written is known by its second refusal.
+    pub(super) fn write_checkpoint_firmly(&mut self, position: LogPosition) -> Result<(), Failure> {
+        // PA
+        self.index.forget_refused_writes();
+        let flushed = self.write_checkpoint(position);
+        if flushed.is_err() && self.index.is_refused_a_write() { self.write_checkpoint(position) } else { flushed }
     }
 }

@@ -364,7 +364,7 @@ impl<D: Disk> Engine<D> {
             let place = "the index: made anew from the log".to_owned();
             let damage = Damage { place, outcome: DamageOutcome::Healed };
             self.outputs.push_back(Output::Event(Event::Integrity(damage)));
-            return match self.write_checkpoint(self.log.position()) {
+            return match self.write_checkpoint_firmly(self.log.position()) {
                 // It is whole in memory, and written when there is space.
                 Err(Failure::Full) => {
                     self.index.excuse_backlog();

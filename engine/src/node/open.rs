@@ -406,7 +406,7 @@ impl<D: Disk> Engine<D> {
             engine.upkeep.doubt(seal);
         }
         if replayed > 0 || from != Some(position) {
-            match engine.write_checkpoint(position) {
+            match engine.write_checkpoint_firmly(position) {
                 Err(Failure::Full) => {
                     engine.index.excuse_backlog();
                     tracing::warn!("no checkpoint: the disk is full");

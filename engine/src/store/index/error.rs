@@ -14,8 +14,10 @@ pub enum IndexError {
     /// The disk refused. Pending updates are still in memory; after space was freed, flush again.
     #[error("the index could not use its disk: {0}")]
     Disk(#[from] DiskError),
-    /// A sync failed: what the file holds is unknown from here on. Reads go on from what was proven durable.
-    #[error("an earlier sync of the index failed; destroy it, create a new one and rebuild it from the log")]
+    /// A sync failed, or the file was given up: what it holds is unknown from here on. Reads go on from what was proven durable.
+    #[error(
+        "an earlier sync of the index failed, or it was given up; destroy it, create a new one and rebuild it from the log"
+    )]
     Unsynced,
 }
 

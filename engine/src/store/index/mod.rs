@@ -278,17 +278,33 @@ impl<D: Disk> Index<D> {
         matches!(&self.stored, Stored::File(file) if file.paged.stays_refused())
     }
 
-    /// Whether the disk has refused a write since the last sync, and may take it the next time.
+    /// What the disk has refused to write so far says nothing of what it takes from here on.
+    pub fn forget_refused_writes(&self) {
+        if let Stored::File(file) = &self.stored {
+            file.paged.forget_refused_writes();
+        }
+    }
+
+    /// Whether the disk has refused a write since [`Self::forget_refused_writes`], and may take it the next time.
     #[must_use]
     pub fn is_refused_a_write(&self) -> bool {
         matches!(&self.stored, Stored::File(file) if file.paged.is_refused_write())
     }
 
-    /// Whether the disk has refused to write again where it had refused it before: no chance, but a place that cannot be written
-    /// any more, as where a part of a physical sector cannot be read.
+    /// Whether it has refused it again at the same place: no chance, but one that cannot be written any more, as where a part of a
+    /// physical sector cannot be read.
     #[must_use]
     pub fn is_unwritable(&self) -> bool {
         matches!(&self.stored, Stored::File(file) if file.paged.stays_unwritable())
+    }
+
+    /// Gives the file up, which may be gone from its directory from here on: as after a failed sync no flush succeeds any more, and
+    /// reading goes on.
+    pub fn give_up_file(&self) {
+        // PA
+        if let Stored::File(file) = &self.stored {
+            file.paged.give_up();
+        }
     }
 
     /// Lets the next flush wait until as much more is pending as usually comes together between two.

@@ -53,6 +53,7 @@ struct State {
     counter: u64,
     failure: Option<PageFailure>,
     mode: Mode,
+    /// A sync failed, or the file is given up for what no sync of it could make durable.
     sync_failed: bool,
     closed: bool,
 }
@@ -167,6 +168,18 @@ impl<F: DiskFile> PagedFile<F> {
     /// Whether the disk refused to read a page again that it had refused before, with no success in between.
     pub(super) fn stays_refused(&self) -> bool {
         self.state().stays_refused
+    }
+
+    /// What the disk has refused to write so far says nothing of what it takes from here on.
+    pub(super) fn forget_refused_writes(&self) {
+        let mut state = self.state();
+        (state.refused_write, state.stays_unwritable) = (None, false);
+    }
+
+    /// Nothing that is written to this file counts any more.
+    pub(super) fn give_up(&self) {
+        // PA
+        self.state().sync_failed = true;
     }
 
     /// Whether the disk has refused a write.
@@ -471,9 +484,8 @@ impl<F: DiskFile> PagedFile<F> {
             slot.write(&self.cipher, counter, |offset, record| self.put(offset, record))?;
         }
         self.sync_file()?;
-        let mut state = self.state();
-        (state.refused_write, state.stays_unwritable) = (None, false);
         if let Some(slot) = next {
+            let mut state = self.state();
             state.header_dirty = state.header != slot.header || state.len != slot.len;
             state.durable = slot;
         }

@@ -157,11 +157,17 @@ impl Slot {
 
     /// Reads the slot that counts.
     pub(super) fn latest<F: DiskFile>(file: &F, cipher: &PageCipher) -> Result<Self, IndexError> {
-        let first = Self::read(file, cipher, 0)?;
-        let second = Self::read(file, cipher, 1)?;
-        first
+        let mut slots = Vec::new();
+        for place in [0, 1] {
+            // One that is misread by chance would be taken for none, and the one before it for the last.
+            let slot = match Self::read(file, cipher, place)? {
+                None => Self::read(file, cipher, place)?,
+                found => found,
+            };
+            slots.extend(slot);
+        }
+        slots
             .into_iter()
-            .chain(second)
             .max_by_key(|slot| slot.sequence)
             .ok_or_else(|| IndexError::damaged("neither header can be read, or the key is another"))
     }
