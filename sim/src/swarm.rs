@@ -371,7 +371,7 @@ fn fields(all: &impl fmt::Debug) -> String {
 /// How much rarer the operations are that a fault fits than reads and writes: a rate is one of these.
 const fn weight(fault: Fault) -> u32 {
     match fault {
-        Fault::SyncFailure | Fault::SyncFailureDroppingCache | Fault::LyingSync => 5,
+        Fault::SyncFailure | Fault::SyncFailureDroppingCache | Fault::LyingSync | Fault::BadSector => 5,
         Fault::DirectorySyncFailure | Fault::LyingDirectorySync => 10,
         Fault::WriteError | Fault::Full | Fault::FillsUp => 3,
         // It has an elsewhere in the life of a process without keys alone.

@@ -62,11 +62,14 @@ pub enum Fault {
     /// The disk does not answer: this operation and those after it fail, until it is plugged in again. Syncs
     /// fail meanwhile, and the process whose sync that was cannot mark what is not durable. One in eight syncs that fail begins it, too.
     Away,
+    /// With a sync of a file one of its sectors goes bad, wherever in it: it cannot be read, nor written to with less than is
+    /// written at once.
+    BadSector,
 }
 
 impl Fault {
     /// Every kind, in the order of their streams.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Crash,
         Self::MetadataError,
         Self::ReadError,
@@ -92,6 +95,7 @@ impl Fault {
         Self::Slow,
         Self::Exhausted,
         Self::Away,
+        Self::BadSector,
     ];
 
     /// The name in tables, plans and reports.
@@ -123,6 +127,7 @@ impl Fault {
             Self::Slow => "slow",
             Self::Exhausted => "exhausted",
             Self::Away => "away",
+            Self::BadSector => "bad-sector",
         }
     }
 
@@ -157,6 +162,9 @@ impl Fault {
             Self::Slow => "the operation takes long",
             Self::Exhausted => "there is no handle, or no memory, to open, list or read; the disk was not asked",
             Self::Away => "the disk does not answer, to this operation and those after it",
+            Self::BadSector => {
+                "a sector anywhere in a file that is synced becomes unreadable, until it is written anew"
+            }
         }
     }
 
@@ -180,6 +188,7 @@ impl Fault {
                 | Self::LostWrite
                 | Self::LyingSync
                 | Self::LyingDirectorySync
+                | Self::BadSector
         )
     }
 
@@ -220,7 +229,7 @@ impl Fault {
                 _ => false,
             },
             Self::FillsUp => matches!(operation, Operation::Write { .. } | Operation::Truncate { .. }),
-            Self::SyncFailure | Self::SyncFailureDroppingCache | Self::LyingSync => {
+            Self::SyncFailure | Self::SyncFailureDroppingCache | Self::LyingSync | Self::BadSector => {
                 matches!(operation, Operation::Sync { .. })
             }
             Self::DirectorySyncFailure | Self::LyingDirectorySync => {

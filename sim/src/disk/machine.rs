@@ -5,7 +5,7 @@ use super::directory::{Directory, FileId};
 use super::fault::{Fault, FaultCounts, Strike};
 use super::faulty::FaultyDisk;
 use super::file::{File, Mark};
-use super::image::SECTOR_LEN;
+use super::image::{Damage, SECTOR_LEN};
 use super::operation::{LogEntry, Operation, mix};
 use super::plan::{Chosen, Dice, FaultPlan};
 use super::rules::Rules;
@@ -443,6 +443,13 @@ impl Machine {
             Some(Fault::LyingSync) if file.undecided() > 0 => {
                 self.struck = true;
                 return Ok(());
+            }
+            Some(Fault::BadSector) => {
+                file.sync(keep_former);
+                let sectors = file.visible().len().div_ceil(SECTOR_LEN as u64);
+                let sector = self.dice.stream(Fault::BadSector).below(sectors);
+                self.struck = self.file(id)?.damage(sector, Damage::Unreadable);
+                false
             }
             _ => {
                 file.sync(keep_former);

@@ -65,7 +65,10 @@ impl World {
             // version yet.
             let it = &self.nodes[node];
             let of_version = matches!(request, Request::GetVersion(_) | Request::Read { .. });
-            let may = it.torn && !of_version || it.has_faults() || self.budget.beyond;
+            // Nor has the index shown all that earlier faults have spoiled of it: it is made anew for who comes upon that, who is
+            // to try again if it was no question.
+            let spoiled = it.has_spoiled_index() && matches!(failure, Failure::Index(_));
+            let may = it.torn && !of_version || it.has_faults() || spoiled || self.budget.beyond;
             if !may || tries > self.patience() {
                 return Err(Stop::Failed(failure));
             }

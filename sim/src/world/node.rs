@@ -376,7 +376,7 @@ impl Node {
     }
 
     /// Whether the disk refuses to read something of the index, on its volume.
-    fn refuses_index(&self) -> bool {
+    pub(super) fn refuses_index(&self) -> bool {
         self.disk.damaged_sectors().iter().any(|(volume, _, _)| *volume == Volume::Index)
     }
 
