@@ -12,7 +12,7 @@
 //! It knows nothing of what the records mean, and a slice's bytes beyond its header are verified by whoever knows slices.
 //!
 //! Read in this order: `place`, `segment`, `record`, `commit`, `segments`, `footer` (the format), `scan`, `active`,
-//! `writer`, `parity`, `upkeep`, `rest`, `repair`, `reader`, `inventory`, `create`, `tail`, `recovery`, `replay`, `proof`,
+//! `writer`, `parity`, `upkeep`, `rest`, `repair`, `reader`, `inventory`, `create`, `tail`, `verdict`, `recovery`, `replay`, `proof`,
 //! `whole`, `restart`.
 
 mod active;
@@ -41,6 +41,7 @@ mod segment;
 mod segments;
 mod tail;
 mod upkeep;
+mod verdict;
 mod whole;
 mod writer;
 

@@ -297,3 +297,76 @@ pub(super) fn deliver<D: Disk>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::StoreId;
+    use super::super::commit::Commit;
+    use super::*;
+    use crate::env::{DiskFailure, Volume};
+    use crate::store::Location;
+
+    fn at(commit: u32) -> LogPosition {
+        LogPosition { segment: SegmentId(1), commit, end: commit + 512 }
+    }
+
+    fn found(commit: u32, proven: u32) -> FoundCommit {
+        let nothing = Location { segment: SegmentId(1), offset: 0, len: 0 };
+        let record = Commit {
+            salt: 0,
+            store: StoreId([0; 32]),
+            proven: at(proven),
+            first: at(proven).end_point(),
+            records: 1,
+            lasting: 1,
+            digest: [0; 32],
+            segments: nothing,
+            note: Vec::new(),
+            padding: Vec::new(),
+        };
+        FoundCommit { at: at(commit), commit: record }
+    }
+
+    fn look(newest: &[FoundCommit], refused: Option<u32>) -> Tail {
+        let failure = DiskFailure::Io("refused".to_owned());
+        let error = DiskError { operation: "read", volume: Volume::Blocks, file: String::new(), failure };
+        let refused = refused.map(|commit| Refused { at: at(commit).start_point(), to: at(commit).end_point(), error });
+        Tail { last: newest[0].clone(), earlier: newest[1..].to_vec(), refused }
+    }
+
+    fn together(one: impl Fn() -> Tail, other: impl Fn() -> Tail) -> Vec<(Vec<LogPosition>, bool)> {
+        let both = [one().and(other(), None), other().and(one(), None)];
+        let told = both.into_iter().map(|tail| {
+            let found = core::iter::once(&tail.last).chain(&tail.earlier);
+            (found.map(|found| found.at).collect(), tail.refused.is_some())
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn a_commit_that_one_of_two_looks_has_read_is_there() {
+        let (copy, copied, before) = (found(30_000, 10_000), found(20_000, 10_000), found(10_000, 5000));
+        let some = || look(&[copy.clone(), before.clone()], None);
+        let all = || look(&[copy.clone(), copied.clone(), before.clone()], None);
+        for (found, _) in together(some, all) {
+            assert_eq!(found, [at(30_000), at(20_000), at(10_000)]);
+        }
+        // What a newer one proves is in no doubt.
+        let newer = || look(&[found(40_000, 30_000), copy.clone()], None);
+        for (found, _) in together(all, newer) {
+            assert_eq!(found, [at(40_000), at(30_000)]);
+        }
+    }
+
+    #[test]
+    fn what_one_look_was_refused_and_the_other_has_not_read_stays_refused() {
+        let (last, before) = (found(20_000, 10_000), found(10_000, 5000));
+        let refused = || look(core::slice::from_ref(&before), Some(20_000));
+        for (found, is_refused) in together(refused, || look(core::slice::from_ref(&before), None)) {
+            assert_eq!((found, is_refused), (vec![at(10_000)], true));
+        }
+        for (found, is_refused) in together(refused, || look(&[last.clone(), before.clone()], None)) {
+            assert_eq!((found, is_refused), (vec![at(20_000), at(10_000)], false));
+        }
+    }
+}

@@ -101,6 +101,20 @@ fn a_batch_is_found_behind_any_number_of_torn_copies() {
     assert_eq!(open_from(&disk, None).unwrap().2.len(), 1);
 }
 
+/// How many records an opening shows that misreads one read, and whether there was such a read. Where it says that something is
+/// damaged, or fails, the next looks again.
+fn seen_by_misreading(disk: &CrashDisk, at: usize, part: usize) -> (usize, bool) {
+    disk.plan(at, Fault::Misread(part));
+    let opened = open_from(disk, None);
+    let hit = disk.hit();
+    disk.plan(usize::MAX, Fault::FailRead);
+    let seen = match opened {
+        Ok((_, recovery, seen)) if recovery.damaged.is_empty() => seen,
+        _ => open_from(disk, None).unwrap().2,
+    };
+    (seen.len(), hit)
+}
+
 /// Also where the disk gives other bytes for one read of the only one that is whole.
 #[test]
 fn a_batch_is_found_behind_a_torn_copy_whatever_is_misread_once() {
@@ -111,15 +125,8 @@ fn a_batch_is_found_behind_a_torn_copy_whatever_is_misread_once() {
             put(&mut log, 1, 900);
             drop(log);
             copy_torn(&disk);
-            disk.plan(at, Fault::Misread(part));
-            let opened = open_from(&disk, None);
-            let hit = disk.hit();
-            disk.plan(usize::MAX, Fault::FailRead);
-            let seen = match opened {
-                Ok((_, recovery, seen)) if recovery.damaged.is_empty() => seen,
-                _ => open_from(&disk, None).unwrap().2,
-            };
-            assert_eq!(seen.len(), 2, "{part} of 64 parts of read {at}");
+            let (seen, hit) = seen_by_misreading(&disk, at, part);
+            assert_eq!(seen, 2, "{part} of 64 parts of read {at}");
             if !hit {
                 break;
             }
@@ -184,16 +191,8 @@ fn what_is_misread_once_is_not_taken_for_torn() {
             } else {
                 log.close().unwrap();
             }
-            disk.plan(at, Fault::Misread(place));
-            let opened = open_from(&disk, None);
-            let hit = disk.hit();
-            disk.plan(usize::MAX, Fault::FailRead);
-            let seen = match opened {
-                Ok((_, recovery, seen)) if recovery.damaged.is_empty() => seen,
-                // It says so, or fails: the next looks again.
-                _ => open_from(&disk, None).unwrap().2,
-            };
-            assert_eq!(seen.len(), 3, "{len} bytes, killed {is_killed}, {place} of 64 parts of read {at}");
+            let (seen, hit) = seen_by_misreading(&disk, at, place);
+            assert_eq!(seen, 3, "{len} bytes, killed {is_killed}, {place} of 64 parts of read {at}");
             if !hit {
                 assert!(at > 10, "it has read");
                 break;
