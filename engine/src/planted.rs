@@ -89,6 +89,8 @@ bugs! {
     CheckpointTooEarly: 7, "read-back after a crash: an acknowledged write is gone";
     /// After a torn end, sequence numbers go on from the checkpoint, and name two records alike.
     DotsReused: 3, "no two versions have the same dot";
+    /// An index is flushed for ever to a place that the disk refuses for good.
+    BadPlaceKept: 2, "a store is closed in order where nothing strikes";
     /// A page of the index is believed although a later write to it was lost.
     StalePageBelieved: 2, "read-back on a disk that loses writes to the index";
     /// Replaying skips deletions.

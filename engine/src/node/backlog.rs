@@ -56,7 +56,8 @@ impl<D: Disk> Engine<D> {
             return Err(Failure::Index(NOT_MADE_ANEW.to_owned()));
         }
         let flushed = self.write_checkpoint_firmly(position);
-        let is_hopeless = self.index.is_unsynced() || self.index.is_unwritable();
+        let is_unwritable = self.index.is_unwritable() && !planted(Bug::BadPlaceKept);
+        let is_hopeless = self.index.is_unsynced() || is_unwritable;
         if flushed.is_ok() || !is_hopeless || planted(Bug::BacklogUnbounded) {
             return flushed;
         }
