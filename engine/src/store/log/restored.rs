@@ -5,7 +5,7 @@
 //! rest may come back, if the disk gives it again later, so nothing is written over it, but for what others answer for.
 
 use super::place::{Damage, DamagedRange};
-use super::sectors::{SECTOR_LEN, is_refused, rotten};
+use super::sectors::{SECTOR_LEN, bytes_at, is_refused, rotten};
 use super::{LogError, SegmentId};
 use crate::env::{DiskError, DiskFile};
 use core::ops::Range;
@@ -194,7 +194,13 @@ impl<F: DiskFile> Restored<F> {
             at = from + bytes.len() as u64;
         }
         parts.push(zeros(run.end, at));
-        Ok(self.file.write_at(run.start, &parts)?)
+        // What was refused, or misread, by chance may be as it should: to write over it is to let a crash tear it.
+        let bytes = parts.concat();
+        let place = u32::try_from(run.start).unwrap_or(u32::MAX);
+        if bytes_at(self.file(), place, bytes.len())?.is_some_and(|found| found == bytes) {
+            return Ok(());
+        }
+        Ok(self.file.write_at(run.start, &[&bytes])?)
     }
 
     /// Whether others answer for all of these bytes, or nobody asks for them.

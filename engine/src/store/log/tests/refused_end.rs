@@ -200,3 +200,25 @@ fn what_is_misread_once_is_not_taken_for_torn() {
         }
     }
 }
+
+/// A repair to which the disk refuses what is sound writes none of it: of a whole group of parity, with both its lists, a crash
+/// left nothing that anybody could recognise, and nothing could heal.
+#[test]
+fn a_repair_writes_nothing_over_what_the_disk_refused_for_a_while() {
+    const READS: usize = 120;
+    let (disk, mut log) = create(SMALL);
+    for number in 0..3 {
+        put(&mut log, number, 900);
+    }
+    let (_, last) = put(&mut log, 3, 900);
+    log.settle().unwrap();
+    disk.take_written();
+    for count in [1, 2, 3, 5, 8, 13, 21, 34, 55, 89] {
+        for at in 0..=READS {
+            disk.plan(at, Fault::FailReads(count));
+            let report = log.repair(last.segment);
+            let written = disk.take_written();
+            assert!(written.is_empty(), "{count} from the {at}th on: {written:?}, {report:?}");
+        }
+    }
+}
