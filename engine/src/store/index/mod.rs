@@ -265,7 +265,8 @@ impl<D: Disk> Index<D> {
         }
     }
 
-    /// Whether a sync of the file has failed: then no flush will succeed any more, and only another file can be believed.
+    /// Whether a sync of the file has failed, or it was given up: then no flush will succeed any more, and only another file can be
+    /// believed.
     #[must_use]
     pub fn is_unsynced(&self) -> bool {
         matches!(&self.stored, Stored::File(file) if file.paged.sync_failed())
