@@ -10,7 +10,7 @@ use super::place::{Damage, Point};
 use super::reader::{Shown, show};
 use super::record::{RecordHeader, padding, record_len};
 use super::scan::{Item, Scanner};
-use super::tail::{Tail, walk};
+use super::tail::{Tail, either_look, walk};
 use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordFlags, RecordKind, Recovery};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
@@ -169,26 +169,30 @@ fn groups<D: Disk>(inventory: &Inventory, handles: &Handles<D>, from: Point, to:
     Ok(groups)
 }
 
-/// Where groups of parity begin that stand in the same segment as a commit, and after it.
-pub(super) fn parity_after<D: Disk>(
+/// Whether a group of parity begins right behind a commit.
+pub(super) fn is_parity_behind<D: Disk>(
     inventory: &Inventory,
     handles: &Handles<D>,
     commit: LogPosition,
-) -> Result<BTreeSet<u32>, LogError> {
+) -> Result<bool, LogError> {
     // PA
-    let groups = groups_after(inventory, handles, commit)?;
-    Ok(groups.places.into_iter().map(|(start, _)| start).collect())
+    either_look(|| {
+        let groups = groups_after(inventory, handles, commit)?;
+        Ok(groups.places.iter().any(|(start, _)| *start == commit.end))
+    })
 }
 
-/// Whether there is parity there, or may be for all that the disk lets be read.
+/// Whether there is parity after a commit in its segment, or may be for all that the disk lets be read.
 pub(super) fn may_have_parity_after<D: Disk>(
     inventory: &Inventory,
     handles: &Handles<D>,
     commit: LogPosition,
 ) -> Result<bool, LogError> {
     // PA
-    let groups = groups_after(inventory, handles, commit)?;
-    Ok(groups.refused || !groups.places.is_empty())
+    either_look(|| {
+        let groups = groups_after(inventory, handles, commit)?;
+        Ok(groups.refused || !groups.places.is_empty())
+    })
 }
 
 /// Those in the same segment as a commit, and after it.

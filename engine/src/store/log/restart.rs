@@ -12,7 +12,7 @@ use super::recovery::Recovery;
 use super::rest::Rest;
 use super::scan::{Item, Scanner};
 use super::segment::FIRST_RECORD;
-use super::tail::{Tail, deliver, examine, walk};
+use super::tail::{Tail, deliver, either_finds, examine, walk};
 use super::upkeep::{TakenUp, take_up};
 use super::verdict::Verdict;
 use super::writer::withdraw;
@@ -90,7 +90,11 @@ impl<D: Disk> Log<D> {
         let parity_is_whole = end.is_some();
         let (from, bytes) = match end {
             Some(end) => (last.commit.first.offset, Some(end)),
-            None => (last.at.commit, verbatim(file, &present.binding, last.at.commit, last.at.end, &mut |_, _, _| {})?),
+            None => {
+                let LogPosition { commit, end, .. } = last.at;
+                let proof = || verbatim(file, &present.binding, commit, end, &mut |_, _, _| {});
+                (commit, either_finds(proof)?)
+            }
         };
         let Some(bytes) = bytes.filter(|_| !planted(Bug::ProofBelieved)) else { return Ok(()) };
         match file.write_at(u64::from(from), &[&bytes]) {
@@ -386,15 +390,18 @@ fn is_proof_of(last: &FoundCommit, before: &FoundCommit) -> bool {
 /// [`LogError::Disk`] when the machine is gone.
 fn proven_end<F: DiskFile>(inventory: &Inventory, last: &FoundCommit, file: &F) -> Result<Option<Vec<u8>>, LogError> {
     // PA
-    let Some(present) = inventory.segments.get(&last.at.segment) else { return Ok(None) };
-    let mut batch = Batch::new();
-    let add = &mut |offset, header: &RecordHeader, bytes: &[u8; HEADER_LEN]| {
-        if offset < last.at.commit {
-            batch.add(Point { segment: last.at.segment, offset }, header.kind, bytes);
-        }
-    };
-    let end = verbatim(file, &present.binding, last.commit.first.offset, last.at.end, add)?;
-    Ok(end.filter(|_| batch.lasting == 0 && batch.matches(&last.commit)))
+    let (from, to) = (last.commit.first.offset, last.at.end);
+    either_finds(|| {
+        let Some(present) = inventory.segments.get(&last.at.segment) else { return Ok(None) };
+        let mut batch = Batch::new();
+        let add = &mut |offset, header: &RecordHeader, bytes: &[u8; HEADER_LEN]| {
+            if offset < last.at.commit {
+                batch.add(Point { segment: last.at.segment, offset }, header.kind, bytes);
+            }
+        };
+        let end = verbatim(file, &present.binding, from, to, add)?;
+        Ok(end.filter(|_| batch.lasting == 0 && batch.matches(&last.commit)))
+    })
 }
 
 /// Whether what lies behind `end` in its segment is intact, and no more than parity and a footer.

@@ -5,11 +5,11 @@ use super::handles::Handles;
 use super::inventory::Inventory;
 use super::parity::RECORDS_OF_GROUP;
 use super::place::Point;
-use super::proof::parity_after;
+use super::proof::is_parity_behind;
 use super::record::{HEADER_LEN, RecordHeader};
 use super::recovery::TornBatch;
 use super::scan::{Fetched, fetch};
-use super::tail::{BatchState, Tail, examine, find_tail};
+use super::tail::{Tail, examine, find_tail};
 use super::{LogError, LogPosition, RecordKind};
 use crate::env::Disk;
 use crate::planted::{Bug, planted};
@@ -39,7 +39,8 @@ pub(super) fn look_for_tail<D: Disk>(
     let first = find_tail(inventory, handles, from);
     let sure = |tail: &Tail| {
         let FoundCommit { at, commit } = &tail.last;
-        at.end_point() == newest(inventory) && (commit.lasting == 0 || from.is_some_and(|from| *at <= from))
+        let is_proof = || commit.lasting == 0 && tail.earlier.first().is_some_and(|before| before.at == commit.proven);
+        at.end_point() == newest(inventory) && (from.is_some_and(|from| *at <= from) || is_proof())
     };
     let decides = match &first {
         Ok(tail) => tail.as_ref().is_some_and(sure),
@@ -59,21 +60,6 @@ pub(super) fn look_for_tail<D: Disk>(
 fn newest(inventory: &Inventory) -> Point {
     let newest = inventory.segments.last_key_value();
     newest.map_or(Point::default(), |(id, present)| Point { segment: *id, offset: present.len })
-}
-
-/// [`examine`], by a second look where the first finds it torn.
-fn examine_twice<D: Disk>(
-    inventory: &Inventory,
-    handles: &Handles<D>,
-    found: &FoundCommit,
-    verify: &dyn Fn(RecordKind, &[u8]) -> bool,
-) -> Result<BatchState, LogError> {
-    // PA
-    let state = examine(inventory, handles, found, verify)?;
-    if state.whole || planted(Bug::OneLookDecides) {
-        return Ok(state);
-    }
-    examine(inventory, handles, found, verify)
 }
 
 /// Decides what the end of the log is worth.
@@ -105,7 +91,7 @@ pub(super) fn judge<D: Disk>(
     }
     // A batch of nothing but parity holds nothing that was promised. It stays where it is, even damaged, as long as one
     // of the lists of each group is intact: then it can be repaired, and may be what repairs the records before it.
-    let upkeep = if last.commit.lasting == 0 { Some(examine_twice(inventory, handles, last, verify)?) } else { None };
+    let upkeep = if last.commit.lasting == 0 { Some(examine(inventory, handles, last, verify)?) } else { None };
     if let Some(state) = upkeep
         && (state.whole || state.groups > 0 && state.groups >= last.commit.records / RECORDS_OF_GROUP)
     {
@@ -115,7 +101,7 @@ pub(super) fn judge<D: Disk>(
         return Ok(Verdict { proven: last.at, kept: None, torn: None, effective, clean, torn_parity });
     }
     // What stands right behind it was written after its sync: it was acknowledged, and what is damaged of it is rot.
-    if parity_after(inventory, handles, last.at)?.contains(&last.at.end) {
+    if is_parity_behind(inventory, handles, last.at)? {
         let effective = Some(last.clone());
         return Ok(Verdict { proven: last.at, kept: None, torn: None, effective, clean: false, torn_parity: false });
     }
@@ -123,7 +109,7 @@ pub(super) fn judge<D: Disk>(
     let proven = all().map(|found| found.commit.proven).max().unwrap_or_default().max(checkpoint);
     let mut torn = None;
     for found in all().filter(|found| found.at > proven) {
-        let state = examine_twice(inventory, handles, found, verify)?;
+        let state = examine(inventory, handles, found, verify)?;
         if state.whole {
             let (kept, effective) = (Some(found.clone()), Some(found.clone()));
             return Ok(Verdict { proven, kept, torn: None, effective, clean: false, torn_parity: false });

@@ -4,7 +4,7 @@
 use super::commit::FoundCommit;
 use super::inventory::Inventory;
 use super::place::Point;
-use super::tail::examine;
+use super::tail::{either_look, examine};
 use super::{DamagedRange, Log, LogError, RecordKind, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure};
 use core::ops::ControlFlow;
@@ -73,7 +73,7 @@ impl<D: Disk> Log<D> {
         if self.is_whole(end)? {
             return Ok(true);
         }
-        match self.repair(end.segment) {
+        either_look(|| match self.repair(end.segment) {
             Ok(report) => {
                 // Behind the end, a crash may have done it: that is nothing to speak of.
                 healed.extend(report.healed.into_iter().filter(|range| range.from < end.offset));
@@ -82,22 +82,24 @@ impl<D: Disk> Log<D> {
             Err(LogError::NoSegment(_)) => Ok(false),
             Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),
             Err(error) => Err(error),
-        }
+        })
     }
 
     /// Whether a segment's records before `end` are as they were written, slices with all they hold.
     pub(super) fn is_whole(&self, end: Point) -> Result<bool, LogError> {
         // PA
-        let mut verified = true;
-        let scanned = self.scan(end.segment, 0, &mut |record| {
-            verified &= record.location.offset >= end.offset || (self.verify)(record.kind, record.payload);
-            ControlFlow::Continue(())
-        });
-        match scanned {
-            Ok(scan) => Ok(verified && !scan.damaged.iter().any(|range| hurts(range, end))),
-            Err(LogError::NoSegment(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
+        either_look(|| {
+            let mut verified = true;
+            let scanned = self.scan(end.segment, 0, &mut |record| {
+                verified &= record.location.offset >= end.offset || (self.verify)(record.kind, record.payload);
+                ControlFlow::Continue(())
+            });
+            match scanned {
+                Ok(scan) => Ok(verified && !scan.damaged.iter().any(|range| hurts(range, end))),
+                Err(LogError::NoSegment(_)) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
     }
 }
 
