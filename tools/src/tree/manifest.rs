@@ -153,6 +153,8 @@ impl Previous {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::{any, prop_assert_eq};
 
     fn carried(name: &str, byte: u8) -> Carried {
         Carried {
@@ -188,6 +190,30 @@ mod tests {
         }
         assert_eq!(read(&bytes[..bytes.len() - 1], 9).unwrap().len(), 2);
         assert!(read(b"\x09rest", 3).is_err());
+    }
+
+    proptest::proptest! {
+        /// Whoever holds the keys can seal any bytes, and an older program may have.
+        #[test]
+        fn hostile_bytes_give_the_same_rows_however_they_are_cut(
+            names in vec(any::<u8>(), 0..8),
+            changes in vec((any::<usize>(), any::<u8>()), 0..4),
+            more in vec(any::<u8>(), 0..300),
+            step in 1usize..100,
+        ) {
+            let list: Vec<Carried> = names.iter().map(|name| carried(&format!("a/{name}"), *name)).collect();
+            let mut bytes = Vec::new();
+            encode(&list).read_to_end(&mut bytes).unwrap();
+            let rows = read(&bytes, step).unwrap();
+            prop_assert_eq!(rows.len(), list.len());
+            bytes.extend(more);
+            for (at, byte) in changes {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            let told = |rows: io::Result<Vec<Row>>| rows.map_err(|error| error.kind());
+            prop_assert_eq!(told(read(&bytes, step)), told(read(&bytes, bytes.len())));
+        }
     }
 
     #[test]
