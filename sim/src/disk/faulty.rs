@@ -11,6 +11,7 @@ use super::undecided::Undecided;
 use super::watcher::Watcher;
 use crate::state::{State, StateCell};
 use crate::tape::Tape;
+use core::ops::Range;
 use ouroboros_engine::env::{Disk, DiskError, DiskFailure, FileName, OpenMode, Volume};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -371,6 +372,14 @@ impl FaultyDisk {
         let mut bytes = vec![0; usize::try_from(file.visible().len()).ok()?];
         file.visible().copy_out(0, &mut bytes);
         Some(bytes)
+    }
+
+    /// Whether a crash may undo what was written to some of a file's sectors last. Not an operation.
+    #[must_use]
+    pub fn is_undecided(&self, volume: Volume, name: &FileName, sectors: Range<u64>) -> bool {
+        let machine = lock(&self.machine);
+        let file = machine.directory(volume).find(name).and_then(|id| machine.files.get(&id));
+        file.is_some_and(|file| file.dirty_sectors().range(sectors).next().is_some())
     }
 
     /// A hash of all that decides what a crash now may leave: disks of the same hash leave the same, whatever variant. Not an

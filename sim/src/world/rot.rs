@@ -83,7 +83,10 @@ impl World {
 
     /// It rots.
     pub(super) fn rot(&mut self, node: usize, rot: Option<Rot>) {
-        let Some(mut rot) = rot.filter(|_| self.budget.permits_rot(self.nodes[node].rotten)) else { return };
+        let it = &self.nodes[node];
+        // What was healed is rotten on the disk still, where its sync failed: nobody who reads sees that before a power failure.
+        let rotten = it.rotten || it.healed_rot.iter().any(|place| place.may_come_back(&it.disk));
+        let Some(mut rot) = rot.filter(|_| self.budget.permits_rot(rotten)) else { return };
         // Without parity nothing may be lost.
         if !self.budget.beyond && self.swarm.codings.iter().any(|(_, parity)| *parity == 0) {
             return;
@@ -201,6 +204,11 @@ impl Rot {
             _ => Some(bytes_of(disk, &self.name, &self.sectors)),
         };
         struck
+    }
+
+    /// Whether what was written there since is in the system's cache alone.
+    fn may_come_back(&self, disk: &FaultyDisk) -> bool {
+        disk.is_undecided(Volume::Blocks, &self.name, self.sectors.clone())
     }
 
     /// Whether anything of this place still is as it rotted, or still cannot be read, beside what was healed of it: a repair

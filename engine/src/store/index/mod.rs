@@ -26,6 +26,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod unwritable;
 
 pub use backend::PagedBackend;
 pub use error::IndexError;

@@ -3,7 +3,8 @@
 use super::cipher::{Fingerprint, PageCipher, RECORD_OVERHEAD, RecordKind};
 use super::error::{IndexError, PageFailure};
 use super::slot::{self, MapSummary, PAGE_LEN, STRIDE, Slot, page_offset};
-use crate::env::{DiskFailure, DiskFile};
+use super::unwritable::RefusedWrites;
+use crate::env::DiskFile;
 use crate::id::{EngineRng, Secret};
 use crate::planted::{Bug, planted};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,10 +46,7 @@ struct State {
     refused: Option<u64>,
     /// It refused it twice, with the B-tree opened anew in between.
     stays_refused: bool,
-    /// Where the disk refused to write last, if nothing was written there since.
-    refused_write: Option<u64>,
-    /// It refused it twice.
-    stays_unwritable: bool,
+    refused_writes: RefusedWrites,
     /// Nonces used since open.
     counter: u64,
     failure: Option<PageFailure>,
@@ -127,8 +125,7 @@ impl<F: DiskFile> PagedFile<F> {
             unknown,
             refused: None,
             stays_refused: false,
-            refused_write: None,
-            stays_unwritable: false,
+            refused_writes: RefusedWrites::default(),
             counter: 0,
             failure: None,
             mode,
@@ -172,8 +169,7 @@ impl<F: DiskFile> PagedFile<F> {
 
     /// What the disk has refused to write so far says nothing of what it takes from here on.
     pub(super) fn forget_refused_writes(&self) {
-        let mut state = self.state();
-        (state.refused_write, state.stays_unwritable) = (None, false);
+        self.state().refused_writes = RefusedWrites::default();
     }
 
     /// Nothing that is written to this file counts any more.
@@ -184,12 +180,12 @@ impl<F: DiskFile> PagedFile<F> {
 
     /// Whether the disk has refused a write.
     pub(super) fn is_refused_write(&self) -> bool {
-        self.state().refused_write.is_some()
+        self.state().refused_writes.any()
     }
 
-    /// Whether the disk refused to write again where it had refused it before, with no success in between.
+    /// Whether it refused that again where it had refused it before, with no success in between.
     pub(super) fn stays_unwritable(&self) -> bool {
-        self.state().stays_unwritable
+        self.state().refused_writes.stays()
     }
 
     /// Whether the clean mark is durable.
@@ -379,19 +375,7 @@ impl<F: DiskFile> PagedFile<F> {
     fn put(&self, offset: u64, bytes: &[u8]) -> Result<(), PageFailure> {
         // PA
         let written = self.file.write_at(offset, &[bytes]);
-        let mut state = self.state();
-        match &written {
-            Ok(()) if state.refused_write == Some(offset) => {
-                (state.refused_write, state.stays_unwritable) = (None, false)
-            }
-            // What is full, or was not asked, takes it once there is room.
-            Err(error) if matches!(error.failure, DiskFailure::Io(_)) => {
-                state.stays_unwritable |= state.refused_write == Some(offset);
-                state.refused_write = Some(offset);
-            }
-            _ => {}
-        }
-        drop(state);
+        self.state().refused_writes.note(offset..offset + bytes.len() as u64, &written);
         Ok(written?)
     }
 

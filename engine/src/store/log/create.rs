@@ -3,7 +3,7 @@
 use super::handles::Handles;
 use super::inventory::Inventory;
 use super::segment::{FIRST_RECORD, MAX_CONFIG_LEN};
-use super::tail::find_tail;
+use super::tail::{either_finds, find_tail};
 use super::{Log, LogError, LogOptions, SegmentId, StoreId, Verify};
 use crate::env::{Disk, DiskFile, Volume};
 use crate::id::EngineRng;
@@ -43,7 +43,7 @@ impl<D: Disk> Log<D> {
     fn clear_abandoned(&self, handles: &Handles<D>) -> Result<SegmentId, LogError> {
         // PA
         if let Some(inventory) = Inventory::take(&self.disk, handles)?
-            && let Some(tail) = find_tail(&inventory, handles, None)?
+            && let Some(tail) = either_finds(|| find_tail(&inventory, handles, None))?
         {
             return Err(LogError::AlreadyExists(tail.last.at.segment));
         }

@@ -16,7 +16,7 @@ use super::rest::Rest;
 use super::scan::{Fetched, fetch};
 use super::segment::BLOCK_LEN;
 use super::segments::Segments;
-use super::tail::{Tail, examine};
+use super::tail::{Tail, either_finds, examine};
 use super::verdict::{Verdict, found, is_rotten, judge, look_for_tail};
 use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, RecordKind, RecordView};
 use super::{Segment, SegmentId, StoreId, Verify};
@@ -397,7 +397,17 @@ impl<D: Disk> Log<D> {
     }
 }
 
+/// The list that stands at a place, by a second look where the first does not find it.
 fn read_list<D: Disk>(inventory: &Inventory, handles: &Handles<D>, at: Location) -> Result<Option<Segments>, LogError> {
+    // PA
+    either_finds(|| read_list_once(inventory, handles, at))
+}
+
+fn read_list_once<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    at: Location,
+) -> Result<Option<Segments>, LogError> {
     // PA
     let Some(present) = inventory.segments.get(&at.segment) else { return Ok(None) };
     let room = u64::from(present.len.saturating_sub(at.offset));

@@ -14,7 +14,7 @@ use super::scan::{Item, Scanner};
 use super::segment::FIRST_RECORD;
 use super::tail::{Tail, deliver, either_finds, examine, walk};
 use super::upkeep::{TakenUp, take_up};
-use super::verdict::Verdict;
+use super::verdict::{Verdict, read_commit};
 use super::writer::withdraw;
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
@@ -56,9 +56,36 @@ impl<D: Disk> Log<D> {
             }
             return Err(error.into());
         }
-        match proven {
-            Some(before) => self.prove_again(inventory, last, before, mended, &file),
+        let before = match proven {
+            Some(before) => Some(before.clone()),
+            None => self.restored_before(inventory, last, mended)?,
+        };
+        match before {
+            Some(before) => self.prove_again(inventory, last, &before, mended, &file),
             None => Ok(()),
+        }
+    }
+
+    /// The commit that a proof proves and that could not be read, once parity has restored it.
+    fn restored_before(
+        &mut self,
+        inventory: &Inventory,
+        last: &FoundCommit,
+        mended: &mut Vec<DamagedRange>,
+    ) -> Result<Option<FoundCommit>, LogError> {
+        // PA
+        let at = last.commit.proven;
+        if last.commit.records == 0 || !is_proof(last) {
+            return Ok(None);
+        }
+        // As long as the proof is in doubt, so is all that it proves: nothing may become zeros.
+        let proven_from = core::mem::take(&mut self.durable_from);
+        let healed = self.heal_before(inventory, at.end_point(), mended);
+        self.durable_from = proven_from;
+        healed?;
+        match either_finds(|| read_commit(inventory, &self.handles, at)) {
+            Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(None),
+            found => found,
         }
     }
 
@@ -377,11 +404,17 @@ impl<D: Disk> Log<D> {
     }
 }
 
-/// Whether a last commit holds nothing, and proves this one, in the same segment.
+/// Whether a last commit holds nothing, and proves this one.
 fn is_proof_of(last: &FoundCommit, before: &FoundCommit) -> bool {
     // PA
+    is_proof(last) && last.commit.proven == before.at
+}
+
+/// Whether a commit holds nothing, and what it commits begins in its segment.
+fn is_proof(last: &FoundCommit) -> bool {
+    // PA
     let FoundCommit { at, commit } = last;
-    commit.lasting == 0 && commit.first.segment == at.segment && commit.proven == before.at
+    commit.lasting == 0 && commit.first.segment == at.segment
 }
 
 /// A last commit that holds nothing, and the parity that it commits, byte for byte; `None` if any of it is not as it was written.

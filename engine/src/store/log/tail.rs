@@ -192,7 +192,9 @@ pub(super) fn examine<D: Disk>(
     if state.whole || planted(Bug::OneLookDecides) {
         return Ok(state);
     }
-    examine_once(inventory, handles, last, verify)
+    let again = examine_once(inventory, handles, last, verify)?;
+    let found = |state: &BatchState| (state.whole, state.intact, state.groups);
+    Ok(if found(&again) < found(&state) { state } else { again })
 }
 
 fn examine_once<D: Disk>(

@@ -133,19 +133,31 @@ pub(super) fn found(tail: &Tail) -> impl Iterator<Item = &FoundCommit> {
 /// [`LogError::Disk`] when the disk does not let it be read; [`LogError::Unstable`] when it does by now.
 pub(super) fn is_rotten<D: Disk>(inventory: &Inventory, handles: &Handles<D>, at: LogPosition) -> Result<(), LogError> {
     // PA
-    let Some(present) = inventory.segments.get(&at.segment) else { return Ok(()) };
+    match read_commit(inventory, handles, at)? {
+        Some(_) => Err(LogError::Unstable { segment: at.segment, offset: at.commit }),
+        None => Ok(()),
+    }
+}
+
+/// The commit that stands at a place.
+///
+/// # Errors
+/// [`LogError::Disk`] when the disk does not let it be read.
+pub(super) fn read_commit<D: Disk>(
+    inventory: &Inventory,
+    handles: &Handles<D>,
+    at: LogPosition,
+) -> Result<Option<FoundCommit>, LogError> {
+    // PA
+    let Some(present) = inventory.segments.get(&at.segment) else { return Ok(None) };
     let room = present.len.saturating_sub(at.commit);
     let mut record = vec![0; at.end.saturating_sub(at.commit).min(room) as usize];
     if let Fetched::Unreadable(error) = fetch(&*handles.get(at.segment)?, u64::from(at.commit), &mut record)? {
         return Err(error.into());
     }
     let header = RecordHeader::decode(&record, &present.binding, at.commit, u64::from(room));
-    let found = header.filter(|header| header.kind == RecordKind::Commit).and_then(|header| {
+    Ok(header.filter(|header| header.kind == RecordKind::Commit).and_then(|header| {
         let payload = record.get(HEADER_LEN..)?.get(..header.len as usize)?;
         FoundCommit::read(at, &header, payload)
-    });
-    match found {
-        Some(_) => Err(LogError::Unstable { segment: at.segment, offset: at.commit }),
-        None => Ok(()),
-    }
+    }))
 }

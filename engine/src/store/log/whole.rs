@@ -5,7 +5,7 @@ use super::commit::FoundCommit;
 use super::inventory::Inventory;
 use super::place::Point;
 use super::tail::{either_look, examine};
-use super::{DamagedRange, Log, LogError, RecordKind, Segment, SegmentId};
+use super::{DamagedRange, Log, LogError, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure};
 use core::ops::ControlFlow;
 
@@ -77,7 +77,9 @@ impl<D: Disk> Log<D> {
             Ok(report) => {
                 // Behind the end, a crash may have done it: that is nothing to speak of.
                 healed.extend(report.healed.into_iter().filter(|range| range.from < end.offset));
-                Ok(!report.lost.iter().chain(&report.refused).any(|range| hurts(range, end)))
+                // Of a slice it has looked at no more than the header.
+                Ok(!report.lost.iter().chain(&report.refused).any(|range| hurts(range, end))
+                    && self.holds(end, &|record| record.flags.is_spread())?)
             }
             Err(LogError::NoSegment(_)) => Ok(false),
             Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),
@@ -88,10 +90,17 @@ impl<D: Disk> Log<D> {
     /// Whether a segment's records before `end` are as they were written, slices with all they hold.
     pub(super) fn is_whole(&self, end: Point) -> Result<bool, LogError> {
         // PA
+        self.holds(end, &|_| false)
+    }
+
+    /// Whether it holds them as they were written; of what is `spared`, what its header says.
+    fn holds(&self, end: Point, spared: &dyn Fn(&RecordView<'_>) -> bool) -> Result<bool, LogError> {
+        // PA
         either_look(|| {
             let mut verified = true;
             let scanned = self.scan(end.segment, 0, &mut |record| {
-                verified &= record.location.offset >= end.offset || (self.verify)(record.kind, record.payload);
+                let counts = record.location.offset < end.offset && !spared(&record);
+                verified &= !counts || (self.verify)(record.kind, record.payload);
                 ControlFlow::Continue(())
             });
             match scanned {

@@ -7,6 +7,8 @@ use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 use core::ops::ControlFlow;
 use std::collections::BTreeSet;
 
+const SECTOR: u32 = 512;
+
 #[test]
 fn parity_that_a_crash_tore_behind_a_fresh_segments_commit_is_made_anew() {
     let disk = MemoryDisk::new();
@@ -267,7 +269,6 @@ fn payloads_in(bytes: &[u8], kind: RecordKind) -> Vec<u32> {
 /// What is in the middle of a batch only to protect it was promised to nobody.
 #[test]
 fn a_batch_is_whole_though_parity_in_the_middle_of_it_is_not() {
-    const SECTOR: u32 = 512;
     let mut cases = 0;
     for (refused, full) in [(false, false), (false, true), (true, false), (true, true)] {
         for number in 0..3 {
@@ -390,4 +391,33 @@ fn a_batch_with_parity_in_its_middle_is_torn_where_a_record_of_it_is() {
     let (_, recovery, seen) = open_from(&disk, None).unwrap();
     let torn = recovery.torn.expect("a record of it is missing");
     assert_eq!((seen.len(), torn.records, torn.intact), (1, 2, 1));
+}
+
+/// A slice says in its header alone that it is there: what has rotted of the rest was called healed by a repair that could read
+/// no parity, and the parity was cut off.
+#[test]
+fn parity_that_cannot_be_read_is_kept_for_what_has_rotted_of_a_slice() {
+    let right = |kind, bytes: &[u8]| kind != RecordKind::Slice || bytes == payload(1, 4000);
+    let opened = |disk: &CrashDisk| Log::open(disk.clone(), SMALL, None, &mut rng(), right, &mut |_| Ok(())).unwrap().0;
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng(), right).unwrap();
+    let bytes = payload(1, 4000);
+    let slice = log.append(RecordKind::Slice, RecordFlags::NONE, &[&bytes[..16], &bytes[16..]]).unwrap();
+    log.commit(b"note").unwrap();
+    put(&mut log, 2, 900);
+    // Killed: the next opening copies the last batch into a fresh segment, and gives the old one its parity where it ended.
+    drop(log);
+    let end = disk.files()[slice.segment.file_name().as_str()].len() as u32 / SECTOR;
+    drop(opened(&disk));
+    let name = slice.segment.file_name();
+    let sealed = disk.files()[name.as_str()].len() as u32;
+    assert!(sealed / SECTOR > end, "it has parity");
+    flip(&disk, slice.segment, slice.offset + 2000);
+    let parity = (slice.offset + 4500).div_ceil(SECTOR)..sealed.div_ceil(SECTOR);
+    parity.clone().for_each(|sector| disk.spoil(name.as_str(), sector as usize));
+    drop(opened(&disk));
+    parity.for_each(|sector| disk.mend(name.as_str(), sector as usize));
+    let mut log = opened(&disk);
+    log.repair(slice.segment).unwrap();
+    assert_eq!(log.read(slice).unwrap(), bytes);
 }

@@ -1,9 +1,10 @@
 //! A log at rest whose parity and proof may stand in the system's cache alone.
 
 use super::super::*;
-use super::basics::{create, open, open_from, payload};
+use super::basics::{SMALL, STORE, create, open, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
 use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
+use core::ops::Range;
 
 /// The disk of a process that is killed after it has written parity and proof behind its last commit, and before it syncs them,
 /// and the file that they stand in. `first` may change that, and what is to be written.
@@ -21,6 +22,11 @@ fn unsynced_rest(
     first(&file, &mut bytes);
     file.write_at(u64::from(last.end), &[&bytes[last.end as usize..]]).unwrap();
     (killed, file)
+}
+
+/// What stands in a part of a segment's file.
+fn stands(disk: &CrashDisk, segment: SegmentId, part: &Range<usize>) -> Option<Vec<u8>> {
+    disk.files()[segment.file_name().as_str()].get(part.clone()).map(<[u8]>::to_vec)
 }
 
 #[test]
@@ -83,7 +89,8 @@ fn a_log_at_rest_opens_where_nothing_can_be_written_over() {
 fn what_has_rotted_before_a_proof_whose_sync_failed_is_no_reason_to_believe_it() {
     for rots in ["record", "proof", "commit"] {
         let disk = CrashDisk::default();
-        let mut log = create(&disk);
+        let options = LogOptions { segment_len: 128 << 10, ..SMALL };
+        let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
         let first = log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
         let proof = log.settle().unwrap();
         log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
@@ -99,13 +106,16 @@ fn what_has_rotted_before_a_proof_whose_sync_failed_is_no_reason_to_believe_it()
         });
         killed.plan(0, Fault::FailSync);
         file.sync().unwrap_err();
+        let rest = last.end as usize..file.len().unwrap() as usize;
         let (mut log, recovery, seen) = open(&killed);
         assert_eq!((seen.len(), recovery.damaged.as_slice()), (2, [].as_slice()), "rot of a {rots}");
         assert!(recovery.mended.iter().any(|range| range.from <= rotten && rotten < range.to), "{recovery:?}");
         log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 900)]).unwrap();
         log.commit(b"").unwrap();
         drop(log);
-        let (_, recovery, seen) = open(&killed.after_crash(Survival::Nothing));
+        let after = killed.after_crash(Survival::Nothing);
+        assert_eq!(stands(&killed, first.segment, &rest), stands(&after, first.segment, &rest), "rot of a {rots}");
+        let (_, recovery, seen) = open(&after);
         assert_eq!((seen.len(), recovery.damaged), (3, Vec::new()), "rot of a {rots}");
     }
 }
@@ -173,10 +183,7 @@ fn a_proof_whose_sync_failed_is_made_durable_whatever_is_misread_once() {
             log.commit(b"").unwrap();
             drop(log);
             let after = killed.after_crash(Survival::Nothing);
-            let stands = |disk: &CrashDisk| {
-                disk.files()[blob.segment.file_name().as_str()].get(rest.clone()).map(<[u8]>::to_vec)
-            };
-            let is_durable = stands(&killed) == stands(&after);
+            let is_durable = stands(&killed, blob.segment, &rest) == stands(&after, blob.segment, &rest);
             let (_, recovery, seen) = open(&after);
             let told = (seen.len(), recovery.damaged.as_slice(), is_durable);
             assert_eq!(told, (2, [].as_slice(), true), "{part} of 64 parts of read {at}, rot: {rots}");
