@@ -353,10 +353,11 @@ impl World {
             let of_index = is_of_index(damage);
             self.nodes[node].blind |= of_index;
             let it = &self.nodes[node];
-            // What rotted and nothing refers to stays as it is until a compaction, or heals with what stands beside it.
+            // What rotted and nothing refers to stays as it is until a compaction, or heals with what stands beside it; and an index
+            // that is made anew meanwhile may refer to it once more, until it is swept.
             let is_left = it.left_rot.iter().any(|rot| rot.is_in_segment_of(&damage.place));
             let harmless = damage.outcome == DamageOutcome::Harmless && it.rotted_before
-                || damage.outcome == DamageOutcome::Healed && is_left;
+                || matches!(damage.outcome, DamageOutcome::Healed | DamageOutcome::Healable) && is_left;
             let excused = it.is_excused() || of_index && it.has_spoiled_index() || harmless || self.budget.beyond;
             if !excused {
                 self.about = node;

@@ -217,15 +217,17 @@ impl<D: Disk> Log<D> {
         if self.sure_upkeep.contains(&here) {
             return Ok(true);
         }
-        // A crash may tear it meanwhile: nothing may need it then.
-        if !self.is_whole(here)? {
-            return Ok(false);
-        }
-        let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
         let written = self.disk.open(Volume::Blocks, &segment.file_name(), OpenMode::Write).and_then(|file| {
+            // What was healed before it may be in the system's cache alone.
+            file.sync()?;
             let end = u32::try_from(file.len()?).unwrap_or(u32::MAX).min(to);
             Ok((file, end))
         });
+        // A crash may tear it meanwhile: nothing may need it then.
+        if written.is_ok() && !self.is_whole(here)? {
+            return Ok(false);
+        }
+        let known = self.segments.get(&segment).ok_or(LogError::NoSegment(segment))?;
         let sure = match written {
             Ok((file, end)) => match verbatim(&file, &known.binding, from, end, &mut |_, _, _| {})? {
                 Some(bytes) => file.write_at(u64::from(from), &[&bytes]).and_then(|()| file.sync()).map(|()| true),

@@ -9,11 +9,14 @@ use super::parity::ParityList;
 use super::place::{Damage, Point};
 use super::reader::{Shown, show};
 use super::record::{RecordHeader, padding, record_len};
+use super::restored::PHYSICAL_LEN;
 use super::scan::{Item, Scanner};
-use super::tail::{Tail, either_look, walk};
+use super::sectors::{SECTOR_LEN, is_refused};
+use super::segment::Binding;
+use super::tail::{Tail, either_finds, either_look, walk};
 use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordFlags, RecordKind, Recovery};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
+use crate::env::{Disk, DiskError, DiskFailure, DiskFile, OpenMode, Volume};
 use core::ops::Range;
 use std::collections::BTreeSet;
 
@@ -105,39 +108,69 @@ impl<D: Disk> Log<D> {
             return Ok(None);
         };
         let Ok(file) = self.handles.get(id) else { return Ok(None) };
-        let mut scanner = Scanner::new(&*file, &segment.binding, FIRST_RECORD, range.from);
-        let (mut last, mut batch) = (None, Batch::new());
-        while let Some(item) = scanner.next()? {
-            match item {
-                Item::Record(offset, header) if header.kind == RecordKind::Commit => {
-                    let Some(payload) = scanner.payload(offset, header.len)? else { return Ok(None) };
-                    let end = offset + header.record_len() as u32;
-                    let at = LogPosition { segment: id, commit: offset, end };
-                    (last, batch) = (FoundCommit::read(at, &header, payload), Batch::new());
-                }
-                Item::Record(offset, header) if header.kind.is_upkeep() => {
-                    let bytes = header.encode(&segment.binding, offset);
-                    batch.add(Point { segment: id, offset }, header.kind, &bytes);
-                }
-                _ => last = None,
+        proof_at(&*file, &segment.binding, range)
+    }
+
+    /// Writes the proof at the end again, which has rotted, and syncs it: nothing of what stands before it is touched. Whether it
+    /// stands there now.
+    ///
+    /// # Errors
+    /// [`LogError::Disk`] when the machine is gone, or what was written cannot be synced.
+    pub(super) fn write_last_proof(&self, inventory: &Inventory, range: &DamagedRange) -> Result<bool, LogError> {
+        // PA
+        let Some(present) = inventory.segments.get(&range.segment) else { return Ok(false) };
+        let refuses = |error: &DiskError| error.failure != DiskFailure::Crashed;
+        let file = match self.disk.open(Volume::Blocks, &range.segment.file_name(), OpenMode::Write) {
+            Err(error) if refuses(&error) => return Ok(false),
+            file => file?,
+        };
+        // Of a sector that cannot be read the disk takes no part.
+        let from = u64::from(range.from) / PHYSICAL_LEN * PHYSICAL_LEN;
+        let to = u64::from(range.to).next_multiple_of(PHYSICAL_LEN).min(u64::from(present.len));
+        for sector in (from..to).step_by(SECTOR_LEN as usize) {
+            if is_refused(&file, sector, to.min(sector + SECTOR_LEN))? {
+                return Ok(false);
             }
         }
-        let (Some(FoundCommit { at, commit }), Some(first)) = (last, batch.first) else { return Ok(None) };
-        let proof = Commit {
-            proven: at,
-            first,
-            records: batch.records,
-            lasting: batch.lasting,
-            digest: batch.digest(),
-            ..commit
-        };
-        let payload = proof.encode_at(range.from);
-        let header = RecordHeader::of(RecordKind::Commit, RecordFlags::NONE, payload.len() as u32, &[&payload]);
-        let mut bytes = header.encode(&segment.binding, range.from).to_vec();
-        bytes.extend_from_slice(&payload);
-        bytes.extend_from_slice(padding(header.len));
-        Ok((bytes.len() as u64 == u64::from(range.to - range.from)).then_some(bytes))
+        let Some(proof) = either_finds(|| proof_at(&file, &present.binding, range))? else { return Ok(false) };
+        match file.write_at(u64::from(range.from), &[&proof]) {
+            Err(error) if refuses(&error) => return Ok(false),
+            written => written?,
+        }
+        file.sync()?;
+        Ok(true)
     }
+}
+
+/// What a damaged commit was, if all before it says that it proved another, with nothing but parity between the two.
+fn proof_at<F: DiskFile>(file: &F, binding: &Binding, range: &DamagedRange) -> Result<Option<Vec<u8>>, LogError> {
+    // PA
+    let mut scanner = Scanner::new(file, binding, FIRST_RECORD, range.from);
+    let (mut last, mut batch) = (None, Batch::new());
+    while let Some(item) = scanner.next()? {
+        match item {
+            Item::Record(offset, header) if header.kind == RecordKind::Commit => {
+                let Some(payload) = scanner.payload(offset, header.len)? else { return Ok(None) };
+                let end = offset + header.record_len() as u32;
+                let at = LogPosition { segment: range.segment, commit: offset, end };
+                (last, batch) = (FoundCommit::read(at, &header, payload), Batch::new());
+            }
+            Item::Record(offset, header) if header.kind.is_upkeep() => {
+                let bytes = header.encode(binding, offset);
+                batch.add(Point { segment: range.segment, offset }, header.kind, &bytes);
+            }
+            _ => last = None,
+        }
+    }
+    let (Some(FoundCommit { at, commit }), Some(first)) = (last, batch.first) else { return Ok(None) };
+    let proof =
+        Commit { proven: at, first, records: batch.records, lasting: batch.lasting, digest: batch.digest(), ..commit };
+    let payload = proof.encode_at(range.from);
+    let header = RecordHeader::of(RecordKind::Commit, RecordFlags::NONE, payload.len() as u32, &[&payload]);
+    let mut bytes = header.encode(binding, range.from).to_vec();
+    bytes.extend_from_slice(&payload);
+    bytes.extend_from_slice(padding(header.len));
+    Ok((bytes.len() as u64 == u64::from(range.to - range.from)).then_some(bytes))
 }
 
 /// The groups of parity between two points of a segment.

@@ -140,7 +140,7 @@ impl<D: Disk> Log<D> {
         let newest = inventory.segments.last_key_value().map_or(SegmentId::default(), |(id, _)| *id);
         inventory.refuses_nothing_behind(newest)?;
         let proven = from.max(options.proven);
-        let tail = look_for_tail(&inventory, &handles, proven)?.ok_or(LogError::NoLog)?;
+        let mut tail = look_for_tail(&inventory, &handles, proven)?.ok_or(LogError::NoLog)?;
         inventory.refuses_nothing_behind(tail.last.at.segment)?;
         let mut log = Self::blank(disk, options, inventory.store, inventory.config.clone(), rng, verify);
         let mut mended = Vec::new();
@@ -170,7 +170,7 @@ impl<D: Disk> Log<D> {
         if let Some(Unread::Proof(range)) = unread {
             recovery.mended.push(range);
         }
-        let mut lost_proof = lost_proof(&inventory, &handles, &tail, proven)?;
+        let mut lost_proof = either_finds(|| lost_proof(&inventory, &handles, &tail, proven))?;
         if let Some(proof) = &lost_proof {
             let last = tail.last.at;
             // What is cut off says that the last batch was acknowledged: not before all of that is there without it, also what
@@ -180,8 +180,16 @@ impl<D: Disk> Log<D> {
             {
                 let newest = inventory.segments.get(&proof.segment);
                 recovery.uncommitted_bytes = u64::from(newest.map_or(0, |newest| newest.len.saturating_sub(proof.to)));
-                inventory.cut(&log.disk, last.end_point())?;
                 handles.forget(last.segment);
+                // What it proves stays as it is: should a crash tear parity and proof at once, it would never be made again.
+                if log.write_last_proof(&inventory, proof)? {
+                    inventory.cut(&log.disk, Point { segment: proof.segment, offset: proof.to })?;
+                    tail = look_for_tail(&inventory, &handles, proven)?.ok_or(LogError::NoLog)?;
+                    recovery.mended.push(*proof);
+                    lost_proof = None;
+                } else {
+                    inventory.cut(&log.disk, last.end_point())?;
+                }
             } else {
                 lost_proof = None;
             }
@@ -265,7 +273,7 @@ impl<D: Disk> Log<D> {
             log.names_given_up = names_given_up;
             log.list_outdated = names_given_up || !dead.is_empty();
             log.condemned = dead;
-            log.resume(&tail.last, !sure)?;
+            log.resume(&tail.last, !sure, &mut recovery.healed)?;
             if let Some(range) = lost_proof {
                 recovery.damaged.push(range);
                 log.rest = Rest::Unproven;

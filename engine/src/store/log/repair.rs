@@ -10,6 +10,7 @@ use super::restored::{Outcome, Restored};
 use super::scan::{Fetched, Item, Scanner, fetch};
 use super::sectors::{SECTOR_LEN, bytes_at};
 use super::segment::{BLOCK_LEN, Binding, FIRST_RECORD, SegmentHeader};
+use super::upkeep::Sealing;
 use super::{Location, Log, LogError, RecordFlags, RecordKind, SegmentId};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskFile, OpenMode, Volume};
@@ -52,10 +53,19 @@ impl<D: Disk> Log<D> {
         }
         let Outcome { healed, refused, .. } = written?;
         let (lost, sealed) = patient.examine()?;
-        let report = RepairReport { healed, lost, refused };
+        let mut report = RepairReport { healed, lost, refused };
         // Behind the last commit nothing would count.
-        if segment < self.durable.segment && !active && !sealed && report.lost.is_empty() && report.refused.is_empty() {
+        if segment >= self.durable.segment || active || !report.refused.is_empty() {
+            return Ok(report);
+        }
+        if report.lost.is_empty() && !sealed {
             self.seal_behind(segment)?;
+        } else if let Some(first) = report.lost.first()
+            && self.ends_before(segment, first.from)
+            && self.seal_from(segment, Some(first.from))? == Sealing::Done
+        {
+            // Of the parity behind its history no list is left: all of that is made again.
+            report.healed.append(&mut report.lost);
         }
         Ok(report)
     }

@@ -1,7 +1,7 @@
 //! What opening writes: next to nothing behind a clean end, else a fresh segment.
 
 use super::active::Active;
-use super::commit::{Batch, FoundCommit};
+use super::commit::{Batch, FoundCommit, SECTOR_LEN};
 use super::handles::Handles;
 use super::inventory::{Inventory, Present};
 use super::place::Point;
@@ -19,6 +19,7 @@ use super::writer::withdraw;
 use super::{DamagedRange, Log, LogError, LogPosition, RecordKind, RecordView, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure, DiskFile, OpenMode, Volume};
 use crate::planted::{Bug, planted};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Shows a record to whoever opened the log.
@@ -115,33 +116,42 @@ impl<D: Disk> Log<D> {
         // Torn parity is healed later. A crash may have torn of the proof what no checksum covers: what fills it up.
         let end = proven_end(inventory, last, file)?;
         let parity_is_whole = end.is_some();
-        let (from, bytes) = match end {
-            Some(end) => (last.commit.first.offset, Some(end)),
+        let pieces = match end {
+            Some(pieces) => pieces,
             None => {
                 let LogPosition { commit, end, .. } = last.at;
                 let proof = || verbatim(file, &present.binding, commit, end, &mut |_, _, _| {});
-                (commit, either_finds(proof)?)
+                either_finds(proof)?.map(|bytes| Piece { offset: commit, bytes }).into_iter().collect()
             }
         };
-        let Some(bytes) = bytes.filter(|_| !planted(Bug::ProofBelieved)) else { return Ok(()) };
-        match file.write_at(u64::from(from), &[&bytes]) {
-            // Where what is written over takes room of its own, a full disk must still open.
-            Err(error) if error.failure == DiskFailure::Full => return Ok(()),
-            written => written?,
+        for Piece { offset, bytes } in pieces.iter().filter(|_| !planted(Bug::ProofBelieved)) {
+            match file.write_at(u64::from(*offset), &[bytes]) {
+                // Where what is written over takes room of its own, a full disk must still open.
+                Err(error) if error.failure == DiskFailure::Full => return Ok(()),
+                written => written?,
+            }
+            if let Err(error) = file.sync() {
+                if parity_is_whole && error.failure != DiskFailure::Crashed {
+                    withdraw(file, last.at.start_point());
+                }
+                return Err(error.into());
+            }
         }
-        let Err(error) = file.sync() else { return Ok(()) };
-        if parity_is_whole && error.failure != DiskFailure::Crashed {
-            withdraw(file, last.at.start_point());
-        }
-        Err(error.into())
+        Ok(())
     }
 
     /// Goes on writing to the last segment, right behind its last commit, which is known to be durable. `proof` says that
-    /// it holds nothing.
+    /// it holds nothing. What is damaged of the segment is healed first: a crash may have torn parity that was written again
+    /// (see [`Self::make_sure`]), and what that covers may rot before anybody else looks. What was healed is added to `healed`.
     ///
     /// # Errors
     /// [`LogError::Disk`].
-    pub(super) fn resume(&mut self, last: &FoundCommit, proof: bool) -> Result<(), LogError> {
+    pub(super) fn resume(
+        &mut self,
+        last: &FoundCommit,
+        proof: bool,
+        healed: &mut Vec<DamagedRange>,
+    ) -> Result<(), LogError> {
         // PA
         let FoundCommit { at, commit } = last;
         let Some(segment) = self.segments.get(&at.segment).cloned() else { return Ok(()) };
@@ -150,10 +160,21 @@ impl<D: Disk> Log<D> {
             self.rest = Rest::Proven(*at);
             return Ok(());
         }
-        let file = self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?;
+        let file = Arc::new(self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?);
         let group_len = self.options.parity_group_len;
-        let mut active = Active::new(at.segment, Arc::new(file), segment.binding, at.end, group_len);
-        let TakenUp { intact, covered, .. } = take_up(&mut active, self.verify)?;
+        let fresh = || Active::new(at.segment, file.clone(), segment.binding.clone(), at.end, group_len);
+        let mut active = fresh();
+        let mut taken_up = take_up(&mut active, self.verify)?;
+        if !taken_up.intact {
+            match self.repair(at.segment) {
+                Ok(report) => healed.extend(report.healed),
+                Err(error) if self.poisoned.is_some() => return Err(error),
+                Err(_) => {}
+            }
+            active = fresh();
+            taken_up = take_up(&mut active, self.verify)?;
+        }
+        let TakenUp { intact, covered, .. } = taken_up;
         // A segment that is damaged is left as it is; the next append starts another.
         if intact {
             self.has_content = true;
@@ -179,9 +200,13 @@ impl<D: Disk> Log<D> {
     ) -> Result<u64, LogError> {
         // PA
         let mut bytes = 0;
-        let needed = may_have_parity_after(inventory, &self.handles, last)?
-            && !(self.heal_before(inventory, last.end_point(), mended)?
+        let mut needed = may_have_parity_after(inventory, &self.handles, last)?;
+        if needed {
+            // What was healed may be in the system's cache alone.
+            self.disk.open(Volume::Blocks, &last.segment.file_name(), OpenMode::Write)?.sync()?;
+            needed = !(self.heal_before(inventory, last.end_point(), mended)?
                 && (tail.last.at != last || self.heal_batch(inventory, &tail.last, mended)?));
+        }
         for (id, present) in inventory.segments.range_mut(last.segment..) {
             if *id > last.segment {
                 bytes += u64::from(present.len.saturating_sub(FIRST_RECORD));
@@ -387,7 +412,8 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             // What goes may be the parity that the rest is waiting for, and all of it is read by the next to look. Where it
-            // is waiting still, it stays until then.
+            // is waiting still, it stays until then. And what was healed may be in the system's cache alone.
+            file.sync()?;
             let at = LogPosition { segment: end.segment, commit: end.offset, end: end.offset };
             if !self.heal_before(inventory, end, healed)? && may_have_parity_after(inventory, &self.handles, at)? {
                 continue;
@@ -417,23 +443,45 @@ fn is_proof(last: &FoundCommit) -> bool {
     commit.lasting == 0 && commit.first.segment == at.segment
 }
 
+/// A part of a log's end that is written at once.
+struct Piece {
+    offset: u32,
+    bytes: Vec<u8>,
+}
+
 /// A last commit that holds nothing, and the parity that it commits, byte for byte; `None` if any of it is not as it was written.
+/// In pieces of which a crash may tear one: they have no sector in common, and of each group one list is left.
 ///
 /// # Errors
 /// [`LogError::Disk`] when the machine is gone.
-fn proven_end<F: DiskFile>(inventory: &Inventory, last: &FoundCommit, file: &F) -> Result<Option<Vec<u8>>, LogError> {
+fn proven_end<F: DiskFile>(
+    inventory: &Inventory,
+    last: &FoundCommit,
+    file: &F,
+) -> Result<Option<Vec<Piece>>, LogError> {
     // PA
     let (from, to) = (last.commit.first.offset, last.at.end);
     either_finds(|| {
         let Some(present) = inventory.segments.get(&last.at.segment) else { return Ok(None) };
-        let mut batch = Batch::new();
-        let add = &mut |offset, header: &RecordHeader, bytes: &[u8; HEADER_LEN]| {
+        let (mut batch, mut starts) = (Batch::new(), BTreeSet::from([from]));
+        let add = &mut |offset: u32, header: &RecordHeader, bytes: &[u8; HEADER_LEN]| {
+            if matches!(header.kind, RecordKind::ParityList | RecordKind::Commit) {
+                starts.insert((offset / SECTOR_LEN * SECTOR_LEN).max(from));
+            }
             if offset < last.at.commit {
                 batch.add(Point { segment: last.at.segment, offset }, header.kind, bytes);
             }
         };
-        let end = verbatim(file, &present.binding, from, to, add)?;
-        Ok(end.filter(|_| batch.lasting == 0 && batch.matches(&last.commit)))
+        let Some(bytes) = verbatim(file, &present.binding, from, to, add)? else { return Ok(None) };
+        if batch.lasting > 0 || !batch.matches(&last.commit) {
+            return Ok(None);
+        }
+        let ends = starts.iter().skip(1).copied().chain([to]);
+        let pieces = starts.iter().zip(ends).filter_map(|(start, end)| {
+            let bytes = bytes.get((start - from) as usize..(end - from) as usize)?;
+            Some(Piece { offset: *start, bytes: bytes.to_vec() })
+        });
+        Ok(Some(pieces.collect()))
     })
 }
 

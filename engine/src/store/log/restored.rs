@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The largest piece that a disk refuses to read by itself, in bytes: what disks call a physical sector.
-const PHYSICAL_LEN: u64 = 4096;
+pub(super) const PHYSICAL_LEN: u64 = 4096;
 /// Stands where nobody knows what stood.
 const ZEROS: [u8; PHYSICAL_LEN as usize] = [0; PHYSICAL_LEN as usize];
 

@@ -129,6 +129,14 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// [`LogError::Disk`] when the machine is gone, or what was written can neither be completed nor taken back.
     pub(super) fn seal_behind(&mut self, id: SegmentId) -> Result<Sealing, LogError> {
+        self.seal_from(id, None)
+    }
+
+    /// [`Self::seal_behind`], also where it has a footer: what stands from `history_end` on goes.
+    ///
+    /// # Errors
+    /// Those of [`Self::seal_behind`].
+    pub(super) fn seal_from(&mut self, id: SegmentId, history_end: Option<u32>) -> Result<Sealing, LogError> {
         // PA
         // Behind the last commit nothing would count, and it may be the end that another process's checkpoint names.
         let Some(segment) = self.segments.get(&id).cloned().filter(|_| id < self.durable.segment) else {
@@ -140,7 +148,7 @@ impl<D: Disk> Log<D> {
         };
         let behind =
             |written| Active::new(id, file.clone(), segment.binding.clone(), written, self.options.parity_group_len);
-        let mut left = behind(segment.len);
+        let mut left = behind(history_end.unwrap_or(segment.len));
         let mut taken_up = take_up(&mut left, self.verify)?;
         // What a crash has left of parity, and of nothing else: what follows says that history ends before.
         if let Some(from) = taken_up.damaged_from.filter(|from| self.ends_before(id, *from)) {
@@ -159,8 +167,7 @@ impl<D: Disk> Log<D> {
                 error => Err(error),
             };
         }
-        let sealed = seal(&mut left).and_then(|()| Ok(left.file.sync()?));
-        match sealed {
+        match seal(&mut left) {
             Ok(()) => {
                 self.note_len(id, left.written);
                 Ok(Sealing::Done)
@@ -219,7 +226,8 @@ pub(super) enum Sealing {
     NotNow,
 }
 
-/// Appends parity for all that is uncovered, then the footer.
+/// Appends parity for all that is uncovered, then the footer, and syncs each: a footer says that the parity before it is durable,
+/// and that no crash tears it any more.
 fn seal<F: DiskFile>(left: &mut Active<F>) -> Result<(), LogError> {
     // PA
     let put = |left: &mut Active<F>, kind, payload: &[u8]| {
@@ -234,9 +242,14 @@ fn seal<F: DiskFile>(left: &mut Active<F>) -> Result<(), LogError> {
         }
         written += 1;
     }
+    if written > 0 {
+        left.flush()?;
+        left.file.sync()?;
+    }
     let footer = core::mem::take(&mut left.footer).encode();
     put(left, RecordKind::Footer, &footer)?;
-    left.flush()
+    left.flush()?;
+    Ok(left.file.sync()?)
 }
 
 /// What follows a group, in order.

@@ -14,6 +14,8 @@ pub(super) enum Survival {
     Everything,
     /// Each sector, length and directory entry by a coin of this seed; some sectors are torn in the middle.
     Some(u8),
+    /// The same, and what is torn is noise.
+    Noise(u8),
 }
 
 /// What the disk does at an operation.
@@ -129,12 +131,12 @@ impl CrashDisk {
     /// The disk after the machine comes up again.
     pub(super) fn after_crash(&self, survival: Survival) -> Self {
         let state = self.lock();
-        let seed = if let Survival::Some(seed) = survival { seed } else { 0 };
+        let seed = if let Survival::Some(seed) | Survival::Noise(seed) = survival { seed } else { 0 };
         let mut rng = EngineRng::from_seed([seed; 32]);
         let mut coin = |keep: Survival| match keep {
             Survival::Nothing => 0,
             Survival::Everything => 1,
-            Survival::Some(_) => rng.next_u64() % 5,
+            Survival::Some(_) | Survival::Noise(_) => rng.next_u64() % 5,
         };
         let mut after = State::default();
         let mut names = state.durable_names.clone();
@@ -165,6 +167,10 @@ impl CrashDisk {
                 }
                 if kept > 0 {
                     content[start..start + kept].copy_from_slice(&new[..kept]);
+                }
+                if kept < len && kept > 0 && matches!(survival, Survival::Noise(_)) {
+                    content.resize(content.len().max(start + len), 0);
+                    content[start..start + len].fill(0xa5);
                 }
             }
             after.names.insert(name.clone(), after.inodes.len());

@@ -16,4 +16,5 @@ mod rest;
 mod restored;
 mod rot;
 mod rotten_end;
+mod torn_parity;
 mod unsynced_rest;
