@@ -64,8 +64,9 @@ impl<D: Disk> Log<D> {
             && self.ends_before(segment, first.from)
             && self.seal_from(segment, Some(first.from))? == Sealing::Done
         {
-            // Of the parity behind its history no list is left: all of that is made again.
-            report.healed.append(&mut report.lost);
+            // Of the parity behind its history no list was left: all of that is made again. A crash may have done it to what nobody was
+            // told of, and that is nothing to speak of.
+            report.lost.clear();
         }
         Ok(report)
     }

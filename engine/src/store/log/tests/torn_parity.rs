@@ -86,3 +86,22 @@ fn parity_of_a_log_at_rest_outlives_an_opening_that_writes_its_proof_again() {
     }
     assert!(crashes > 100, "{crashes}");
 }
+
+#[test]
+fn parity_behind_an_earlier_segments_history_of_which_no_list_is_left_is_made_again_by_a_repair() {
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    let (blob, last) = put(&mut log, 1, 900);
+    put(&mut log, 2, 900);
+    drop(log);
+    let from = open_from(&disk, None).unwrap().0.close().unwrap();
+    let sealed = disk.files()[blob.segment.file_name().as_str()].clone();
+    let is_list = |at: &usize| sealed[*at..].starts_with(b"oRec") && sealed[at + 4] == RecordKind::ParityList as u8;
+    let lists: Vec<usize> =
+        (FIRST_RECORD as usize..sealed.len()).step_by(8).filter(is_list).filter(|at| *at >= last.end as usize).collect();
+    assert_eq!(lists.len(), 2);
+    lists.iter().for_each(|at| flip(&disk, blob.segment, *at as u32 + 10));
+    let (mut log, ..) = open_from(&disk, Some(from)).unwrap();
+    assert_eq!(log.repair(blob.segment).unwrap().lost, []);
+    assert_eq!(disk.files()[blob.segment.file_name().as_str()], sealed, "byte for byte");
+}
