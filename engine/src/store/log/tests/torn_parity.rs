@@ -97,8 +97,11 @@ fn parity_behind_an_earlier_segments_history_of_which_no_list_is_left_is_made_ag
     let from = open_from(&disk, None).unwrap().0.close().unwrap();
     let sealed = disk.files()[blob.segment.file_name().as_str()].clone();
     let is_list = |at: &usize| sealed[*at..].starts_with(b"oRec") && sealed[at + 4] == RecordKind::ParityList as u8;
-    let lists: Vec<usize> =
-        (FIRST_RECORD as usize..sealed.len()).step_by(8).filter(is_list).filter(|at| *at >= last.end as usize).collect();
+    let lists: Vec<usize> = (FIRST_RECORD as usize..sealed.len())
+        .step_by(8)
+        .filter(is_list)
+        .filter(|at| *at >= last.end as usize)
+        .collect();
     assert_eq!(lists.len(), 2);
     lists.iter().for_each(|at| flip(&disk, blob.segment, *at as u32 + 10));
     let (mut log, ..) = open_from(&disk, Some(from)).unwrap();
