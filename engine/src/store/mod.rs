@@ -5,3 +5,6 @@ mod location;
 pub mod log;
 
 pub use location::{Location, SegmentId};
+
+/// The largest piece that a disk refuses to read, or to write a part of, by itself, in bytes: what disks call a physical sector.
+const PHYSICAL_LEN: u64 = 4096;

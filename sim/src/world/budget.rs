@@ -2,7 +2,8 @@
 //!
 //! What one disk promises: damage to one place of the log at rest heals (decisions 2 and 11), as soon as the log is
 //! settled, which an orderly end does, and a deletion. So one strike is allowed at a time, of what was settled then, and
-//! the next only after a scrub healed it, and what healed it is durable. The index is a cache and may be damaged, lost or replaced at any time.
+//! the next only after a scrub healed it, and what healed it is durable. The index is a cache and may be damaged, lost or
+//! replaced at any time.
 
 use crate::disk::Fault;
 use ouroboros_engine::env::Volume;

@@ -1,10 +1,8 @@
 //! Where the disk refuses to write to an index: by chance, or for good.
 
 use crate::env::{DiskError, DiskFailure};
+use crate::store::PHYSICAL_LEN;
 use core::ops::Range;
-
-/// What a disk reads and writes at once, at most: of a bad one every part is refused.
-const PHYSICAL_LEN: u64 = 4096;
 
 /// The writes that were refused of late.
 #[derive(Debug, Default)]

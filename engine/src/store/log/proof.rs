@@ -9,7 +9,6 @@ use super::parity::ParityList;
 use super::place::{Damage, Point};
 use super::reader::{Shown, show};
 use super::record::{RecordHeader, padding, record_len};
-use super::restored::PHYSICAL_LEN;
 use super::scan::{Item, Scanner};
 use super::sectors::{SECTOR_LEN, is_refused};
 use super::segment::Binding;
@@ -17,6 +16,7 @@ use super::tail::{Tail, either_finds, either_look, walk};
 use super::{DamagedRange, FIRST_RECORD, Log, LogError, LogPosition, RecordFlags, RecordKind, Recovery};
 use crate::codec::Canonical;
 use crate::env::{Disk, DiskError, DiskFailure, DiskFile, OpenMode, Volume};
+use crate::store::PHYSICAL_LEN;
 use core::ops::Range;
 use std::collections::BTreeSet;
 
@@ -170,7 +170,7 @@ fn proof_at<F: DiskFile>(file: &F, binding: &Binding, range: &DamagedRange) -> R
     let mut bytes = header.encode(binding, range.from).to_vec();
     bytes.extend_from_slice(&payload);
     bytes.extend_from_slice(padding(header.len));
-    Ok((bytes.len() as u64 == u64::from(range.to - range.from)).then_some(bytes))
+    Ok((bytes.len() as u64 == u64::from(range.to.saturating_sub(range.from))).then_some(bytes))
 }
 
 /// The groups of parity between two points of a segment.

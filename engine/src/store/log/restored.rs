@@ -8,12 +8,11 @@ use super::place::{Damage, DamagedRange};
 use super::sectors::{SECTOR_LEN, bytes_at, is_refused, rotten};
 use super::{LogError, SegmentId};
 use crate::env::{DiskError, DiskFile};
+use crate::store::PHYSICAL_LEN;
 use core::ops::Range;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The largest piece that a disk refuses to read by itself, in bytes: what disks call a physical sector.
-pub(super) const PHYSICAL_LEN: u64 = 4096;
 /// Stands where nobody knows what stood.
 const ZEROS: [u8; PHYSICAL_LEN as usize] = [0; PHYSICAL_LEN as usize];
 
