@@ -93,8 +93,10 @@ impl<D: Disk> Log<D> {
                 None => Arc::new(self.disk.open(Volume::Blocks, &last.segment.file_name(), OpenMode::Write)?),
             };
             let binding = segment.binding.clone();
-            let mut kept = Active::new(last.segment, file, binding, last.end, self.options.parity_group_len);
-            if take_up(&mut kept, self.verify)?.intact {
+            let group_len = self.options.parity_group_len;
+            let fresh = || Active::new(last.segment, file.clone(), binding.clone(), last.end, group_len);
+            let (kept, taken_up) = take_up(fresh, self.verify)?;
+            if taken_up.intact {
                 return Ok(Some(kept));
             }
             if attempt == 0 {

@@ -108,7 +108,7 @@ impl<D: Disk> Log<D> {
         // As long as they are in doubt, so is what they prove: nothing of it may become zeros.
         let proven_from = core::mem::replace(&mut self.durable_from, before.unproven_from());
         let spare = match self.heal_before(inventory, last.commit.first, mended) {
-            Ok(true) => self.heal_batch(inventory, before, mended),
+            Ok(true) if !is_upkeep(before) => self.heal_batch(inventory, before, mended),
             other => other,
         };
         self.durable_from = proven_from;
@@ -163,16 +163,14 @@ impl<D: Disk> Log<D> {
         let file = Arc::new(self.disk.open(Volume::Blocks, &at.segment.file_name(), OpenMode::Write)?);
         let group_len = self.options.parity_group_len;
         let fresh = || Active::new(at.segment, file.clone(), segment.binding.clone(), at.end, group_len);
-        let mut active = fresh();
-        let mut taken_up = take_up(&mut active, self.verify)?;
+        let (mut active, mut taken_up) = take_up(fresh, self.verify)?;
         if !taken_up.intact {
             match self.repair(at.segment) {
                 Ok(report) => healed.extend(report.healed),
                 Err(error) if self.poisoned.is_some() => return Err(error),
                 Err(_) => {}
             }
-            active = fresh();
-            taken_up = take_up(&mut active, self.verify)?;
+            (active, taken_up) = take_up(fresh, self.verify)?;
         }
         let TakenUp { intact, covered, .. } = taken_up;
         // A segment that is damaged is left as it is; the next append starts another.
@@ -439,8 +437,14 @@ fn is_proof_of(last: &FoundCommit, before: &FoundCommit) -> bool {
 /// Whether a commit holds nothing, and what it commits begins in its segment.
 fn is_proof(last: &FoundCommit) -> bool {
     // PA
-    let FoundCommit { at, commit } = last;
-    commit.lasting == 0 && commit.first.segment == at.segment
+    is_upkeep(last) && last.commit.first.segment == last.at.segment
+}
+
+/// Whether a commit holds nothing: as it stands there, what has rotted of its batch needs no later one to say that it was
+/// acknowledged.
+const fn is_upkeep(found: &FoundCommit) -> bool {
+    // PA
+    found.commit.lasting == 0
 }
 
 /// A part of a log's end that is written at once.

@@ -148,12 +148,11 @@ impl<D: Disk> Log<D> {
         };
         let behind =
             |written| Active::new(id, file.clone(), segment.binding.clone(), written, self.options.parity_group_len);
-        let mut left = behind(history_end.unwrap_or(segment.len));
-        let mut taken_up = take_up(&mut left, self.verify)?;
+        let written = history_end.unwrap_or(segment.len);
+        let (mut left, mut taken_up) = take_up(|| behind(written), self.verify)?;
         // What a crash has left of parity, and of nothing else: what follows says that history ends before.
         if let Some(from) = taken_up.damaged_from.filter(|from| self.ends_before(id, *from)) {
-            left = behind(from);
-            taken_up = take_up(&mut left, self.verify)?;
+            (left, taken_up) = take_up(|| behind(from), self.verify)?;
         }
         if !taken_up.intact || left.footer.is_sealed() {
             return Ok(Sealing::NotNow);
@@ -364,15 +363,34 @@ impl ParityRun {
     }
 }
 
-/// Reads a segment that goes on being written: its directory, and what of it parity does not cover yet. Parity that is made
-/// of rotten bytes would restore them whenever they were healed, so nothing is taken up that does not verify.
+/// Reads a segment that goes on being written, which `fresh` gives as if it were not read yet; by a second look where the first
+/// finds it damaged, since what was misread by chance is read the next time.
+///
+/// # Errors
+/// [`LogError::Disk`].
+pub(super) fn take_up<F: DiskFile>(
+    fresh: impl Fn() -> Active<F>,
+    verify: Verify,
+) -> Result<(Active<F>, TakenUp), LogError> {
+    // PA
+    let look = || {
+        let mut active = fresh();
+        take_up_once(&mut active, verify).map(|taken_up| (active, taken_up))
+    };
+    match look()? {
+        (_, taken_up) if !taken_up.intact && !planted(Bug::OneLookDecides) => look(),
+        found => Ok(found),
+    }
+}
+
+/// Its directory, and what of it parity does not cover yet. Parity that is made of rotten bytes would restore them whenever they were healed, so nothing is taken up that does not verify.
 ///
 /// Parity at the end of a segment that has no footer is of a process that did not get so far: whether all of its groups were
 /// written, nobody can say. It belongs to no batch, so it goes, and is made again.
 ///
 /// # Errors
 /// [`LogError::Disk`].
-pub(super) fn take_up<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Result<TakenUp, LogError> {
+fn take_up_once<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Result<TakenUp, LogError> {
     // PA
     const DAMAGED: TakenUp = TakenUp { intact: false, damaged_from: None, covered: false };
     let mut uncovered = Vec::new();

@@ -3,6 +3,7 @@
 use super::super::*;
 use super::basics::{SMALL, STORE, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
+use super::rotten_end::{self, put};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, Volume};
 
 /// What carries its own hash at its end is a slice here.
@@ -131,6 +132,37 @@ fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_when_the_log_comes_to
 #[test]
 fn a_segment_that_the_disk_refuses_to_open_gets_its_parity_from_the_next_process() {
     refuse_to_open(true);
+}
+
+/// Found by the simulator (seed 122023531). A crash has left parity and a footer behind the last commit, and nothing says that
+/// they are durable: they go, and are written anew. That opening took the segment for damaged, and nobody looked at it any more.
+#[test]
+fn a_segment_that_is_misread_once_as_it_is_to_get_its_parity_gets_it() {
+    let disk = CrashDisk::default();
+    let mut log = Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    let (blob, _) = put(&mut log, 1, 900);
+    let rolled = disk.after_crash(Survival::Everything);
+    log.roll().unwrap();
+    let name = blob.segment.file_name();
+    let file = rolled.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+    file.write_at(0, &[&disk.files()[name.as_str()]]).unwrap();
+    for part in (0..64).step_by(3) {
+        for at in 0.. {
+            let disk = rolled.after_crash(Survival::Everything);
+            disk.plan(at, Fault::Misread(part));
+            let opened = open_from(&disk, None);
+            if !disk.hit() {
+                break;
+            }
+            // Where it says that what it has read just now is another thing, the next looks again.
+            let (mut log, ..) = opened.or_else(|_| open_from(&disk, None)).unwrap();
+            log.settle().unwrap();
+            rotten_end::flip(&disk, blob.segment, blob.offset + 100);
+            let told = format!("{part} of 64 parts of read {at}");
+            log.repair(blob.segment).unwrap();
+            assert!(log.read(blob).is_ok_and(|bytes| bytes == payload(1, 900)), "{told}");
+        }
+    }
 }
 
 /// Found by the simulator (seed 65521126). The disk was full at two openings in a row: the first left a segment without its

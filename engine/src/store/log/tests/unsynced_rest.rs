@@ -3,6 +3,7 @@
 use super::super::*;
 use super::basics::{SMALL, STORE, create, open, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
+use super::rotten_end::flip;
 use crate::env::{Disk, DiskFile, FileName, OpenMode, Volume};
 use core::ops::Range;
 
@@ -68,6 +69,38 @@ fn a_proof_whose_sync_failed_is_made_durable_by_the_next_process_though_nothing_
         drop(log);
         let (_, recovery, seen) = open(&killed.after_crash(Survival::Nothing));
         assert_eq!((seen.len(), recovery.damaged), (2, Vec::new()), "records of {len} bytes");
+    }
+}
+
+/// Found by the simulator (seeds 122042265 and 122107678). A log that rested wakes with rotten parity, and its process gets no
+/// further than the commit that holds nothing, before the parity that it is to write.
+#[test]
+fn a_commit_of_nothing_whose_sync_failed_is_made_durable_where_the_parity_before_it_has_rotted() {
+    let disk = CrashDisk::default();
+    let options = LogOptions { segment_len: 128 << 10, ..SMALL };
+    let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 3000)]).unwrap();
+    let last = log.commit(b"").unwrap();
+    let proof = log.close().unwrap();
+    for part in 1..8 {
+        let woken = disk.after_crash(Survival::Everything);
+        flip(&woken, proof.segment, last.end + (proof.commit - last.end) / 8 * part);
+        let killed = woken.after_crash(Survival::Everything);
+        open_from(&woken, Some(proof)).unwrap().0.settle().unwrap();
+        let (name, bytes) = woken.files().pop_last().unwrap();
+        let written = proof.end as usize..proof.end as usize + 512;
+        let file = killed.open(Volume::Blocks, &FileName::new(name).unwrap(), OpenMode::Write).unwrap();
+        file.write_at(u64::from(proof.end), &[&bytes[written.clone()]]).unwrap();
+        killed.plan(0, Fault::FailSync);
+        file.sync().unwrap_err();
+        let (mut log, ..) = open(&killed);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        drop(log);
+        let after = killed.after_crash(Survival::Nothing);
+        assert_eq!(stands(&killed, proof.segment, &written), stands(&after, proof.segment, &written), "part {part}");
+        let (_, recovery, seen) = open(&after);
+        assert_eq!((seen.len(), recovery.damaged), (2, Vec::new()), "part {part}");
     }
 }
 
