@@ -169,17 +169,18 @@ const fn brings_about(storm: State) -> &'static [(Disruption, u32)] {
         State::Doing(Activity::Mending) => &[
             (Disruption::Rot, 250_000),
             (Disruption::Reopen, 40_000),
-            (Disruption::Keyless, 40_000),
-            (Disruption::Rest, 40_000),
+            (Disruption::Keyless, 80_000),
+            (Disruption::Rest, 80_000),
         ],
         State::Doing(Activity::RebuildingIndex) => {
             &[(Disruption::Reopen, 40_000), (Disruption::Keyless, 40_000), (Disruption::Rest, 40_000)]
         }
         State::OpeningKeyless => &[(Disruption::Keyless, 150_000)],
+        State::Doing(Activity::Committing) => &[(Disruption::Pause, 60_000)],
         // Who scrubs without keys has two files that a write may be mistaken in.
-        State::Doing(Activity::ScrubbingLog | Activity::ScrubbingSeals | Activity::ScrubbingIndex) => {
-            &[(Disruption::Rot, 80_000), (Disruption::Keyless, 60_000)]
-        }
+        State::Doing(
+            Activity::ScrubbingLog | Activity::ScrubbingSeals | Activity::ScrubbingVersions | Activity::ScrubbingIndex,
+        ) => &[(Disruption::Rot, 80_000), (Disruption::Keyless, 60_000)],
         _ => &[],
     }
 }
@@ -276,6 +277,17 @@ impl Swarm {
             Some(State::Doing(Activity::Mending | Activity::ScrubbingVersions | Activity::ReadOnly)) => 8000,
             _ => usize::MAX,
         };
+        // Nor from what it has kept in memory.
+        let index_cache_len = match storm {
+            Some(State::Doing(
+                Activity::Mending
+                | Activity::ReadOnly
+                | Activity::ScrubbingLog
+                | Activity::ScrubbingSeals
+                | Activity::ScrubbingVersions,
+            )) => 0,
+            _ => pick(Knob::IndexCache, &[1 << 20, 1 << 16]) as usize,
+        };
         let index_in_memory = tape.leaning_at(STREAM, Knob::IndexPlace as u64, &[1, 1, 2, 2, 2, 2, 3, 3]) >= on_file;
         if index_in_memory {
             disruptions[Disruption::LoseIndex as usize] = 0;
@@ -316,7 +328,7 @@ impl Swarm {
                 batch_len: pick(Knob::Batch, &[1 << 20, 1, 30_000]),
                 window_len: pick(Knob::Window, &[300_000, 1, 40_000]) as usize,
                 body_cache_len: pick(Knob::BodyCache, &[50_000, 0, 2000]) as usize,
-                index_cache_len: pick(Knob::IndexCache, &[1 << 20, 1 << 16]) as usize,
+                index_cache_len,
                 index_in_memory,
                 index_overlay_len: (OVERLAYS[tape.leaning_at(STREAM, Knob::Overlay as u64, &OVERLAY_WEIGHTS) as usize]
                     as usize)

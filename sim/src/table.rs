@@ -171,7 +171,7 @@ const fn impossible_for_disk(fault: Fault, state: State) -> Option<&'static str>
             _ => Some("all that is done is to write the parity of the log's end and to sync it"),
         },
         // Of the files that may be destroyed only processes without keys have a second in their volume.
-        State::Doing(Activity::Closed | Activity::Closing | Activity::Uploading | Activity::Reading)
+        State::Doing(Activity::Closing | Activity::Uploading | Activity::Reading)
         | State::Opening
         | State::Recovering
             if elsewhere =>

@@ -3,10 +3,11 @@
 use super::crash::CrashVariant;
 use super::fault::{Fault, FaultCounts, Strike};
 use super::image::Damage;
-use super::machine::{Account, Machine, Power};
+use super::machine::{Account, Machine};
 use super::open_file::FaultyFile;
 use super::operation::{LogEntry, Operation};
 use super::plan::{FaultPlan, Injection};
+use super::power::Power;
 use super::undecided::Undecided;
 use super::watcher::Watcher;
 use crate::state::{State, StateCell};

@@ -28,6 +28,7 @@ mod nonces;
 mod open_file;
 mod operation;
 mod plan;
+mod power;
 mod rules;
 mod stream;
 #[cfg(test)]

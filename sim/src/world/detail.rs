@@ -61,8 +61,8 @@ pub(super) enum Detail {
     RotBurst,
     /// Whether the end of a process rots that was killed right after a deletion.
     RotPurged,
-    /// Whether the wall clock jumps while nobody runs.
-    JumpMeanwhile,
+    /// What else happens while nobody runs: the wall clock jumps, the power fails.
+    Meanwhile,
     /// How long a process gets no turn.
     PauseLong,
     /// Days for which a node is gone.

@@ -393,7 +393,9 @@ impl World {
         for volume in [Volume::Blocks, Volume::Index] {
             for fault in Fault::ALL {
                 let may = !self.healed && self.budget.permits(volume, fault) && fault != Fault::EarlyEnd;
-                let rate = |rate: u32| if may { rate.max(least) } else { 0 };
+                // There is an elsewhere now.
+                let more = if fault == Fault::MisdirectedWriteElsewhere && self.nodes[node].keyless { 8 } else { 1 };
+                let rate = |rate: u32| if may { rate.saturating_mul(more).max(least) } else { 0 };
                 disk.set_rate_on(volume, fault, rate(self.swarm.faults[fault as usize]));
                 if self.swarm.storm.is_some() {
                     disk.set_storm_rate_on(volume, fault, rate(self.swarm.storm_rate(fault)));

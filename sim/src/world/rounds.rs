@@ -108,7 +108,7 @@ impl World {
         }
         if let Some(power_loss) = ended {
             let between = self.lost_with_the_process(node, slot);
-            self.jump_meanwhile(node, slot);
+            let power_loss = self.meanwhile(node, slot, power_loss);
             self.stop_and_restart(node, power_loss, between)?;
         }
         let touched = self.nodes[node].oracle.touched(&tasks);
@@ -252,11 +252,19 @@ impl World {
         self.swarm.disruptions[what as usize] > 0 || self.tape.is_replayed()
     }
 
-    /// A machine may come back with another time than it had.
-    fn jump_meanwhile(&mut self, node: usize, slot: u32) {
-        if self.may_befall(Disruption::WallJump) && self.detail(node, slot, Detail::JumpMeanwhile, 8) == 1 {
-            self.disrupt(node, slot, Disruption::WallJump);
+    /// What else happens while nobody runs. Whether the power has failed by then.
+    fn meanwhile(&mut self, node: usize, slot: u32, power_loss: bool) -> bool {
+        match self.detail(node, slot, Detail::Meanwhile, 8) {
+            // A machine may come back with another time than it had.
+            1 if self.may_befall(Disruption::WallJump) => self.disrupt(node, slot, Disruption::WallJump),
+            // What the process has left in the system's cache may go before anybody looks at it.
+            2 if !power_loss => {
+                self.stop(node, false);
+                return true;
+            }
+            _ => {}
         }
+        power_loss
     }
 
     fn before_round(&mut self, node: usize, slot: u32, disruption: Option<Disruption>) {
