@@ -10,7 +10,8 @@ use ouroboros_engine::env::{Disk, DiskFailure, DiskFile, FileName, OpenMode, Vol
 use ouroboros_engine::id::{EngineRng, Secret};
 use ouroboros_engine::keys::{Keyring, MasterSecret};
 use ouroboros_engine::node::{
-    Event, Failure, Limits, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request, Select, Stats, StoreConfig,
+    Damage, DamageOutcome, Event, Failure, Limits, Opened, PurgeTarget, Put, PutOptions, PutSource, Reply, Request,
+    Select, Stats, StoreConfig,
 };
 use ouroboros_engine::seal::Coding;
 use ouroboros_engine::store::log::{Log, LogError, LogOptions, RecordFlags, RecordKind, StoreId};
@@ -122,8 +123,12 @@ fn a_missing_segment_is_named_as_lost_and_may_come_back_all_the_same() {
     disk.rename(Volume::Blocks, &name, &away).unwrap();
     let (mut node, _) = open(&disk, limits());
     node.ask(Request::Purge(PurgeTarget::Key(key("k39")))).unwrap_err();
-    let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair: true }).unwrap() else { panic!("no scrub") };
-    assert!(report.damage.iter().any(|damage| damage.place.contains("nothing of it can be read")), "{report:?}");
+    for (repair, outcome) in [(false, DamageOutcome::Healable), (true, DamageOutcome::Lost)] {
+        let Reply::Scrubbed(report) = node.ask(Request::Scrub { repair }).unwrap() else { panic!("no scrub") };
+        let is_named =
+            |damage: &Damage| damage.place.contains("nothing of it can be read") && damage.outcome == outcome;
+        assert!(report.damage.iter().any(is_named), "{report:?}");
+    }
     node.ask(Request::Purge(PurgeTarget::Key(key("k39")))).unwrap();
     node.close().unwrap();
     let (node, opened) = open(&disk, limits());

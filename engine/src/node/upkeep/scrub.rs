@@ -127,6 +127,13 @@ impl<D: Disk> Engine<D> {
                     .index
                     .verify(place.take(), self.rows_at_once(ROWS_STEP))
                     .map_err(|error| self.index_failure(error))?;
+                if place.is_none() && !repair {
+                    let absent = self
+                        .log
+                        .absent()
+                        .map(|segment| Damage { place: nothing_of(segment), outcome: DamageOutcome::Healable });
+                    report.damage.extend(absent);
+                }
                 if place.is_none() && repair {
                     self.say_the_last_word(left, report)?;
                     // What was healed may be what the index never saw.
@@ -216,8 +223,7 @@ impl<D: Disk> Engine<D> {
         for segment in self.log.absent().collect::<Vec<_>>() {
             self.give_up(&log::lost_whole(segment));
             self.heal.lost_segments.insert(segment);
-            let place = format!("segment {segment}: nothing of it can be read");
-            report.damage.push(Damage { place, outcome: DamageOutcome::Lost });
+            report.damage.push(Damage { place: nothing_of(segment), outcome: DamageOutcome::Lost });
         }
         let mut damaged = Vec::new();
         for segment in left.iter().map(|range| range.segment).collect::<BTreeSet<_>>() {
@@ -351,6 +357,11 @@ impl<D: Disk> Engine<D> {
         }
         Ok(())
     }
+}
+
+/// A segment that is missing, or that cannot be read.
+fn nothing_of(segment: SegmentId) -> String {
+    format!("segment {segment}: nothing of it can be read")
 }
 
 /// Whether a version could not be looked at for want of something, or because of the index, which is made anew.
