@@ -351,3 +351,26 @@ fn small_values_that_were_purged_make_room_unasked() {
     let left: Vec<_> = full.iter().filter(|(name, _)| disk.contents(Volume::Blocks, name).is_some()).collect();
     assert!(full.len() > 3 && left.is_empty(), "of {full:?} there are {left:?}");
 }
+
+/// What is purged while its segment is compacted is not missed there: the segment goes, and does not wait for the next write. Commits
+/// and parity are more than half of it, and keep nothing alive.
+#[test]
+fn a_segment_of_which_more_is_purged_while_it_is_compacted_goes_all_the_same() {
+    for first_kept in 5..22 {
+        let disk = FaultyDisk::new(FaultPlan::new(1));
+        let mut node = create(&disk, Limits { segment_len: 64 << 10, upkeep_step_len: 1, ..tight() });
+        for number in 0..30 {
+            put(&mut node, &format!("small/{number}"), noise(number, 3000));
+        }
+        node.settle();
+        let first = disk.files(Volume::Blocks).remove(0).0;
+        for number in 0..first_kept {
+            node.ask(Request::Purge(PurgeTarget::Key(key(&format!("small/{number}"))))).unwrap();
+        }
+        node.settle();
+        assert!(disk.contents(Volume::Blocks, &first).is_none(), "{first_kept} were purged");
+        for number in first_kept..30 {
+            assert_eq!(node::get(&mut node, &format!("small/{number}")).unwrap(), noise(number, 3000));
+        }
+    }
+}

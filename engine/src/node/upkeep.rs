@@ -221,9 +221,14 @@ impl<D: Disk> Engine<D> {
     fn mostly_dead(&self) -> impl Iterator<Item = SegmentId> {
         let sealed = self.log.segments().into_iter().filter(|segment| segment.sealed);
         let dead = |segment: &SegmentInfo| {
-            self.upkeep.dead.get(&segment.id).is_some_and(|dead| dead * DEAD_SHARE > u64::from(segment.len))
+            self.upkeep.dead.get(&segment.id).is_some_and(|dead| dead * DEAD_SHARE > self.content_of(segment))
         };
         sealed.filter(dead).map(|segment| segment.id)
+    }
+
+    /// How much of a segment are records that were alive once, in bytes: commits and parity may be more than that.
+    fn content_of(&self, segment: &SegmentInfo) -> u64 {
+        self.content.get(&segment.id).copied().unwrap_or_else(|| u64::from(segment.len))
     }
 
     /// One step of whatever is to be done.
@@ -322,6 +327,10 @@ impl<D: Disk> Engine<D> {
                     return Ok(Some(Task::Compact { request, report, stage }));
                 }
                 self.upkeep.compacted();
+                // What has died in the meantime does not wait for somebody to write again.
+                if self.mostly_dead().next().is_some() {
+                    (self.batch.forced, self.upkeep.uncommitted) = (true, true);
+                }
                 if let Some(request) = request {
                     report.bytes_after = self.log_len();
                     self.reply(request, Reply::Compacted(report));

@@ -172,10 +172,21 @@ impl<D: Disk> Engine<D> {
         // What the index never saw would be taken for dead, where the disk gives it again.
         let sight = self.readable_again(victim.segment, &victim.damaged);
         let expected = stage.live.get(&victim.segment).copied().unwrap_or(0);
+        let mut misses = false;
+        if victim.seen < expected {
+            // What has died meanwhile, or was made anew elsewhere, is not missed: the index points to it no more, once it knows
+            // where the copies are.
+            self.commit_or_fail()?;
+            if stage.remade != self.heal.remade || !self.index_is_sound() {
+                stage.current = Some(victim);
+                return Ok(true);
+            }
+            self.each_live(&mut |location| misses |= location.segment == victim.segment)?;
+        }
         if sight == Sight::Contradicted {
             tracing::warn!(segment = %victim.segment, "kept: what it holds is read in two ways");
             self.upkeep.dead.remove(&victim.segment);
-        } else if victim.seen < expected {
+        } else if misses {
             tracing::warn!(segment = %victim.segment, "kept: not all of its live records could be read");
             // Not again with every commit: a scrub comes first.
             self.upkeep.dead.remove(&victim.segment);
@@ -233,7 +244,7 @@ impl<D: Disk> Engine<D> {
         let mut victims = VecDeque::new();
         for segment in self.log.segments() {
             let alive = live.get(&segment.id).copied().unwrap_or(0);
-            let content = self.content.get(&segment.id).copied().unwrap_or_else(|| u64::from(segment.len));
+            let content = self.content_of(&segment);
             let worth = if stage.only_mostly_dead { alive * 2 < content } else { alive < content };
             // What is alive may be a copy that a commit disowns which cannot be read now; and what it is of, which stands before
             // that, is all there is then.
