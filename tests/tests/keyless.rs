@@ -358,6 +358,23 @@ fn what_is_not_understood_is_kept_by_later_processes() {
     }
 }
 
+/// What a newer program has written may be a version of the key, which that program would find again.
+#[test]
+fn a_key_is_not_said_to_be_purged_while_something_is_not_understood() {
+    let disk = MemoryDisk::new();
+    let mut node = create(&disk);
+    fill(&mut node, 4);
+    node.close().unwrap();
+    append_strange(&disk);
+    for _ in 0..2 {
+        let (mut node, _) = open(&disk);
+        let refused = node.ask(Request::Purge(PurgeTarget::Key(name(1)))).unwrap_err();
+        assert!(matches!(&refused, Failure::Damaged { place } if place.contains("not understood")), "{refused}");
+        assert_eq!(get(&mut node, 1).unwrap(), content(1));
+        node.close().unwrap();
+    }
+}
+
 /// Where records of these kinds have their payload, in the only segment.
 fn payloads(bytes: &[u8], kinds: &[u8]) -> Vec<usize> {
     let at = (8192..bytes.len() - 24).step_by(8);

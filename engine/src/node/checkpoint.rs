@@ -3,7 +3,7 @@
 use super::losses::Losses;
 use super::policy::Policy;
 use super::unread::Unseen;
-use crate::id::{Hlc, Incarnation, Partition, SealId, Sequence};
+use crate::id::{Epoch, Hlc, Incarnation, Partition, SealId, Sequence};
 use crate::store::SegmentId;
 use crate::store::log::LogPosition;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -37,6 +37,8 @@ pub(super) struct Checkpoint {
     pub(super) to_sweep: bool,
     /// Segments in which something is not understood.
     pub(super) undecoded: BTreeSet<SegmentId>,
+    /// Epochs of the group key without which versions could not be opened.
+    pub(super) unopened: BTreeSet<Epoch>,
 }
 
 /// Its decoder, for whoever gives that hostile bytes: it stands in an index that is encrypted, and which is believed no more
@@ -66,6 +68,7 @@ fn example() -> Checkpoint {
         doubted: [SealId::from_bytes([9; 32])].into(),
         to_sweep: true,
         undecoded: [SegmentId(6)].into(),
+        unopened: [Epoch(3)].into(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::request::{Damage, DamageOutcome, Event, Failure, Reply, Request, Requ
 use super::unread::{Sight, Unseen};
 use super::{Engine, Health, Output};
 use crate::env::{Disk, DiskError, DiskFailure};
-use crate::id::{EngineRng, SealId};
+use crate::id::{EngineRng, Epoch, SealId};
 use crate::planted::{Bug, planted};
 use crate::store::index::{IndexError, SealRow};
 use crate::store::log::{self, DamagedRange, Log, LogError};
@@ -92,6 +92,8 @@ pub(super) struct Heal {
     pub(super) lost_segments: BTreeSet<SegmentId>,
     /// Segments in which something is not understood. Part of the checkpoint.
     pub(super) undecoded: BTreeSet<SegmentId>,
+    /// Epochs of the group key without which versions could not be opened. Part of the checkpoint.
+    pub(super) unopened: BTreeSet<Epoch>,
     /// Segments in which anything was damaged when the index was made.
     damaged: BTreeSet<SegmentId>,
     /// Part of the checkpoint, too.
@@ -126,10 +128,16 @@ impl Heal {
         self.unseen.may_lack_commit_behind(segment)
     }
 
-    /// A place that may hold a version that is not known, and of which no scrub has said that it is lost.
+    /// A place that may hold a version that is not known, of which no scrub has said that it is lost, and what is to be done.
     pub(super) fn unread_yet(&self) -> Option<String> {
         // PA
-        self.unseen.a_place(true)
+        let unread = self.unseen.a_place(true).map(|place| format!("{place}: scrub with repair, and try again"));
+        unread.or_else(|| {
+            let segment = self.undecoded.first()?;
+            Some(format!(
+                "segment {segment}, in which something is not understood: a newer ouroboros may have written it, and can do this"
+            ))
+        })
     }
 
     /// Whether a segment may hold what the index does not know.
@@ -338,6 +346,7 @@ impl<D: Disk> Engine<D> {
             replay.settle(&|segment| self.log.has(segment)).map_err(failure)?;
             let (policy, content) = (replay.policy.take(), std::mem::take(&mut replay.content));
             let (undecoded, purges) = (std::mem::take(&mut replay.undecoded), replay.purges);
+            self.heal.unopened = std::mem::take(&mut replay.unopened);
             // Also where nothing can be healed because writing has stopped: it may have been misread. And slices, too: nobody
             // would look again for one that the index does not know.
             segments_of(&damaged).into_iter().for_each(|segment| self.cover_beside(segment));

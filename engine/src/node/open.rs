@@ -18,7 +18,7 @@ use super::window::Window;
 use super::{Engine, Health, Limits, Note, Output, StoreConfig};
 use crate::codec::{Canonical, DecodeError};
 use crate::env::{Disk, DiskFailure, Now};
-use crate::id::{EngineRng, Hlc, HlcClock, Incarnation, NodeId, RealmId, SealId};
+use crate::id::{EngineRng, Epoch, Hlc, HlcClock, Incarnation, NodeId, RealmId, SealId};
 use crate::planted::{Bug, planted};
 use crate::seal::SealedSlice;
 use crate::store::SegmentId;
@@ -249,6 +249,11 @@ impl<D: Disk> Engine<D> {
                 clock: known.clock,
             });
         }
+        // What it says of such versions is no more than their headers say: no removal would be known for one.
+        let opens_now = |epoch: &Epoch| keys.is_some_and(|keys| keys.group_key(*epoch).is_ok());
+        if let Some(epoch) = checkpoint.as_ref().and_then(|known| known.unopened.iter().copied().find(opens_now)) {
+            return Err(OpenFailure::StaleIndex(format!("it was made without the group key of epoch {}", epoch.0)));
+        }
         // Rows that a commit behind the checkpoint may yet disown reach the index's file before it says so.
         let interim = checkpoint.clone().map(|mut known| {
             known.unseen.doubt_behind(known.position.segment);
@@ -309,7 +314,9 @@ impl<D: Disk> Engine<D> {
             }
             break (log, recovery, replay);
         };
-        let Replay { clock, policy, mut content, replayed, mut damaged, mut undecoded, purges, .. } = replay;
+        let Replay { clock, policy, mut content, replayed, mut damaged, mut undecoded, mut unopened, purges, .. } =
+            replay;
+        unopened.extend(checkpoint.iter().flat_map(|known| &known.unopened));
         let before = checkpoint.iter().flat_map(|known| &known.undecoded).copied();
         undecoded.extend(before.filter(|segment| log.has(*segment) || log.absent().any(|absent| absent == *segment)));
         for (segment, bytes) in &recovery.dead_bytes {
@@ -401,6 +408,7 @@ impl<D: Disk> Engine<D> {
             outputs: VecDeque::new(),
             active: now.instant,
         };
+        engine.heal.unopened = unopened;
         engine.upkeep.sweep_later(purges || checkpoint.as_ref().is_some_and(|known| known.to_sweep));
         for seal in doubted {
             engine.upkeep.doubt(seal);
@@ -440,6 +448,7 @@ impl<D: Disk> Engine<D> {
             doubted: self.upkeep.doubted().clone(),
             to_sweep: self.upkeep_is_behind(),
             undecoded: self.heal.undecoded.clone(),
+            unopened: self.heal.unopened.clone(),
         };
         let bytes = match borsh::to_vec(&checkpoint) {
             Ok(bytes) => bytes,

@@ -145,7 +145,7 @@ impl<D: Disk> Engine<D> {
                 let key_hash = self.hash_key(key)?;
                 // A version that cannot be read now would outlive its key, and be back when it is healed.
                 if let Some(place) = self.heal.unread_yet() {
-                    let place = format!("versions of {key} may be in {place}: scrub with repair, and try again");
+                    let place = format!("versions of {key} may be in {place}");
                     return Err(Failure::Damaged { place });
                 }
                 let heads = self.key_row(&key_hash)?.map(|row| row.heads).unwrap_or_default();
@@ -196,9 +196,7 @@ impl<D: Disk> Engine<D> {
             // It may be content that comes back once its place is healed.
             Hidden::Unknown(version) => match self.heal.unread_yet() {
                 Some(place) => {
-                    let place = format!(
-                        "version {version}, which {removal} removed, may be in {place}: scrub with repair, and try again"
-                    );
+                    let place = format!("version {version}, which {removal} removed, may be in {place}");
                     Err(Failure::Damaged { place })
                 }
                 None => Ok(()),

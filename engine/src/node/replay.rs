@@ -7,7 +7,7 @@ use crate::blob::{BlobRecord, Body, Content, RefPage};
 use crate::codec::Canonical;
 use crate::deletion::TombstoneRecord;
 use crate::env::{Disk, DiskFailure};
-use crate::id::{Hlc, SealId};
+use crate::id::{Epoch, Hlc, SealId};
 use crate::keys::Keyring;
 use crate::planted::{Bug, planted};
 use crate::seal::SliceHeader;
@@ -34,6 +34,9 @@ pub(super) struct Replay<'a, D: Disk> {
     pub(super) damaged: Vec<String>,
     /// Where records stand that are what was written and are not understood.
     pub(super) undecoded: BTreeSet<SegmentId>,
+    /// Epochs of the group key without which versions could not be opened: the index knows no more of these than stands in their
+    /// headers.
+    pub(super) unopened: BTreeSet<Epoch>,
     /// Slices of seals that the index knows in another coding, of which too few were seen yet to read them by.
     others: BTreeMap<SealId, SealRow>,
     /// Versions were purged. What they referred to may not have been collected by the process that did so.
@@ -53,6 +56,7 @@ impl<'a, D: Disk> Replay<'a, D> {
             replayed: 0,
             damaged: Vec::new(),
             undecoded: BTreeSet::new(),
+            unopened: BTreeSet::new(),
             others: BTreeMap::new(),
             purges: false,
         }
@@ -178,6 +182,9 @@ impl<'a, D: Disk> Replay<'a, D> {
                     return Ok(());
                 }
                 // Its key may come, or its body from elsewhere: what it refers to has to be there then.
+                if self.keys.is_some_and(|keys| keys.group_key(record.wrap.epoch).is_err()) {
+                    self.unopened.insert(record.wrap.epoch);
+                }
                 BodySummary::unknown()
             }
         };
