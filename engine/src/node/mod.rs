@@ -354,7 +354,7 @@ impl<D: Disk> Engine<D> {
     /// Whether parity covers all that is written, and nothing else is left to do for the log.
     fn is_covered(&self) -> bool {
         // Also what an earlier process had left without, and the disk refused since.
-        self.log.is_settled() && !self.log.lacks_parity()
+        self.log.is_settled() && !self.log.owes_parity()
     }
 
     /// Whether nothing is under way, and something is not covered by parity yet. A stream may be open, and its client silent.

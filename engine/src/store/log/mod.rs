@@ -169,6 +169,8 @@ pub struct Log<D: Disk> {
     /// Segments before the active one that may be without parity: there was no room to copy what stood in them, the disk
     /// refused to write it, or something in them was rotten.
     unsealed: BTreeSet<SegmentId>,
+    /// Segments that were to get their parity, and of which the disk refused to read something; and how often.
+    refused: BTreeMap<SegmentId, u8>,
     /// From where on this process has made sure that the parity is durable which stands in a stretch that a commit has disowned.
     sure_upkeep: BTreeSet<place::Point>,
     handles: Handles<D>,

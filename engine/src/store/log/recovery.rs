@@ -21,7 +21,7 @@ use super::verdict::{Verdict, found, is_rotten, judge, look_for_tail};
 use super::{DamagedRange, Location, Log, LogError, LogOptions, LogPosition, RecordKind, RecordView};
 use super::{Segment, SegmentId, StoreId, Verify};
 use crate::codec::Canonical;
-use crate::env::{Disk, DiskFailure, Volume};
+use crate::env::{Disk, Volume};
 use crate::id::EngineRng;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,6 +99,7 @@ impl<D: Disk> Log<D> {
             rest: Rest::Unproven,
             ends_with_proof: false,
             unsealed: BTreeSet::new(),
+            refused: BTreeMap::new(),
             sure_upkeep: BTreeSet::new(),
             durable: LogPosition::default(),
             durable_from: Point::default(),
@@ -181,14 +182,15 @@ impl<D: Disk> Log<D> {
                 let newest = inventory.segments.get(&proof.segment);
                 recovery.uncommitted_bytes = u64::from(newest.map_or(0, |newest| newest.len.saturating_sub(proof.to)));
                 handles.forget(last.segment);
+                // What else of its parity has rotted with it is made good first: by what is left of that is known what it was.
+                log.mend_upkeep(&inventory, proof.segment, &mut recovery.mended)?;
                 // What it proves stays as it is: should a crash tear parity and proof at once, it would never be made again.
-                if log.write_last_proof(&inventory, proof)? {
-                    inventory.cut(&log.disk, Point { segment: proof.segment, offset: proof.to })?;
+                let is_written = log.write_last_proof(&inventory, proof)?;
+                inventory.cut(&log.disk, Point { segment: proof.segment, offset: proof.to })?;
+                recovery.mended.push(*proof);
+                if is_written {
                     tail = look_for_tail(&inventory, &handles, proven)?.ok_or(LogError::NoLog)?;
-                    recovery.mended.push(*proof);
                     lost_proof = None;
-                } else {
-                    inventory.cut(&log.disk, last.end_point())?;
                 }
             } else {
                 lost_proof = None;
@@ -274,22 +276,12 @@ impl<D: Disk> Log<D> {
             log.list_outdated = names_given_up || !dead.is_empty();
             log.condemned = dead;
             log.resume(&tail.last, !sure, &mut recovery.healed)?;
-            if let Some(range) = lost_proof {
-                recovery.damaged.push(range);
-                log.rest = Rest::Unproven;
-                // The same parity and the same commit, byte for byte. What cannot be written now is written later.
-                match log.settle() {
-                    Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => {}
-                    settled => {
-                        settled?;
-                        recovery.mended.push(range);
-                    }
-                }
-            }
         } else {
             // What the checkpoint proves stays, also where the commit that said so is damaged.
             let end = tail.last.at.max(verdict.proven);
-            recovery.uncommitted_bytes += log.drop_uncommitted(&mut inventory, &tail, end, &mut recovery.mended)?;
+            let dropped = log.drop_uncommitted(&mut inventory, &tail, end, &mut recovery.mended)?;
+            // A proof, and its parity, were no write of anybody's.
+            recovery.uncommitted_bytes += if lost_proof.is_some() { 0 } else { dropped };
             log.condemned.retain(|id| *id <= end.segment);
             log.condemned.extend(inventory.stubs.iter().copied());
             log.start_anew(&inventory, &verdict, &verify, visit, &mut recovery)?;

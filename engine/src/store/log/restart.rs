@@ -172,7 +172,10 @@ impl<D: Disk> Log<D> {
             }
             (active, taken_up) = take_up(fresh, self.verify)?;
         }
-        let TakenUp { intact, covered, .. } = taken_up;
+        let TakenUp { intact, refused, covered, .. } = taken_up;
+        if refused {
+            self.refused.insert(at.segment, 0);
+        }
         // A segment that is damaged is left as it is; the next append starts another.
         if intact {
             self.has_content = true;
@@ -209,7 +212,13 @@ impl<D: Disk> Log<D> {
             if *id > last.segment {
                 bytes += u64::from(present.len.saturating_sub(FIRST_RECORD));
                 self.handles.forget(*id);
-                self.disk.remove(Volume::Blocks, &id.file_name())?;
+                // A commit may stand there whole which was taken back. Should a crash undo that, and the removal, it would disown
+                // whatever was written since.
+                let name = id.file_name();
+                let file = self.disk.open(Volume::Blocks, &name, OpenMode::Write)?;
+                file.truncate(u64::from(present.len.min(FIRST_RECORD)))?;
+                file.sync()?;
+                self.disk.remove(Volume::Blocks, &name)?;
             } else if present.len > last.end && !needed {
                 let file = self.disk.open(Volume::Blocks, &id.file_name(), OpenMode::Write)?;
                 // Parity whose proof is missing was no write of anybody's.

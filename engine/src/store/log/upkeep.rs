@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// How many segments are looked at after a crash for what they may lack.
 const LOOKED_AT: usize = 64;
+/// How often it is tried to give a segment its parity of which the disk refuses to read something.
+const REFUSALS: u8 = 8;
 /// How much of a segment's end is read to find its footer, in bytes: most are short. Of a longer one it is found out record
 /// by record.
 const FOOTER_LOOKS: [u32; 2] = [64 << 10, 4 << 20];
@@ -154,6 +156,10 @@ impl<D: Disk> Log<D> {
         if let Some(from) = taken_up.damaged_from.filter(|from| self.ends_before(id, *from)) {
             (left, taken_up) = take_up(|| behind(from), self.verify)?;
         }
+        let tries = self.refused.remove(&id).unwrap_or(0);
+        if taken_up.refused {
+            self.refused.insert(id, tries.saturating_add(1));
+        }
         if !taken_up.intact || left.footer.is_sealed() {
             return Ok(Sealing::NotNow);
         }
@@ -196,6 +202,13 @@ impl<D: Disk> Log<D> {
     /// Whether a segment before the last was to get its parity, and the disk refused.
     #[must_use]
     pub fn lacks_parity(&self) -> bool {
+        self.owes_parity() || !self.refused.is_empty()
+    }
+
+    /// Whether that may be made good by another [`Self::settle`], with nothing else done. What cannot be read is tried again only
+    /// when the log rests the next few times.
+    #[must_use]
+    pub fn owes_parity(&self) -> bool {
         !self.unsealed.is_empty()
     }
 
@@ -205,7 +218,9 @@ impl<D: Disk> Log<D> {
     /// Those of [`Self::seal_behind`].
     pub(super) fn seal_unsealed(&mut self) -> Result<(), LogError> {
         // PA
-        let unsealed = core::mem::take(&mut self.unsealed);
+        let mut unsealed = core::mem::take(&mut self.unsealed);
+        self.refused.retain(|id, _| self.segments.contains_key(id));
+        unsealed.extend(self.refused.iter().filter(|(_, tries)| **tries < REFUSALS).map(|(id, _)| *id));
         for id in unsealed.iter().rev() {
             if let Err(error) = self.seal_behind(*id) {
                 self.unsealed.extend(unsealed);
@@ -303,6 +318,8 @@ pub(super) struct TakenUp {
     pub(super) intact: bool,
     /// Where not, and no read was refused: from where on no records can be found.
     pub(super) damaged_from: Option<u32>,
+    /// The disk refused to read something of it, and may give it later.
+    pub(super) refused: bool,
     /// Parity covers all of it but the commit that says so.
     pub(super) covered: bool,
 }
@@ -392,7 +409,8 @@ pub(super) fn take_up<F: DiskFile>(
 /// [`LogError::Disk`].
 fn take_up_once<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Result<TakenUp, LogError> {
     // PA
-    const DAMAGED: TakenUp = TakenUp { intact: false, damaged_from: None, covered: false };
+    const DAMAGED: TakenUp = TakenUp { intact: false, damaged_from: None, refused: false, covered: false };
+    const REFUSED: TakenUp = TakenUp { refused: true, ..DAMAGED };
     let mut uncovered = Vec::new();
     // The parity behind the last other record, and whether some of it is torn.
     let (mut parity, mut torn) = (None::<ParityRun>, false);
@@ -411,7 +429,7 @@ fn take_up_once<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Result<T
             Item::Damaged { from, refused: None, .. } => {
                 return Ok(TakenUp { damaged_from: Some(from), ..DAMAGED });
             }
-            Item::Damaged { .. } => return Ok(DAMAGED),
+            Item::Damaged { .. } => return Ok(REFUSED),
         };
         if !header.kind.is_upkeep() {
             // It has rotted: it was whole when this came to stand behind it.
@@ -444,12 +462,12 @@ fn take_up_once<F: DiskFile>(active: &mut Active<F>, verify: Verify) -> Result<T
     let covered = uncovered.len() <= 1 && uncovered.iter().all(|(_, header)| header.kind == RecordKind::Commit);
     for (offset, header) in uncovered {
         let len = if header.flags.is_spread() { header.checked_len } else { header.len };
-        let Some(payload) = scanner.payload(offset, len)? else { return Ok(DAMAGED) };
+        let Some(payload) = scanner.payload(offset, len)? else { return Ok(REFUSED) };
         let whole = header.flags.is_spread() || verify(header.kind, payload);
         if !header.checks(payload) || !whole && !planted(Bug::RotCovered) {
             return Ok(DAMAGED);
         }
         cover_record(&mut active.cover, offset, &header.encode(&binding, offset), &header, &[payload]);
     }
-    Ok(TakenUp { intact: true, damaged_from: None, covered })
+    Ok(TakenUp { intact: true, damaged_from: None, refused: false, covered })
 }

@@ -4,10 +4,11 @@
 use super::commit::FoundCommit;
 use super::inventory::Inventory;
 use super::place::Point;
+use super::reader::{Shown, show};
+use super::scan::{Item, Scanner};
 use super::tail::{either_look, examine};
-use super::{DamagedRange, Log, LogError, RecordKind, RecordView, Segment, SegmentId};
+use super::{DamagedRange, FIRST_RECORD, Log, LogError, RecordKind, Segment, SegmentId};
 use crate::env::{Disk, DiskFailure};
-use core::ops::ControlFlow;
 
 impl<D: Disk> Log<D> {
     /// Restores what parity can restore in the segments in which a batch began before that of its commit. Whether the batch is
@@ -38,6 +39,21 @@ impl<D: Disk> Log<D> {
     ) -> Result<bool, LogError> {
         // PA
         self.with_all_of(inventory, end.segment, |log| log.heal(end, healed))
+    }
+
+    /// Restores what can be restored of a segment that may not be one of the log's yet, parity too. What cannot be is left.
+    ///
+    /// # Errors
+    /// [`LogError`] when the machine is gone or a sync failed.
+    pub(super) fn mend_upkeep(
+        &mut self,
+        inventory: &Inventory,
+        segment: SegmentId,
+        healed: &mut Vec<DamagedRange>,
+    ) -> Result<(), LogError> {
+        // PA
+        let end = Point { segment, offset: u32::MAX };
+        self.with_all_of(inventory, segment, |log| log.restore_before(end, healed).map(|_| true)).map(drop)
     }
 
     /// [`Self::is_whole`], of a segment that may not be one of the log's yet.
@@ -73,41 +89,43 @@ impl<D: Disk> Log<D> {
         if self.is_whole(end)? {
             return Ok(true);
         }
-        either_look(|| match self.repair(end.segment) {
+        either_look(|| Ok(self.restore_before(end, healed)? && self.is_whole(end)?))
+    }
+
+    /// Repairs a segment. Whether nothing that stands before `end` was left as it is because the disk refused.
+    fn restore_before(&mut self, end: Point, healed: &mut Vec<DamagedRange>) -> Result<bool, LogError> {
+        // PA
+        match self.repair(end.segment) {
             Ok(report) => {
                 // Behind the end, a crash may have done it: that is nothing to speak of.
                 healed.extend(report.healed.into_iter().filter(|range| range.from < end.offset));
-                // Of a slice it has looked at no more than the header.
-                Ok(!report.lost.iter().chain(&report.refused).any(|range| hurts(range, end))
-                    && self.holds(end, &|record| record.flags.is_spread())?)
+                Ok(!report.refused.iter().any(|range| hurts(range, end)))
             }
             Err(LogError::NoSegment(_)) => Ok(false),
             Err(LogError::Disk(error)) if error.failure != DiskFailure::Crashed => Ok(false),
             Err(error) => Err(error),
-        })
+        }
     }
 
-    /// Whether a segment's records before `end` are as they were written, slices with all they hold.
+    /// Whether a segment's records before `end` are as they were written; of a slice that only its siblings make good, what
+    /// parity covers.
     pub(super) fn is_whole(&self, end: Point) -> Result<bool, LogError> {
         // PA
-        self.holds(end, &|_| false)
-    }
-
-    /// Whether it holds them as they were written; of what is `spared`, what its header says.
-    fn holds(&self, end: Point, spared: &dyn Fn(&RecordView<'_>) -> bool) -> Result<bool, LogError> {
-        // PA
         either_look(|| {
-            let mut verified = true;
-            let scanned = self.scan(end.segment, 0, &mut |record| {
-                let counts = record.location.offset < end.offset && !spared(&record);
-                verified &= !counts || (self.verify)(record.kind, record.payload);
-                ControlFlow::Continue(())
-            });
-            match scanned {
-                Ok(scan) => Ok(verified && !scan.damaged.iter().any(|range| hurts(range, end))),
-                Err(LogError::NoSegment(_)) => Ok(false),
-                Err(error) => Err(error),
+            let Some(known) = self.segments.get(&end.segment) else { return Ok(false) };
+            let (file, len) = self.file_for_reading(end.segment, known.len)?;
+            let mut scanner = Scanner::new(&*file, &known.binding, FIRST_RECORD, len);
+            while let Some(item) = scanner.next()? {
+                let is_spread = matches!(&item, Item::Record(_, header) if header.flags.is_spread());
+                match show(&mut scanner, end.segment, item, !is_spread)? {
+                    Shown::Record(view)
+                        if is_spread || view.location.offset >= end.offset || !view.kind.is_content() => {}
+                    Shown::Record(view) if (self.verify)(view.kind, view.payload) => {}
+                    Shown::Damaged(range) if !hurts(&range, end) => {}
+                    _ => return Ok(false),
+                }
             }
+            Ok(true)
         })
     }
 }

@@ -29,6 +29,8 @@ pub(super) enum Fault {
     Full,
     /// Syncs: nothing becomes durable, now or by later syncs.
     FailSync,
+    /// Syncs: nothing becomes durable, and the disk is gone until something else is planned.
+    FailSyncAndLeave,
     /// Syncs: everything becomes durable, and still it is said that it did not.
     DenySync,
     /// Reads, once.
@@ -61,6 +63,7 @@ struct State {
     fault: Option<(usize, Fault)>,
     hit: bool,
     crashed: bool,
+    away: bool,
     /// Bytes that all files together may have.
     capacity: Option<usize>,
     /// Sectors of files that were written to, in order.
@@ -90,7 +93,7 @@ impl CrashDisk {
     pub(super) fn plan(&self, at: usize, fault: Fault) {
         let mut state = self.lock();
         state.operations = 0;
-        state.hit = false;
+        (state.hit, state.away) = (false, false);
         state.fault = Some((at, fault));
     }
 
@@ -191,6 +194,9 @@ impl CrashDisk {
         if state.crashed {
             return Err(error(operation, name, DiskFailure::Crashed));
         }
+        if state.away {
+            return Err(error(operation, name, DiskFailure::Io("no such device".into())));
+        }
         let Some((at, fault)) = state.fault.filter(|(_, fault)| can(*fault)) else { return Ok(None) };
         state.operations += 1;
         let count = if let Fault::FailReads(count) = fault { count } else { 1 };
@@ -199,6 +205,7 @@ impl CrashDisk {
         }
         state.hit = true;
         state.crashed = matches!(fault, Fault::Crash | Fault::Stop);
+        state.away = fault == Fault::FailSyncAndLeave;
         Ok(Some(fault))
     }
 }
@@ -364,7 +371,7 @@ impl DiskFile for CrashFile {
     }
 
     fn sync(&self) -> Result<(), DiskError> {
-        let can = |fault| matches!(fault, Fault::Crash | Fault::FailSync | Fault::DenySync);
+        let can = |fault| matches!(fault, Fault::Crash | Fault::FailSync | Fault::FailSyncAndLeave | Fault::DenySync);
         let fault = self.disk.step("sync", &self.name, can)?;
         if fault == Some(Fault::Crash) {
             return Err(error("sync", &self.name, DiskFailure::Crashed));
@@ -373,7 +380,7 @@ impl DiskFile for CrashFile {
         let inode = &mut state.inodes[self.inode];
         let dirty = core::mem::take(&mut inode.dirty);
         let denied = || Err(error("sync", &self.name, DiskFailure::Io("planned".into())));
-        if fault == Some(Fault::FailSync) {
+        if matches!(fault, Some(Fault::FailSync | Fault::FailSyncAndLeave)) {
             return denied();
         }
         inode.durable.resize(inode.current.len(), 0);

@@ -250,3 +250,38 @@ fn parity_that_may_be_in_the_cache_only_is_made_sure_of_before_the_commit_goes_t
     let (_, recovery, seen) = open_from(&disk.after_crash(Survival::Nothing), None).unwrap();
     assert_eq!((seen.len(), recovery.damaged), (3, Vec::new()));
 }
+
+/// The directory could not be synced, and so a commit was taken back in a segment that nothing names; the next opening dropped that
+/// and got no further. What was acknowledged since, in the segment before, must not be disowned by what a crash brings back.
+#[test]
+fn a_segment_that_was_dropped_does_not_come_back_with_a_commit_that_was_taken_back() {
+    let mut refused = 0;
+    for (at, survival) in
+        (0..4).flat_map(|at| [(at, Survival::Nothing), (at, Survival::Some(1)), (at, Survival::Some(2))])
+    {
+        let disk = CrashDisk::default();
+        let proof = written(&disk, SMALL, 1, 900).close().unwrap();
+        let leaving = LogOptions { leave_end: true, ..SMALL };
+        let (mut log, _) = Log::open(disk.clone(), leaving, None, &mut rng(), |_, _| true, &mut |_| Ok(())).unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+        disk.plan(at, Fault::DenySync);
+        let is_refused = log.commit(b"").is_err();
+        drop(log);
+        if !disk.hit() {
+            continue;
+        }
+        refused += usize::from(is_refused);
+        disk.plan(0, Fault::Full);
+        drop(open_from(&disk, Some(proof)));
+        assert!(disk.hit());
+        disk.plan(usize::MAX, Fault::Full);
+        let (mut log, ..) = open_from(&disk, Some(proof)).unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        drop(log);
+        let (_, recovery, seen) = open_from(&disk.after_crash(survival), None).unwrap();
+        let records: Vec<_> = seen.into_iter().map(|(_, _, payload)| payload).collect();
+        assert_eq!((records, recovery.torn), (vec![payload(0, 900), payload(2, 900)], None), "sync {at}, {survival:?}");
+    }
+    assert!(refused > 1, "{refused}");
+}

@@ -190,6 +190,29 @@ fn a_segment_before_one_that_is_kept_in_place_gets_its_parity_once_there_is_room
     assert_eq!(log.read(slice).unwrap(), bytes);
 }
 
+/// The disk refuses to read the segment for a while.
+#[test]
+fn a_segment_that_is_refused_as_it_is_to_get_its_parity_gets_it_when_the_log_rests_again() {
+    let (disk, slice, bytes) = killed();
+    disk.limit(Some(disk.used()));
+    let (mut log, _) = Log::open(disk.clone(), SMALL, None, &mut rng(), verify, &mut |_| Ok(())).unwrap();
+    disk.limit(None);
+    assert!(log.lacks_parity());
+    log.append(RecordKind::Blob, RecordFlags::NONE, &[b"in a segment of its own"]).unwrap();
+    log.commit(b"").unwrap();
+    disk.plan(0, Fault::FailReads(1000));
+    log.settle().unwrap();
+    assert!(disk.hit() && log.lacks_parity());
+    // Who only waits would try in vain as long as it is so.
+    assert!(!log.owes_parity());
+    disk.plan(usize::MAX, Fault::FailRead);
+    log.settle().unwrap();
+    assert!(!log.lacks_parity());
+    flip(&disk, slice);
+    assert!(!log.repair(slice.segment).unwrap().healed.is_empty());
+    assert_eq!(log.read(slice).unwrap(), bytes);
+}
+
 /// Found by the simulator (seed 23010196). A crash took one of two groups whole and left the other with their proof: what
 /// stood there could never be restored, and was named by every scrub.
 #[test]

@@ -5,6 +5,7 @@ use super::super::*;
 use super::basics::{SMALL, STORE, open_from, payload, rng};
 use super::crash_disk::{CrashDisk, Fault, Survival};
 use super::rotten_end::{flip, put};
+use crate::env::{Disk, DiskFile, OpenMode, Volume};
 
 const SEEDS: u8 = 96;
 
@@ -65,20 +66,27 @@ fn a_segment_that_is_given_its_parity_late_has_it_wherever_the_power_fails() {
 #[test]
 fn parity_of_a_log_at_rest_outlives_an_opening_that_writes_its_proof_again() {
     let mut crashes = 0;
-    for (len, rots, by_checkpoint) in
-        [900, 3000, 14_000].into_iter().flat_map(|len| [(len, true, true), (len, false, false)])
+    for (len, rots, by_checkpoint) in [900, 3000, 14_000]
+        .into_iter()
+        .flat_map(|len| [(len, Some(1), true), (len, Some(512), true), (len, None, false)])
     {
         let disk = CrashDisk::default();
         let mut log = Log::create(disk.clone(), SMALL, STORE, b"config", &mut rng(), |_, _| true).unwrap();
         let (blob, _) = put(&mut log, 1, len);
         let proof = log.close().unwrap();
-        if rots {
-            flip(&disk, proof.segment, proof.commit + 50);
+        match rots {
+            Some(1) => flip(&disk, proof.segment, proof.commit + 50),
+            // And what stands beside it in its sector, the second list of its parity perhaps.
+            Some(rotten) => {
+                let file = disk.open(Volume::Blocks, &proof.segment.file_name(), OpenMode::Write).unwrap();
+                file.write_at(u64::from(proof.end) - rotten, &[&vec![0xa5; rotten as usize]]).unwrap();
+            }
+            None => {}
         }
         each_crash(&disk.after_crash(Survival::Everything), by_checkpoint.then_some(proof), &mut |during, told| {
             for seed in 0..SEEDS {
                 let after = during.after_crash(Survival::Noise(seed));
-                let told = format!("{len} bytes, rot {rots}, {told}, seed {seed}");
+                let told = format!("{len} bytes, rot {rots:?}, {told}, seed {seed}");
                 rots_and_heals(&after, proof, (blob, &payload(1, len)), &told);
                 crashes += 1;
             }

@@ -104,6 +104,103 @@ fn a_commit_of_nothing_whose_sync_failed_is_made_durable_where_the_parity_before
     }
 }
 
+/// A slice that its siblings make good needs no proof, whether it has rotted or cannot be read.
+#[test]
+fn a_slice_that_others_answer_for_is_no_reason_to_believe_a_proof_whose_sync_failed() {
+    for refused in [false, true] {
+        let disk = CrashDisk::default();
+        let options = LogOptions { segment_len: 128 << 10, ..SMALL };
+        let mut log = Log::create(disk.clone(), options, STORE, b"config", &mut rng(), |_, _| true).unwrap();
+        let bytes = payload(1, 20_000);
+        let slice = log.append(RecordKind::Slice, RecordFlags::SPREAD, &[&bytes[..16], &bytes[16..]]).unwrap();
+        log.settle().unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        let last = log.commit(b"").unwrap();
+        let rotten = slice.offset + 8000;
+        let (killed, file) = unsynced_rest(&disk, log, last, |file, bytes| {
+            file.write_at(u64::from(rotten), &[&[!bytes[rotten as usize]]]).unwrap();
+            file.sync().unwrap();
+        });
+        if refused {
+            killed.spoil(slice.segment.file_name().as_str(), rotten as usize / 512);
+        }
+        killed.plan(0, Fault::FailSync);
+        file.sync().unwrap_err();
+        let rest = last.end as usize..file.len().unwrap() as usize;
+        let (mut log, ..) = open(&killed);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(3, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        drop(log);
+        let after = killed.after_crash(Survival::Nothing);
+        assert_eq!(stands(&killed, slice.segment, &rest), stands(&after, slice.segment, &rest), "refused: {refused}");
+    }
+}
+
+/// The last proof has rotted with a list beside it, or cannot be read. Whatever an opening writes for it may fail to be synced, on a disk
+/// that then takes no mark of that: it must not be believed because the checkpoint names its place.
+#[test]
+fn a_proof_that_was_made_again_is_not_believed_for_the_checkpoint_that_names_it() {
+    let mut failed = 0;
+    for (refused, at) in [false, true].into_iter().flat_map(|refused| (0..8).map(move |at| (refused, at))) {
+        let disk = CrashDisk::default();
+        let mut log = create(&disk);
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(1, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        let proof = log.close().unwrap();
+        let name = proof.segment.file_name();
+        if refused {
+            disk.spoil(name.as_str(), proof.commit as usize / 512);
+        } else {
+            let file = disk.open(Volume::Blocks, &name, OpenMode::Write).unwrap();
+            file.write_at(u64::from(proof.end) - 512, &[&[0xa5; 512]]).unwrap();
+            file.sync().unwrap();
+        }
+        let killed = disk.after_crash(Survival::Everything);
+        if refused {
+            killed.spoil(name.as_str(), proof.commit as usize / 512);
+        }
+        killed.plan(at, Fault::FailSyncAndLeave);
+        let is_open = open_from(&killed, Some(proof)).is_ok();
+        let hit = killed.hit();
+        killed.plan(usize::MAX, Fault::FailSyncAndLeave);
+        if !hit {
+            assert!(is_open);
+            continue;
+        }
+        failed += usize::from(!is_open);
+        let next = |disk: &CrashDisk| match open_from(disk, Some(proof)) {
+            Err(LogError::CheckpointAhead(_)) => open_from(disk, None),
+            opened => opened,
+        };
+        let (mut log, ..) = next(&killed).unwrap();
+        log.append(RecordKind::Blob, RecordFlags::NONE, &[&payload(2, 900)]).unwrap();
+        log.commit(b"").unwrap();
+        log.settle().unwrap();
+        drop(log);
+        let after = killed.after_crash(Survival::Nothing);
+        let told = format!("sync {at}, refused {refused}");
+        // But for the proof itself: whether it rots once more costs nothing, as the next commit says that it was there.
+        let is_proof = |name: &str, at: usize| {
+            name == proof.segment.file_name().as_str() && (proof.commit as usize..proof.end as usize).contains(&at)
+        };
+        for (name, bytes) in killed.files() {
+            let durable = &after.files()[&name];
+            let differs = |at: &usize| durable.get(*at) != bytes.get(*at) && !is_proof(&name, *at);
+            let differs = (0..bytes.len().max(durable.len())).find(differs);
+            assert_eq!(differs, None, "{told}: of {name} a part is in the cache alone");
+        }
+        let (mut log, recovery, seen) = open(&after);
+        assert_eq!((seen.len(), recovery.torn), (2, None), "{told}");
+        log.settle().unwrap();
+        // It may have been copied.
+        let blob = seen[0].0;
+        flip(&after, blob.segment, blob.offset + 100);
+        log.repair(blob.segment).unwrap();
+        assert!(log.read(blob).is_ok_and(|bytes| bytes == payload(1, 900)), "{told}");
+    }
+    assert!(failed > 1, "{failed}");
+}
+
 #[test]
 fn a_log_at_rest_opens_where_nothing_can_be_written_over() {
     let disk = CrashDisk::default();
