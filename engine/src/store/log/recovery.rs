@@ -11,7 +11,7 @@ use super::inventory::Inventory;
 use super::place::{Damage, Damages, Point};
 use super::proof::{Unread, lost_proof, unread_end};
 use super::record::{HEADER_LEN, RecordHeader, record_len};
-use super::replay::{dead_between, dead_bytes, replay};
+use super::replay::{Stretches, dead_between, dead_bytes, replay};
 use super::rest::Rest;
 use super::scan::{Fetched, fetch};
 use super::segment::BLOCK_LEN;
@@ -344,7 +344,8 @@ impl<D: Disk> Log<D> {
             let end = inventory.segments.get(&id).map_or(0, |present| present.len);
             self.heal_before(inventory, Point { segment: id, offset: end }, &mut healed).map(drop)
         };
-        let gaps = replay(inventory, handles, (start, cut), &obsolete, visit, &mut damages, &mut mend)?;
+        let Stretches { dead: gaps, disowned } =
+            replay(inventory, handles, (start, cut), &obsolete, visit, &mut damages, &mut mend)?;
         recovery.damaged.append(&mut damages.told);
         recovery.untold = damages.untold;
         // A crash may have done it to what is dead, to the parity that was written last, and to what stands behind the end: that
@@ -352,7 +353,7 @@ impl<D: Disk> Log<D> {
         let last_upkeep = (tail.last.commit.lasting == 0).then_some((tail.last.commit.first, cut));
         let unspoken = |range: &DamagedRange| {
             let at = Point { segment: range.segment, offset: range.from };
-            cut <= at || gaps.iter().chain(&last_upkeep).any(|(from, to)| *from <= at && at < *to)
+            cut <= at || disowned.iter().chain(&last_upkeep).any(|(from, to)| *from <= at && at < *to)
         };
         recovery.mended.extend(healed.into_iter().filter(|range| !unspoken(range)));
         let highest = list.as_ref().map_or(SegmentId(0), |list| list.header.segment);

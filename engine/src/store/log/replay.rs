@@ -45,9 +45,10 @@ impl<D: Disk> Log<D> {
             highest: self.next_id,
         };
         let all = (Point::default(), self.durable.end_point());
-        let gaps = replay(&inventory, &handles, all, &BTreeSet::new(), visit, &mut damages, &mut |_| Ok(()))?;
+        let Stretches { dead, .. } =
+            replay(&inventory, &handles, all, &BTreeSet::new(), visit, &mut damages, &mut |_| Ok(()))?;
         let damaged = whole.into_iter().chain(damages.told).collect();
-        Ok(Replayed { damaged, untold: damages.untold, dead_bytes: dead_bytes(&inventory, &gaps) })
+        Ok(Replayed { damaged, untold: damages.untold, dead_bytes: dead_bytes(&inventory, &dead) })
     }
 }
 
@@ -81,7 +82,17 @@ pub(crate) fn lost_whole(segment: SegmentId) -> DamagedRange {
     DamagedRange { segment, from: 0, to: u32::MAX, what: Damage::Unreadable }
 }
 
-/// Shows history to `visit`, and returns the stretches of it that are dead.
+/// Stretches of a log, from where to where, that are no history.
+#[derive(Debug, Default)]
+pub(super) struct Stretches {
+    /// What stands there is dead.
+    pub(super) dead: Vec<(Point, Point)>,
+    /// What lies between what a commit builds on and its batch: dead, or parity and a proof of which nobody knows whether they were
+    /// ever durable.
+    pub(super) disowned: Vec<(Point, Point)>,
+}
+
+/// Shows history to `visit`, and returns the stretches of it that are none.
 ///
 /// Which stretches those are is said by the commits behind them; so nothing is shown before the next commit is seen. Where
 /// one may be damaged its segment is mended first, by `mend`: what it has disowned would be taken for history.
@@ -93,10 +104,10 @@ pub(super) fn replay<D: Disk>(
     visit: &mut dyn FnMut(RecordView<'_>) -> Result<(), LogError>,
     damages: &mut Damages,
     mend: &mut dyn FnMut(SegmentId) -> Result<(), LogError>,
-) -> Result<Vec<(Point, Point)>, LogError> {
+) -> Result<Stretches, LogError> {
     // PA
     let skip = |id| obsolete.contains(&id);
-    let mut gaps = Vec::new();
+    let Stretches { dead: mut gaps, mut disowned } = Stretches::default();
     let mut cursor = start;
     let mut mended = BTreeSet::new();
     // Where a commit may stand that could not be read: what it disowns is shown. It may be read by the time that records are.
@@ -146,6 +157,9 @@ pub(super) fn replay<D: Disk>(
                 }
                 damaged(&mut passed, range);
             })?;
+            if proven < commit.first {
+                disowned.push((proven, commit.first));
+            }
             cursor = cursor.max(proven);
             if cursor < commit.first {
                 // Between the end of one segment and the first record of the next there is nothing.
@@ -166,7 +180,7 @@ pub(super) fn replay<D: Disk>(
             break;
         };
         if planted(Bug::ReplayStopsAtDamage) {
-            return Ok(gaps);
+            return Ok(Stretches { dead: gaps, disowned });
         }
         mended.insert(id);
         mend(id)?;
@@ -176,7 +190,7 @@ pub(super) fn replay<D: Disk>(
     gaps.iter().for_each(|(from, to)| passed.forget(*from, *to));
     passed.told.into_iter().for_each(|range| damages.note(range));
     damages.untold = damages.untold.into_iter().chain(passed.untold).min();
-    Ok(gaps)
+    Ok(Stretches { dead: gaps, disowned })
 }
 
 /// The segment after the one that ends exactly at `point`.

@@ -400,7 +400,8 @@ pub(super) fn take_up<F: DiskFile>(
     }
 }
 
-/// Its directory, and what of it parity does not cover yet. Parity that is made of rotten bytes would restore them whenever they were healed, so nothing is taken up that does not verify.
+/// Its directory, and what of it parity does not cover yet. Parity that is made of rotten bytes would restore them whenever they
+/// were healed, so nothing is taken up that does not verify.
 ///
 /// Parity at the end of a segment that has no footer is of a process that did not get so far: whether all of its groups were
 /// written, nobody can say. It belongs to no batch, so it goes, and is made again.

@@ -19,6 +19,12 @@ fn rots_and_heals(disk: &CrashDisk, from: LogPosition, blob: (Location, &[u8]), 
     assert!(log.read(blob.0).is_ok_and(|bytes| bytes == blob.1), "{told}: {:?}", log.read(blob.0));
 }
 
+/// Where lists of parity stand from a place on.
+fn lists_behind(segment: &[u8], from: usize) -> Vec<usize> {
+    let is_list = |at: &usize| segment[*at..].starts_with(b"oRec") && segment[at + 4] == RecordKind::ParityList as u8;
+    (from..segment.len()).step_by(8).filter(is_list).collect()
+}
+
 /// Has the power fail at each operation of an opening, and tells of what is left.
 fn each_crash(disk: &CrashDisk, from: Option<LogPosition>, tell: &mut dyn FnMut(&CrashDisk, &str)) {
     for at in 0.. {
@@ -104,12 +110,7 @@ fn parity_behind_an_earlier_segments_history_of_which_no_list_is_left_is_made_ag
     drop(log);
     let from = open_from(&disk, None).unwrap().0.close().unwrap();
     let sealed = disk.files()[blob.segment.file_name().as_str()].clone();
-    let is_list = |at: &usize| sealed[*at..].starts_with(b"oRec") && sealed[at + 4] == RecordKind::ParityList as u8;
-    let lists: Vec<usize> = (FIRST_RECORD as usize..sealed.len())
-        .step_by(8)
-        .filter(is_list)
-        .filter(|at| *at >= last.end as usize)
-        .collect();
+    let lists = lists_behind(&sealed, last.end as usize);
     assert_eq!(lists.len(), 2);
     lists.iter().for_each(|at| flip(&disk, blob.segment, *at as u32 + 10));
     let (mut log, ..) = open_from(&disk, Some(from)).unwrap();
