@@ -128,11 +128,10 @@ impl<D: Disk> Engine<D> {
                     .verify(place.take(), self.rows_at_once(ROWS_STEP))
                     .map_err(|error| self.index_failure(error))?;
                 if place.is_none() && !repair {
-                    let absent = self
-                        .log
-                        .absent()
-                        .map(|segment| Damage { place: nothing_of(segment), outcome: DamageOutcome::Healable });
-                    report.damage.extend(absent);
+                    // Of those that a scrub has called lost it is said by the next that repairs.
+                    let unsaid = self.log.absent().filter(|segment| !self.heal.lost_segments.contains(segment));
+                    let unsaid = unsaid.map(|segment| (nothing_of(segment), DamageOutcome::Healable));
+                    report.damage.extend(unsaid.map(|(place, outcome)| Damage { place, outcome }));
                 }
                 if place.is_none() && repair {
                     self.say_the_last_word(left, report)?;
