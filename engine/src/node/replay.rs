@@ -8,7 +8,7 @@ use crate::codec::Canonical;
 use crate::deletion::TombstoneRecord;
 use crate::env::{Disk, DiskFailure};
 use crate::id::{Epoch, Hlc, SealId};
-use crate::keys::Keyring;
+use crate::keys::{Keyring, MAX_EPOCHS};
 use crate::planted::{Bug, planted};
 use crate::seal::SliceHeader;
 use crate::store::index::{Blobs, ChunkKey, ChunkRow, Chunks, Index, IndexError, SealRow, Seals};
@@ -182,7 +182,9 @@ impl<'a, D: Disk> Replay<'a, D> {
                     return Ok(());
                 }
                 // Its key may come, or its body from elsewhere: what it refers to has to be there then.
-                if self.keys.is_some_and(|keys| keys.group_key(record.wrap.epoch).is_err()) {
+                // Nobody has signed what epoch it is of: no keyring has more of them.
+                let is_unknown = self.keys.is_some_and(|keys| keys.group_key(record.wrap.epoch).is_err());
+                if is_unknown && self.unopened.len() < MAX_EPOCHS {
                     self.unopened.insert(record.wrap.epoch);
                 }
                 BodySummary::unknown()
